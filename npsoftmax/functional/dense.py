@@ -1,0 +1,30 @@
+"""The fully connected (linear) map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array
+
+
+def dense_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
+    """y = x @ w + b.
+
+    x (N, D), w (D, M), b (M,) or None -> y (N, M)
+    """
+    y = x @ w
+    if b is not None:
+        y += b
+    return y, (x, w, b is not None)
+
+
+def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+    """Gradients of `dense_forward`: dx = dy @ wᵀ, dw = xᵀ @ dy, db = Σ_n dy.
+
+    dy (N, M) -> dx (N, D), dw (D, M), db (M,) or None. Each is a sum over the batch: the 1/N belongs to the loss.
+    """
+    x, w, has_bias = cache
+    dx = dy @ w.T if need_dx else None
+    dw = x.T @ dy
+    db = dy.sum(axis=0) if has_bias else None
+    return dx, dw, db

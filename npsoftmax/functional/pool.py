@@ -1,0 +1,101 @@
+"""Max and average pooling with windows that may overlap, and global pooling.
+
+x (N, H, W, C) -> y (N, OH, OW, C); size, stride and pad are pairs. In a maximum the frame counts as −infinity, in an
+average as zeros that are counted (PyTorch's defaults).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax import kernels
+from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels.reference import Pair, pad_images, windows
+
+
+def max_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -> tuple[Array, Any]:
+    """y = the largest value of every window; in a tie the first tap wins.
+
+    x (N, H, W, C) -> y (N, OH, OW, C)
+    """
+    y, index = kernels.max_pool(x, size, stride, pad)
+    return y, (index, x.shape, size, stride, pad)
+
+
+def max_pool2d_backward(dy: Array, cache: Any) -> Array:
+    """The whole gradient of a window goes to its winner; a pixel that won several windows gets the sum.
+
+    dy (N, OH, OW, C) -> dx (N, H, W, C)
+    """
+    index, shape, size, stride, pad = cache
+    return kernels.max_pool_backward(dy, index, shape, size, stride, pad)
+
+
+def avg_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -> tuple[Array, Any]:
+    """y = the mean of every window.
+
+    x (N, H, W, C) -> y (N, OH, OW, C)
+    """
+    taps = windows(pad_images(x, pad), size, stride)
+    y = taps[0].copy()
+    for tap in taps[1:]:
+        y += tap
+    y /= len(taps)
+    return y, (x.shape, size, stride, pad)
+
+
+def avg_pool2d_backward(dy: Array, cache: Any) -> Array:
+    """Every pixel of a window gets an equal share of its gradient.
+
+    dy (N, OH, OW, C) -> dx (N, H, W, C)
+    """
+    (n, h, w, c), size, stride, (ph, pw) = cache
+    xp = array_module(dy)
+    padded = xp.zeros((n, h + 2 * ph, w + 2 * pw, c), dtype=dy.dtype)
+    taps = windows(padded, size, stride)
+    share = dy / len(taps)
+    for tap in taps:
+        tap += share
+    return padded[:, ph : ph + h, pw : pw + w]
+
+
+def global_avg_pool_forward(x: Array) -> tuple[Array, Any]:
+    """y = the mean of each channel over the image.
+
+    x (N, H, W, C) -> y (N, C)
+    """
+    return x.mean(axis=(1, 2)), x.shape
+
+
+def global_avg_pool_backward(dy: Array, cache: Any) -> Array:
+    """Every pixel gets 1/(H·W) of the gradient.
+
+    dy (N, C) -> dx (N, H, W, C)
+    """
+    shape = cache
+    xp = array_module(dy)
+    share = dy / (shape[1] * shape[2])
+    return xp.ascontiguousarray(xp.broadcast_to(share[:, None, None], shape))
+
+
+def global_max_pool_forward(x: Array) -> tuple[Array, Any]:
+    """y = the largest value of each channel over the image; in a tie the first pixel wins.
+
+    x (N, H, W, C) -> y (N, C)
+    """
+    xp = array_module(x)
+    pixels = x.reshape(x.shape[0], -1, x.shape[3])  # (N, H·W, C)
+    index = pixels.argmax(axis=1)[:, None]
+    return xp.take_along_axis(pixels, index, axis=1)[:, 0], (index, x.shape)
+
+
+def global_max_pool_backward(dy: Array, cache: Any) -> Array:
+    """The gradient goes to the winner.
+
+    dy (N, C) -> dx (N, H, W, C)
+    """
+    index, (n, h, w, c) = cache
+    xp = array_module(dy)
+    dx = xp.zeros((n, h * w, c), dtype=dy.dtype)
+    xp.put_along_axis(dx, index, dy[:, None], axis=1)
+    return dx.reshape(n, h, w, c)

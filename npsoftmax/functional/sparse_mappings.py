@@ -1,0 +1,82 @@
+"""Sparsemax and 1.5-entmax: probabilities that can be exactly 0. Derivations: docs/mappings.md.
+
+Design: both are p_i = max(s_i - θ, 0)^q with q = 1 or 2, so one threshold θ a row is all there is to find.
+Sorted downwards, the support is a prefix; a θ is computed for every prefix length k at once, and the longest
+prefix whose smallest member still lies above its own θ is the support. Scores are taken relative to the
+maximum, where θ lies in [-1, 0): whatever is below -1 can be raised to -1, which keeps the running sums exact
+for logits of any size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.functional.softmax import hide
+
+
+# ---------------------------------------------------------------- sparsemax
+def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
+    """The point of the simplex nearest to z: p_i = max(z_i - θ, 0), with θ such that Σ p = 1.
+
+    z (..., C), finite -> p (..., C). O(C log C). Source: Martins and Astudillo, 2016 (arXiv 1602.02068).
+    """
+    xp = array_module(z)
+    s = _relative(hide(z, mask))
+    ranked = -xp.sort(-s, axis=-1)
+    k = xp.arange(1, s.shape[-1] + 1, dtype=s.dtype)
+    thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
+    p = xp.maximum(s - _threshold(ranked, thetas), 0)
+    p = p if mask is None else p * mask
+    return p, p
+
+
+def sparsemax_backward(dy: Array, cache: Any) -> Array:
+    """On the support dz = dy - mean of dy over the support, elsewhere 0. dy (..., C) -> dz (..., C)."""
+    p = cache
+    xp = array_module(p)
+    support = (p > 0).astype(p.dtype)
+    size = xp.maximum(support.sum(axis=-1, keepdims=True), 1)
+    return support * (dy - (support * dy).sum(axis=-1, keepdims=True) / size)
+
+
+# ---------------------------------------------------------------- 1.5-entmax
+def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
+    """Half-way between softmax and sparsemax: p_i = max(z_i / 2 - θ, 0)², with θ such that Σ p = 1.
+
+    z (..., C), finite -> p (..., C). O(C log C). Source: Peters, Niculae and Martins, 2019 (arXiv
+    1905.05702).
+    """
+    xp = array_module(z)
+    s = _relative(hide(z, mask) / 2)
+    ranked = -xp.sort(-s, axis=-1)
+    k = xp.arange(1, s.shape[-1] + 1, dtype=s.dtype)
+    mean = xp.cumsum(ranked, axis=-1) / k
+    variance = xp.cumsum(ranked * ranked, axis=-1) / k - mean * mean
+    # Σ_{j<=k} (s_j - θ)² = k (variance + (mean - θ)²) = 1; no root means that k is beyond the support.
+    thetas = mean - xp.sqrt(xp.maximum(1 / k - variance, 0))
+    p = xp.maximum(s - _threshold(ranked, thetas), 0) ** 2
+    p = p if mask is None else p * mask
+    return p, p
+
+
+def entmax15_backward(dy: Array, cache: Any) -> Array:
+    """dz_i = g_i (dy_i - Σ_j g_j dy_j / Σ_j g_j), where g = √p. dy (..., C) -> dz (..., C)."""
+    p = cache
+    xp = array_module(p)
+    g = xp.sqrt(p)
+    total = g.sum(axis=-1, keepdims=True)  # at least 1, since √p >= p; 0 in a row with nothing allowed
+    return g * (dy - (g * dy).sum(axis=-1, keepdims=True) / xp.maximum(total, 1))
+
+
+# ---------------------------------------------------------------- shared
+def _relative(s: Array) -> Array:
+    xp = array_module(s)
+    return xp.maximum(s - s.max(axis=-1, keepdims=True), -1)
+
+
+def _threshold(ranked: Array, thetas: Array) -> Array:
+    """θ of the longest prefix of `ranked` whose smallest member lies above its θ. (..., C) twice -> (..., 1)."""
+    xp = array_module(ranked)
+    last = (ranked > thetas).sum(axis=-1, keepdims=True) - 1
+    return xp.take_along_axis(thetas, last, axis=-1)

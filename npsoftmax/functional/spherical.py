@@ -1,0 +1,52 @@
+"""Spherical softmax: e^z replaced by z² + ε. Derivation: docs/mappings.md.
+
+Design: like the Taylor softmax a quotient f / Σ f, so it has the same backward with r = (log f)' = 2z / (z² +
+ε). It sees only |z|: z and -z are one and the same class score. ε keeps a row of zeros from being 0/0 and
+bounds r by 1/√ε.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.functional.softmax import fill_masked, normalise, positive
+
+
+def spherical_softmax_forward(z: Array, mask: Array | None = None, *, eps: float = 1e-3) -> tuple[Array, Any]:
+    """Shares of the squared norm: p_i = (z_i² + ε) / Σ_j (z_j² + ε).
+
+    z (..., C), finite -> p (..., C). InputError for eps <= 0. Source: Vincent, de Brébisson and Bouthillier,
+    2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
+    """
+    eps = positive("eps", eps)
+    z = fill_masked(z, mask, 0.0)
+    p = normalise(z * z + eps, mask)
+    return p, (z, p, eps)
+
+
+def spherical_softmax_backward(dy: Array, cache: Any) -> Array:
+    """dz_i = p_i r_i (dy_i - Σ_j p_j dy_j), where r = 2z / (z² + ε). dy (..., C) -> dz (..., C)."""
+    z, p, eps = cache
+    r = 2 * z / (z * z + eps)
+    return p * r * (dy - (p * dy).sum(axis=-1, keepdims=True))
+
+
+def log_spherical_softmax_forward(z: Array, *, eps: float = 1e-3) -> tuple[Array, Any]:
+    """Log-probabilities of the spherical softmax: y_i = log(z_i² + ε) - log Σ_j (z_j² + ε).
+
+    z (..., C), finite -> y (..., C). InputError for eps <= 0. Source: arXiv 1511.05042.
+    """
+    xp = array_module(z)
+    eps = positive("eps", eps)
+    f = z * z + eps
+    y = xp.log(f) - xp.log(f.sum(axis=-1, keepdims=True))
+    return y, (z, y, eps)
+
+
+def log_spherical_softmax_backward(dy: Array, cache: Any) -> Array:
+    """dz_i = r_i (dy_i - e^{y_i} Σ_j dy_j), where r = 2z / (z² + ε). dy (..., C) -> dz (..., C)."""
+    z, y, eps = cache
+    xp = array_module(z)
+    r = 2 * z / (z * z + eps)
+    return r * (dy - xp.exp(y) * dy.sum(axis=-1, keepdims=True))

@@ -1,0 +1,125 @@
+"""What every head is: the last linear map, the normaliser and the loss, as one thing.
+
+A head is given features and targets and is never asked for logits, so nobody can feed its probabilities to a loss
+that normalises them again, forget its parameters, or predict from something else than it trained.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
+from npsoftmax.layers.base import Tree
+from npsoftmax.random import Rng
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """What a head may want to know of the classes, so that no user sorts or counts by hand.
+
+    n: their number; counts (n,): training samples of each; coarse (n,): the superclass of each, where there are any.
+    """
+
+    n: int
+    counts: np.ndarray | None = None
+    coarse: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise InputError(f"a head needs at least 2 classes, not {self.n}.")
+        for name in ("counts", "coarse"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if np.shape(values) != (self.n,):
+                raise InputError(f"class {name} have shape {np.shape(values)}, but one number for each of {self.n} classes was expected.")
+            if np.asarray(values).dtype.kind not in "iu" or np.min(values) < 0:
+                raise InputError(f"class {name} must be whole numbers of at least 0.")
+
+    @classmethod
+    def from_labels(cls, labels: np.ndarray, n: int, coarse: np.ndarray | None = None) -> ClassInfo:
+        """Count the classes in training labels (N,)."""
+        return cls(n, np.bincount(labels, minlength=n), coarse)
+
+
+class Head(ABC):
+    """p(class | features). Built as Head(features, classes, rng=…, **options).
+
+    params: arrays that train; buffers: fixed at construction and saved with them (a tree, a permutation, a prior).
+    likelihood: whether, with train=False, loss = −mean log_prob[target]; smoothing, margins, noise, priors and
+    sampling act in training only. legacy: whether this is a published miswiring, kept to be studied.
+    """
+
+    params: Tree
+    buffers: Tree
+    likelihood: ClassVar[bool] = True
+    legacy: ClassVar[bool] = False
+
+    def __init__(self, features: int, classes: ClassInfo):
+        if features < 1:
+            raise InputError(f"a head needs at least 1 feature, not {features}.")
+        self.features, self.classes = features, classes
+        self.params, self.buffers = {}, {}
+
+    @abstractmethod
+    def loss(
+        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        """Mean loss over the batch. h (N, D), targets (N,) integers -> scalar, cache."""
+
+    @abstractmethod
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        """cache -> dh (N, D), grads (mirrors params)."""
+
+    @abstractmethod
+    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
+        """log p of every class. h (N, D) -> (N, C), each row summing to 1 in probability."""
+
+    def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        """The k most probable labels, best first; ties go to the lowest label. h (N, D) -> (N, k)."""
+        if not 1 <= k <= self.classes.n:
+            raise InputError(f"k is {k}, but a number from 1 to {self.classes.n} classes was expected.")
+        return top_k(self.log_prob(h, rng=rng), k)
+
+    def macs(self) -> int:
+        """Multiply-adds of one sample's loss."""
+        return 0
+
+    def check(self, h: Array, targets: Array | None = None) -> None:
+        """InputError unless h is (N, features) and targets are N labels in range.
+
+        Labels on a device are not looked at (that would wait for it): they are checked before they are sent there.
+        """
+        if h.ndim != 2 or h.shape[1] != self.features:
+            raise InputError(f"{type(self).__name__} takes features of shape (N, {self.features}), not {tuple(h.shape)}.")
+        if targets is None:
+            return
+        if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":
+            raise InputError(
+                f"targets are {targets.dtype} of shape {tuple(targets.shape)}, but {h.shape[0]} whole-number labels were expected."
+            )
+        if isinstance(targets, np.ndarray) and len(targets):
+            check_labels(targets, self.classes.n)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.features} features, {self.classes.n} classes)"
+
+
+def check_labels(labels: np.ndarray, n: int) -> None:
+    """InputError unless all labels (N,) lie in 0 … n−1."""
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= n:
+        raise InputError(f"label {low if low < 0 else high} is out of range: {n} classes have labels 0 to {n - 1}.")
+
+
+def top_k(scores: Array, k: int) -> Array:
+    """Columns of the k largest scores of each row, largest first, ties to the lowest column. (N, C) -> (N, k)."""
+    xp = array_module(scores)
+    if k == 1:
+        return scores.argmax(axis=1)[:, None]
+    return xp.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -1,0 +1,102 @@
+"""Layers made of layers: one after another, and a branch added to its own input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from npsoftmax.backend import Array
+from npsoftmax.errors import InputError
+from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.random import Rng
+
+
+def all_layers(layer: Layer) -> Iterator[Layer]:
+    """The layer and everything inside it."""
+    yield layer
+    for child in layer.children().values():
+        yield from all_layers(child)
+
+
+class Sequential(Layer):
+    """Layers one after another: Sequential(conv1=Conv2d(…), relu1=ReLU(), …). The names are those of the parameters.
+
+    The same layer object twice is an error: parameters shared by accident would get half their gradient.
+    """
+
+    def __init__(self, **layers: Layer):
+        super().__init__()
+        seen: set[int] = set()
+        for name, layer in layers.items():
+            for part in all_layers(layer):
+                if id(part) in seen:
+                    raise InputError(f"layer {name!r} ({part!r}) is already in this network; make a new one for each place.")
+                seen.add(id(part))
+        self.layers = layers
+        self.params = {name: layer.params for name, layer in layers.items() if layer.params}
+        self.buffers = {name: layer.buffers for name, layer in layers.items() if layer.buffers}
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        caches = []
+        for name, layer in self.layers.items():
+            x, cache = layer.forward(x, train=train, rng=rng and rng.child(name))
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        caches, grads = cache, {}
+        first = next(iter(self.layers), None)
+        for name, layer in reversed(self.layers.items()):
+            # Popped, so that each activation is freed as soon as it has been used.
+            dy, grads[name] = layer.backward(dy, caches.pop(), need_dx=need_dx or name != first)
+        return dy, {name: grads[name] for name in self.params}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        for layer in self.layers.values():
+            shape = layer.output_shape(shape)
+        return shape
+
+    def macs(self, shape: Shape) -> int:
+        total = 0
+        for layer in self.layers.values():
+            total += layer.macs(shape)
+            shape = layer.output_shape(shape)
+        return total
+
+    def children(self) -> dict[str, Layer]:
+        return self.layers
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(self.layers)})"
+
+
+class Residual(Layer):
+    """y = x + branch(x): the gradient has a way past the branch (He et al. 2015, arXiv 1512.03385)."""
+
+    def __init__(self, branch: Layer):
+        super().__init__()
+        self.branch = branch
+        self.params, self.buffers = branch.params, branch.buffers
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        y, cache = self.branch.forward(x, train=train, rng=rng)
+        return x + y, cache
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        dx, grads = self.branch.backward(dy, cache, need_dx=need_dx)
+        return dx if dx is None else dx + dy, grads
+
+    def output_shape(self, shape: Shape) -> Shape:
+        out = self.branch.output_shape(shape)
+        if out != shape:
+            raise InputError(f"a residual branch must keep the shape, but it turns {shape} into {out}.")
+        return out
+
+    def macs(self, shape: Shape) -> int:
+        return self.branch.macs(shape)
+
+    def children(self) -> dict[str, Layer]:
+        return {"branch": self.branch}
+
+    def __repr__(self) -> str:
+        return f"Residual({self.branch!r})"

@@ -1,0 +1,97 @@
+"""Convolution layer; which algorithm runs is its argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax import kernels
+from npsoftmax.backend import Array
+from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.functional import conv
+from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
+from npsoftmax.random import Rng
+
+ALGORITHMS = ("auto", "naive", "im2col", "tiled")
+
+
+def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
+    """3 -> (3, 3); InputError unless it is one or two whole numbers of at least `least`."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+        raise InputError(f"{name} is {value!r}, but one or two whole numbers of at least {least} were expected.")
+    return pair
+
+
+def window_output(what: str, shape: Shape, k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) -> Shape:
+    """(OH, OW) of sliding windows over (H, W, C); InputError where a window is larger than the framed image."""
+    size = tuple(kernels.output_size(n, *rest) for n, *rest in zip(shape[:2], k, stride, pad, strict=True))
+    if min(size) < 1:
+        raise InputError(
+            f"{what}: a window of {k[0]}x{k[1]} does not fit an input of {shape[0]}x{shape[1]} with padding {pad}. "
+            "Use a larger image, more padding or fewer pooling steps."
+        )
+    return size
+
+
+class Conv2d(Layer):
+    """Convolution, channels last. x (N, H, W, C) -> y (N, OH, OW, F); params w (KH, KW, C, F), b (F,).
+
+    algorithm: "tiled" (compiled, small tiles), "im2col" (whole columns), "naive" (loops) or "auto": tiled where the
+    compiled kernels take the array, else im2col.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        k: int | tuple[int, int],
+        *,
+        rng: Rng,
+        stride: int | tuple[int, int] = 1,
+        pad: int | tuple[int, int] = 0,
+        bias: bool = True,
+        init: str = "default",
+        algorithm: str = "auto",
+    ):
+        super().__init__()
+        if algorithm not in ALGORITHMS:
+            raise unknown_name("convolution algorithm", algorithm, ALGORITHMS)
+        self.inputs, self.outputs, self.algorithm = inputs, outputs, algorithm
+        self.k, self.stride, self.pad = as_pair("kernel size", k, 1), as_pair("stride", stride, 1), as_pair("pad", pad, 0)
+        fan_in = self.k[0] * self.k[1] * inputs
+        self.params["w"] = initialiser(init)((*self.k, inputs, outputs), fan_in, rng.child("w"))
+        if bias:
+            start = uniform_fan_in if init == "default" else zeros
+            self.params["b"] = start((outputs,), fan_in, rng.child("b"))
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.output_shape(x.shape[1:])
+        algorithm = self._choose(x)
+        forward = getattr(conv, f"conv2d_{algorithm}_forward")
+        y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
+        return y, (algorithm, cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        algorithm, pair_cache = cache
+        dx, dw, db = getattr(conv, f"conv2d_{algorithm}_backward")(dy, pair_cache, need_dx)
+        return dx, {"w": dw} if db is None else {"w": dw, "b": db}
+
+    def _choose(self, x: Array) -> str:
+        if self.algorithm != "auto":
+            return self.algorithm
+        return "tiled" if kernels.has_compiled(x) else "im2col"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3 or shape[2] != self.inputs:
+            raise InputError(f"{self!r} takes images of shape (H, W, {self.inputs}), channels last, not {shape}.")
+        return (*window_output(repr(self), shape, self.k, self.stride, self.pad), self.outputs)
+
+    def macs(self, shape: Shape) -> int:
+        oh, ow, f = self.output_shape(shape)
+        return oh * ow * f * self.k[0] * self.k[1] * self.inputs
+
+    def __repr__(self) -> str:
+        kh, kw = self.k
+        extra = "" if self.stride == (1, 1) else f", stride {self.stride[0]}x{self.stride[1]}"
+        return f"Conv2d({self.inputs}, {self.outputs}, {kh}x{kw}{extra}, pad {self.pad[0]}x{self.pad[1]})"

@@ -1,0 +1,69 @@
+"""Layers without parameters that act on every element, and Flatten."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
+from npsoftmax.functional import activation, dropout
+from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.random import Rng
+
+
+class ReLU(Layer):
+    """y = max(x, 0)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        return activation.relu_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return activation.relu_backward(dy, cache), {}
+
+
+class GELU(Layer):
+    """y = x · Φ(x), exactly (no tanh approximation)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        return activation.gelu_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return activation.gelu_backward(dy, cache), {}
+
+
+class Dropout(Layer):
+    """In training each value is 0 with probability `p`, the others are divided by 1 − p; else the identity."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise InputError(f"dropout is {p}, but a probability of at least 0 and below 1 was expected.")
+        self.p = p
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        if not train or self.p == 0:
+            return x, None
+        if rng is None:
+            raise InputError("dropout in training draws a mask: pass rng=Rng(seed) to forward.")
+        mask = rng.keep_mask(x.shape, 1 - self.p, array_module(x))
+        return dropout.dropout_forward(x, mask, 1 - self.p)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return dy if cache is None else dropout.dropout_backward(dy, cache), {}
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p:g})"
+
+
+class Flatten(Layer):
+    """(N, …) -> (N, D), in (H, W, C) order."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        return x.reshape(x.shape[0], -1), x.shape
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return dy.reshape(cache), {}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (math.prod(shape),)

@@ -1,0 +1,54 @@
+"""How parameters start: PyTorch's default for linear maps, and He's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from npsoftmax.errors import unknown_name
+from npsoftmax.random import Rng
+
+Initialiser = Callable[[tuple[int, ...], int, Rng], np.ndarray]
+
+
+def uniform_fan_in(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
+    """Uniform in ±1/√fan_in: what PyTorch does for weights and biases of linear and convolution layers."""
+    bound = 1 / math.sqrt(max(fan_in, 1))
+    return (_flat(rng.uniform, shape) * 2 - 1) * np.float32(bound)
+
+
+def he_normal(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
+    """Normal with variance 2/fan_in, which keeps the variance through ReLUs (He et al. 2015, arXiv 1502.01852)."""
+    return _flat(rng.normal, shape) * np.float32(math.sqrt(2 / max(fan_in, 1)))
+
+
+def standard_normal(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
+    """Normal with variance 1, whatever the fan-in."""
+    return _flat(rng.normal, shape)
+
+
+def zeros(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
+    """All zeros: for a last layer, where every class then starts with the same probability."""
+    return np.zeros(shape, dtype=np.float32)
+
+
+INITIALISERS: dict[str, Initialiser] = {
+    "default": uniform_fan_in,
+    "he": he_normal,
+    "normal": standard_normal,
+    "zeros": zeros,
+}
+
+
+def initialiser(name: str) -> Initialiser:
+    """The initialiser called `name`; InputError names the known ones."""
+    if name not in INITIALISERS:
+        raise unknown_name("initialisation", name, INITIALISERS)
+    return INITIALISERS[name]
+
+
+def _flat(draw: Callable[..., np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    # One row of noise, so that the first axis of a weight is not taken for samples of a batch.
+    return draw((1, math.prod(shape)), np.float32).reshape(shape)

@@ -1,0 +1,90 @@
+"""Pooling layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array
+from npsoftmax.errors import InputError
+from npsoftmax.functional import pool
+from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.conv import as_pair, window_output
+from npsoftmax.random import Rng
+
+
+class _WindowPool(Layer):
+    """What max and average pooling share: windows of `size`, every `stride` (as large as the window by default)."""
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] | None = None,
+        pad: int | tuple[int, int] = 0,
+    ):
+        super().__init__()
+        self.size = as_pair("window size", size, 1)
+        self.stride = self.size if stride is None else as_pair("stride", stride, 1)
+        self.pad = as_pair("pad", pad, 0)
+        if any(2 * p > k for p, k in zip(self.pad, self.size, strict=True)):
+            raise InputError(f"pad {self.pad} is more than half of the window {self.size}: a window would be all frame.")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise InputError(f"{self!r} takes images of shape (H, W, C), not {shape}.")
+        return (*window_output(repr(self), shape, self.size, self.stride, self.pad), shape[2])
+
+    def __repr__(self) -> str:
+        (kh, kw), (sh, sw) = self.size, self.stride
+        return f"{type(self).__name__}({kh}x{kw}" + ("" if self.size == self.stride else f", stride {sh}x{sw}") + ")"
+
+
+class MaxPool2d(_WindowPool):
+    """The largest value of every window. x (N, H, W, C) -> y (N, OH, OW, C)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.output_shape(x.shape[1:])
+        return pool.max_pool2d_forward(x, self.size, self.stride, self.pad)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return pool.max_pool2d_backward(dy, cache), {}
+
+
+class AvgPool2d(_WindowPool):
+    """The mean of every window. x (N, H, W, C) -> y (N, OH, OW, C)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.output_shape(x.shape[1:])
+        return pool.avg_pool2d_forward(x, self.size, self.stride, self.pad)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return pool.avg_pool2d_backward(dy, cache), {}
+
+
+class _GlobalPool(Layer):
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise InputError(f"{self!r} takes images of shape (H, W, C), not {shape}.")
+        return shape[2:]
+
+
+class GlobalAvgPool(_GlobalPool):
+    """The mean of each channel. x (N, H, W, C) -> y (N, C)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.output_shape(x.shape[1:])
+        return pool.global_avg_pool_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return pool.global_avg_pool_backward(dy, cache), {}
+
+
+class GlobalMaxPool(_GlobalPool):
+    """The largest value of each channel. x (N, H, W, C) -> y (N, C)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.output_shape(x.shape[1:])
+        return pool.global_max_pool_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return pool.global_max_pool_backward(dy, cache), {}

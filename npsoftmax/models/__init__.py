@@ -1,0 +1,48 @@
+"""Models by name. `MODELS` maps a name to the function that builds its trunk; a head completes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from npsoftmax.errors import unknown_name
+from npsoftmax.heads import ClassInfo
+from npsoftmax.layers import Sequential
+from npsoftmax.models.base import Model, assemble
+from npsoftmax.models.cnn import convnet, tinyvgg
+from npsoftmax.models.mlp import mlp
+from npsoftmax.models.resnet import resnet9
+
+MODELS: dict[str, Callable[..., Sequential]] = {
+    "mlp": mlp,
+    "convnet": convnet,
+    "tinyvgg": tinyvgg,
+    "resnet9": resnet9,
+}
+
+__all__ = ["MODELS", "Model", "build_model", "model_builder"]
+
+
+def model_builder(name: str) -> Callable[..., Sequential]:
+    """The trunk builder called `name`; InputError gives the nearest names."""
+    if name not in MODELS:
+        raise unknown_name("model", name, MODELS)
+    return MODELS[name]
+
+
+def build_model(
+    name: str,
+    head: str = "softmax",
+    classes: ClassInfo | int = 100,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    *,
+    seed: int = 0,
+    model_opts: dict[str, Any] | None = None,
+    head_opts: dict[str, Any] | None = None,
+) -> Model:
+    """A model by the names of its trunk and head, float32 on the CPU; `Model.to` moves it.
+
+    Raises InputError for unknown names and options, and for input shapes that do not fit.
+    """
+    info = classes if isinstance(classes, ClassInfo) else ClassInfo(classes)
+    return assemble(name, model_builder(name), head, info, input_shape, seed, model_opts or {}, head_opts or {})

@@ -1,0 +1,90 @@
+"""A model is a trunk and a head, built by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array, Backend
+from npsoftmax.heads import ClassInfo, Head, head_class
+from npsoftmax.layers import Layer, Tree, leaves, replace_leaves
+from npsoftmax.models.trunks import features_of
+from npsoftmax.options import check_options
+from npsoftmax.random import Rng
+
+
+class Model:
+    """Trunk (images to features) and head (features to classes); params and buffers hold both, by name."""
+
+    def __init__(self, name: str, head_name: str, trunk: Layer, head: Head, input_shape: tuple[int, ...]):
+        self.name, self.head_name = name, head_name
+        self.trunk, self.head, self.input_shape = trunk, head, input_shape
+        self.params: Tree = {"trunk": trunk.params, "head": head.params}
+        self.buffers: Tree = {"trunk": trunk.buffers, "head": head.buffers}
+
+    def loss(self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        """Mean loss of a batch. x (N, …), targets (N,) -> scalar, cache."""
+        h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
+        value, head_cache = self.head.loss(h, targets, train=train, rng=rng and rng.child("head"))
+        return value, (trunk_cache, head_cache)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> Tree:
+        """cache -> grads (mirrors params)."""
+        trunk_cache, head_cache = cache
+        dh, head_grads = self.head.backward(head_cache, dloss)
+        _, trunk_grads = self.trunk.backward(dh, trunk_cache, need_dx=False)
+        return {"trunk": trunk_grads, "head": head_grads}
+
+    def features(self, x: Array) -> Array:
+        """What the trunk makes of x in evaluation. x (N, …) -> (N, D)."""
+        return self.trunk.forward(x)[0]
+
+    def log_prob(self, x: Array) -> Array:
+        """log p of every class. x (N, …) -> (N, C)."""
+        return self.head.log_prob(self.features(x))
+
+    def predict(self, x: Array, k: int = 1) -> Array:
+        """The k most probable labels, best first. x (N, …) -> (N, k)."""
+        return self.head.predict(self.features(x), k)
+
+    def parameter_count(self) -> int:
+        return sum(p.size for _, p in leaves(self.params))
+
+    def macs(self) -> int:
+        """Multiply-adds of one sample's forward pass."""
+        return self.trunk.macs(self.input_shape) + self.head.macs()
+
+    def to(self, backend: Backend, dtype: Any = np.float32) -> Model:
+        """Move all arrays to a backend and all floating ones to `dtype`; returns self."""
+
+        def move(_: str, x: Array) -> Array:
+            return backend.asarray(x, dtype=dtype if x.dtype.kind == "f" else x.dtype)
+
+        replace_leaves(self.params, move)
+        replace_leaves(self.buffers, move)
+        return self
+
+    def __repr__(self) -> str:
+        return f"Model({self.name}, {self.head_name}, {self.parameter_count():,} parameters)"
+
+
+def assemble(
+    name: str,
+    trunk_builder: Any,
+    head: str,
+    classes: ClassInfo,
+    input_shape: tuple[int, ...],
+    seed: int,
+    model_opts: dict[str, Any],
+    head_opts: dict[str, Any],
+) -> Model:
+    """Build trunk and head with checked options; the same seed gives the same parameters."""
+    rng = Rng(seed, "init")
+    trunk = trunk_builder(
+        input_shape, rng=rng.child("trunk"), **check_options(f"model {name!r}", trunk_builder, model_opts)
+    )
+    cls = head_class(head)
+    features = features_of(trunk, input_shape)
+    built = cls(features, classes, rng=rng.child("head"), **check_options(f"head {head!r}", cls, head_opts))
+    return Model(name, head, trunk, built, input_shape)

@@ -1,0 +1,64 @@
+"""The small convolutional networks: convnet and tinyvgg."""
+
+from __future__ import annotations
+
+from npsoftmax.layers import Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from npsoftmax.models.trunks import features_of, logits_layers, need_image
+from npsoftmax.random import Rng
+
+
+def convnet(
+    input_shape: tuple[int, ...],
+    *,
+    rng: Rng,
+    widths: tuple[int, ...] = (32, 64, 128),
+    fc: int = 256,
+    dropout: float = 0.0,
+    init: str = "default",
+    logits: int | None = None,
+    relu_logits: bool = False,
+) -> Sequential:
+    """For each width: 3x3 convolution (pad 1), ReLU, 2x2 max-pool; then one hidden dense layer of `fc` with ReLU.
+
+    With the head's own linear map that is three convolutions and two dense layers.
+    """
+    shape = need_image("convnet", input_shape, 2 ** len(widths))
+    layers: dict[str, Layer] = {}
+    channels = shape[2]
+    for number, width in enumerate(widths, start=1):
+        layers[f"conv{number}"] = Conv2d(channels, width, 3, pad=1, rng=rng.child(f"conv{number}"), init=init)
+        layers[f"relu{number}"] = ReLU()
+        layers[f"pool{number}"] = MaxPool2d(2)
+        channels = width
+    layers["flatten"] = Flatten()
+    layers["fc"] = Dense(features_of(Sequential(**layers), shape), fc, rng=rng.child("fc"), init=init)
+    layers["relu_fc"] = ReLU()
+    if dropout > 0:
+        layers["dropout"] = Dropout(dropout)
+    return Sequential(**layers, **logits_layers(fc, logits, relu_logits, rng))
+
+
+def tinyvgg(
+    input_shape: tuple[int, ...],
+    *,
+    rng: Rng,
+    width: int = 10,
+    pad: int = 1,
+    init: str = "default",
+    logits: int | None = None,
+    relu_logits: bool = False,
+) -> Sequential:
+    """Two blocks of [3x3 convolution, ReLU, 3x3 convolution, ReLU, 2x2 max-pool], all `width` channels wide."""
+    shape = need_image("tinyvgg", input_shape, 4 if pad else 16)
+    layers: dict[str, Layer] = {}
+    channels = shape[2]
+    for block in (1, 2):
+        for number in (1, 2):
+            name = f"{block}_{number}"
+            layers[f"conv{name}"] = Conv2d(channels, width, 3, pad=pad, rng=rng.child(f"conv{name}"), init=init)
+            layers[f"relu{name}"] = ReLU()
+            channels = width
+        layers[f"pool{block}"] = MaxPool2d(2)
+    layers["flatten"] = Flatten()
+    features = features_of(Sequential(**layers), shape)
+    return Sequential(**layers, **logits_layers(features, logits, relu_logits, rng))

@@ -1,0 +1,102 @@
+"""`key=value` options, validated against the signature of the function that takes them.
+
+One table entry (a head, a model) is one callable; its keyword-only arguments with their annotations and
+defaults are its options, so no second list of names can drift away from the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from npsoftmax.errors import InputError, unknown_name
+
+# Keyword arguments that the library supplies, never the user.
+INTERNAL = {"rng"}
+
+
+def option_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """name -> default of every option of `function`: its keyword-only arguments, the library's own aside."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in INTERNAL}
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """['width=64', 'widths=32,64', 'relu=true'] -> {'width': 64, 'widths': (32, 64), 'relu': True}."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"option {pair!r} is not of the form key=value; type for example width=64.")
+        options[key.strip().replace("-", "_")] = _literal(text.strip())
+    return options
+
+
+def check_options(what: str, function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return `options` with values converted to the annotated types.
+
+    Raises InputError naming `what`, the option, the value and the expected type.
+    """
+    known = option_defaults(function)
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    checked = {}
+    for name, value in options.items():
+        if name not in known:
+            if not known:
+                raise InputError(f"{what} takes no options, but {name}={value!r} was given.")
+            raise unknown_name(f"option of {what}", name, known)
+        checked[name] = _convert(f"option {name!r} of {what}", value, hints.get(name, Any))
+    return checked
+
+
+def _literal(text: str) -> Any:
+    lowered = text.lower()
+    if lowered in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[lowered]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return tuple(_literal(part.strip()) for part in text.split(",")) if "," in text else text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _convert(what: str, value: Any, hint: Any) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return _convert_union(what, value, typing.get_args(hint))
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
+        values = tuple(value) if isinstance(value, tuple | list) else (value,)
+        inner = (typing.get_args(hint) or (Any,))[0]
+        return tuple(_convert(what, v, inner) for v in values)
+    if origin is Any or (isinstance(origin, type) and isinstance(value, origin) and not _is_bool_for_int(value, origin)):
+        return value
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = getattr(origin, "__name__", str(hint))
+    raise InputError(f"{what} is {value!r}, but {_article(expected)} was expected.")
+
+
+def _convert_union(what: str, value: Any, hints: tuple[Any, ...]) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    errors = []
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return _convert(what, value, hint)
+            except InputError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _is_bool_for_int(value: Any, origin: type) -> bool:
+    return isinstance(value, bool) and origin in (int, float)
+
+
+def _article(name: str) -> str:
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
+    return words.get(name, f"a {name}")

@@ -1,0 +1,107 @@
+"""Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011, "Parallel random numbers: as easy as 1, 2, 3").
+
+Design: a draw is a pure function of a key (seed, path of the layer) and a counter (step, global sample index, element).
+There is no state to save or to share: a resumed run, a GPU run and a run sharded over ranks draw the same noise.
+Numbers are made from 23 bits, so that float32 and float64 see the same values, all strictly inside (0, 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array
+
+MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+MASK32 = 0xFFFFFFFF
+
+
+def philox4x32(counter: tuple[Array, Array, Array, Array], key: tuple[int, int], xp: Any = np) -> Array:
+    """Ten Philox rounds. counter: four broadcastable uint64 arrays below 2**32 -> uint32 (..., 4)."""
+    c0, c1, c2, c3 = xp.broadcast_arrays(*counter)
+    k0, k1 = key
+    mask, shift = xp.uint64(MASK32), xp.uint64(32)
+    for _ in range(ROUNDS):
+        product0, product1 = c0 * xp.uint64(MULTIPLIER[0]), c2 * xp.uint64(MULTIPLIER[1])
+        c0, c1, c2, c3 = (
+            (product1 >> shift) ^ c1 ^ xp.uint64(k0),
+            product1 & mask,
+            (product0 >> shift) ^ c3 ^ xp.uint64(k1),
+            product0 & mask,
+        )
+        k0, k1 = (k0 + WEYL[0]) & MASK32, (k1 + WEYL[1]) & MASK32
+    return xp.stack([c0, c1, c2, c3], axis=-1).astype(xp.uint32)
+
+
+class Rng:
+    """A place in the stream of noise: the seed, the path of the layer that draws, the step and the samples.
+
+    `child(name)` goes down the path, `at(step, samples)` to the samples of a step; neither changes this one.
+    In every draw the first axis is the sample axis: row i is the noise of global sample `samples[i]`.
+    """
+
+    def __init__(self, seed: int, path: str = "", step: int = 0, samples: np.ndarray | None = None):
+        self.seed, self.path, self.step, self.samples = seed, path, step, samples
+
+    def child(self, name: str) -> Rng:
+        return Rng(self.seed, f"{self.path}.{name}" if self.path else name, self.step, self.samples)
+
+    def at(self, step: int, samples: np.ndarray | None = None) -> Rng:
+        return Rng(self.seed, self.path, step, samples)
+
+    def bits(self, shape: tuple[int, ...], xp: Any = np) -> Array:
+        """Uniform uint32 of `shape`; element e of sample s is word e % 4 of block (e // 4, s, step)."""
+        n, elements = shape[0], math.prod(shape[1:])
+        blocks = -(-elements // 4)
+        samples = self._samples(n, xp)[:, None]  # (N, 1)
+        counter = (
+            xp.arange(blocks, dtype=xp.uint64)[None],
+            samples & xp.uint64(MASK32),
+            samples >> xp.uint64(32),
+            xp.full((1, 1), self.step, dtype=xp.uint64),
+        )
+        words = philox4x32(counter, self._key(), xp)  # (N, blocks, 4)
+        return words.reshape(n, blocks * 4)[:, :elements].reshape(shape)
+
+    def uniform(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
+        """Uniform in (0, 1), both ends excluded."""
+        top = (self.bits(shape, xp) >> xp.uint32(9)).astype(dtype)
+        return (top + xp.asarray(0.5, dtype=dtype)) * xp.asarray(2.0**-23, dtype=dtype)
+
+    def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
+        """Standard normal, by Box and Muller (1958) from two uniforms an element."""
+        u = self.uniform((*shape, 2), dtype, xp)
+        return xp.sqrt(-2 * xp.log(u[..., 0])) * xp.cos(2 * math.pi * u[..., 1])
+
+    def gumbel(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
+        """Standard Gumbel, -log(-log u); finite, since u excludes 0 and 1."""
+        return -xp.log(-xp.log(self.uniform(shape, dtype, xp)))
+
+    def keep_mask(self, shape: tuple[int, ...], keep: float, xp: Any = np) -> Array:
+        """Booleans, each true with probability `keep`."""
+        return self.uniform(shape, xp.float32, xp) < keep
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...], xp: Any = np) -> Array:
+        """Whole numbers in [low, high)."""
+        return low + (self.uniform(shape, xp.float64, xp) * (high - low)).astype(xp.int64)
+
+    def permutation(self, n: int) -> np.ndarray:
+        """A random order of 0 … n-1 (64-bit sort keys; a tie, of probability n**2 / 2**65, keeps the order)."""
+        words = self.at(self.step).bits((n, 2)).astype(np.uint64)
+        return np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")
+
+    def _samples(self, n: int, xp: Any) -> Array:
+        if self.samples is None:
+            return xp.arange(n, dtype=xp.uint64)
+        if len(self.samples) != n:
+            raise ValueError(f"noise for {n} samples was asked for, but this step has {len(self.samples)}")
+        return xp.asarray(self.samples, dtype=xp.uint64)
+
+    def _key(self) -> tuple[int, int]:
+        digest = hashlib.blake2b(f"{self.seed}:{self.path}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
