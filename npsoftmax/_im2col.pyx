@@ -25,11 +25,16 @@ import numpy as np
 
 ctypedef Py_ssize_t index
 
+cdef enum:
+    LANES = 64    # channels that a pooling window takes at a time
+
 # How BLAS spells an operand: 'N' as it is, 'T' transposed.
 cdef char NORMAL = 78, TRANSPOSED = 84
 
-# Bytes of columns a thread holds: half of a common 1 MiB L2, the rest is for the weights and the output.
-cdef index TILE_BYTES = 384 * 1024
+# Output positions in a tile: few enough that its columns are still in the cache when BLAS reads them, and enough
+# that the weights, which every tile reads again, cost little.
+cdef index TILE_POSITIONS = 512
+
 
 cdef extern from *:
     """
@@ -153,26 +158,35 @@ def col2im(const floating[:, ::1] cols, floating[:, :, :, ::1] dx, index kh, ind
 # ---------------------------------------------------------------- pooling
 cdef void pool_point(const floating* image, index oy, index ox, Window g, floating* y,
                      uint8_t* winner) noexcept nogil:
-    cdef index ky, kx, iy, ix, c
-    cdef uint8_t tap
+    """One window, LANES channels at a time: the winners are kept as wide as floats, so that the loop vectorises."""
+    cdef floating best[LANES]
+    cdef int who[LANES]
+    cdef index ky, kx, iy, ix, c, first = 0, n
+    cdef int tap, larger
     cdef const floating* pixel
-    for c in range(g.c):
-        y[c] = -INFINITY
-        winner[c] = 0
-    for ky in range(g.kh):
-        iy = oy * g.sh - g.ph + ky
-        if iy < 0 or iy >= g.h:
-            continue
-        for kx in range(g.kw):
-            ix = ox * g.sw - g.pw + kx
-            if ix < 0 or ix >= g.w:
+    while first < g.c:
+        n = min(LANES, g.c - first)
+        for c in range(n):
+            best[c] = -INFINITY
+            who[c] = 0
+        for ky in range(g.kh):
+            iy = oy * g.sh - g.ph + ky
+            if iy < 0 or iy >= g.h:
                 continue
-            tap = <uint8_t>(ky * g.kw + kx)
-            pixel = image + (iy * g.w + ix) * g.c
-            for c in range(g.c):
-                if pixel[c] > y[c] or pixel[c] != pixel[c]:    # NaN must not vanish in a maximum
-                    y[c] = pixel[c]
-                    winner[c] = tap
+            for kx in range(g.kw):
+                ix = ox * g.sw - g.pw + kx
+                if ix < 0 or ix >= g.w:
+                    continue
+                tap = <int>(ky * g.kw + kx)
+                pixel = image + (iy * g.w + ix) * g.c + first
+                for c in range(n):
+                    larger = (pixel[c] > best[c]) | (pixel[c] != pixel[c])    # NaN must not vanish in a maximum
+                    best[c] = pixel[c] if larger else best[c]
+                    who[c] = tap if larger else who[c]
+        for c in range(n):
+            y[first + c] = best[c]
+            winner[first + c] = <uint8_t>who[c]
+        first = first + n
 
 
 def max_pool(const floating[:, :, :, ::1] x, floating[:, :, :, ::1] y, uint8_t[:, :, :, ::1] winner, index kh,
@@ -192,18 +206,41 @@ def max_pool(const floating[:, :, :, ::1] x, floating[:, :, :, ::1] y, uint8_t[:
             pool_point(source + (r // g.oh) * image, r % g.oh, ox, g, to + at, tap + at)
 
 
+cdef void unpool_point(floating* image, index oy, index ox, Window g, const floating* dy,
+                       const uint8_t* winner) noexcept nogil:
+    """The adjoint of pool_point: dy is added at the winners."""
+    cdef floating share[LANES]
+    cdef int who[LANES]
+    cdef index ky, kx, iy, ix, c, first = 0, n
+    cdef int tap
+    cdef floating* pixel
+    while first < g.c:
+        n = min(LANES, g.c - first)
+        for c in range(n):
+            share[c] = dy[first + c]
+            who[c] = winner[first + c]
+        for ky in range(g.kh):
+            iy = oy * g.sh - g.ph + ky
+            if iy < 0 or iy >= g.h:
+                continue
+            for kx in range(g.kw):
+                ix = ox * g.sw - g.pw + kx
+                if ix < 0 or ix >= g.w:
+                    continue
+                tap = <int>(ky * g.kw + kx)
+                pixel = image + (iy * g.w + ix) * g.c + first
+                for c in range(n):
+                    pixel[c] += share[c] if who[c] == tap else 0
+        first = first + n
+
+
 cdef void unpool_image(floating* dx, const floating* dy, const uint8_t* winner, Window g) noexcept nogil:
-    cdef index oy, ox, c, at, iy, ix, tap
+    cdef index oy, ox, at
     zero_run(dx, g.h * g.w * g.c)
     for oy in range(g.oh):
         for ox in range(g.ow):
             at = (oy * g.ow + ox) * g.c
-            for c in range(g.c):
-                tap = winner[at + c]
-                iy = oy * g.sh - g.ph + tap // g.kw
-                ix = ox * g.sw - g.pw + tap % g.kw
-                if 0 <= iy < g.h and 0 <= ix < g.w:
-                    dx[(iy * g.w + ix) * g.c + c] += dy[at + c]
+            unpool_point(dx, oy, ox, g, dy + at, winner + at)
 
 
 def max_pool_backward(const floating[:, :, :, ::1] dy, const uint8_t[:, :, :, ::1] winner,
@@ -234,10 +271,9 @@ cdef void gemm(char transpose_a, char transpose_b, index m, index n, index k, co
         dgemm(&transpose_b, &transpose_a, &cols, &rows, &depth, &one, <double*>b, &lb, <double*>a, &la, &beta, c, &lc)
 
 
-cdef index tile_rows(Window g, index itemsize, index rows, int threads) noexcept nogil:
-    """Output rows of columns in a tile: as many as the buffer holds, but enough tiles for all threads."""
-    cdef index fit = TILE_BYTES // (g.ow * g.kh * g.kw * g.c * itemsize)
-    return max(1, min(fit, (rows + threads - 1) // threads))
+cdef index tile_rows(index ow, index rows, int threads) noexcept nogil:
+    """Output rows in a tile: about TILE_POSITIONS output positions, but enough tiles for all threads."""
+    return max(1, min(TILE_POSITIONS // ow, (rows + threads - 1) // threads))
 
 
 cdef tile_buffers(size_t itemsize, int threads, index n):
@@ -268,7 +304,7 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, ::1] w, const
     cdef index rows = x.shape[0] * g.oh, f = w.shape[1], depth = w.shape[0]
     if rows == 0 or g.ow == 0 or depth == 0 or f == 0:
         return
-    cdef index step = tile_rows(g, sizeof(floating), rows, threads), t, tiles = (rows + step - 1) // step
+    cdef index step = tile_rows(g.ow, rows, threads), t, tiles = (rows + step - 1) // step
     cdef const floating* source = &x[0, 0, 0, 0]
     cdef floating* out = &y[0, 0, 0, 0]
     cdef floating[:, ::1] buffer = tile_buffers(sizeof(floating), threads, step * g.ow * depth)
@@ -286,7 +322,7 @@ def conv_backward_weight(const floating[:, :, :, ::1] x, const floating[:, :, :,
     cdef int threads = <int>partial.shape[0]
     if rows == 0 or g.ow == 0 or depth == 0 or f == 0:
         return
-    cdef index step = tile_rows(g, sizeof(floating), rows, threads), t, count, tiles = (rows + step - 1) // step
+    cdef index step = tile_rows(g.ow, rows, threads), t, count, tiles = (rows + step - 1) // step
     cdef const floating* source = &x[0, 0, 0, 0]
     cdef const floating* upstream = &dy[0, 0, 0, 0]
     cdef floating[:, ::1] buffer = tile_buffers(sizeof(floating), threads, step * g.ow * depth)
@@ -318,7 +354,7 @@ def conv_backward_input(const floating[:, :, :, ::1] dy, const floating[:, ::1] 
     cdef index n, f = w.shape[1], image = g.h * g.w * g.c, pixels = g.oh * g.ow * f
     if dx.shape[0] == 0 or image == 0 or pixels == 0:
         return
-    cdef index step = tile_rows(g, sizeof(floating), g.oh, 1)
+    cdef index step = tile_rows(g.ow, g.oh, 1)
     cdef const floating* upstream = &dy[0, 0, 0, 0]
     cdef floating* to = &dx[0, 0, 0, 0]
     cdef floating[:, ::1] buffer = tile_buffers(sizeof(floating), threads, step * g.ow * w.shape[0])

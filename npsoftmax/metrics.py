@@ -176,7 +176,10 @@ def read_confusion(path: Path) -> tuple[np.ndarray, list[str]]:
         matrix.append([_count(path, line, cell) for cell in cells[1:]])
     if len(matrix) != len(names) or next(lines, None) is not None:
         raise InputError(f"{path} line {line}: expected one row for each of the {len(names)} classes.")
-    return np.array(matrix, dtype=np.int64), names
+    counts = np.array(matrix, dtype=np.int64)
+    if not counts.any():
+        raise InputError(f"{path}: every count is 0; expected those of at least one sample.")
+    return counts, names
 
 
 def write_reliability(path: Path, table: dict[str, np.ndarray]) -> None:
@@ -254,7 +257,7 @@ def _number(path: Path, line: int, cell: str) -> float:
 
 
 def _count(path: Path, line: int, cell: str) -> int:
-    # No int(): it takes a sign, spaces and underscores, none of which is a count.
-    if not (cell.isascii() and cell.isdigit()):
+    # int() alone would take a sign, spaces and underscores, and more digits than an int64 holds.
+    if not (cell.isascii() and cell.isdigit() and len(cell) < 19):
         raise InputError(f"{path} line {line}: {cell!r} is not a count (0, 1, 2, …).")
     return int(cell)

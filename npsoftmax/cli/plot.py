@@ -10,7 +10,7 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     """Register the command on the `add_subparsers()` of the main parser."""
     parser = subparsers.add_parser("plot", help="draw the figures of a run again", description=__doc__)
-    parser.add_argument("run_dir", metavar="RUN", type=Path, help="directory of a run, for example runs/resnet18")
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="directory of a run, such as runs/resnet18")
     parser.set_defaults(run=plot)
 
 

@@ -55,7 +55,7 @@ def log_gumbel_softmax_backward(dy: Array, cache: Any) -> Array:
     return softmax.log_softmax_backward(dy, y) / tau
 
 
-# ---------------------------------------------------------------- straight through: hard forward, soft backwa
+# ---------------------------------------------------------------- straight through
 def gumbel_softmax_hard_forward(
     z: Array, noise: Array, mask: Array | None = None, *, tau: float = 1.0
 ) -> tuple[Array, Any]:
@@ -72,5 +72,5 @@ def gumbel_softmax_hard_forward(
 
 
 def gumbel_softmax_hard_backward(dy: Array, cache: Any) -> Array:
-    """BIASED: the soft sample's gradient, for the true one is 0 almost everywhere. dy (..., C) -> dz (..., C)."""
+    """BIASED: the gradient of the soft sample; the true one is 0 almost everywhere. (..., C) -> (..., C)."""
     return gumbel_softmax_backward(dy, cache)

@@ -1,8 +1,8 @@
-"""The table of all mappings from logits to something softmax-like; tests, attention and the docs run over it.
+"""The table of all mappings from logits to something softmax-like; tests, attention and docs run over it.
 
 Design: a mapping's functions are looked up in their module at each use, so that a student's function put in
-the place of `softmax.softmax_forward` is the one that runs; its options are the keyword-only arguments of
-that function.
+the place of `softmax.softmax_forward` is the one that runs; its options are that function's keyword-only
+arguments.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from npsoftmax.options import option_defaults
 class Mapping:
     """One forward/backward pair over the last axis, and what holds for it.
 
-    kind: "probability" (rows are >= 0 and sum to 1 for all finite logits; takes a boolean mask),
-    "log-probability" (its exponential is one) or "statistic" (all else). needs_noise: the second argument is
-    an array of noise. biased: the backward is deliberately not the derivative of the forward.
-    shift_invariant: z + c gives what z gives. keeps_order: z_i > z_j implies y_i >= y_j (without noise); None
-    where the output has no class axis.
+    kind: "probability" (>= 0 and summing to 1 for all finite logits; takes a boolean mask), "log-probability"
+        (its exponential is one) or "statistic" (all else)
+    needs_noise: the second argument is an array of noise
+    biased: the backward is deliberately not the derivative of the forward
+    shift_invariant: z + c gives what z gives
+    keeps_order: z_i > z_j implies y_i >= y_j, noise aside; None where the output has no class axis
     """
 
     name: str

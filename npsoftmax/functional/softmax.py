@@ -1,9 +1,9 @@
 """Softmax, log-softmax and the ladder of simpler ideas that leads to them. Derivations: docs/mappings.md.
 
 Design: the last axis is the class axis, whatever stands before it. A boolean `mask` (True: allowed) gives p =
-0 and dz = 0 where it is False, and an all-zero row where nothing is allowed. A logit of -inf in place of a
-mask would be +inf in an even Taylor polynomial and NaN in sparsemax, so logits are finite and the mask is an
-argument of its own.
+0 and dz = 0 where it is False, and an all-zero row where nothing is allowed. It is an argument of its own,
+because a logit of -inf would be +inf in an even Taylor polynomial and NaN in sparsemax: logits are finite
+here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from npsoftmax.errors import InputError
 
 # ---------------------------------------------------------------- shared by all mappings
 def positive(name: str, value: float) -> float:
-    """`value` as a Python float (a NumPy one would turn float32 logits into float64); InputError unless 0 < value < inf."""
+    """`value` as a Python float, which never widens float32; InputError unless 0 < value < inf."""
     if not 0 < value < math.inf:
         raise InputError(
             f"{name} is {value!r}, but a finite number above 0 is needed, for example {name}=1.0."
@@ -29,10 +29,9 @@ def fill_masked(z: Array, mask: Array | None, value: float) -> Array:
     """`z` with `value` where the boolean `mask`, broadcast against it, is False."""
     if mask is None:
         return z
-    if getattr(mask, "dtype", None) != bool:
-        raise InputError(
-            f"mask is a {getattr(mask, 'dtype', type(mask).__name__)}, but booleans are needed: True where a class is allowed."
-        )
+    given = getattr(mask, "dtype", type(mask))
+    if given != "bool":
+        raise InputError(f"mask holds {given}, but booleans are needed: True where a class is allowed.")
     fits = mask.ndim <= z.ndim and all(
         m in (1, n) for m, n in zip(mask.shape[::-1], z.shape[::-1], strict=False)
     )
@@ -42,7 +41,7 @@ def fill_masked(z: Array, mask: Array | None, value: float) -> Array:
 
 
 def hide(z: Array, mask: Array | None) -> Array:
-    """`z` with the lowest finite number where `mask` is False: never the maximum, and 0 after an exponential."""
+    """`z` with the lowest finite number where `mask` is False: never a maximum, and 0 after e^z."""
     return z if mask is None else fill_masked(z, mask, float(array_module(z).finfo(z.dtype).min))
 
 
@@ -59,8 +58,8 @@ def normalise(f: Array, mask: Array | None = None) -> Array:
 def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """Probabilities that grow exponentially with their logit: p_i = e^{z_i} / Σ_j e^{z_j}.
 
-    z (..., C), finite -> p (..., C). The maximum is subtracted first, which changes no p and keeps e^z from
-    overflowing. Source: Bridle, 1990; Blanchard, Higham and Higham, 2021 (accuracy).
+    z (..., C), finite -> p (..., C). The maximum is subtracted first: no p changes, and e^z cannot overflow.
+    Source: Bridle, 1990; Blanchard, Higham and Higham, 2021 (accuracy).
     """
     xp = array_module(z)
     z = hide(z, mask)
@@ -69,23 +68,22 @@ def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 
 
 def softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i (dy_i - Σ_j p_j dy_j): the Jacobian p_i (δ_ij - p_j) times dy, without building it. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i (dy_i - Σ_j p_j dy_j): the Jacobian times dy, never built. dy (..., C) -> dz (..., C)."""
     p = cache
     return p * (dy - (p * dy).sum(axis=-1, keepdims=True))
 
 
 def softmax_jacobian(p: Array) -> Array:
-    """All derivatives ∂p_i/∂z_j = p_i (δ_ij - p_j) of softmax, from its output. p (..., C) -> (..., C, C)."""
+    """All derivatives of softmax from its output: ∂p_i/∂z_j = p_i (δ_ij - p_j). p (..., C) -> (..., C, C)."""
     xp = array_module(p)
     return p[..., :, None] * (xp.eye(p.shape[-1], dtype=p.dtype) - p[..., None, :])
 
 
 # ---------------------------------------------------------------- log-softmax
 def log_softmax_forward(z: Array) -> tuple[Array, Any]:
-    """Log-probabilities y_i = z_i - log Σ_j e^{z_j}, never as log(softmax(z)), which is -inf where p
-    underflows.
+    """Log-probabilities: y_i = z_i - log Σ_j e^{z_j}. z (..., C), finite -> y (..., C).
 
-    z (..., C), finite -> y (..., C).
+    Never computed as log(softmax(z)), which is -inf wherever p underflows. Source: Blanchard et al., 2021.
     """
     xp = array_module(z)
     s = z - z.max(axis=-1, keepdims=True)
@@ -101,17 +99,19 @@ def log_softmax_backward(dy: Array, cache: Any) -> Array:
 
 
 def log_softmax_approximation_forward(z: Array) -> tuple[Array, Any]:
-    """Log-softmax with the soft maximum replaced by the hard one: y_i = z_i - max_j z_j, too high by at most
-    log C.
+    """Log-softmax with the hard maximum for the soft one: y_i = z_i - max_j z_j. z (..., C) -> y (..., C).
 
-    z (..., C) -> y (..., C).
+    It lies above log-softmax by log Σ_j e^{z_j - max z}: between 0 and log C.
     """
     y = z - z.max(axis=-1, keepdims=True)
     return y, y
 
 
 def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
-    """dz = dy - m Σ_j dy_j with m = 1 at the maximum; tied maxima share it equally, one choice of subgradient. (..., C)."""
+    """dz = dy - m Σ_j dy_j, where m is 1 at the maximum and 0 elsewhere. dy (..., C) -> dz (..., C).
+
+    Tied maxima share m equally: there the derivative does not exist, and this is one subgradient.
+    """
     y = cache
     top = (y == 0).astype(y.dtype)
     return dy - normalise(top) * dy.sum(axis=-1, keepdims=True)
@@ -119,7 +119,10 @@ def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
 
 # ---------------------------------------------------------------- soft functions
 def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
-    """The real soft maximum: y = log Σ_i e^{z_i}, with max z <= y <= max z + log C. z (..., C), finite -> y (...)."""
+    """The real soft maximum: y = log Σ_i e^{z_i}. z (..., C), finite -> y (...).
+
+    max z <= y <= max z + log C. Source: Blanchard, Higham and Higham, 2021.
+    """
     xp = array_module(z)
     top = z.max(axis=-1, keepdims=True)
     e = xp.exp(z - top)
@@ -130,6 +133,7 @@ def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
 def log_sum_exp_backward(dy: Array, cache: Any) -> Array:
     """dz_i = p_i dy: the gradient of log-sum-exp is softmax. dy (...) -> dz (..., C)."""
     p = cache
+    dy = array_module(p).asarray(dy, dtype=p.dtype)  # for a single row dy may be a plain number
     return dy[..., None] * p
 
 
@@ -145,20 +149,20 @@ def soft_argmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = dy p_i (i - y). dy (...) -> dz (..., C)."""
     p, y = cache
     xp = array_module(p)
+    dy = xp.asarray(dy, dtype=p.dtype)  # for a single row dy may be a plain number
     return dy[..., None] * p * (xp.arange(p.shape[-1], dtype=p.dtype) - y[..., None])
 
 
 # ---------------------------------------------------------------- before the exponential: why sums alone fail
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
-    """Shares of the sum: y_i = z_i / Σ_j z_j. Not a probability where signs differ, and undefined where the
-    sum is 0.
+    """Shares of the sum: y_i = z_i / Σ_j z_j. z (..., C) -> y (..., C).
 
-    z (..., C) -> y (..., C). InputError for a row that sums to 0.
+    No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
     """
     total = z.sum(axis=-1, keepdims=True)
     if bool((total == 0).any()):
         raise InputError(
-            "sum_normalisation_v1 was given a row that sums to 0, so z / Σz does not exist; type softmax."
+            "sum_normalisation_v1 needs rows with a sum other than 0, but one sums to 0; use softmax_forward."
         )
     y = z / total
     return y, (y, total)
@@ -171,26 +175,24 @@ def sum_normalisation_v1_backward(dy: Array, cache: Any) -> Array:
 
 
 def sum_normalisation_v2_forward(z: Array) -> tuple[Array, Any]:
-    """Shares above the minimum: y_i = (z_i - min z) / Σ_j (z_j - min z). The smallest class always gets
-    exactly 0.
+    """Shares above the minimum: y_i = (z_i - min z) / Σ_j (z_j - min z). z (..., C) -> y (..., C).
 
-    z (..., C) -> y (..., C). InputError for a row of equal values, where the sum is 0.
+    The lowest class gets exactly 0. Undefined where all values are equal: InputError for such a row.
     """
     u = z - z.min(axis=-1, keepdims=True)
     total = u.sum(axis=-1, keepdims=True)
     if bool((total == 0).any()):
         raise InputError(
-            "sum_normalisation_v2 was given a row of equal values, so (z - min) / Σ(z - min) is 0/0; type softmax."
+            "sum_normalisation_v2 needs rows of unequal values, but one has all equal; use softmax_forward."
         )
     y = u / total
     return y, (y, total)
 
 
 def sum_normalisation_v2_backward(dy: Array, cache: Any) -> Array:
-    """du = (dy - Σ y dy) / total, as in v1, then dz = du - m Σ_j du_j, since the minimum moves with its
-    logit.
+    """du as in v1, then dz = du - m Σ_j du_j, where m is 1 at the minimum. dy (..., C) -> dz (..., C).
 
-    m = 1 at the minimum; tied minima share it equally, one choice of subgradient. dy (..., C) -> dz (..., C).
+    Tied minima share m equally: there the derivative does not exist, and this is one subgradient.
     """
     y, total = cache
     du = sum_normalisation_v1_backward(dy, (y, total))

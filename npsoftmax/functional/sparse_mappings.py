@@ -1,10 +1,11 @@
 """Sparsemax and 1.5-entmax: probabilities that can be exactly 0. Derivations: docs/mappings.md.
 
 Design: both are p_i = max(s_i - θ, 0)^q with q = 1 or 2, so one threshold θ a row is all there is to find.
-Sorted downwards, the support is a prefix; a θ is computed for every prefix length k at once, and the longest
+Sorted downwards, the support is a prefix; a θ is computed for every length of prefix at once, and the longest
 prefix whose smallest member still lies above its own θ is the support. Scores are taken relative to the
-maximum, where θ lies in [-1, 0): whatever is below -1 can be raised to -1, which keeps the running sums exact
-for logits of any size.
+maximum, where θ lies in [-1, 0): whatever is below -1 is raised to -1, so that logits of any size leave the
+running sums exact. These sums are float64 whatever the logits are: over k classes entmax loses about k times
+the last digit.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """
     xp = array_module(z)
     s = _relative(hide(z, mask))
-    ranked = -xp.sort(-s, axis=-1)
-    k = xp.arange(1, s.shape[-1] + 1, dtype=s.dtype)
+    ranked, k = _ranked(s)
     thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
-    p = xp.maximum(s - _threshold(ranked, thetas), 0)
+    p = xp.maximum(s - _threshold(ranked, thetas).astype(s.dtype), 0)
     p = p if mask is None else p * mask
     return p, p
 
@@ -36,7 +36,7 @@ def sparsemax_backward(dy: Array, cache: Any) -> Array:
     p = cache
     xp = array_module(p)
     support = (p > 0).astype(p.dtype)
-    size = xp.maximum(support.sum(axis=-1, keepdims=True), 1)
+    size = xp.maximum(support.sum(axis=-1, keepdims=True), 1)  # 0 in a row with nothing allowed
     return support * (dy - (support * dy).sum(axis=-1, keepdims=True) / size)
 
 
@@ -44,18 +44,17 @@ def sparsemax_backward(dy: Array, cache: Any) -> Array:
 def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """Half-way between softmax and sparsemax: p_i = max(z_i / 2 - θ, 0)², with θ such that Σ p = 1.
 
-    z (..., C), finite -> p (..., C). O(C log C). Source: Peters, Niculae and Martins, 2019 (arXiv
-    1905.05702).
+    z (..., C), finite -> p (..., C). O(C log C).
+    Source: Peters, Niculae and Martins, 2019 (arXiv 1905.05702).
     """
     xp = array_module(z)
     s = _relative(hide(z, mask) / 2)
-    ranked = -xp.sort(-s, axis=-1)
-    k = xp.arange(1, s.shape[-1] + 1, dtype=s.dtype)
+    ranked, k = _ranked(s)
     mean = xp.cumsum(ranked, axis=-1) / k
     variance = xp.cumsum(ranked * ranked, axis=-1) / k - mean * mean
     # Σ_{j<=k} (s_j - θ)² = k (variance + (mean - θ)²) = 1; no root means that k is beyond the support.
     thetas = mean - xp.sqrt(xp.maximum(1 / k - variance, 0))
-    p = xp.maximum(s - _threshold(ranked, thetas), 0) ** 2
+    p = xp.maximum(s - _threshold(ranked, thetas).astype(s.dtype), 0) ** 2
     p = p if mask is None else p * mask
     return p, p
 
@@ -65,18 +64,26 @@ def entmax15_backward(dy: Array, cache: Any) -> Array:
     p = cache
     xp = array_module(p)
     g = xp.sqrt(p)
-    total = g.sum(axis=-1, keepdims=True)  # at least 1, since √p >= p; 0 in a row with nothing allowed
-    return g * (dy - (g * dy).sum(axis=-1, keepdims=True) / xp.maximum(total, 1))
+    total = g.sum(axis=-1, keepdims=True)
+    total = xp.where(total > 0, total, 1)  # 0 in a row with nothing allowed
+    return g * (dy - (g * dy).sum(axis=-1, keepdims=True) / total)
 
 
 # ---------------------------------------------------------------- shared
 def _relative(s: Array) -> Array:
     xp = array_module(s)
-    return xp.maximum(s - s.max(axis=-1, keepdims=True), -1)
+    return xp.maximum(s - s.max(axis=-1, keepdims=True), -1.0)
+
+
+def _ranked(s: Array) -> tuple[Array, Array]:
+    """`s` sorted downwards (..., C), and 1 … C, the length of the prefix that each member ends."""
+    xp = array_module(s)
+    return -xp.sort(-s, axis=-1).astype(xp.float64), xp.arange(1, s.shape[-1] + 1, dtype=xp.float64)
 
 
 def _threshold(ranked: Array, thetas: Array) -> Array:
-    """θ of the longest prefix of `ranked` whose smallest member lies above its θ. (..., C) twice -> (..., 1)."""
+    """θ of the longest prefix of `ranked` whose smallest member lies above it. (..., C) twice -> (..., 1)."""
     xp = array_module(ranked)
+    thetas = xp.maximum(thetas, -1)  # rounding must not take in what was raised to -1
     last = (ranked > thetas).sum(axis=-1, keepdims=True) - 1
     return xp.take_along_axis(thetas, last, axis=-1)

@@ -1,8 +1,8 @@
 """Spherical softmax: e^z replaced by z² + ε. Derivation: docs/mappings.md.
 
-Design: like the Taylor softmax a quotient f / Σ f, so it has the same backward with r = (log f)' = 2z / (z² +
-ε). It sees only |z|: z and -z are one and the same class score. ε keeps a row of zeros from being 0/0 and
-bounds r by 1/√ε.
+Design: like the Taylor softmax a quotient f / Σ f, so the backward is the same with r = (log f)' = 2z / (z² +
+ε). It sees only |z|: z and -z are one and the same score. ε keeps a row of zeros from 0/0, and bounds r by 1
+/ √ε.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from npsoftmax.functional.softmax import fill_masked, normalise, positive
 def spherical_softmax_forward(z: Array, mask: Array | None = None, *, eps: float = 1e-3) -> tuple[Array, Any]:
     """Shares of the squared norm: p_i = (z_i² + ε) / Σ_j (z_j² + ε).
 
-    z (..., C), finite -> p (..., C). InputError for eps <= 0. Source: Vincent, de Brébisson and Bouthillier,
-    2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
+    z (..., C), finite -> p (..., C). InputError for eps <= 0.
+    Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     eps = positive("eps", eps)
     z = fill_masked(z, mask, 0.0)
@@ -35,7 +35,8 @@ def spherical_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_spherical_softmax_forward(z: Array, *, eps: float = 1e-3) -> tuple[Array, Any]:
     """Log-probabilities of the spherical softmax: y_i = log(z_i² + ε) - log Σ_j (z_j² + ε).
 
-    z (..., C), finite -> y (..., C). InputError for eps <= 0. Source: arXiv 1511.05042.
+    z (..., C), finite -> y (..., C). InputError for eps <= 0.
+    Source: de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     xp = array_module(z)
     eps = positive("eps", eps)

@@ -1,9 +1,9 @@
-"""Taylor softmax: e^z replaced by its Taylor polynomial of even order. Derivation: docs/mappings.md.
+"""Taylor softmax: e^z replaced by its Taylor polynomial f_n of even order n. Derivation: docs/mappings.md.
 
-Design: an even-order polynomial f_n is positive everywhere (where it is least, f_n' = f_{n-1} = 0, so f_n =
-z^n / n!). f_n(z - c) is no multiple of f_n(z), so subtracting the maximum would change p: there is no max
-trick, and no need of one, for a polynomial of a few logits overflows late (float32, |z| = 1e4: from order
-12). It falls for z below about -1, -1.6, -2.2 (n = 2, 4, 6): predict by argmax of p, never of z.
+Design: f_n is positive everywhere (where it is least, f_n' = f_{n-1} = 0, so f_n = z^n / n!). f_n(z - c) is
+no multiple of f_n(z), so subtracting the maximum would change p: there is no max trick, and no need of one,
+since a polynomial overflows late (float32 at |z| = 1e4: from order 12). It falls for z below about -1, -1.6,
+-2.2 (n = 2, 4, 6): predict by argmax of p, never of z.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from npsoftmax.functional.softmax import fill_masked, normalise
 
 
 def taylor_polynomial(z: Array, order: int) -> Array:
-    """f_n(z) = Σ_{i=0}^{n} z^i / i!, by Horner: 1 + z (1 + z/2 (1 + z/3 (…))). Its derivative is f_{n-1}. z any shape, n >= 1."""
+    """f_n(z) = Σ_{i<=n} z^i / i!, by Horner: 1 + z (1 + z/2 (1 + z/3 (…))). Derivative: f_{n-1}."""
     f = 1 + z / order
     for i in range(order - 1, 0, -1):
         f = 1 + z / i * f
@@ -28,8 +28,8 @@ def check_order(order: int) -> int:
     """InputError unless `order` is 2, 4, 6, …"""
     if not isinstance(order, numbers.Integral) or order < 2 or order % 2:
         raise InputError(
-            f"order is {order!r}, but a Taylor softmax needs an even whole number from 2: an odd polynomial is negative "
-            "somewhere, so its shares are no probabilities. Type for example order=2."
+            f"order is {order!r}, but a Taylor softmax needs an even whole number from 2 (an odd polynomial "
+            "is negative somewhere, so its shares are no probabilities); type for example order=2."
         )
     return int(order)
 
@@ -38,7 +38,7 @@ def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 
     """Probabilities that grow like a polynomial: p_i = f_n(z_i) / Σ_j f_n(z_j), f_n(z) = Σ_{k<=n} z^k / k!.
 
     z (..., C), finite -> p (..., C). InputError for an odd order or one below 2.
-    Source: Vincent, de Brébisson and Bouthillier, 2015; arXiv 1511.05042, 2011.11538.
+    Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     order = check_order(order)
     z = fill_masked(z, mask, 0.0)
@@ -47,7 +47,7 @@ def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 
 
 
 def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i r_i (dy_i - Σ_j p_j dy_j), where r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i r_i (dy_i - Σ_j p_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
     z, p, order = cache
     r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)
     return p * r * (dy - (p * dy).sum(axis=-1, keepdims=True))
@@ -56,8 +56,8 @@ def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_taylor_softmax_forward(z: Array, *, order: int = 2) -> tuple[Array, Any]:
     """Log-probabilities of the Taylor softmax: y_i = log f_n(z_i) - log Σ_j f_n(z_j).
 
-    z (..., C), finite -> y (..., C). InputError for an odd order or one below 2. Source: arXiv 1511.05042,
-    2011.11538.
+    z (..., C), finite -> y (..., C). InputError for an odd order or one below 2.
+    Source: de Brébisson and Vincent, 2016 (arXiv 1511.05042); Banerjee et al., 2020 (arXiv 2011.11538).
     """
     xp = array_module(z)
     order = check_order(order)
@@ -67,7 +67,7 @@ def log_taylor_softmax_forward(z: Array, *, order: int = 2) -> tuple[Array, Any]
 
 
 def log_taylor_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = r_i (dy_i - e^{y_i} Σ_j dy_j), where r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
+    """dz_i = r_i (dy_i - e^{y_i} Σ_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
     z, y, order = cache
     xp = array_module(z)
     r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)

@@ -1,4 +1,4 @@
-"""Numeric proof of hand-written gradients: `check_gradients(thing, ...)` for pairs, layers, heads and models."""
+"""Numeric proof of hand-written gradients: `check_gradients` takes a pair, a layer, a head or a model."""
 
 from __future__ import annotations
 

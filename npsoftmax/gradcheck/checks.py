@@ -1,7 +1,7 @@
 """One check for each kind of thing: pairs, layers, heads and models.
 
-Design: this package stands beside `functional`, so it knows the protocol (design: explicit cache) by attribute names
-alone and imports neither layers nor heads.
+Design: this package stands beside `functional`, so it knows the protocol by attribute names alone and imports
+neither layers nor heads.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, Tree, check
-from npsoftmax.gradcheck.numeric import require_float64
+from npsoftmax.gradcheck.numeric import require_float64, require_movable
 from npsoftmax.gradcheck.report import Report
+
+TO_FLOAT64 = (
+    "type model.to(npsoftmax.get_backend(), 'float64'); for a layer or a head, "
+    "npsoftmax.layers.replace_leaves(layer.params, lambda name, p: p.astype('float64'))"
+)
 
 
 def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     """Check the gradients of a model, a head, a layer or a pair of functions against numeric ones.
 
-    check_gradients(model, x, targets), (head, h, targets), (layer, x) or (forward, backward, args); the options are
-    those of check_model, check_head, check_layer and check_pair. Everything in float64. Raises InputError if `thing`
-    is none of these.
+    check_gradients(model, x, targets), (head, h, targets), (layer, x) or (forward, backward, args); the
+    options are those of check_model, check_head, check_layer and check_pair. Everything is float64.
+    Raises InputError if `thing` is none of these.
     """
     if hasattr(thing, "loss"):
         return (check_model if hasattr(thing, "trunk") else check_head)(thing, *args, **options)
@@ -31,8 +36,8 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     if callable(thing):
         return check_pair(thing, *args, **options)
     raise InputError(
-        f"a {type(thing).__name__} has no gradients to check: pass a model, a head, a layer, or two functions as in "
-        "check_gradients(dense_forward, dense_backward, (x, w, b))."
+        f"{type(thing).__name__} has no gradients to check: pass a model, a head, a layer, or two "
+        "functions as in check_gradients(dense_forward, dense_backward, (x, w, b))."
     )
 
 
@@ -46,24 +51,23 @@ def check_pair(
     kwargs: dict[str, Any] | None = None,
     output: int | None = None,
     seed: int = 0,
-    elements: int = 200,
+    elements: int = 500,
     directions: int = 2,
 ) -> Report:
     """Check `backward(dy, cache)` against differences of `y, cache = forward(*args, **kwargs)`.
 
-    backward returns one gradient, or a tuple with one for each leading array of `args`, in order (None for None);
-    `wrt` says which arguments get one, by position or name, if it is not these. y is an array or a number; of several
-    outputs the one at position `output` alone gets a gradient. In each tensor `elements` elements are compared at
-    most, after `directions` random directions. Raises InputError if an array is not float64.
+    backward returns one gradient, or a tuple with one for each leading array of `args`, in order (None for
+    None); `wrt` names the arguments that get one, by position or name, if it is not these. y is an array or a
+    number; of several outputs the one at position `output` alone gets a gradient. In each tensor `directions`
+    random directions are compared, then `elements` elements at most. Arrays are moved in place and put back.
+    Raises InputError if an array is not float64.
     """
-    kwargs, args = kwargs or {}, tuple(args)
+    args, kwargs = tuple(args), kwargs or {}
     arguments = _named_arguments(forward, args, kwargs)
-    names = _leading_arrays(arguments) if wrt is None else _chosen(wrt, arguments)
+    names = _leading_arrays(arguments, len(args)) if wrt is None else _chosen(wrt, arguments)
     variables = {name: arguments[name] for name in names if arguments[name] is not None}
     for name, x in variables.items():
-        require_float64(name, x, f"pass {name}.astype('float64')")
-    if not variables:
-        raise InputError("none of args is an array of floats, so there is no gradient to check: pass for example (x,).")
+        require_movable(name, x, f"pass {name}.astype('float64')")
     subject = Subject(
         getattr(forward, "__name__", type(forward).__name__),
         variables,
@@ -73,16 +77,16 @@ def check_pair(
     return check(subject, Effort(seed, elements, directions))
 
 
-def _named_arguments(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _named_arguments(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in inspect.signature(forward).parameters.values() if p.kind in kinds]
     names += [f"arg{i}" for i in range(len(names), len(args))]
     return dict(zip(names, args, strict=False)) | kwargs
 
 
-def _leading_arrays(arguments: dict[str, Any]) -> list[str]:
+def _leading_arrays(arguments: dict[str, Any], positional: int) -> list[str]:
     names = []
-    for name, value in arguments.items():
+    for name, value in list(arguments.items())[:positional]:
         if value is not None and not _is_float_array(value):
             break
         names.append(name)
@@ -92,10 +96,12 @@ def _leading_arrays(arguments: dict[str, Any]) -> list[str]:
 def _chosen(wrt: Sequence[int | str], arguments: dict[str, Any]) -> list[str]:
     known = list(arguments)
     names = []
-    for which in (wrt,) if isinstance(wrt, int | str) else wrt:
-        if which not in known and not (isinstance(which, int) and 0 <= which < len(known)):
-            raise InputError(f"wrt has {which!r}, but the arguments are {', '.join(known)}: pass names or positions.")
-        names.append(known[which] if isinstance(which, int) else which)
+    for which in wrt:
+        if which not in known and which not in range(len(known)):
+            raise InputError(
+                f"wrt has {which!r}, but the arguments are {', '.join(known)}; type wrt=[{known[0]!r}]."
+            )
+        names.append(which if isinstance(which, str) else known[which])
     return names
 
 
@@ -107,23 +113,29 @@ def _one_output(result: Any, output: int | None) -> tuple[Any, Any]:
     if len(outputs) == 1 and isinstance(outputs[0], tuple):
         outputs = list(outputs[0])
     if len(outputs) > 1 and output is None:
-        raise InputError(f"forward has {len(outputs)} outputs: pass output=0 if the first alone gets a gradient.")
+        raise InputError(
+            f"forward has {len(outputs)} outputs: pass output=0 if the first one gets a gradient."
+        )
     return outputs[output or 0], cache
 
 
 def _in_order(result: Any, names: list[str], variables: dict[str, Array]) -> Gradients:
-    gradients = list(result) if isinstance(result, tuple) else [result]
+    gradients = result if isinstance(result, tuple) else (result,)
     wanted = list(names)
-    while len(wanted) > len(gradients) and wanted[-1] not in variables:  # an optional argument that was left out
+    # An optional argument that was left out may be left out of the gradients as well.
+    while len(wanted) > len(gradients) and wanted[-1] not in variables:
         wanted.pop()
+    misfits = []
     if len(gradients) != len(wanted):
-        return {}, [
-            f"backward returned {len(gradients)} gradients, but {len(wanted)} were expected "
-            f"({', '.join('d' + n for n in wanted)}); pass wrt=(...) if other arguments get one"
-        ]
-    named = dict(zip(wanted, gradients, strict=True))
-    extra = [f"d{n} should be None, since {n} is" for n, g in named.items() if n not in variables and g is not None]
-    return {n: g for n, g in named.items() if n in variables}, extra
+        expected = ", ".join(f"d{name}" for name in wanted)
+        misfits.append(
+            f"backward returned {len(gradients)} gradients, but {len(wanted)} were expected ({expected}); "
+            "if other arguments get one, name them with wrt"
+        )
+    named = dict(zip(wanted, gradients, strict=False))
+    none = [name for name, gradient in named.items() if name not in variables and gradient is not None]
+    misfits += [f"d{name} is an array, but None was expected, as {name} is None" for name in none]
+    return named, misfits
 
 
 # ---------------------------------------------------------------- layers, heads, models
@@ -134,19 +146,18 @@ def check_layer(
     train: bool = False,
     rng: Any = None,
     seed: int = 0,
-    elements: int = 200,
+    elements: int = 500,
     directions: int = 2,
 ) -> Report:
     """Check dx and the gradient of every parameter of `layer` at input x (float64; integers get no dx).
 
-    `y, cache = layer.forward(x, train=train, rng=rng)`, then `dx, grads = layer.backward(dy, cache)` with a random dy.
-    Parameters are moved in place and put back, and so are the buffers that forward writes.
+    `y, cache = layer.forward(x, train=train, rng=rng)`, then `dx, grads = layer.backward(dy, cache)` with a
+    random dy. Parameters are moved in place and put back, and so are buffers that forward writes.
     Raises InputError if x or a parameter is not float64.
     """
-    own = {"x": x} if _is_float_array(x) or not hasattr(x, "dtype") else {}
     return _check_module(
         layer,
-        own,
+        {} if _is_integer_array(x) else {"x": x},
         lambda: layer.forward(x, train=train, rng=rng),
         lambda dy, cache: layer.backward(dy, cache),
         Effort(seed, elements, directions),
@@ -161,13 +172,15 @@ def check_head(
     train: bool = False,
     rng: Any = None,
     seed: int = 0,
-    elements: int = 200,
+    elements: int = 500,
     directions: int = 2,
 ) -> Report:
-    """Check dh and the gradient of every parameter of `head` at features h (N, D), float64, and `targets` (N,).
+    """Check dh and the gradient of every parameter of `head` at features h (N, D), float64, and targets (N,).
 
-    `loss, cache = head.loss(h, targets, train=train, rng=rng)`, then `dh, grads = head.backward(cache, dloss)` with a
-    random dloss. Raises InputError if h or a parameter is not float64.
+    `loss, cache = head.loss(h, targets, train=train, rng=rng)`, then
+    `dh, grads = head.backward(cache, dloss)` with a random dloss. Gradients may be sparse rows
+    that have `to_dense()`.
+    Raises InputError if h or a parameter is not float64.
     """
     return _check_module(
         head,
@@ -189,12 +202,12 @@ def check_model(
     elements: int = 20,
     directions: int = 2,
 ) -> Report:
-    """Check the gradient of every parameter of `model` at inputs x (float64, or integers) and `targets`.
+    """Check the gradient of every parameter of `model` at inputs x (float64 or integers) and targets.
 
     `loss, cache = model.loss(x, targets, train=train, rng=rng)`, then `grads = model.backward(cache)`.
     Raises InputError if x or a parameter is not float64.
     """
-    if not hasattr(x, "dtype") or x.dtype.kind == "f":
+    if not _is_integer_array(x):
         require_float64("x", x, "pass x.astype('float64')")
     return _check_module(
         model,
@@ -208,40 +221,42 @@ def check_model(
 
 def _check_module(
     module: Any,
-    own: dict[str, Array],
+    inputs: dict[str, Array],
     run: Callable[[], tuple[Any, Any]],
     back: Callable[[Any, Any], Any],
     effort: Effort,
     upstream: float | None = None,
 ) -> Report:
-    """`own` is the input that gets a gradient, by name; parameters follow under their dotted names."""
+    """`inputs` holds the input that gets a gradient, if any; parameters follow under their dotted names."""
     kind = type(module).__name__
     parameters = dict(_leaves(module.params))
-    for name, x in own.items():
-        require_float64(name, x, f"pass {name}.astype('float64')")
+    for name, x in inputs.items():
+        require_movable(name, x, f"pass {name}.astype('float64')")
     for name, x in parameters.items():
-        require_float64(f"parameter {name}", x, "use npsoftmax.layers.base.replace_leaves(thing.params, to_float64)")
+        require_movable(f"parameter {name}", x, TO_FLOAT64)
+
+    def forward() -> tuple[Any, Any]:
+        result = run()
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise InputError(f"forward of {kind} returned {_kind(result)}, but output, cache was expected.")
+        return result
 
     def named(dy: Any, cache: Any) -> Gradients:
         result = back(dy, cache)
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
-            raise InputError(f"backward of {kind} returned {_kind(result)}, but dx, grads (a dict) was expected.")
+            raise InputError(
+                f"backward of {kind} returned {_kind(result)}, but dx, grads (a dict) was expected."
+            )
         grads = dict(_leaves(result[1]))
-        extra = [f"grads has {n!r}, which is no parameter" for n in grads if n not in parameters]
-        return grads | dict.fromkeys(own, result[0]), extra
-
-    def run_checked() -> tuple[Any, Any]:
-        result = run()
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise InputError(f"forward of {kind} returned {_kind(result)}, but an output and a cache were expected.")
-        return result
+        misfits = [f"grads has {name!r}, which is no parameter" for name in grads if name not in parameters]
+        return grads | dict.fromkeys(inputs, result[0]), misfits
 
     buffers = getattr(module, "buffers", {})
-    return check(Subject(kind, {**own, **parameters}, run_checked, named, buffers, upstream), effort)
+    return check(Subject(kind, inputs | parameters, forward, named, buffers, upstream), effort)
 
 
 def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    # The same few lines stand in layers/base.py, which this package may not import.
+    # As in layers/base.py, which this package may not import.
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")
@@ -250,8 +265,13 @@ def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_float_array(value: Any) -> bool:
-    return getattr(value, "ndim", None) is not None and hasattr(value, "flags") and value.dtype.kind == "f"
+    # NumPy's scalars have a dtype too, but cannot be moved in place.
+    return hasattr(value, "__setitem__") and hasattr(value, "dtype") and value.dtype.kind == "f"
+
+
+def _is_integer_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and value.dtype.kind in "biu"
 
 
 def _kind(result: Any) -> str:
-    return f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
+    return f"{len(result)} values" if isinstance(result, tuple) else f"one {type(result).__name__}"

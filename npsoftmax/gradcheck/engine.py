@@ -1,4 +1,4 @@
-"""The check itself: one subject, its analytic gradients, directions first, then element by element."""
+"""The check itself: analytic gradients once, then directions, then element by element."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import numpy as np
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck.numeric import Objective, Slope
-from npsoftmax.gradcheck.report import MOST_SKIPPED, Report, TensorReport, WrongElement
+from npsoftmax.gradcheck.report import Report, TensorReport, WrongElement
 
 Tree = dict[str, Any]
-Gradients = tuple[dict[str, Any], list[str]]  # by name of the variable; what does not fit, in words
+Gradients = tuple[dict[str, Any], list[str]]  # by name of the variable; and what does not fit, in words
 
-# Two passes of the same function differ by rounding at most (threads may sum in another order), not by noise.
+# Two passes of one function differ by rounding at most (threads may sum in another order), not by noise.
 SAME = 1e-12
+# With more than this share of the elements at a kink, a check says too little to pass.
+MOST_SKIPPED = 0.2
 
 
 @dataclass
@@ -35,127 +37,128 @@ class Subject:
 
 @dataclass(frozen=True)
 class Effort:
-    """The seed of directions and samples, elements compared in each tensor at most, directions tried in each."""
+    """At most `elements` elements and `directions` directions a tensor, both drawn from `seed`."""
 
     seed: int
     elements: int
     directions: int
 
     def __post_init__(self) -> None:
-        if self.elements < 0 or self.directions < 0 or self.elements + self.directions == 0:
+        if min(self.elements, self.directions) < 0 or self.elements + self.directions == 0:
             raise InputError(
-                f"elements={self.elements} and directions={self.directions} compare nothing: "
+                f"elements={self.elements} with directions={self.directions} compares nothing: "
                 "pass elements=100 or directions=2, or both."
             )
 
 
 def check(subject: Subject, effort: Effort) -> Report:
     """Compare the analytic gradients of `subject` with numeric ones; every array is left as it was found."""
+    if not any(x.size for x in subject.variables.values()):
+        raise InputError(
+            f"{subject.name} has no parameter and no float64 input: there is no gradient to check."
+        )
     _refuse_shared_memory(subject.variables)
     saved = {name: x.copy() for name, x in subject.variables.items()}
+    restore_buffers = _snapshot(subject.buffers)
     try:
-        return _check(subject, effort, saved)
+        return _check(subject, effort, saved, restore_buffers)
     finally:
+        restore_buffers()
         for name, x in subject.variables.items():
             x[...] = saved[name]
 
 
-def _check(subject: Subject, effort: Effort, saved: dict[str, Array]) -> Report:
-    rng = np.random.default_rng(effort.seed)
-    report = Report(subject.name)
-    with kept(subject.buffers):
-        y, cache = subject.run()
-        base = np.array(to_numpy(y))
-        if problem := _unusable("y", base):
-            report.problems.append(f"forward: {problem}")
-            return report
-        dy = np.asarray(_upstream(base.shape, rng) if subject.upstream is None else subject.upstream)
-        given = array_module(y).asarray(dy) if base.ndim else float(dy)
-        gradients, report.problems = subject.back(given, cache)
-        # A backward may hand out views of dy or of x, which are about to move.
-        gradients = {name: _dense_copy(g) for name, g in gradients.items()}
-        report.problems += _changed(subject.variables, saved, "forward or backward changed {} in place")
-        report.problems += _changed({"dy": given}, {"dy": dy}, "backward changed {} in place")
-
+def _check(
+    subject: Subject, effort: Effort, saved: dict[str, Array], restore_buffers: Callable[[], None]
+) -> Report:
     def evaluate() -> np.ndarray:
-        with kept(subject.buffers):
-            return to_numpy(subject.run()[0])
+        restore_buffers()
+        return to_numpy(subject.run()[0])
 
-    for name, x in subject.variables.items():
-        x[...] = saved[name]
-    report.problems += _not_repeatable(base, evaluate())
-    if not report.problems:
-        objective = Objective(evaluate, base, dy)
+    rng = np.random.default_rng(effort.seed)
+    output, cache = subject.run()
+    y = np.array(to_numpy(output))
+    if problem := _unusable("y", y):
+        return Report(subject.name, problems=[f"forward: {problem}"])
+    dy = np.asarray(_random(y.shape, rng) if subject.upstream is None else subject.upstream)
+    given = array_module(output).array(dy) if y.ndim else float(dy)
+    gradients, misfits = subject.back(given, cache)
+    # Copies, since a backward may hand out views of dy or of x, and x is about to move.
+    gradients = {name: _dense_copy(g) for name, g in gradients.items()}
+    spoilt = _changed(subject.variables | {"dy": given}, saved | {"dy": dy})
+    spoilt = spoilt or _not_repeatable(y, evaluate())
+    report = Report(subject.name, problems=misfits + spoilt)
+    if not spoilt:
+        comparison = Comparison(Objective(evaluate, y, dy), effort, rng)
         with np.errstate(all="ignore"):
-            for name, x in subject.variables.items():
-                report.tensors.append(_check_tensor(name, x, gradients.get(name), objective, effort, rng))
-        report.problems += _not_repeatable(base, evaluate())
+            report.tensors = [comparison.tensor(n, x, gradients.get(n)) for n, x in subject.variables.items()]
+        report.problems += _not_repeatable(y, evaluate())
     return report
 
 
 # ---------------------------------------------------------------- one tensor
-def _check_tensor(
-    name: str, x: Array, gradient: Any, objective: Objective, effort: Effort, rng: np.random.Generator
-) -> TensorReport:
-    report = TensorReport(name, size=x.size)
-    if problem := _unfit(report.label, gradient, x.shape):
-        report.problems.append(problem)
-    elif x.size:
-        _compare_directions(report, x, gradient, objective, effort, rng)
-        if effort.elements:
-            _compare_elements(report, x, gradient, objective, effort, rng)
-    return report
+@dataclass
+class Comparison:
+    """Analytic against numeric, one tensor at a time."""
 
+    objective: Objective
+    effort: Effort
+    rng: np.random.Generator
 
-def _compare_directions(
-    report: TensorReport, x: Array, gradient: np.ndarray, objective: Objective, effort: Effort, rng: np.random.Generator
-) -> None:
-    judged = 0
-    for _ in range(effort.directions):
-        direction = _upstream(x.shape, rng)
-        found = objective.along_direction(x, array_module(x).asarray(direction))
-        if found is not None:
-            judged += 1
+    def tensor(self, name: str, x: Array, gradient: Any) -> TensorReport:
+        report = TensorReport(name, size=x.size)
+        if problem := _unfit(report.label, gradient, x.shape):
+            report.problems.append(problem)
+        elif x.size:
+            self.directions(report, x, gradient)
+            if self.effort.elements:
+                self.elements(report, x, gradient)
+        return report
+
+    def directions(self, report: TensorReport, x: Array, gradient: np.ndarray) -> None:
+        for _ in range(self.effort.directions):
+            direction = _random(x.shape, self.rng)
+            found = self.objective.along_direction(x, array_module(x).asarray(direction))
+            if found is None:
+                continue
+            report.directions += 1
             analytic = float(np.sum(gradient * direction))
             report.used = max(report.used, found.share(analytic))
             if found.share(analytic) > 1 and report.direction is None:
                 report.direction = WrongElement(None, analytic, found)
-    if effort.elements == 0 and judged == 0:
-        report.problems.append("every direction meets a kink, so nothing was compared: pass elements=100")
+        if not report.directions and not self.effort.elements:
+            report.problems.append("every direction meets a kink, so nothing was compared: pass elements=100")
 
+    def elements(self, report: TensorReport, x: Array, gradient: np.ndarray) -> None:
+        wrong = []
+        for index in self.sample(x.shape):
+            if report.checked == self.effort.elements:
+                break
+            found = self.objective.along_element(x, index)
+            if found is None:
+                report.skipped += 1
+                continue
+            report.checked += 1
+            analytic = float(gradient[index])
+            report.used = max(report.used, found.share(analytic))
+            if found.share(analytic) > 1:
+                wrong.append(WrongElement(index, analytic, found))
+        report.wrong, report.ratio = len(wrong), _ratio(wrong)
+        report.first = min(wrong, key=lambda w: w.index or (), default=None)
+        tried = report.checked + report.skipped
+        if report.skipped > MOST_SKIPPED * tried:
+            report.problems.append(
+                f"{report.skipped} of {tried} elements sit at a kink, a tie or the edge of the domain "
+                f"(at most {MOST_SKIPPED:.0%} may): choose inputs away from it"
+            )
 
-def _compare_elements(
-    report: TensorReport, x: Array, gradient: np.ndarray, objective: Objective, effort: Effort, rng: np.random.Generator
-) -> None:
-    wrong = []
-    for index in _sample(x.shape, effort.elements, rng):
-        if report.checked == effort.elements:
-            break
-        found = objective.along_element(x, index)
-        if found is None:
-            report.skipped += 1
-            continue
-        report.checked += 1
-        analytic = float(gradient[index])
-        report.used = max(report.used, found.share(analytic))
-        if found.share(analytic) > 1:
-            wrong.append(WrongElement(index, analytic, found))
-    if wrong:
-        report.wrong, report.first, report.ratio = len(wrong), min(wrong, key=lambda w: w.index), _ratio(wrong)
-    if report.skipped > MOST_SKIPPED * (report.checked + report.skipped):
-        report.problems.append(
-            f"{report.skipped} of {report.checked + report.skipped} elements sit at a kink, a tie or the edge of the "
-            f"domain (at most {MOST_SKIPPED:.0%} may): choose inputs away from it"
-        )
-
-
-def _sample(shape: tuple[int, ...], elements: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
-    """All indices of a small tensor; of a large one a random sample, with spares for those at a kink."""
-    size = int(np.prod(shape))
-    if size <= elements:
-        return np.ndindex(shape)
-    chosen = rng.choice(size, min(size, elements + elements // 4 + 1), replace=False)
-    return (tuple(int(i) for i in np.unravel_index(c, shape)) for c in chosen)
+    def sample(self, shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        """All indices of a small tensor; of a large one a random sample, with spares for those at a kink."""
+        size, elements = int(np.prod(shape)), self.effort.elements
+        if size <= elements:
+            return np.ndindex(shape)
+        chosen = self.rng.choice(size, min(size, elements + elements // 4 + 1), replace=False)
+        return (tuple(int(i) for i in np.unravel_index(c, shape)) for c in chosen)
 
 
 def _ratio(wrong: list[WrongElement]) -> float | None:
@@ -164,18 +167,23 @@ def _ratio(wrong: list[WrongElement]) -> float | None:
     if len(wrong) < 2 or not numeric.any():
         return None
     ratio = float(np.sum(analytic * numeric) / np.sum(numeric**2))
-    scaled = (Slope(ratio * w.numeric, abs(ratio) * w.slope.floor) for w in wrong)
-    return ratio if all(s.share(w.analytic) <= 10 for s, w in zip(scaled, wrong, strict=True)) else None
+    scaled = [Slope(ratio * w.numeric, abs(ratio) * w.slope.floor) for w in wrong]
+    return ratio if all(s.share(a) <= 10 for s, a in zip(scaled, analytic, strict=True)) else None
 
 
-# ---------------------------------------------------------------- what can be wrong before any number is compared
+def _random(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Random signs times 0.5 … 1.5: not uniform (ones hide a softmax backward of zeros), nowhere near 0."""
+    return rng.choice((-1.0, 1.0), shape) * (0.5 + rng.random(shape))
+
+
+# ---------------------------------------------------------------- wrong before any number is compared
 def _unfit(label: str, gradient: Any, shape: tuple[int, ...]) -> str | None:
     if gradient is None:
-        return "there is no gradient: backward returned None or left it out"
+        return "no gradient: backward returned None or left it out"
     if not isinstance(gradient, np.ndarray):
-        return f"is a {type(gradient).__name__}, but an array was expected"
+        return f"{label} is of type {type(gradient).__name__}, but an array was expected"
     if gradient.shape != shape:
-        return f"has shape {gradient.shape}, but {shape} was expected"
+        return f"{label} has shape {gradient.shape}, but {shape} was expected"
     return _unusable(label, gradient)
 
 
@@ -185,19 +193,20 @@ def _unusable(label: str, x: np.ndarray) -> str | None:
     bad = np.argwhere(~np.isfinite(x))
     if len(bad):
         index = tuple(int(i) for i in bad[0])
-        return f"{label}{list(index)} is {x[index]} ({len(bad)} of {x.size} elements are not finite)"
+        place = str(list(index)) if index else ""
+        return f"{label}{place} is {x[index]}, and {len(bad)} of {x.size} elements are not finite"
     return None
 
 
 def _dense_copy(gradient: Any) -> Any:
-    """A NumPy copy of an array or of row-sparse rows; anything else as it is, to be named in the report."""
+    """A NumPy copy of an array or of sparse rows; anything else as it is, to be named in the report."""
     dense = gradient.to_dense() if hasattr(gradient, "to_dense") else gradient
     return np.array(to_numpy(dense)) if hasattr(dense, "dtype") else dense
 
 
-def _changed(arrays: dict[str, Any], saved: dict[str, Any], text: str) -> list[str]:
-    same = {name: np.array_equal(to_numpy(x), to_numpy(saved[name]), equal_nan=True) for name, x in arrays.items()}
-    return [text.format(name) for name, kept_value in same.items() if not kept_value]
+def _changed(arrays: dict[str, Any], saved: dict[str, Any]) -> list[str]:
+    same = {n: np.array_equal(to_numpy(x), to_numpy(saved[n]), equal_nan=True) for n, x in arrays.items()}
+    return [f"forward or backward changed {name} in place: work on a copy" for name in same if not same[name]]
 
 
 def _not_repeatable(first: np.ndarray, second: np.ndarray) -> list[str]:
@@ -214,31 +223,23 @@ def _refuse_shared_memory(variables: dict[str, Array]) -> None:
     for (name, x), (other, z) in combinations(variables.items(), 2):
         xp = array_module(x)
         if xp.may_share_memory(x, z) and xp.shares_memory(x, z):
-            raise InputError(f"{name} and {other} share memory, so moving one moves the other: pass {other}.copy().")
+            raise InputError(f"{name} and {other} share memory, so one moves the other: pass {other}.copy().")
 
 
-# ---------------------------------------------------------------- upstream gradients and buffers
-def _upstream(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Random signs times 0.5 … 1.5: not uniform (ones would hide a softmax backward of zeros), nowhere near 0."""
-    return rng.choice((-1.0, 1.0), shape) * (0.5 + rng.random(shape))
+# ---------------------------------------------------------------- buffers
+def _snapshot(tree: Tree) -> Callable[[], None]:
+    """Copy the buffers -> a function that undoes what forward writes or replaces (batch norm in training)."""
+    saved = [(owner, dict(owner), {k: _copy(v) for k, v in owner.items()}) for owner in _dicts(tree)]
 
-
-class kept:
-    """Within it buffers may be written or replaced (batch norm in training does); after it they are as before."""
-
-    def __init__(self, tree: Tree) -> None:
-        self.saved = [(owner, dict(owner), {k: _copy(v) for k, v in owner.items()}) for owner in _dicts(tree)]
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        for owner, members, values in self.saved:
+    def restore() -> None:
+        for owner, members, values in saved:
             owner.clear()
             owner.update(members)
             for name, value in values.items():
                 if value is not None:
                     members[name][...] = value
+
+    return restore
 
 
 def _dicts(tree: Tree) -> Iterator[Tree]:
@@ -249,5 +250,6 @@ def _dicts(tree: Tree) -> Iterator[Tree]:
 
 
 def _copy(value: Any) -> Array | None:
-    # Numbers cannot be written in place, and nested dicts are saved on their own.
-    return value.copy() if hasattr(value, "dtype") and getattr(value, "ndim", 0) else None
+    # A number or a read-only array cannot be written in place, and nested dicts are saved on their own.
+    is_array = hasattr(value, "dtype") and hasattr(value, "__setitem__")
+    return value.copy() if is_array and getattr(value.flags, "writeable", True) else None

@@ -23,11 +23,17 @@ class Model:
         self.params: Tree = {"trunk": trunk.params, "head": head.params}
         self.buffers: Tree = {"trunk": trunk.buffers, "head": head.buffers}
 
-    def loss(self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        """Mean loss of a batch. x (N, …), targets (N,) -> scalar, cache."""
+    def forward(
+        self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Array, Any]:
+        """Features and mean loss of a batch. x (N, …), targets (N,) -> h (N, D), scalar, cache."""
         h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
         value, head_cache = self.head.loss(h, targets, train=train, rng=rng and rng.child("head"))
-        return value, (trunk_cache, head_cache)
+        return h, value, (trunk_cache, head_cache)
+
+    def loss(self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        """Mean loss of a batch. x (N, …), targets (N,) -> scalar, cache."""
+        return self.forward(x, targets, train=train, rng=rng)[1:]
 
     def backward(self, cache: Any, dloss: float = 1.0) -> Tree:
         """cache -> grads (mirrors params)."""

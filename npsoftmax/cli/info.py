@@ -1,0 +1,94 @@
+"""`npsoftmax info`: what is installed; `npsoftmax info --model NAME`: a network, its shapes, parameters and cost."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("info", help="what is installed, or a model: shapes, parameters, multiply-adds")
+    parser.add_argument("--model", metavar="NAME", help="describe this model")
+    parser.add_argument("--head", default="softmax", metavar="NAME", help="with this head (default: softmax)")
+    parser.add_argument("--classes", type=int, default=100, metavar="C", help="number of classes (default: 100)")
+    parser.add_argument(
+        "--input", default="32,32,3", metavar="H,W,C", help="shape of one image, channels last (default: 32,32,3)"
+    )
+    for kind in ("model", "head"):
+        parser.add_argument(
+            f"--{kind}-opt", dest=f"{kind}_opts", action="append", default=[], metavar="KEY=VALUE", help=f"an option of the {kind}"
+        )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print; returns the exit code."""
+    print(describe_model(args) if args.model else describe_installation())
+    return 0
+
+
+def describe_installation() -> str:
+    """Versions, kernels, threads, GPU."""
+    import importlib.metadata
+    import platform
+
+    from npsoftmax._version import __version__
+    from npsoftmax.backend import get_threads
+    from npsoftmax.heads import HEADS
+    from npsoftmax.kernels import compiled_status
+    from npsoftmax.models import MODELS
+
+    lines = {
+        "npsoftmax": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "libraries": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("numpy", "scipy", "scikit-learn")),
+        "kernels": compiled_status()[1] if compiled_status()[0] else f"NumPy reference: extension {compiled_status()[1]}",
+        "threads": str(get_threads()),
+        "cupy": _cupy_line(),
+        "models": ", ".join(MODELS),
+        "heads": ", ".join(HEADS),
+    }
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def _cupy_line() -> str:
+    from npsoftmax.backend import get_backend
+    from npsoftmax.errors import InputError
+
+    try:
+        cupy = get_backend("cupy").xp
+    except InputError as error:
+        return f"not usable: {error}"
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return f"CuPy {cupy.__version__} on {name}"
+
+
+def describe_model(args: argparse.Namespace) -> str:
+    """The network drawn as a column of layers, with a table beside it."""
+    from npsoftmax.cli.drawing import draw_model
+    from npsoftmax.models import build_model
+    from npsoftmax.options import parse_pairs
+
+    model = build_model(
+        args.model,
+        args.head,
+        args.classes,
+        _input_shape(args.input),
+        model_opts=parse_pairs(args.model_opts),
+        head_opts=parse_pairs(args.head_opts),
+    )
+    return draw_model(model, unicode=_takes_boxes())
+
+
+def _input_shape(text: str) -> tuple[int, ...]:
+    from npsoftmax.errors import InputError
+
+    parts = text.replace("x", ",").split(",")
+    if not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+        raise InputError(f"--input is {text!r}, but whole numbers such as 32,32,3 were expected.")
+    return tuple(int(p) for p in parts)
+
+
+def _takes_boxes() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")

@@ -1,0 +1,201 @@
+"""`npsoftmax train`, and the face of it that examples/train_cifar100.py shows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, fields, replace
+from typing import Any
+
+from npsoftmax.errors import InputError
+from npsoftmax.options import parse_pairs
+
+# What may still be said when a run is resumed; everything else is as it was begun.
+WITH_RESUME = {"resume", "stop_after", "threads", "data_dir", "backend", "device", "run", "command", "quiet"}
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "train", help="train a model and write a run directory", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """All options of `train`; none has a default of its own, so that a resumed run knows what was typed."""
+    from npsoftmax.training import TrainConfig
+
+    defaults = {
+        f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(TrainConfig)
+    }
+
+    def add(group: Any, flag: str, text: str, **options: Any) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        shown = {None: "not set"}.get(defaults[name], defaults[name]) if not isinstance(defaults[name], dict) else "none"
+        default = "" if options.get("action") == "store_true" else f" (default: {shown})"
+        group.add_argument(flag, help=f"{text}{default}".replace("%", "%%"), default=argparse.SUPPRESS, **options)
+
+    _data_arguments(parser, add)
+    _model_arguments(parser, add)
+    _training_arguments(parser, add)
+    group = parser.add_argument_group("the run")
+    add(group, "--backend", "where arrays live: numpy, or cupy (an NVIDIA GPU)", metavar="{numpy,cupy}")
+    add(group, "--device", "number of the GPU", type=int, metavar="N")
+    add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
+    add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
+    add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
+    plain = {"default": argparse.SUPPRESS}
+    group.add_argument("--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain)
+    group.add_argument("--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain)
+    group.add_argument("--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule", **plain)
+    group.add_argument("--no-plots", action="store_true", help="write no plots", **plain)
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors", **plain)
+
+
+def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
+    group = parser.add_argument_group("data")
+    add(group, "--data", "auto (CIFAR-100 if it is on disk, else synthetic100), cifar100, cifar10, synthetic100, digits", metavar="NAME")
+    add(group, "--data-dir", "folder that holds the CIFAR files; also $NPSOFTMAX_DATA", metavar="DIR")
+    add(group, "--limit-train", "use only this many training images, the classes balanced", type=int, metavar="N")
+    add(group, "--limit-test", "use only this many test images, the classes balanced", type=int, metavar="N")
+    add(group, "--val-split", "fraction of the training images held out for validation", type=float, metavar="F")
+    add(group, "--normalize", "none (pixels/255), half (mean .5, deviation .5) or standard (of the training images)", metavar="NAME")
+    add(group, "--augment", "none, flip, standard (flip, pad and crop) or cutout", metavar="NAME")
+
+
+def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
+    from npsoftmax.heads import HEADS
+    from npsoftmax.models import MODELS
+
+    group = parser.add_argument_group("model")
+    pairs = {"action": "append", "metavar": "KEY=VALUE"}
+    add(group, "--model", f"one of {', '.join(MODELS)}", metavar="NAME")
+    group.add_argument("--model-opt", dest="model_opts", default=argparse.SUPPRESS, help="an option of the model, such as widths=64,128,256; may be repeated", **pairs)
+    add(group, "--head", f"one of {', '.join(HEADS)}", metavar="NAME")
+    group.add_argument("--head-opt", dest="head_opts", default=argparse.SUPPRESS, help="an option of the head, such as temperature=2; may be repeated", **pairs)
+    group.add_argument(
+        "--label-smoothing", type=float, metavar="E", default=argparse.SUPPRESS, help="the same as --head-opt label_smoothing=E (default: 0)"
+    )
+
+
+def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
+    from npsoftmax.training import OPTIMIZERS, SCHEDULES
+
+    group = parser.add_argument_group("training")
+    add(group, "--epochs", "times to go through the training images", type=int, metavar="N")
+    add(group, "--batch-size", "images in a step", type=int, metavar="N")
+    add(group, "--optimizer", f"one of {', '.join(OPTIMIZERS)}", metavar="NAME")
+    add(group, "--lr", "learning rate: the highest of the schedule", type=float, metavar="F")
+    add(group, "--momentum", "momentum of sgd", type=float, metavar="F")
+    add(group, "--nesterov", "Nesterov's momentum for sgd", action="store_true")
+    add(group, "--weight-decay", "weight decay: in the gradient (sgd, adam) or decoupled (adamw)", type=float, metavar="F")
+    add(group, "--clip-value", "clip every gradient to plus or minus this", type=float, metavar="F")
+    add(group, "--clip-norm", "scale the gradients down to this norm", type=float, metavar="F")
+    add(group, "--schedule", f"one of {', '.join(SCHEDULES)}", metavar="NAME")
+    group.add_argument(
+        "--schedule-opt", dest="schedule_opts", action="append", metavar="KEY=VALUE", default=argparse.SUPPRESS,
+        help="an option of the schedule, such as pct_start=0.2; may be repeated",
+    )
+    add(group, "--early-stop", "stop after this many epochs without a better validation accuracy", type=int, metavar="N")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, evaluate, plot; returns the exit code."""
+    from npsoftmax.plots import plot_run
+    from npsoftmax.training import Progress, RunDirectory, Trainer, finish_run, prepare
+
+    given = vars(args)
+    stop_after = given.get("stop_after")
+    if stop_after is not None and stop_after < 1:
+        raise InputError(f"--stop-after is {stop_after}, but at least 1 epoch is needed.")
+    resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
+    config = _resumed_config(resumed, given) if resumed else _new_config(given)
+    progress = Progress(config.epochs, quiet=given.get("quiet", False))
+    session = prepare(config)
+    if session.dataset.note:
+        progress.say(session.dataset.note)
+    directory = resumed or RunDirectory.create(session.config, session.dataset.name, given.get("out"))
+    trainer = Trainer(session, directory, progress, stop_after=stop_after)
+    if resumed:
+        trainer.resume()
+        progress.say(f"resumed {directory.path} after {trainer.state.epoch} epochs, {trainer.state.step} steps")
+    else:
+        directory.describe(session.config, session.dataset, session.backend)
+    progress.say(_headline(session))
+    state = trainer.fit()
+    if trainer.interrupted:
+        progress.say(f"interrupted: saved at step {state.step}; continue with --resume {directory.path}")
+    summary = finish_run(session, directory, state, trainer.interrupted)
+    progress.say(_result(summary))
+    if not given.get("no_plots", False):
+        plot_run(directory.path)
+    progress.say(f"everything is in {directory.path}")
+    return 0
+
+
+def _new_config(given: dict[str, Any]) -> Any:
+    from npsoftmax.training import TrainConfig
+
+    names = {f.name for f in fields(TrainConfig)}
+    values = {name: value for name, value in given.items() if name in names}
+    for name in ("model_opts", "head_opts", "schedule_opts"):
+        if name in values:
+            values[name] = parse_pairs(values[name])
+    if "label_smoothing" in given:
+        values.setdefault("head_opts", {})["label_smoothing"] = given["label_smoothing"]
+    return TrainConfig(**values)
+
+
+def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
+    from npsoftmax.training import TrainConfig
+
+    refused = sorted(set(given) - WITH_RESUME - {"no_plots"})
+    if refused:
+        raise InputError(
+            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings in "
+            f"{directory.config_file}. Only --stop-after, --threads, --data-dir, --backend and --device may be given."
+        )
+    changes = {name: given[name] for name in ("threads", "data_dir", "backend", "device") if name in given}
+    return replace(TrainConfig.load(directory.config_file), **changes)
+
+
+def _headline(session: Any) -> str:
+    config, model = session.config, session.model
+    held_out = "no validation" if session.validation is None else f"{len(session.validation.y):,} for validation"
+    return (
+        f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
+        f"{session.train_images:,} images to train, {held_out}, {len(session.test.y):,} to test"
+    )
+
+
+def _result(summary: dict[str, Any]) -> str:
+    test = summary["test"]
+    parts = [f"accuracy {test['accuracy']:.2%}"]
+    if test["top5"] is not None:
+        parts.append(f"top-5 {test['top5']:.2%}")
+    parts.append(f"macro F1 {test['f1_macro']:.4f}")
+    if test["nll"] is not None:
+        parts.append(f"NLL {test['nll']:.4f}")
+    if test["ece"] is not None:
+        parts.append(f"ECE {test['ece']:.4f}")
+    which = "best by validation" if summary["checkpoint"] == "best" else "last"
+    return f"test ({which}, epoch {summary['checkpoint_epoch']}): " + ", ".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `train` command as a program of its own: examples/train_cifar100.py."""
+    from npsoftmax.cli.main import run_command
+
+    parser = argparse.ArgumentParser(
+        prog="train_cifar100.py" if argv is None else None,
+        description="Train a network on CIFAR-100 (or on the embedded synthetic set) with any softmax head.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+    return run_command(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

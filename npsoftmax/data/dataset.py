@@ -1,0 +1,67 @@
+"""What every data set is, once loaded: images, labels and names, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npsoftmax.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of a training and a test set, with the names of the classes.
+
+    x_train, x_test: uint8 (N, H, W, C); y_train, y_test: int64 (N,), below the number of class names.
+    coarse: None, or the superclass of each class, int64 (n_classes,), into coarse_names.
+    note: one line for the user, where the data came from.
+    Raises InputError when these do not fit together.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    coarse: np.ndarray | None = None
+    coarse_names: tuple[str, ...] | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        self._check_images("training", self.x_train, self.y_train)
+        self._check_images("test", self.x_test, self.y_test)
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise self._error(f"training images are {self.x_train.shape[1:]} and test images {self.x_test.shape[1:]}")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise self._error("two classes have the same name")
+        if (self.coarse is None) != (self.coarse_names is None):
+            raise self._error("coarse and coarse_names must be given together")
+        if self.coarse is not None and self.coarse_names is not None:
+            self._check_labels("superclasses", self.coarse, self.n_classes, len(self.coarse_names))
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of one image."""
+        return self.x_train.shape[1:]
+
+    def _check_images(self, split: str, x: np.ndarray, y: np.ndarray) -> None:
+        if x.ndim != 4 or x.dtype != np.uint8:
+            raise self._error(f"{split} images must be uint8 (N, H, W, C), but are {x.dtype} {x.shape}")
+        if len(x) == 0:
+            raise self._error(f"there are no {split} images")
+        self._check_labels(f"{split} labels", y, len(x), self.n_classes)
+
+    def _check_labels(self, what: str, y: np.ndarray, length: int, n_classes: int) -> None:
+        if y.dtype != np.int64 or y.shape != (length,):
+            raise self._error(f"{what} must be int64 ({length},), but are {y.dtype} {y.shape}")
+        if length and not (y.min() >= 0 and y.max() < n_classes):
+            raise self._error(f"{what} must be 0 to {n_classes - 1}, but are {y.min()} to {y.max()}")
+
+    def _error(self, problem: str) -> InputError:
+        return InputError(f"data set {self.name!r}: {problem}.")

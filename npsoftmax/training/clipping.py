@@ -1,0 +1,46 @@
+"""Gradient clipping; the gradients given are left as they are."""
+
+from __future__ import annotations
+
+import math
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
+from npsoftmax.layers.base import Tree, leaves, tree_map
+from npsoftmax.layers.sparse import SparseRows
+
+
+def clip_by_value(grads: Tree, limit: float) -> Tree:
+    """Every element of every gradient clipped to [-limit, limit]. Raises InputError unless limit > 0."""
+    limit = _positive("limit", limit)
+
+    def clipped(g: Array | SparseRows) -> Array | SparseRows:
+        return g.clipped(limit) if isinstance(g, SparseRows) else array_module(g).clip(g, -limit, limit)
+
+    return tree_map(clipped, grads)
+
+
+def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, float]:
+    """Gradients scaled so that their norm is at most `max_norm`; and the norm they had.
+
+    norm = √(Σ g²) over all elements of all leaves; g · min(1, max_norm / (norm + 1e-6)), as PyTorch's
+    `clip_grad_norm_`. Gradients that need no scaling come back as they are. A norm that is not finite is for
+    the caller to report: the gradients are useless then. Raises InputError unless max_norm > 0.
+    """
+    max_norm = _positive("max_norm", max_norm)
+    norm = math.sqrt(sum(_square_sum(g) for _, g in leaves(grads)))
+    if norm + 1e-6 <= max_norm:
+        return grads, norm
+    factor = max_norm / (norm + 1e-6)
+    return tree_map(lambda g: g.scaled(factor) if isinstance(g, SparseRows) else g * factor, grads), norm
+
+
+def _square_sum(g: Array | SparseRows) -> Array:
+    # Not a dot product: BLAS sums millions of float32 to four digits only, and otherwise with other threads.
+    return g.square_sum() if isinstance(g, SparseRows) else array_module(g).square(g).sum()
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise InputError(f"{name} of gradient clipping is {value!r}, but a number above 0 was expected.")
+    return float(value)

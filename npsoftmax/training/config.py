@@ -1,0 +1,94 @@
+"""The settings of a training run: one dataclass, saved as TOML in the run directory."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from npsoftmax.errors import InputError, unknown_name
+
+
+@dataclass
+class TrainConfig:
+    """Everything that decides a run. None means "not set"; see `npsoftmax train --help` for what each does."""
+
+    data: str = "auto"
+    data_dir: str | None = None
+    limit_train: int | None = None
+    limit_test: int | None = None
+    val_split: float = 0.1
+    normalize: str = "standard"
+    augment: str = "none"
+    model: str = "convnet"
+    model_opts: dict[str, Any] = field(default_factory=dict)
+    head: str = "softmax"
+    head_opts: dict[str, Any] = field(default_factory=dict)
+    backend: str = "numpy"
+    device: int = 0
+    threads: int | None = None
+    epochs: int = 6
+    batch_size: int = 128
+    optimizer: str = "adam"
+    lr: float = 3e-3
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    schedule: str = "one_cycle"
+    schedule_opts: dict[str, Any] = field(default_factory=dict)
+    early_stop: int | None = None
+    seed: int = 0
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but at least {least} is needed.")
+
+    def save(self, path: Path) -> None:
+        """Write as TOML; what is not set is left out."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        path.write_text(tomli_w.dumps(_without_none(values)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        """Read what `save` wrote. InputError where it is no such file."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{path} cannot be read as a run's configuration: {error}") from error
+        known = {f.name: f.type for f in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown_name(f"setting in {path}", name, known)
+            values[name] = _typed(path, name, value, str(known[name]))
+        return cls(**values)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: an option set to none is written as the word, as on the command line."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else "none" if value is None else value
+        for name, value in values.items()
+    }
+
+
+def _typed(path: Path, name: str, value: Any, wanted: str) -> Any:
+    kinds = {"int": int, "float": (int, float), "bool": bool, "str": str, "dict": dict}
+    kind = kinds[wanted.partition("[")[0].partition(" ")[0]]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{path}: {name} = {value!r}, but {wanted} was expected.")
+    if isinstance(value, dict):
+        return {key: _option(option) for key, option in value.items()}
+    return float(value) if wanted.startswith("float") else value
+
+
+def _option(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return None if value == "none" else value

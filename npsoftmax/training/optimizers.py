@@ -1,0 +1,297 @@
+"""SGD, Adam and AdamW, with PyTorch's semantics; parameters are updated in place, gradients are left alone.
+
+Design: an optimiser is one rule, `_update`, on arrays of one shape; all that differs lies outside it.
+* Contiguous host arrays go through it in blocks that stay in the second-level cache: the rule's dozen passes
+  then run at cache speed, and two blocks of scratch are all the memory it needs.
+* Other layouts are copied, updated and written back; device arrays go through in one piece.
+* `SparseRows` have their rows picked out, put through the same rule, and written back.
+
+The last makes sparse updates *lazy*: a row lives through the steps that bring it a gradient and through no
+others. While absent it does not move, does not decay, and its momentum (or Adam's moments) does not fade. So
+* SGD without momentum and decay does what it does with a dense gradient;
+* with momentum, a row stops between visits instead of coasting, and goes on with its old velocity;
+* weight decay shrinks a row once a visit: a row seen in one step of ten decays a tenth as much;
+* under one-cycle, learning rate and momentum are those of the visiting step, however long the row was away;
+* Adam's bias correction counts steps, not visits. Late in a run it is 1, and the first visit of a row moves
+  it by lr (1 - beta1) / sqrt(1 - beta2), 3.2 lr with the defaults, where Adam's first step moves by lr. That
+  is PyTorch's `SparseAdam`, but for eps, which stands where Adam has it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.errors import InputError
+from npsoftmax.layers.base import Tree, leaves, tree_map
+from npsoftmax.layers.sparse import SparseRows
+
+BLOCK = 32768  # elements: p, g, two moments and two of scratch in float32 are 768 KiB
+Arrays = Sequence[Array]
+Rates = tuple[float, ...]  # what a rule needs to know about a step: learning rate, momentum, …
+
+
+class Optimizer(ABC):
+    """Updates parameters in place; keeps `state` (slot name -> a tree like the parameters) and `steps`.
+
+    weight_decay: the factor of the L2 term; parameters whose dotted name ends in one of `no_decay` ("b",
+    "norm.gamma": whole parts of a name) do not decay, all others do. Raises InputError for a value out of
+    range and for an entry of `no_decay` that no parameter ends in.
+    """
+
+    def __init__(self, params: Tree, slots: Sequence[str], *, weight_decay: float, no_decay: tuple[str, ...]):
+        self.weight_decay = _at_least_0("weight_decay", weight_decay)
+        self.state: dict[str, Tree] = {slot: tree_map(_zeros, params) for slot in slots}
+        self.steps = 0
+        self._decay = {name: self.weight_decay for name, _ in leaves(params)}
+        for suffix in no_decay:
+            exempt = [name for name in self._decay if f".{name}".endswith(f".{suffix}")]
+            if not exempt:
+                raise InputError(
+                    f"no_decay has {suffix!r}, but no parameter ends in it; there are {_listed(self._decay)}."
+                )
+            self._decay.update(dict.fromkeys(exempt, 0.0))
+
+    def step(self, params: Tree, grads: Tree, *, lr: float, momentum: float | None = None) -> None:
+        """Update `params` in place from `grads`, a tree like it of arrays or SparseRows.
+
+        lr: the learning rate of this step; momentum, where given, takes the place of the optimiser's own (for
+        Adam: of beta1) in this step.
+        Raises InputError, with nothing changed, if parameters, gradients and state do not fit together.
+        """
+        rates = self._rates(_at_least_0("lr", lr), momentum, self.steps + 1)
+        arrays, gradients = dict(leaves(params)), dict(leaves(grads))
+        slots = [dict(leaves(tree)) for tree in self.state.values()]
+        self._check(arrays, gradients)
+        self.steps += 1
+        for name, p in arrays.items():
+            update = self._update_rows if isinstance(gradients[name], SparseRows) else self._update_array
+            update(p, gradients[name], [slot[name] for slot in slots], self._decay[name], rates)
+
+    def state_tree(self) -> Tree:
+        """The state to save, together with `steps`: the arrays themselves, not copies."""
+        return self.state
+
+    def load_state(self, tree: Tree, steps: int) -> None:
+        """Go on from a saved state. Raises InputError, with nothing changed, if it is another optimiser's."""
+        own, saved = dict(leaves(self.state)), dict(leaves(tree))
+        if own.keys() != saved.keys():
+            raise InputError(
+                f"the saved state is none of this {type(self).__name__}: {_difference('it', own, saved)} "
+                "Resume with the optimiser and the model that it was saved with."
+            )
+        for name, array in own.items():
+            if (array.shape, array.dtype) != (saved[name].shape, saved[name].dtype):
+                raise InputError(
+                    f"{name!r} of the saved state is {saved[name].dtype} of shape {saved[name].shape}, but "
+                    f"{array.dtype} of shape {array.shape} was expected. Resume with the model and precision "
+                    "that it was saved with."
+                )
+        if steps < 0:
+            raise InputError(f"the saved state counts {steps} steps, but 0 or more was expected.")
+        for name, array in own.items():
+            array[...] = array_module(array).asarray(to_numpy(saved[name]))
+        self.steps = int(steps)
+
+    @abstractmethod
+    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+        """What `_update` needs to know about step number `step`, counted from 1."""
+
+    @abstractmethod
+    def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
+        """The rule: writes p and the slots, reads g, may use the two of scratch; all have one shape."""
+
+    def _update_array(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
+        xp = array_module(p)
+        if not p.flags.c_contiguous:
+            copy = xp.ascontiguousarray(p)
+            self._update_array(copy, g, slots, decay, rates)
+            p[...] = copy
+            return
+        block = max(1, min(BLOCK, p.size) if xp is np else p.size)
+        scratch = xp.empty((2, block), p.dtype)
+        flat = [x.reshape(-1) for x in (p, g, *slots)]  # views of p and the slots; of g perhaps a copy
+        for start in range(0, p.size, block):
+            p_part, g_part, *slot_parts = [x[start : start + block] for x in flat]
+            self._update(p_part, g_part, slot_parts, scratch[:, : len(p_part)], decay, rates)
+
+    def _update_rows(self, p: Array, g: SparseRows, slots: Arrays, decay: float, rates: Rates) -> None:
+        wholes = [p, *slots]
+        parts = [whole[g.rows] for whole in wholes]  # copies
+        self._update_array(parts[0], g.values, parts[1:], decay, rates)
+        for whole, part in zip(wholes, parts, strict=True):
+            whole[g.rows] = part
+
+    def _check(self, arrays: dict[str, Array], gradients: dict[str, Array]) -> None:
+        if arrays.keys() != self._decay.keys():
+            found = _difference("the tree given to step()", self._decay, arrays)
+            raise InputError(f"these are not the parameters that the optimiser was made for: {found}")
+        if arrays.keys() != gradients.keys():
+            found = _difference("the tree of gradients", arrays, gradients)
+            raise InputError(f"the gradients do not mirror the parameters: {found}")
+        for name, p in arrays.items():
+            if p.shape != gradients[name].shape:
+                raise InputError(
+                    f"the gradient of {name!r} has shape {gradients[name].shape}, the parameter {p.shape}."
+                )
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: b ← μ b + g, p ← p - lr b, where g includes weight_decay · p.
+
+    μ is `momentum`, from 0 to below 1; 0 keeps no b. With `nesterov` (Sutskever et al. 2013)
+    p ← p - lr (g + μ b), b being the new one.
+    """
+
+    def __init__(
+        self,
+        params: Tree,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        no_decay: tuple[str, ...] = (),
+    ):
+        self.momentum, self.nesterov = _below_1("momentum", momentum), nesterov
+        if nesterov and not momentum:
+            raise InputError("nesterov=True needs a momentum above 0; type momentum=0.9 for example.")
+        slots = ["momentum"] if momentum else []
+        super().__init__(params, slots, weight_decay=weight_decay, no_decay=no_decay)
+
+    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+        if momentum and not self.state:
+            raise InputError(
+                f"the schedule sets momentum {momentum}, but this SGD was made without; give it momentum=0.9 "
+                "for example, or the schedule cycle_momentum=false."
+            )
+        return lr, self.momentum if momentum is None else _below_1("momentum", momentum)
+
+    def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
+        xp = array_module(p)
+        lr, momentum = rates
+        if decay:
+            g = _with_decay(p, g, decay, scratch[0])
+        move = g
+        if slots:
+            b = move = slots[0]
+            b *= momentum
+            b += g
+            if self.nesterov:
+                move = xp.multiply(b, momentum, out=scratch[1])
+                move += g
+        p -= xp.multiply(move, lr, out=scratch[1])
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015); weight decay is an L2 term: g includes weight_decay · p.
+
+    m ← β₁ m + (1-β₁) g,   v ← β₂ v + (1-β₂) g²,   p ← p - lr · m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + eps)
+
+    β₁ and β₂ are `beta1` and `beta2`, from 0 to below 1; t counts steps from 1. Where a schedule cycles
+    beta1, the correction uses the beta1 of the step, as PyTorch's does.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Tree,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        no_decay: tuple[str, ...] = (),
+    ):
+        self.beta1, self.beta2 = _below_1("beta1", beta1), _below_1("beta2", beta2)
+        self.eps = _at_least_0("eps", eps)
+        super().__init__(params, ["m", "v"], weight_decay=weight_decay, no_decay=no_decay)
+
+    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+        beta1 = self.beta1 if momentum is None else _below_1("momentum (Adam's beta1)", momentum)
+        correction1, correction2 = 1 - beta1**step, math.sqrt(1 - self.beta2**step)
+        # (m / c1) / (√v / c2 + eps) = c2 / c1 · m / (√v + c2 eps): a pass over the array less.
+        return lr, beta1, lr * correction2 / correction1, self.eps * correction2
+
+    def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
+        xp = array_module(p)
+        lr, beta1, rate, eps = rates
+        m, v = slots
+        a, b = scratch
+        if decay and self.decoupled:
+            p *= 1 - lr * decay
+        elif decay:
+            g = _with_decay(p, g, decay, a)
+        m *= beta1
+        m += xp.multiply(g, 1 - beta1, out=b)
+        v *= self.beta2
+        xp.multiply(g, g, out=b)
+        b *= 1 - self.beta2
+        v += b
+        xp.sqrt(v, out=a)
+        a += eps
+        xp.divide(m, a, out=b)
+        b *= rate
+        p -= b
+
+
+class AdamW(Adam):
+    """Adam after decoupled weight decay (Loshchilov & Hutter 2019): first p ← (1 - lr · weight_decay) p."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Tree,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        no_decay: tuple[str, ...] = (),
+    ):
+        super().__init__(
+            params, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, no_decay=no_decay
+        )
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+
+
+def _with_decay(p: Array, g: Array, decay: float, out: Array) -> Array:
+    """g + decay · p, in `out`."""
+    array_module(p).multiply(p, decay, out=out)
+    out += g
+    return out
+
+
+def _zeros(p: Array) -> Array:
+    return array_module(p).zeros(p.shape, p.dtype)  # contiguous, whatever p is
+
+
+def _difference(what: str, expected: Iterable[str], given: Iterable[str]) -> str:
+    expected, given = set(expected), set(given)
+    parts = [f"lacks {_listed(expected - given)}"] if expected - given else []
+    parts += [f"has {_listed(given - expected)}, which is not expected"] if given - expected else []
+    return f"{what} {' and '.join(parts)}."
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _at_least_0(name: str, value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise InputError(f"{name} is {value!r}, but a number of 0 or more was expected.")
+    return float(value)
+
+
+def _below_1(name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise InputError(f"{name} is {value!r}, but a number from 0 to below 1 was expected.")
+    return float(value)

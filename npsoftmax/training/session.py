@@ -1,0 +1,113 @@
+"""From settings to the objects of a run: data, model, optimiser, schedule. Used to train, to resume and to evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Backend, get_backend, set_threads
+from npsoftmax.data import Batches, Dataset, load_dataset, normalization_for, train_validation_split
+from npsoftmax.heads import ClassInfo
+from npsoftmax.models import Model, build_model
+from npsoftmax.random import Rng
+from npsoftmax.training.checkpoint import load_arrays, restore
+from npsoftmax.training.config import TrainConfig
+from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
+from npsoftmax.training.run import RunDirectory
+from npsoftmax.training.schedules import Schedule, make_schedule
+from npsoftmax.errors import unknown_name
+
+
+@dataclass
+class Session:
+    """What a run works with. `config` is resolved: its data set has a definite name."""
+
+    config: TrainConfig
+    dataset: Dataset
+    model: Model
+    backend: Backend
+    train: Batches
+    train_images: int
+    validation: Batches | None
+    test: Batches
+    rng: Rng
+
+
+def prepare(config: TrainConfig) -> Session:
+    """Load the data and build the model that `config` describes."""
+    set_threads(config.threads)
+    backend = get_backend(config.backend, config.device)
+    dataset = load_dataset(
+        config.data,
+        config.data_dir,
+        download=config.data.startswith("cifar"),
+        limit_train=config.limit_train,
+        limit_test=config.limit_test,
+    )
+    config = replace(config, data=dataset.name)
+    kept, held_out = train_validation_split(dataset.y_train, config.val_split, seed=config.seed)
+    classes = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes, dataset.coarse)
+    model = build_model(
+        config.model,
+        config.head,
+        classes,
+        dataset.input_shape,
+        seed=config.seed,
+        model_opts=config.model_opts,
+        head_opts=config.head_opts,
+    ).to(backend)
+    rng = Rng(config.seed)
+    normalization = normalization_for(config.normalize, dataset.x_train[kept])
+
+    def batches(x: np.ndarray, y: np.ndarray, **options: Any) -> Batches:
+        return Batches(x, y, rng=rng, normalize=normalization, **options)
+
+    train = batches(
+        dataset.x_train[kept], dataset.y_train[kept], batch_size=config.batch_size, augment=config.augment, shuffle=True
+    )
+    still = {"batch_size": EVALUATION_BATCH, "augment": "none", "shuffle": False}
+    validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **still) if len(held_out) else None
+    test = batches(dataset.x_test, dataset.y_test, **still)
+    return Session(config, dataset, model, backend, train, len(kept), validation, test, rng)
+
+
+EVALUATION_BATCH = 250
+
+
+def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
+    """The optimiser that `config` names, over the parameters of trunk and head."""
+    if config.optimizer not in OPTIMIZERS:
+        raise unknown_name("optimizer", config.optimizer, OPTIMIZERS)
+    options: dict[str, Any] = {"weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": config.nesterov}
+    return OPTIMIZERS[config.optimizer](model.params, **options)
+
+
+def run_schedule(session: Session) -> Schedule:
+    """The learning rate over all steps of the run."""
+    config = session.config
+    options = dict(config.schedule_opts)
+    if config.schedule == "one_cycle" and config.optimizer == "sgd" and config.momentum == 0:
+        options.setdefault("cycle_momentum", False)  # there is no momentum to cycle
+    return make_schedule(config.schedule, config.lr, len(session.train), config.epochs, **options)
+
+
+def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Session:
+    """The session of an earlier run with the parameters of one of its checkpoints ("best" or "last").
+
+    `changes` replace settings, such as data_dir, where the data now lies. Without validation there is no "best", and
+    "last" is taken.
+    """
+    run = RunDirectory.existing(path)
+    session = prepare(replace(TrainConfig.load(run.config_file), **changes))
+    if checkpoint == "best" and not run.checkpoint_file("best").is_file():
+        checkpoint = "last"
+    source = run.checkpoint_file(checkpoint)
+    arrays = load_arrays(source)
+    restore(session.model.params, arrays, source)
+    restore(session.model.buffers, arrays, source)
+    return session

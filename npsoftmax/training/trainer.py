@@ -1,0 +1,229 @@
+"""The training loop.
+
+Design: all that a run is, beyond its parameters, is a handful of numbers (`State`): noise, order and learning rate
+are functions of the step, so going on from a checkpoint is the same as never having stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from npsoftmax.backend import Array, single_threaded_blas
+from npsoftmax.errors import InputError
+from npsoftmax.layers import Tree, leaves
+from npsoftmax.training.checkpoint import load_arrays, load_state, restore, save_arrays, unflatten, write_json
+from npsoftmax.training.clipping import clip_by_norm, clip_by_value
+from npsoftmax.training.early_stopping import EarlyStopping
+from npsoftmax.training.evaluate import predict_all
+from npsoftmax.training.progress import Progress
+from npsoftmax.training.run import METRICS, STEPS, RunDirectory
+from npsoftmax.training.session import Session, make_optimizer, run_schedule
+
+
+@dataclass
+class State:
+    """Where a run stands. Epochs and steps count those done; the sums are those of the epoch under way."""
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0
+    total_seconds: float = 0.0
+    images: int = 0
+    best_accuracy: float | None = None
+    best_epoch: int | None = None
+    early_stopping: dict[str, Any] | None = None
+    stopped_early: bool = False
+    optimizer_steps: int = 0
+    last_loss: float | None = None
+
+
+class Trainer:
+    """Trains a session's model and writes the run directory as it goes."""
+
+    def __init__(self, session: Session, run: RunDirectory, progress: Progress, *, stop_after: int | None = None):
+        self.session, self.run, self.progress = session, run, progress
+        self.config, self.model = session.config, session.model
+        self.schedule = run_schedule(session)
+        self.optimizer = make_optimizer(self.config, self.model)
+        self.stopper = EarlyStopping(self.config.early_stop) if self._stops_early() else None
+        self.last_epoch = self.config.epochs if stop_after is None else min(stop_after, self.config.epochs)
+        self.state = State()
+        self.interrupted = False
+        # Losses that may still be on the device: read every few steps, so that training does not wait for them.
+        self._pending: list[tuple[int, float, float | None, Array, Array, int]] = []
+
+    def _stops_early(self) -> bool:
+        if self.config.early_stop is not None and self.session.validation is None:
+            raise InputError("--early-stop watches the validation accuracy, but --val-split is 0; hold some images out.")
+        return self.config.early_stop is not None
+
+    # ------------------------------------------------------------ the loop
+    def fit(self) -> State:
+        """Train up to the last epoch, early stopping or Ctrl-C; what was learned is saved in every case."""
+        self.progress.start_table()
+        with single_threaded_blas(), self._catching_interrupt():
+            while self.state.epoch < self.last_epoch and not self.state.stopped_early and not self.interrupted:
+                self._epoch()
+        return self.state
+
+    def _epoch(self) -> None:
+        state, train = self.state, self.session.train
+        self.progress.start_epoch(state.epoch + 1, self.session.train_images, state.seen)
+        batches = itertools.islice(train.epoch(state.epoch), state.step_in_epoch, None)
+        try:
+            started = time.perf_counter()
+            for x, targets, samples in batches:
+                self._step(x, targets, samples)
+                if self.interrupted:
+                    break
+            self._read_losses()
+            elapsed = time.perf_counter() - started
+        finally:
+            self.progress.end_bar()
+        state.epoch_seconds += elapsed
+        state.train_seconds += elapsed
+        if state.step_in_epoch < len(train):
+            self.save()  # interrupted inside the epoch: it continues from here
+        else:
+            self._finish_epoch()
+
+    def _step(self, x: Array, targets: Array, samples: Array) -> None:
+        state, model, backend = self.state, self.model, self.session.backend
+        lr, momentum = self.schedule(state.step)
+        rng = self.session.rng.child("noise").at(state.step, samples)
+        t = backend.asarray(targets)
+        h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
+        correct = (model.head.predict(h)[:, 0] == t).sum()
+        del h
+        grads = self._clipped(model.backward(cache))
+        self.optimizer.step(model.params, grads, lr=lr, momentum=momentum)
+        state.step += 1
+        state.step_in_epoch += 1
+        self._pending.append((state.step, lr, momentum, loss, correct, len(targets)))
+        if backend.name == "numpy" or state.step % self.config.log_every == 0:
+            self._read_losses()
+
+    def _clipped(self, grads: Tree) -> Tree:
+        if self.config.clip_value is not None:
+            grads = clip_by_value(grads, self.config.clip_value)
+        if self.config.clip_norm is not None:
+            grads, _ = clip_by_norm(grads, self.config.clip_norm)
+        return grads
+
+    def _read_losses(self) -> None:
+        state, rows = self.state, []
+        for step, lr, momentum, loss, correct, n in self._pending:
+            value = float(loss)
+            if not math.isfinite(value):
+                raise self._diverged(step, lr, value)
+            state.last_loss = value
+            state.loss_sum += value * n
+            state.correct += int(correct)
+            state.seen += n
+            state.images += n
+            if step % self.config.log_every == 0 or step == 1:
+                rows.append({"step": step, "loss": value, "learning_rate": lr, "momentum": momentum})
+        self._pending.clear()
+        if rows:
+            self.run.append(self.run.steps_file, STEPS, rows)
+        if state.seen:
+            self.progress.update(state.seen, state.loss_sum / state.seen, state.correct / state.seen)
+
+    def _diverged(self, step: int, lr: float, value: float) -> InputError:
+        last = "there was no finite loss before" if self.state.last_loss is None else f"the last finite loss was {self.state.last_loss:.4g}"
+        return InputError(
+            f"the loss became {value} at step {step} (learning rate {lr:.3g}; {last}). "
+            f"Lower --lr, or clip gradients with --clip-norm 1. What was saved before stands in {self.run.path}."
+        )
+
+    # ------------------------------------------------------------ the end of an epoch
+    def _finish_epoch(self) -> None:
+        state, started = self.state, time.perf_counter()
+        validation = self.session.validation
+        held_out = None if validation is None else predict_all(self.model, validation, self.session.backend)
+        state.epoch += 1
+        state.step_in_epoch = 0
+        row = {
+            "epoch": state.epoch,
+            "train_loss": state.loss_sum / state.seen,
+            "train_accuracy": state.correct / state.seen,
+            "val_loss": None if held_out is None else held_out.loss,
+            "val_accuracy": None if held_out is None else held_out.accuracy,
+            "learning_rate": self.schedule(state.step - 1)[0],
+            "seconds": state.epoch_seconds + time.perf_counter() - started,
+        }
+        speed = state.seen / max(state.epoch_seconds, 1e-9)
+        state.total_seconds += row["seconds"]
+        state.loss_sum, state.correct, state.seen, state.epoch_seconds = 0.0, 0, 0, 0.0
+        if held_out is not None:
+            self._note_validation(held_out.accuracy)
+        self.run.append(self.run.metrics_file, METRICS, [row])
+        self.save()
+        self.progress.end_epoch(row, speed)
+
+    def _note_validation(self, accuracy: float) -> None:
+        state = self.state
+        if state.best_accuracy is None or accuracy > state.best_accuracy:
+            state.best_accuracy, state.best_epoch = accuracy, state.epoch
+            save_arrays(self.run.checkpoint_file("best"), self._model_tree(), {"epoch": state.epoch})
+        if self.stopper is not None:
+            state.stopped_early = self.stopper.update(accuracy)
+            state.early_stopping = self.stopper.state()
+
+    # ------------------------------------------------------------ saving and going on
+    def _model_tree(self) -> Tree:
+        return {**dict(leaves(self.model.params)), **dict(leaves(self.model.buffers))}
+
+    def save(self) -> None:
+        """Write the checkpoint `last` and state.json."""
+        self.state.optimizer_steps = self.optimizer.steps
+        tree = {**self._model_tree(), "optimizer": self.optimizer.state_tree()}
+        save_arrays(self.run.checkpoint_file("last"), tree, asdict(self.state))
+        write_json(self.run.state_file, asdict(self.state))
+
+    def resume(self) -> None:
+        """Go on from the checkpoint `last` of the run directory."""
+        source = self.run.checkpoint_file("last")
+        arrays, state = load_arrays(source), load_state(source)
+        restore(self.model.params, arrays, source)
+        restore(self.model.buffers, arrays, source)
+        saved = unflatten({name: array for name, array in arrays.items() if name.startswith("optimizer.")})
+        try:
+            self.state = State(**state)
+        except TypeError as error:
+            raise InputError(f"{source} was saved by another version of npsoftmax: {error}") from error
+        self.optimizer.load_state(saved.get("optimizer", {}), self.state.optimizer_steps)
+        if self.stopper is not None and self.state.early_stopping is not None:
+            self.stopper.load_state(self.state.early_stopping)
+        self.run.cut_tables(self.state.epoch, self.state.step)
+
+    @contextmanager
+    def _catching_interrupt(self) -> Iterator[None]:
+        """The first Ctrl-C ends the run after the step under way; a second one ends the program at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def stop(_: int, __: Any) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
