@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     session = prepare(config)
     if session.dataset.note:
         progress.say(session.dataset.note)
-    directory = resumed or RunDirectory.create(session.config, session.dataset.name, given.get("out"))
+    directory = resumed or RunDirectory.plan(session.config, session.dataset.name, given.get("out"))
     trainer = Trainer(session, directory, progress, stop_after=stop_after)
     if resumed:
         trainer.resume()

@@ -1,9 +1,10 @@
 """Reads a pickle as data: nothing in it is ever imported, called or built.
 
-Design: a pickle is a program for a small stack machine, and `pickle.load` runs it, with whatever calls it holds. The
-CIFAR files need a dozen instructions that build dicts, lists and strings, and one kind of call: "make a NumPy array".
-This reader knows those instructions alone. A call becomes an inert `Call` record, which `as_array` reads; any other
-instruction and any name outside `ALLOWED` is refused. No instruction can ask for more memory than the file holds.
+Design: a pickle is a program for a small stack machine, and `pickle.load` runs it, with whatever calls it
+holds. The CIFAR files need a few instructions that build dicts, lists and strings, and one kind of call: "make a
+NumPy array". This reader knows those instructions alone. A call becomes an inert `Call` record, which `as_array`
+reads; any other instruction and any name outside `ALLOWED` is refused. No instruction can ask for more memory
+than the file holds.
 Source: CPython's pickletools documents every instruction.
 """
 
@@ -22,7 +23,7 @@ DTYPE, NDARRAY, ENCODE = ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "
 ALLOWED = {*RECONSTRUCT, *FROM_BUFFER, DTYPE, NDARRAY, ENCODE}
 
 
-class BadPickle(ValueError):
+class BadData(ValueError):
     """What is wrong with the pickle, worded to follow the name of its file."""
 
 
@@ -48,9 +49,9 @@ class Call:
 
 
 def read_pickle(data: bytes) -> Any:
-    """The dicts, lists, tuples, numbers, str, bytes and `Call`s in `data`. Raises BadPickle for anything else.
+    """The dicts, lists, tuples, numbers, str, bytes and `Call`s in `data`.
 
-    Keys of dicts are returned as str; a Python 2 string as bytes.
+    Keys of dicts are returned as str; a Python 2 string as bytes. Raises BadData for anything else.
     """
     return _Machine(data).run()
 
@@ -66,7 +67,7 @@ def as_bytes(value: Any) -> bytes:
                 return text.encode("latin1")
             except UnicodeEncodeError:
                 pass
-    raise BadPickle("holds something else where bytes belong")
+    raise BadData("holds something else where bytes belong")
 
 
 def as_text(value: Any) -> str:
@@ -77,24 +78,26 @@ def as_text(value: Any) -> str:
 def as_array(value: Any) -> np.ndarray:
     """The uint8 array that a `Call` describes (a read-only view of its bytes)."""
     if not isinstance(value, Call):
-        raise BadPickle("holds something else where an array belongs")
+        raise BadData("holds something else where an array belongs")
     if value.function.key in RECONSTRUCT and isinstance(value.state, tuple) and len(value.state) == 5:
         _, shape, dtype, fortran, content = value.state
         order = "F" if fortran is True else "C"
     elif value.function.key in FROM_BUFFER and len(value.args) == 4:
         content, dtype, shape, order = value.args
     else:
-        raise BadPickle("holds an array in a spelling that is not NumPy's")
-    if not (isinstance(dtype, Call) and dtype.function.key == DTYPE and dtype.args and _is_uint8(dtype.args[0])):
-        raise BadPickle("holds an array of another type than uint8")
+        raise BadData("holds an array in a spelling that is not NumPy's")
+    if not (
+        isinstance(dtype, Call) and dtype.function.key == DTYPE and dtype.args and _is_uint8(dtype.args[0])
+    ):
+        raise BadData("holds an array of another type than uint8")
     content = as_bytes(content)
     if not (isinstance(shape, tuple) and shape and all(type(n) is int and n >= 0 for n in shape)):
-        raise BadPickle("holds an array without a valid shape")
+        raise BadData("holds an array without a valid shape")
     size = 1
     for n in shape:  # Python's integers: a product that overflows cannot match
         size *= n
     if size != len(content) or len(shape) > 4:
-        raise BadPickle(f"holds an array whose {len(content)} bytes do not fit its shape")
+        raise BadData(f"holds an array whose {len(content)} bytes do not fit its shape")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -103,7 +106,7 @@ def _is_uint8(code: Any) -> bool:
 
 
 class _Machine:
-    """The stack machine: a stack, the places of the open marks in it, and a memo of values to refer to again."""
+    """A stack, the places of the open marks in it, and a memo of values to refer to again."""
 
     def __init__(self, data: bytes):
         self.data, self.position = data, 0
@@ -117,17 +120,18 @@ class _Machine:
                 INSTRUCTIONS[code](self)
             return self.stack[-1]
         except KeyError as error:
-            raise BadPickle(
-                f"holds instruction {error.args[0]:#04x} at byte {self.position - 1}, which no data file needs"
+            code, place = error.args[0], self.position - 1
+            raise BadData(
+                f"holds instruction {code:#04x} at byte {place}, which no data file needs"
             ) from None
         except IndexError:
-            raise BadPickle(f"is damaged at byte {self.position}: a value is missing") from None
+            raise BadData(f"is damaged at byte {self.position}: a value is missing") from None
 
     # -- reading
     def take(self, n: int) -> bytes:
         start, self.position = self.position, self.position + n
         if n < 0 or self.position > len(self.data):
-            raise BadPickle(f"ends too early: {n} more bytes were expected at byte {start} of {len(self.data)}")
+            raise BadData(f"ends too early: {n} more bytes were expected at byte {start} of {len(self.data)}")
         return self.data[start : self.position]
 
     def skip(self, n: int) -> None:
@@ -146,14 +150,14 @@ class _Machine:
     def line(self) -> str:
         end = self.data.find(b"\n", self.position)
         if end < 0:
-            raise BadPickle("ends too early: in the middle of a name")
+            raise BadData("ends too early: in the middle of a name")
         return self.decode(self.take(end + 1 - self.position)[:-1])
 
     def decode(self, raw: bytes) -> str:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
-            raise BadPickle(f"is damaged near byte {self.position}: a text is not UTF-8") from None
+            raise BadData(f"is damaged near byte {self.position}: a text is not UTF-8") from None
 
     # -- the stack
     def push(self, value: Any) -> None:
@@ -175,7 +179,7 @@ class _Machine:
 
     def top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
-            raise BadPickle(f"is damaged at byte {self.position}: {kind.__name__} expected")
+            raise BadData(f"is damaged at byte {self.position}: {kind.__name__} expected")
         return self.stack[-1]
 
     # -- instructions that do more than push
@@ -184,7 +188,7 @@ class _Machine:
 
     def recall(self, place: int) -> None:
         if place not in self.memo:
-            raise BadPickle(f"is damaged at byte {self.position}: it refers to a value that is not there")
+            raise BadData(f"is damaged at byte {self.position}: it refers to a value that is not there")
         self.push(self.memo[place])
 
     def append(self, values: list[Any]) -> None:
@@ -199,13 +203,13 @@ class _Machine:
     def name(self, module: Any, name: Any) -> None:
         key = (as_text(module), as_text(name))
         if key not in ALLOWED:
-            raise BadPickle(f"asks for {'.'.join(key)!r}, which no data file needs; nothing of it was run")
+            raise BadData(f"asks for {'.'.join(key)!r}, which no data file needs; nothing of it was run")
         self.push(Name(*key))
 
     def call(self) -> None:
         function, args = self.pop_many(2)
         if not (isinstance(function, Name) and isinstance(args, tuple)):
-            raise BadPickle("calls something that is not a name; nothing of it was run")
+            raise BadData("calls something that is not a name; nothing of it was run")
         self.push(Call(function, args))
 
     def build(self) -> None:

@@ -1,7 +1,7 @@
 """The outlines and fills that the embedded `synthetic100` data set is drawn with.
 
-Design: only +, -, *, abs, floor, min, max and sqrt are used, each exactly rounded by IEEE 754, so that every machine
-draws the same bytes (a sine or an exponential differs in its last bit between processors).
+Design: only +, -, *, abs, floor, min, max and sqrt are used, each exactly rounded by IEEE 754, so that every
+machine draws the same bytes (a sine or an exponential differs in its last bit between processors).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Field = np.ndarray  # (N, H, W) float32: one value a pixel
 HALF_ROOT = np.float32(0.70710678)
 
 
-# ---------------------------------------------------------------- outlines: negative inside, about 1 = the radius
+# ---------------------------------------------------------------- outlines: negative inside, size about 1
 def _box(u: Field, v: Field, half_width: float, half_height: float) -> Field:
     return np.maximum(np.abs(u) - half_width, np.abs(v) - half_height)
 
@@ -65,7 +65,13 @@ def _crescent(u: Field, v: Field) -> Field:
 
 def _star(u: Field, v: Field) -> Field:
     """Five points: inside at least four of the five half planes of a pentagon."""
-    normals = ((0.0, 1.0), (0.951057, 0.309017), (-0.951057, 0.309017), (0.587785, -0.809017), (-0.587785, -0.809017))
+    normals = (
+        (0.0, 1.0),
+        (0.951057, 0.309017),
+        (-0.951057, 0.309017),
+        (0.587785, -0.809017),
+        (-0.587785, -0.809017),
+    )
     largest = np.full_like(u, -np.inf)
     second = largest.copy()
     for x, y in normals:
@@ -78,7 +84,9 @@ def _star(u: Field, v: Field) -> Field:
 def _heart(u: Field, v: Field) -> Field:
     side = np.abs(u)
     lobes = _disc(side - 0.4, v + 0.3, 0.44)
-    point = np.maximum(np.maximum(HALF_ROOT * (side + v) - 0.511, -v - 0.3), side - 0.711)  # tangent to the lobes
+    point = np.maximum(
+        np.maximum(HALF_ROOT * (side + v) - 0.511, -v - 0.3), side - 0.711
+    )  # tangent to the lobes
     return np.minimum(lobes, point)
 
 

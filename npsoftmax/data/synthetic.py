@@ -1,8 +1,8 @@
 """`synthetic100`: a hundred classes of small colour pictures that need no download.
 
-A class is an outline and a fill ("striped ring"), a superclass is an outline ("ring"): 20 x 5 = 100, as in CIFAR-100. Place,
-size, angle, colours, light, clutter and noise differ from image to image, so that no single pixel says much and a
-linear model fails, while a small convolutional network learns it in a minute.
+A class is an outline and a fill ("striped ring"), a superclass is an outline ("ring"): 20 x 5 = 100, as in
+CIFAR-100. Place, size, angle, colours, light, clutter and noise differ from image to image, so that no single
+pixel says much and a linear model fails, while a small convolutional network learns it in a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,20 @@ N_TRAIN, N_TEST = 10_000, 2_000
 CLUTTER = 3  # small blocks strewn over each image
 
 # What is drawn at random for each image: one uniform number each, and three for a colour.
-_DRAWN = ("x", "y", "radius", "tilt", "turn", "phase_s", "phase_t", "period", "order", "light_x", "light_y", "noise")
+_DRAWN = (
+    "x",
+    "y",
+    "radius",
+    "tilt",
+    "turn",
+    "phase_s",
+    "phase_t",
+    "period",
+    "order",
+    "light_x",
+    "light_y",
+    "noise",
+)
 _UNIFORMS = len(_DRAWN) + 3 * 3 + CLUTTER * 7
 
 
@@ -62,7 +75,11 @@ def _draw_split(n: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_class(
-    shape: Callable[[Field, Field], Field], fill: Callable[[Field, Field], Field], period: float, rng: Rng, n: int
+    shape: Callable[[Field, Field], Field],
+    fill: Callable[[Field, Field], Field],
+    period: float,
+    rng: Rng,
+    n: int,
 ) -> np.ndarray:
     """n images of one class -> uint8 (n, SIZE, SIZE, 3)."""
     uniforms = rng.child("scene").uniform((n, _UNIFORMS))
@@ -83,7 +100,9 @@ def _draw_class(
     s, t = _rotate(x, y, 2 * drawn["turn"] - 1)
     second = inside * _edge(fill(s / period + drawn["phase_s"], t / period + drawn["phase_t"], depth))
 
-    picture = _paint(inside, second, colours, drawn["order"])  # (n, 3, SIZE, SIZE): whole rows, so that loops are long
+    picture = _paint(
+        inside, second, colours, drawn["order"]
+    )  # (n, 3, SIZE, SIZE): whole rows, so that loops are long
     light = 40 * (drawn["light_x"] - 0.5) * across + 40 * (drawn["light_y"] - 0.5) * down
     picture += (light / SIZE)[:, None]
     _strew(picture, blocks, across, down)
@@ -104,7 +123,7 @@ def _edge(distance: Field) -> Field:
 
 
 def _paint(inside: Field, second: Field, colours: np.ndarray, order: Field) -> np.ndarray:
-    """Ground, first and second colour at three levels of brightness in any order -> float32 (n, 3, SIZE, SIZE)."""
+    """Ground, first and second colour, dark, mid and light in any order -> float32 (n, 3, SIZE, SIZE)."""
     levels = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)], np.float32)
     brightness = 42 + 86 * levels[(order[:, 0, 0] * 6).astype(np.int64)]  # (n, 3)
     colours = brightness[:, :, None] + 40 * colours  # (n, 3 areas, 3 channels)
@@ -116,7 +135,9 @@ def _strew(picture: np.ndarray, blocks: np.ndarray, across: Field, down: Field) 
     """Lay small blocks of any colour over the picture, in place."""
     for block in blocks.transpose(1, 2, 0)[..., None, None]:  # (7, n, 1, 1)
         x, y, width, height = block[:4]
-        there = np.minimum(1.3 + 0.7 * width - np.abs(across - 16 * x), 1.3 + 0.7 * height - np.abs(down - 16 * y))
+        there = np.minimum(
+            1.3 + 0.7 * width - np.abs(across - 16 * x), 1.3 + 0.7 * height - np.abs(down - 16 * y)
+        )
         colour = 128 + 120 * block[4:].transpose(1, 0, 2, 3)  # (n, 3, 1, 1)
         picture += _edge(there)[:, None] * (colour - picture)
 

@@ -4,8 +4,8 @@ Design: both are p_i = max(s_i - θ, 0)^q with q = 1 or 2, so one threshold θ a
 Sorted downwards, the support is a prefix; a θ is computed for every length of prefix at once, and the longest
 prefix whose smallest member still lies above its own θ is the support. Scores are taken relative to the
 maximum, where θ lies in [-1, 0): whatever is below -1 is raised to -1, so that logits of any size leave the
-running sums exact. These sums are float64 whatever the logits are: over k classes entmax loses about k times
-the last digit.
+running sums exact. These sums are float64 whatever the logits are, and one Newton step on Σ p = 1 puts back
+the digits they lost (entmax loses about k times the last one over k classes).
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     s = _relative(hide(z, mask))
     ranked, k = _ranked(s)
     thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
-    p = xp.maximum(s - _threshold(ranked, thetas).astype(s.dtype), 0)
+    theta = _threshold(ranked, thetas).astype(s.dtype)
+    g = xp.maximum(s - theta, 0)
+    size = (g > 0).sum(axis=-1, keepdims=True).astype(s.dtype)
+    theta = theta + (g.sum(axis=-1, keepdims=True) - 1) / size  # Newton
+    p = xp.maximum(s - theta, 0)
     p = p if mask is None else p * mask
     return p, p
 
@@ -54,7 +58,10 @@ def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     variance = xp.cumsum(ranked * ranked, axis=-1) / k - mean * mean
     # Σ_{j<=k} (s_j - θ)² = k (variance + (mean - θ)²) = 1; no root means that k is beyond the support.
     thetas = mean - xp.sqrt(xp.maximum(1 / k - variance, 0))
-    p = xp.maximum(s - _threshold(ranked, thetas).astype(s.dtype), 0) ** 2
+    theta = _threshold(ranked, thetas).astype(s.dtype)
+    g = xp.maximum(s - theta, 0)
+    theta = theta + ((g * g).sum(axis=-1, keepdims=True) - 1) / (2 * g.sum(axis=-1, keepdims=True))  # Newton
+    p = xp.maximum(s - theta, 0) ** 2
     p = p if mask is None else p * mask
     return p, p
 

@@ -42,18 +42,23 @@ class RunDirectory:
 
     # ------------------------------------------------------------ creation
     @classmethod
-    def create(cls, config: TrainConfig, data_name: str, out: str | None) -> RunDirectory:
-        """A new directory: `out`, or runs/<date>_<data>_<model>_<head>. InputError if it can't be, or is in use."""
+    def plan(cls, config: TrainConfig, data_name: str, out: str | None) -> RunDirectory:
+        """A directory to be made: `out`, or runs/<date>_<data>_<model>_<head>. InputError if it is in use."""
         path = Path(out) if out else _free_name(Path("runs"), f"{data_name}_{config.model}_{config.head}")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(
                 f"--out {path} exists and is not empty. Choose another name, or --resume {path} to continue that run."
             )
-        try:
-            (path / "checkpoints").mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"cannot write to --out {path}: {error.strerror}. Choose a folder you may write to.") from error
         return cls(path)
+
+    def make(self) -> None:
+        """Make the folders. InputError where that is not allowed."""
+        try:
+            (self.path / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to --out {self.path}: {error.strerror}. Choose a folder you may write to."
+            ) from error
 
     @classmethod
     def existing(cls, path: str | Path) -> RunDirectory:
@@ -66,7 +71,8 @@ class RunDirectory:
         return run
 
     def describe(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-        """Write what does not change during the run."""
+        """Make the directory and write what does not change during the run."""
+        self.make()
         config.save(self.config_file)
         write_json(self.path / "env.json", environment(backend))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Backend, get_backend, set_threads
-from npsoftmax.data import Batches, Dataset, load_dataset, normalization_for, train_validation_split
+from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
+from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.models import Model, build_model
 from npsoftmax.random import Rng
@@ -18,7 +19,9 @@ from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
-from npsoftmax.errors import unknown_name
+
+
+EVALUATION_BATCH = 250
 
 
 @dataclass
@@ -43,7 +46,7 @@ def prepare(config: TrainConfig) -> Session:
     dataset = load_dataset(
         config.data,
         config.data_dir,
-        download=config.data.startswith("cifar"),
+        download=config.data.startswith("cifar") and config.data_dir is None,
         limit_train=config.limit_train,
         limit_test=config.limit_test,
     )
@@ -60,7 +63,7 @@ def prepare(config: TrainConfig) -> Session:
         head_opts=config.head_opts,
     ).to(backend)
     rng = Rng(config.seed)
-    normalization = normalization_for(config.normalize, dataset.x_train[kept])
+    normalization = fit_normalization(config.normalize, dataset.x_train[kept])
 
     def batches(x: np.ndarray, y: np.ndarray, **options: Any) -> Batches:
         return Batches(x, y, rng=rng, normalize=normalization, **options)
@@ -72,9 +75,6 @@ def prepare(config: TrainConfig) -> Session:
     validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **still) if len(held_out) else None
     test = batches(dataset.x_test, dataset.y_test, **still)
     return Session(config, dataset, model, backend, train, len(kept), validation, test, rng)
-
-
-EVALUATION_BATCH = 250
 
 
 def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:

@@ -78,6 +78,16 @@ def test_a_constant_added_to_a_row_changes_nothing(case):
 
 
 @of_logits
+def test_a_large_constant_costs_float32_no_digits(case):
+    forward, _ = pair(case)
+    z, t = batch(20, 30)
+    z = (np.round(z * 64) / 64).astype(np.float32)  # so that z + 8192 is exact
+    np.testing.assert_allclose(
+        forward(z + 8192, t, **CASES[case])[0], forward(z, t, **CASES[case])[0], rtol=1e-6
+    )
+
+
+@of_logits
 @pytest.mark.parametrize("c", [2, 3, 100, 1000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_logits_of_ten_thousand(case, c, dtype):

@@ -195,6 +195,13 @@ def test_float32_is_kept_and_is_close_to_float64(name, options, c):
     assert np.abs(dz32 - dz64).max() <= 1e-5 * np.abs(dz64).max()
 
 
+@cases(lambda m: m.needs_noise)
+def test_noise_in_float64_does_not_widen_float32(name, options):
+    z = normal((3, 4), dtype=np.float32)
+    y, cache = forward(name, z, options, noise=noise_for(z).astype(np.float64))
+    assert y.dtype == MAPPINGS[name].backward(y, cache).dtype == np.float32
+
+
 @cases(lambda m: bool(m.options))
 def test_a_numpy_number_as_option_does_not_widen_float32(name, options):
     widened = {k: np.float64(v) if isinstance(v, float) else np.int64(v) for k, v in options.items()}
@@ -525,12 +532,29 @@ def test_the_support_shrinks_from_softmax_over_entmax_to_sparsemax():
     assert sizes[0] < sizes[1] < sizes[2] == z.size
 
 
+@pytest.mark.parametrize("row", ["scattered", "nearly equal", "one ahead of a plateau"])
 @pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
-def test_sparse_mappings_of_many_classes_in_float32(name):
-    z = normal((2, 100_000), dtype=np.float32, scale=5.0)
+def test_sparse_mappings_of_many_classes_in_float32(name, row):
+    c = 100_000
+    z = {
+        "scattered": normal(c, dtype=np.float32, scale=5.0),
+        "nearly equal": normal(c, dtype=np.float32, scale=1e-3),
+        "one ahead of a plateau": np.where(np.arange(c) == 5, 0, -1.99 if name == "entmax15" else -0.99),
+    }[row].astype(np.float32)
     p, _ = MAPPINGS[name].forward(z)
     exact, _ = MAPPINGS[name].forward(z.astype(np.float64))
-    np.testing.assert_allclose(p, exact, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(p, exact, rtol=1e-3, atol=1e-7)
+    # The last digit of the one threshold counts once for every class of the support.
+    assert exact.sum() == pytest.approx(1, abs=c * np.finfo(np.float64).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
+def test_a_class_far_ahead_gets_exactly_everything(name, dtype):
+    z = normal(100_000, dtype=dtype, scale=1.0)
+    z[123] = 50
+    p, _ = MAPPINGS[name].forward(z)
+    np.testing.assert_array_equal(p, np.arange(100_000) == 123)
 
 
 @pytest.mark.parametrize("name", ["sparsemax", "entmax15"])

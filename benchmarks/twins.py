@@ -1,0 +1,182 @@
+"""PyTorch twins of the models: the same layers with the same parameters, as a PyTorch user would write them.
+
+The modules have the names that the layers have in npsoftmax: its `trunk.block1.conv.w` is
+`trunk.block1.conv.weight` here. Only PyTorch's workers import this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from common import CLASSES, LEARNING_RATE, MOMENTUM, Job, batch
+from torch import nn
+
+SUFFIXES = {nn.Conv2d: ("w", "b"), nn.Linear: ("w", "b"), nn.BatchNorm2d: ("gamma", "beta")}
+
+
+class Named(nn.Sequential):
+    """nn.Sequential with names as keywords."""
+
+    def __init__(self, **modules: nn.Module):
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+
+class Residual(Named):
+    """y = x + branch(x)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x)
+
+
+class Twin(Named):
+    """Trunk and linear head. `flat` (C, H, W) is what the trunk flattens before the first linear map."""
+
+    def __init__(self, trunk: Named, flat: tuple[int, int, int], features: int):
+        super().__init__(trunk=trunk, head=nn.Linear(features, CLASSES))
+        self.flat = flat
+
+
+# ---------------------------------------------------------------- the models
+def mlp() -> Twin:
+    trunk = Named(
+        flatten=nn.Flatten(),
+        fc1=nn.Linear(3 * 32 * 32, 256),
+        relu1=nn.ReLU(),
+        fc2=nn.Linear(256, 128),
+        relu2=nn.ReLU(),
+    )
+    return Twin(trunk, (3, 32, 32), 128)
+
+
+def convnet() -> Twin:
+    layers: dict[str, nn.Module] = {}
+    channels = 3
+    for number, width in enumerate((32, 64, 128), start=1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, padding=1)
+        layers[f"relu{number}"] = nn.ReLU()
+        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        channels = width
+    trunk = Named(**layers, flatten=nn.Flatten(), fc=nn.Linear(128 * 4 * 4, 256), relu_fc=nn.ReLU())
+    return Twin(trunk, (128, 4, 4), 256)
+
+
+def tinyvgg() -> Twin:
+    layers: dict[str, nn.Module] = {}
+    channels = 3
+    for block in (1, 2):
+        for number in (1, 2):
+            layers[f"conv{block}_{number}"] = nn.Conv2d(channels, 10, 3, padding=1)
+            layers[f"relu{block}_{number}"] = nn.ReLU()
+            channels = 10
+        layers[f"pool{block}"] = nn.MaxPool2d(2)
+    return Twin(Named(**layers, flatten=nn.Flatten()), (10, 8, 8), 640)
+
+
+def resnet9() -> Twin:
+    trunk = Named(
+        block1=_conv_norm_relu(3, 64),
+        block2=_conv_norm_relu(64, 128),
+        pool2=nn.MaxPool2d(2),
+        residual2=Residual(block1=_conv_norm_relu(128, 128), block2=_conv_norm_relu(128, 128)),
+        block3=_conv_norm_relu(128, 256),
+        pool3=nn.MaxPool2d(2),
+        block4=_conv_norm_relu(256, 512),
+        pool4=nn.MaxPool2d(2),
+        residual4=Residual(block1=_conv_norm_relu(512, 512), block2=_conv_norm_relu(512, 512)),
+        pool=nn.MaxPool2d(4),
+        flatten=nn.Flatten(),
+        dropout=nn.Dropout(0.25),
+    )
+    return Twin(trunk, (512, 1, 1), 512)
+
+
+def _conv_norm_relu(inputs: int, outputs: int) -> Named:
+    return Named(conv=nn.Conv2d(inputs, outputs, 3, padding=1), norm=nn.BatchNorm2d(outputs), relu=nn.ReLU())
+
+
+TWINS = {"mlp": mlp, "convnet": convnet, "tinyvgg": tinyvgg, "resnet9": resnet9}
+
+
+# ---------------------------------------------------------------- parameters
+def our_parameters(twin: Twin) -> dict[str, nn.Parameter]:
+    """The twin's parameters by the names that they have in npsoftmax."""
+    return {
+        f"{path}.{name}": parameter
+        for path, module in twin.named_modules()
+        if type(module) in SUFFIXES
+        for name, parameter in zip(SUFFIXES[type(module)], (module.weight, module.bias), strict=True)
+    }
+
+
+def load_parameters(twin: Twin, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy npsoftmax parameters (dotted name -> array) into the twin, in PyTorch's layouts."""
+    after_flatten = next(f"{path}.w" for path, part in twin.named_modules() if isinstance(part, nn.Linear))
+    with torch.no_grad():
+        for name, parameter in our_parameters(twin).items():
+            flat = twin.flat if name == after_flatten else None
+            parameter.copy_(torch.from_numpy(torch_layout(arrays[name], flat)))
+
+
+def torch_layout(array: np.ndarray, flat: tuple[int, int, int] | None = None) -> np.ndarray:
+    """A parameter in PyTorch's layout; `flat` (C, H, W) for a linear map of a flattened image."""
+    if array.ndim == 4:
+        array = array.transpose(3, 2, 0, 1)  # (KH, KW, C, F) -> (F, C, KH, KW)
+    elif array.ndim == 2 and flat:
+        c, h, w = flat
+        array = array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(-1, c * h * w)  # (M, C·H·W)
+    elif array.ndim == 2:
+        array = array.T
+    return np.ascontiguousarray(array)
+
+
+# ---------------------------------------------------------------- one side of a comparison
+class Torch:
+    """A twin with its batch, ready to step; what `Ours` in train_step.py is for npsoftmax."""
+
+    def __init__(self, job: Job):
+        torch.set_num_threads(job["threads"])
+        torch.manual_seed(0)
+        layout = torch.channels_last if job["side"] == "torch-channels-last" else torch.contiguous_format
+        self.twin = TWINS[job["model"]]()
+        x, t = batch(job["batch_size"])
+        if job.get("start"):
+            with np.load(job["start"]) as start:
+                load_parameters(self.twin, start)
+                x, t = start["x"], start["t"]
+        if not job["dropout"]:
+            for module in self.twin.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
+        self.twin.to(memory_format=layout)
+        self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+        self.t = torch.from_numpy(t)
+
+    @cached_property
+    def optimizer(self) -> torch.optim.SGD:
+        return torch.optim.SGD(self.twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+
+    def train_step(self) -> float:
+        """Forward, backward, update; the mean loss."""
+        self.twin.train()
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.twin(self.x), self.t)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def evaluate(self) -> float:
+        """Log-probabilities of all classes in evaluation; the mean negative one of the labels."""
+        self.twin.eval()
+        with torch.inference_mode():
+            log_prob = F.log_softmax(self.twin(self.x), dim=1)
+            return F.nll_loss(log_prob, self.t).item()
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters by our names, in PyTorch's layouts."""
+        return {name: p.detach().numpy().copy() for name, p in our_parameters(self.twin).items()}

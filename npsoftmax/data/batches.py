@@ -1,0 +1,64 @@
+"""The batches of an epoch: shuffled, augmented and normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from npsoftmax.data.augment import get_augmentation
+from npsoftmax.data.normalize import Normalization
+from npsoftmax.errors import InputError
+from npsoftmax.random import Rng
+
+
+class Batches:
+    """Images x, uint8 (N, H, W, C), and labels y, (N,), in batches of `batch_size`.
+
+    Order and noise are functions of (rng, epoch, sample): an epoch drawn again, or alone, is the same.
+    The last batch is smaller where batch_size does not divide N, or is left out with `drop_last`.
+    For evaluation: shuffle=False and no augmentation. Raises InputError for sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int,
+        *,
+        rng: Rng,
+        normalize: Normalization,
+        augment: str = "none",
+        shuffle: bool = True,
+        drop_last: bool = False,
+    ):
+        if len(x) != len(y):
+            raise InputError(f"there are {len(x)} images but {len(y)} labels.")
+        if batch_size < 1:
+            raise InputError(f"--batch-size is {batch_size}, but at least 1 is needed.")
+        if drop_last and batch_size > len(x):
+            raise InputError(
+                f"--batch-size is {batch_size}, but there are only {len(x)} images: no batch is full."
+            )
+        self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
+        self.normalize, self.augment = normalize, get_augmentation(augment)
+        self.shuffle, self.drop_last = shuffle, drop_last
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        full, rest = divmod(len(self.x), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The samples in the order in which this epoch visits them."""
+        n = len(self.x)
+        return self.rng.child("shuffle").at(epoch).permutation(n) if self.shuffle else np.arange(n)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,)."""
+        order = self.order(epoch)
+        noise = self.rng.child("augment")
+        for step in range(len(self)):
+            samples = order[step * self.batch_size : (step + 1) * self.batch_size]
+            images = self.augment(self.x[samples], noise.at(epoch, samples))
+            yield self.normalize.apply(images), self.y[samples].astype(np.int64, copy=False), samples

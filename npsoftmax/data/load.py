@@ -1,0 +1,117 @@
+"""`load_dataset`: the one door to every data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from npsoftmax.data.cifar import read_cifar
+from npsoftmax.data.dataset import Dataset
+from npsoftmax.data.digits import load_digits
+from npsoftmax.data.editions import CIFAR_NAMES, EDITIONS, Edition, default_places, editions_of, find_cifar
+from npsoftmax.data.split import stratified_subset
+from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
+from npsoftmax.errors import InputError, unknown_name
+
+DATASETS = ("auto", *CIFAR_NAMES, "synthetic100", "digits")
+
+
+def load_dataset(
+    name: str = "auto",
+    data_dir: str | Path | None = None,
+    *,
+    download: bool = False,
+    seed: int = 0,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+    check_md5: bool = True,
+) -> Dataset:
+    """Load the data set called `name`; its `note` says in one line what it is and where it came from.
+
+    auto: CIFAR-100 where it is found, else synthetic100. data_dir: the folder of the CIFAR files, or the one
+    around it; without it $NPSOFTMAX_DATA and the user's cache are searched. download: fetch CIFAR when it is not
+    there. seed: of synthetic100. limit_train, limit_test: take this many images, every class its share.
+    check_md5=False reads CIFAR files of other content than the official one.
+    Raises InputError for an unknown name, files that are missing or damaged, and limits out of range.
+    """
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    if name == "digits":
+        return _limit(load_digits(), limit_train, limit_test)
+    if name == "synthetic100":
+        return _synthetic(seed, limit_train, limit_test)
+    places = _places(data_dir)
+    wanted = "cifar100" if name == "auto" else name
+    found = find_cifar(wanted, places)
+    if found is None and download and name != "auto":
+        from npsoftmax.data.download import download_cifar
+
+        found = editions_of(wanted)[0], download_cifar(wanted, data_dir)
+    if found is None and name == "auto" and data_dir is None:
+        return _synthetic(seed, limit_train, limit_test, f"No CIFAR-100 found in {_listing(places)}: using ")
+    if found is None:
+        raise _not_found(wanted, places, data_dir)
+    return _limit(read_cifar(*found, check_md5=check_md5), limit_train, limit_test)
+
+
+def find_dataset(name: str, data_dir: str | Path | None = None) -> tuple[Edition, Path] | None:
+    """The edition of CIFAR data set `name` that `load_dataset` would read and its folder, or None."""
+    return find_cifar(name, _places(data_dir))
+
+
+def _places(data_dir: str | Path | None) -> list[Path]:
+    if data_dir is None:
+        return default_places()
+    folder = Path(data_dir).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"--data-dir {folder} is a file, but the folder that holds the data set was expected."
+        )
+    return [folder]
+
+
+def _synthetic(seed: int, limit_train: int | None, limit_test: int | None, why: str = "") -> Dataset:
+    # Image i is of class i % 100 whatever the size, so what is left out need not be drawn.
+    n_train = _check_limit("--limit-train", limit_train, N_TRAIN)
+    n_test = _check_limit("--limit-test", limit_test, N_TEST)
+    note = f"{why}synthetic100, {n_train:,} + {n_test:,} drawn pictures of 100 classes"
+    if why:
+        note += "; type --data cifar100 to download the real one"
+    return dataclasses.replace(make_synthetic100(n_train, n_test, seed), note=note)
+
+
+def _limit(dataset: Dataset, limit_train: int | None, limit_test: int | None) -> Dataset:
+    n_train = _check_limit("--limit-train", limit_train, len(dataset.x_train))
+    n_test = _check_limit("--limit-test", limit_test, len(dataset.x_test))
+    if n_train == len(dataset.x_train) and n_test == len(dataset.x_test):
+        return dataset
+    train, test = stratified_subset(dataset.y_train, n_train), stratified_subset(dataset.y_test, n_test)
+    return dataclasses.replace(
+        dataset,
+        x_train=dataset.x_train[train],
+        y_train=dataset.y_train[train],
+        x_test=dataset.x_test[test],
+        y_test=dataset.y_test[test],
+    )
+
+
+def _check_limit(option: str, limit: int | None, available: int) -> int:
+    if limit is None:
+        return available
+    if not 1 <= limit <= available:
+        raise InputError(f"{option} is {limit}, but a whole number from 1 to {available} was expected.")
+    return limit
+
+
+def _listing(places: list[Path]) -> str:
+    return " or ".join(str(place) for place in places)
+
+
+def _not_found(name: str, places: list[Path], data_dir: str | Path | None) -> InputError:
+    editions = [edition for edition in EDITIONS if edition.dataset == name]
+    folders = " or ".join(edition.folder for edition in editions)
+    where = f" --data-dir {data_dir}" if data_dir is not None else ""
+    return InputError(
+        f"no {editions[0].title} in {_listing(places)}: looked for a folder {folders}, or its files. "
+        f"Type npsoftmax data download {name}{where}, or give its folder with --data-dir."
+    )

@@ -1,0 +1,96 @@
+"""What the plots know of a run: the files in its directory, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.errors import InputError
+from npsoftmax.metrics import read_columns, read_confusion, read_reliability
+
+Columns = dict[str, np.ndarray]
+
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+STEP_COLUMNS = ("step", "loss", "learning_rate", "momentum")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the files of a run directory hold; empty where there is no such file (yet)."""
+
+    name: str
+    summary: dict[str, Any]
+    epochs: Columns
+    steps: Columns
+    confusion: np.ndarray  # (C, C)
+    reliability: Columns
+    names: list[str]  # of the C classes
+    coarse: np.ndarray | None  # (C,) the superclass of each class
+    coarse_names: list[str]
+
+    @property
+    def title(self) -> str:
+        """dataset · model · head · test accuracy."""
+        if not self.summary:
+            return f"{self.name} · unfinished"
+        parts = [str(self.summary[key]) for key in ("dataset", "model", "head") if self.summary.get(key)]
+        accuracy = (self.summary.get("test") or {}).get("accuracy")
+        return " · ".join(parts if accuracy is None else [*parts, f"test accuracy {accuracy:.2%}"])
+
+
+def read_run(run_dir: Path) -> Run:
+    """The files of a run directory, checked; `plot_run` says which may be missing."""
+    folder = Path(run_dir)
+    if not any((folder / name).is_file() for name in ("config.toml", "metrics.csv")):
+        raise InputError(
+            f"{folder} is not a run: it has no config.toml and no metrics.csv. "
+            "Give the directory that npsoftmax train wrote."
+        )
+    finished = (folder / "summary.json").exists()
+    summary = _read_json(folder / "summary.json") if finished else {}
+    # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
+    calibrated = (summary.get("test") or {}).get("ece") is not None
+
+    def read(name: str, reader: Callable[[Path], Any], empty: Any, needed: bool = finished) -> Any:
+        return reader(folder / name) if needed or (folder / name).exists() else empty
+
+    confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0)), []))
+    coarse, coarse_names = read("classes.json", lambda path: _read_coarse(path, names), (None, []))
+    return Run(
+        name=folder.resolve().name,
+        summary=summary,
+        epochs=read("metrics.csv", lambda path: read_columns(path, EPOCH_COLUMNS), {}),
+        steps=read("steps.csv", lambda path: read_columns(path, STEP_COLUMNS), {}),
+        confusion=confusion,
+        reliability=read("reliability.csv", read_reliability, {}, calibrated),
+        names=names,
+        coarse=coarse,
+        coarse_names=coarse_names,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+    return content
+
+
+def _read_coarse(path: Path, names: list[str]) -> tuple[np.ndarray | None, list[str]]:
+    """(superclass of each class or None, superclass names); `names`: the confusion matrix's, if any."""
+    content = _read_json(path)
+    coarse, coarse_names = content.get("coarse"), content.get("coarse_names")
+    if coarse is None or coarse_names is None:
+        return None, []
+    n_classes, n_groups = len(names or content.get("names", [])), len(coarse_names)
+    if len(coarse) != n_classes or not all(isinstance(c, int) and 0 <= c < n_groups for c in coarse):
+        raise InputError(f"{path}: coarse must be {n_classes} numbers from 0 to {n_groups - 1}, one a class.")
+    return np.array(coarse, dtype=np.int64), [str(name) for name in coarse_names]

@@ -1,0 +1,178 @@
+"""The command line as a user meets it: output, files and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from npsoftmax.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--data", "digits", "--limit-train", "300", "--limit-test", "100", "--model", "mlp", "--model-opt", "hidden=16"]
+
+
+def train(tmp_path, *words):
+    return main(["train", *TINY, "--epochs", "1", "--out", str(tmp_path / "run"), *words])
+
+
+def test_train_prints_a_row_an_epoch_and_where_everything_is(tmp_path, capsys):
+    assert train(tmp_path, "--epochs", "2") == 0
+    out = capsys.readouterr().out
+    assert "mlp with softmax head" in out and "1/2" in out and "2/2" in out and str(tmp_path / "run") in out
+    assert "test (best by validation, epoch" in out
+
+
+def test_train_leaves_plots(tmp_path):
+    assert train(tmp_path, "--quiet") == 0
+    names = {p.name for p in (tmp_path / "run" / "plots").iterdir()}
+    assert {"loss.png", "accuracy.png", "learning_rate.png", "confusion.png", "per_class.png", "reliability.png"} <= names
+
+
+def test_quiet_prints_nothing(tmp_path, capsys):
+    assert train(tmp_path, "--quiet", "--no-plots") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_plot_draws_again(tmp_path, capsys):
+    train(tmp_path, "--quiet", "--no-plots")
+    assert main(["plot", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "plots" / "confusion.png").stat().st_size > 10_000
+
+
+def test_stop_after_then_resume_finishes_the_schedule(tmp_path, capsys):
+    assert train(tmp_path, "--epochs", "3", "--stop-after", "1", "--no-plots") == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 1
+    assert main(["train", "--resume", str(tmp_path / "run"), "--no-plots"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["epochs"] == summary["planned_epochs"] == 3
+    assert "resumed" in capsys.readouterr().out
+
+
+def test_label_smoothing_is_an_option_of_the_head(tmp_path):
+    assert train(tmp_path, "--label-smoothing", "0.1", "--quiet", "--no-plots") == 0
+    assert "label_smoothing = 0.1" in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_the_synthetic_set_is_named_when_it_stands_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("NPSOFTMAX_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["--limit-train", "200", "--limit-test", "100", "--epochs", "1", "--model", "mlp", "--no-plots"]
+    assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0
+    assert "--data cifar100" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["dataset"] == "synthetic100"
+
+
+# What is typed, and what the error must say. {run} is a run that was made, {tmp} an empty folder, {file} a file.
+BAD = {
+    "unknown head": (["--head", "hierachical"], "Did you mean 'hierarchical'"),
+    "unknown model": (["--model", "resnet"], "Did you mean 'resnet9'"),
+    "unknown option of the model": (["--model-opt", "hiden=3"], "Did you mean 'hidden'"),
+    "option of the wrong type": (["--model-opt", "hidden=many"], "a whole number was expected"),
+    "option without a value": (["--head-opt", "bias"], "not of the form key=value"),
+    "unknown optimiser": (["--optimizer", "adamm"], "Did you mean 'adam'"),
+    "unknown schedule": (["--schedule", "one-cycle"], "Did you mean 'one_cycle'"),
+    "unknown data": (["--data", "cifar1000"], "Did you mean 'cifar100'"),
+    "no such folder of data": (["--data", "cifar100", "--data-dir", "{tmp}/nowhere"], "nowhere"),
+    "a folder without the data": (["--data", "auto", "--data-dir", "{tmp}"], "{tmp}"),
+    "features that are no logits": (["--head-opt", "linear=false"], "--model-opt logits=10"),
+    "images that the model does not fit": (["--model-opt", "relu_logits=true"], "needs logits=N"),
+    "an output folder in use": (["--out", "{run}"], "--resume"),
+    "an output folder inside a file": (["--out", "{file}/run"], "Choose a folder"),
+    "resume what is no run": (["--resume", "{tmp}"], "is not a run"),
+    "resume nothing": (["--resume", "{tmp}/nothing"], "there is no folder"),
+    "resume with other settings": (["--resume", "{run}"], "cannot be changed"),
+    "no epochs": (["--epochs", "0"], "--epochs is 0"),
+    "no threads": (["--threads", "0"], "--threads is 0"),
+    "a learning rate of 0": (["--lr", "0"], "learning rate"),
+    "clipping to 0": (["--clip-norm", "0"], "above 0"),
+    "a temperature of 0": (["--head-opt", "temperature=0"], "temperature is 0"),
+    "smoothing of 1": (["--label-smoothing", "1"], "label_smoothing is 1"),
+    "too much validation": (["--val-split", "1.5"], "1.5"),
+    "too many images": (["--limit-train", "1000000"], "1000000"),
+    "unknown normalisation": (["--normalize", "standart"], "Did you mean 'standard'"),
+    "unknown augmentation": (["--augment", "flipp"], "Did you mean 'flip'"),
+    "unknown backend": (["--backend", "cuppy"], "Did you mean 'cupy'"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Paths that the bad words name."""
+    tmp = tmp_path_factory.mktemp("bad")
+    (tmp / "empty").mkdir()
+    (tmp / "file").write_text("x")
+    assert main(["train", *TINY, "--epochs", "1", "--quiet", "--no-plots", "--out", str(tmp / "run")]) == 0
+    return {"run": tmp / "run", "tmp": tmp / "empty", "file": tmp / "file"}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_line_and_exit_code_2(name, made, capsys, tmp_path):
+    words, said = BAD[name]
+    words = [word.format(**made) for word in words]
+    start = [] if "--resume" in words and name != "resume with other settings" else TINY
+    if "--out" not in words and "--resume" not in words:
+        words += ["--out", str(tmp_path / "out")]
+    assert main(["train", *start, *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("npsoftmax: error: ") and error.count("\n") == 1
+    assert said.format(**made) in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_cupy_without_cupy_says_what_to_install(tmp_path, capsys):
+    pytest.importorskip("numpy")
+    try:
+        import cupy  # noqa: F401
+    except ImportError:
+        assert train(tmp_path, "--backend", "cupy") == 2
+        assert 'pip install "npsoftmax[cuda12]"' in capsys.readouterr().err
+    else:
+        pytest.skip("CuPy is installed here")
+
+
+def test_info_says_what_is_in_use(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for word in ("kernels", "threads", "numpy", "hierarchical", "resnet9"):
+        assert word in out
+
+
+def test_info_draws_a_model_with_its_numbers(capsys):
+    assert main(["info", "--model", "resnet9"]) == 0
+    out = capsys.readouterr().out
+    assert "6,621,540" in out and "379,308,032" in out and "32x32x64" in out
+    assert out.count("├─╮") == out.count("⊕─╯") == 2
+
+
+def test_info_takes_the_options_of_a_published_wiring(capsys):
+    words = ["--model-opt", "widths=6,8,10", "--model-opt", "fc=200", "--model-opt", "logits=100", "--model-opt", "relu_logits=true"]
+    assert main(["info", "--model", "convnet", *words, "--head-opt", "linear=false"]) == 0
+    assert "53,638" in capsys.readouterr().out
+
+
+def test_help_prints_every_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0
+    for text in ("--clip-value", "--stop-after", "(default: one_cycle)", "(default: 128)", "(default: 0.003)", "--model-opt"):
+        assert text in out
+
+
+def test_the_example_is_the_train_command(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "train_cifar100.py"), *TINY, "--epochs", "1", "--head", "hierarchical"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["head"] == "hierarchical"
+
+
+def test_output_to_a_file_has_no_control_characters(tmp_path):
+    command = [sys.executable, "-m", "npsoftmax.cli.main", "train", *TINY, "--epochs", "1", "--no-plots"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout

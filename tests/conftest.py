@@ -1,0 +1,54 @@
+"""What all tests share: how long hypothesis looks, which tests are left out, where data and devices come from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before NumPy is loaded: on arrays this small, waking threads costs more than all the work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+from hypothesis import settings
+
+from npsoftmax.backend import Backend, get_backend
+from npsoftmax.errors import InputError
+
+# `pytest --hypothesis-profile=thorough` looks ten times as long.
+settings.register_profile("everyday", deadline=None, max_examples=30, print_blob=True)
+settings.register_profile("thorough", deadline=None, max_examples=300, print_blob=True)
+settings.load_profile("everyday")
+
+# Left out unless the expression given to -m names the mark.
+ON_REQUEST = ("slow", "gpu")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for mark in ON_REQUEST:
+        if mark in config.option.markexpr:
+            continue
+        skip = pytest.mark.skip(reason=f"{mark}: run with pytest -m {mark}")
+        for item in items:
+            if item.get_closest_marker(mark):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def cifar() -> Path:
+    """The folder of the real CIFAR-100."""
+    folder = os.environ.get("NPSOFTMAX_DATA")
+    if not folder:
+        pytest.skip("needs the real CIFAR-100: set NPSOFTMAX_DATA to its folder")
+    if not Path(folder).is_dir():
+        pytest.skip(f"NPSOFTMAX_DATA is {folder}, which is no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cupy() -> Backend:
+    """The CuPy backend, for tests marked gpu."""
+    try:
+        return get_backend("cupy")
+    except InputError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,369 @@
+"""Every pair of dense, conv, pool, norm, activation, dropout and path: gradient, purity, dtype, then what it should mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npsoftmax.functional import activation, conv, dense, dropout, norm, path, pool
+from npsoftmax.gradcheck import check_pair
+
+MODULES = (dense, conv, pool, norm, activation, dropout, path)
+PAIRS = {
+    name.removesuffix("_forward"): module
+    for module in MODULES
+    for name in vars(module)
+    if name.endswith("_forward") and getattr(module, name).__module__ == module.__name__
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of `pair`_forward: float arrays of these shapes, then `rest`; the first `grads` of them get a gradient."""
+
+    pair: str
+    shapes: tuple[tuple[int, ...] | None, ...]
+    rest: tuple[Any, ...] = ()
+    grads: int | None = None
+    outputs: int = 1
+    positive: tuple[int, ...] = ()  # arguments that are variances
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def forward(self):
+        return getattr(PAIRS[self.pair], f"{self.pair}_forward")
+
+    @property
+    def backward(self):
+        return getattr(PAIRS[self.pair], f"{self.pair}_backward")
+
+    @property
+    def wrt(self):
+        return tuple(range(len(self.shapes) if self.grads is None else self.grads))
+
+    def arrays(self, dtype=np.float64, seed=0):
+        rng = np.random.default_rng(seed)
+        arrays = [None if s is None else rng.standard_normal(s) for s in self.shapes]
+        for i in self.positive:
+            arrays[i] = 0.5 + arrays[i] ** 2
+        return [None if a is None else a.astype(dtype) for a in arrays]
+
+    def run(self, arrays, seed=1):
+        """y, dy, gradients (each (N, …) array or None)."""
+        y, *_, cache = self.forward(*arrays, *self.rest, **self.kwargs)
+        if np.ndim(y) == 0:
+            dy = 0.7
+        else:
+            dy = np.random.default_rng(seed).standard_normal(y.shape).astype(y.dtype)
+            dy.flags.writeable = False
+        grads = self.backward(dy, cache)
+        return y, dy, grads if isinstance(grads, tuple) else (grads,)
+
+
+MASK = np.random.default_rng(7).random((4, 5, 3)) < 0.6
+SIGNS = np.array([[1, -1, 0, 0], [-1, -1, 1, 0], [1, 1, -1, 1], [-1, 0, 0, 0], [1, -1, -1, -1]], float)
+
+CONVOLUTIONS = {
+    "": ((2, 5, 6, 3), (3, 2, 3, 4), (4,), (1, 1), (0, 0)),
+    "strided": ((2, 6, 7, 3), (2, 3, 3, 5), (5,), (3, 2), (1, 2)),
+    "gaps": ((3, 7, 5, 2), (1, 2, 2, 4), (4,), (2, 3), (0, 1)),
+    "wide frame": ((2, 3, 4, 3), (2, 1, 3, 5), (5,), (1, 1), (3, 2)),
+    "one pixel": ((1, 1, 1, 1), (1, 1, 1, 1), (1,), (1, 1), (0, 0)),
+}
+CASES = {
+    "dense": Case("dense", ((4, 3), (3, 5), (5,))),
+    "dense, no bias": Case("dense", ((4, 3), (3, 5), None)),
+    "dense, one sample": Case("dense", ((1, 3), (3, 2), (2,))),
+    **{
+        f"{pair} {name}".strip(): Case(pair, (x, w, b), rest)
+        for pair in ("conv2d_naive", "conv2d_im2col", "conv2d_tiled")
+        for name, (x, w, b, *rest) in CONVOLUTIONS.items()
+    },
+    **{
+        f"{pair}, no bias": Case(pair, ((2, 4, 5, 3), (2, 3, 3, 4), None))
+        for pair in ("conv2d_naive", "conv2d_im2col", "conv2d_tiled")
+    },
+    **{
+        f"{pair} {name}": Case(pair, (shape,), rest)
+        for pair in ("max_pool2d", "avg_pool2d")
+        for name, shape, *rest in [
+            ("halves", (2, 4, 6, 3), (2, 2), (2, 2)),
+            ("overlap", (2, 5, 7, 3), (3, 2), (2, 1), (1, 0)),
+            ("gaps", (3, 7, 8, 2), (1, 2), (3, 4)),
+            ("whole", (2, 3, 4, 5), (3, 4), (1, 1)),
+            ("frame", (2, 4, 3, 5), (2, 3), (1, 2), (1, 1)),
+        ]
+    },
+    "global_avg_pool": Case("global_avg_pool", ((2, 3, 4, 5),)),
+    "global_max_pool": Case("global_max_pool", ((2, 3, 4, 5),)),
+    "batch_norm rows": Case("batch_norm", ((6, 3), (3,), (3,)), outputs=3),
+    "batch_norm images": Case("batch_norm", ((2, 3, 4, 5), (5,), (5,)), (1e-3,), outputs=3),
+    "batch_norm two rows": Case("batch_norm", ((2, 3), (3,), (3,)), (0.1,), outputs=3),
+    "batch_norm blocks": Case("batch_norm", ((3, 10, 9, 2), (2,), (2,)), outputs=3),  # more than 256 rows
+    "batch_norm_inference": Case("batch_norm_inference", ((2, 3, 4, 5),) + ((5,),) * 4, (0.1,), grads=3, positive=(4,)),
+    "layer_norm": Case("layer_norm", ((4, 5), (5,), (5,))),
+    "layer_norm tokens": Case("layer_norm", ((2, 3, 4), (4,), (4,)), (0.1,)),
+    "relu": Case("relu", ((3, 4, 5),)),
+    "gelu": Case("gelu", ((3, 4, 5),)),
+    "dropout": Case("dropout", ((4, 5, 3),), (MASK, 0.6)),
+    "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+# ---------------------------------------------------------------- every pair
+def test_every_pair_has_a_case_and_a_backward():
+    assert {case.pair for case in CASES.values()} == set(PAIRS)
+    for name, module in PAIRS.items():
+        assert callable(getattr(module, f"{name}_backward", None)), f"{name}_forward stands alone"
+    backwards = {n.removesuffix("_backward") for m in MODULES for n in vars(m) if n.endswith("_backward")}
+    assert backwards == set(PAIRS)
+
+
+@every_case
+def test_gradients(case):
+    output = 0 if case.outputs > 1 else None
+    args = (*case.arrays(), *case.rest)
+    report = check_pair(case.forward, case.backward, args, wrt=case.wrt, output=output, kwargs=case.kwargs).assert_ok()
+    assert all(t.checked > 0 for t in report.tensors)
+
+
+@every_case
+def test_nothing_passed_in_is_changed(case):
+    arrays = case.arrays()
+    before = [None if a is None else a.tobytes() for a in arrays]
+    for a in arrays:
+        if a is not None:
+            a.flags.writeable = False
+    case.run(arrays)
+    assert [None if a is None else a.tobytes() for a in arrays] == before
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtypes_and_shapes_are_kept(case, dtype):
+    arrays = case.arrays(dtype)
+    rest = tuple(r.astype(dtype) if r is SIGNS else r for r in case.rest)
+    *outputs, cache = case.forward(*arrays, *rest, **case.kwargs)
+    assert len(outputs) == case.outputs and all(y.dtype == dtype for y in outputs)
+    dy = 0.7 if np.ndim(outputs[0]) == 0 else outputs[0].copy()
+    grads = case.backward(dy, cache)
+    grads = grads if isinstance(grads, tuple) else (grads,)
+    assert len(grads) == len(case.wrt)
+    for x, dx in zip(arrays, grads, strict=False):
+        assert (x is None) == (dx is None)
+        assert x is None or (dx.dtype == dtype and dx.shape == x.shape)
+
+
+@every_case
+def test_a_cache_belongs_to_its_call(case):
+    """A second forward and a first backward leave the cache as it was: no state, no buffer in common."""
+    arrays, others = case.arrays(seed=0), case.arrays(seed=5)
+    _, dy, expected = case.run(arrays)
+    *_, cache = case.forward(*arrays, *case.rest, **case.kwargs)
+    *_, other_cache = case.forward(*others, *case.rest, **case.kwargs)
+    for used in (other_cache, cache, cache):
+        grads = case.backward(dy, used)
+    for got, want in zip(grads if isinstance(grads, tuple) else (grads,), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@every_case
+def test_memory_layout_does_not_matter(case):
+    def scattered(a):
+        return None if a is None else np.flip(np.repeat(np.flip(a), 2, axis=-1))[..., ::2]
+
+    arrays = case.arrays()
+    views = [scattered(a) for a in arrays]
+    y, dy, grads = case.run(arrays)
+    *outputs, cache = case.forward(*views, *case.rest, **case.kwargs)
+    np.testing.assert_allclose(outputs[0], y, rtol=1e-12, atol=1e-14)
+    got = case.backward(dy if np.ndim(dy) == 0 else scattered(dy), cache)
+    for a, b in zip(got if isinstance(got, tuple) else (got,), grads, strict=True):
+        if b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c.pair == "dense" or c.pair.startswith("conv2d")])
+def test_dx_can_be_left_out_and_changes_nothing_else(case):
+    _, dy, (dx, dw, db) = case.run(case.arrays())
+    *_, cache = case.forward(*case.arrays(), *case.rest)
+    without, dw2, db2 = case.backward(dy, cache, need_dx=False)
+    assert dx is not None and without is None
+    np.testing.assert_array_equal(dw2, dw)
+    np.testing.assert_array_equal(db2, db)
+
+
+# ---------------------------------------------------------------- convolution
+@given(
+    hw=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    k=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pad=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    n=st.integers(1, 3),
+    c=st.integers(1, 3),
+    f=st.integers(1, 3),
+)
+def test_the_three_convolutions_agree_in_every_pass(hw, k, stride, pad, n, c, f):
+    rng = np.random.default_rng(0)
+    x, w, b = rng.standard_normal((n, *hw, c)), rng.standard_normal((*k, c, f)), rng.standard_normal(f)
+    judge, cache = conv.conv2d_naive_forward(x, w, b, stride, pad)
+    dy = rng.standard_normal(judge.shape)
+    gradients = conv.conv2d_naive_backward(dy, cache)
+    for name in ("im2col", "tiled"):
+        y, cache = getattr(conv, f"conv2d_{name}_forward")(x, w, b, stride, pad)
+        np.testing.assert_allclose(y, judge, rtol=1e-11, atol=1e-12)
+        for got, want in zip(getattr(conv, f"conv2d_{name}_backward")(dy, cache), gradients, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["naive", "im2col", "tiled"])
+def test_a_convolution_by_hand(name):
+    x = np.arange(9.0).reshape(1, 3, 3, 1)
+    w = np.array([[1.0, 0.0], [0.0, -1.0]]).reshape(2, 2, 1, 1)
+    y, _ = getattr(conv, f"conv2d_{name}_forward")(x, w, np.array([10.0]))
+    assert y.ravel().tolist() == [6.0] * 4  # x[i, j] − x[i+1, j+1] = −4: a correlation, the kernel is not turned round
+
+
+@pytest.mark.parametrize("name", ["naive", "im2col", "tiled"])
+def test_a_1x1_convolution_is_a_dense_layer_at_every_pixel(name):
+    rng = np.random.default_rng(0)
+    x, w, b = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((5, 6)), rng.standard_normal(6)
+    y, _ = getattr(conv, f"conv2d_{name}_forward")(x, w.reshape(1, 1, 5, 6), b)
+    np.testing.assert_allclose(y.reshape(-1, 6), dense.dense_forward(x.reshape(-1, 5), w, b)[0], rtol=1e-13)
+
+
+# ---------------------------------------------------------------- pooling
+def test_pools_by_hand():
+    x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]).reshape(1, 3, 3, 1)
+    assert pool.max_pool2d_forward(x, (2, 2), (1, 1))[0].ravel().tolist() == [5, 6, 8, 9]
+    assert pool.avg_pool2d_forward(x, (2, 2), (1, 1))[0].ravel().tolist() == [3, 4, 6, 7]
+    assert pool.global_avg_pool_forward(x)[0].tolist() == [[5]]
+    assert pool.global_max_pool_forward(x)[0].tolist() == [[9]]
+
+
+def test_the_frame_is_minus_infinity_in_a_maximum_and_a_counted_zero_in_a_mean():
+    x = np.full((1, 2, 2, 1), -4.0)
+    assert pool.max_pool2d_forward(x, (2, 2), (2, 2), (1, 1))[0].ravel().tolist() == [-4] * 4
+    assert pool.avg_pool2d_forward(x, (2, 2), (2, 2), (1, 1))[0].ravel().tolist() == [-1] * 4
+
+
+def test_a_tie_sends_the_gradient_to_the_first():
+    x = np.zeros((1, 2, 2, 1))
+    for forward, backward, args, shape in (
+        (pool.max_pool2d_forward, pool.max_pool2d_backward, ((2, 2), (2, 2)), (1, 1, 1, 1)),
+        (pool.global_max_pool_forward, pool.global_max_pool_backward, (), (1, 1)),
+    ):
+        _, cache = forward(x, *args)
+        assert backward(np.full(shape, 3.0), cache).ravel().tolist() == [3, 0, 0, 0]
+
+
+def test_pools_of_the_whole_image_are_the_global_ones():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    np.testing.assert_allclose(pool.avg_pool2d_forward(x, (3, 4), (1, 1))[0][:, 0, 0], pool.global_avg_pool_forward(x)[0])
+    np.testing.assert_array_equal(
+        pool.max_pool2d_forward(x, (3, 4), (1, 1))[0][:, 0, 0], pool.global_max_pool_forward(x)[0]
+    )
+
+
+# ---------------------------------------------------------------- normalisation
+@pytest.mark.parametrize("shape", [(300, 3), (5, 8, 9, 3)])
+def test_batch_norm_gives_each_channel_mean_beta_and_deviation_gamma(shape):
+    x = 3 + 2 * np.random.default_rng(0).standard_normal(shape)
+    gamma, beta = np.array([1.0, 2.0, 0.5]), np.array([0.0, -1.0, 4.0])
+    y, mean, var, _ = norm.batch_norm_forward(x, gamma, beta, 0.0)
+    rows = x.reshape(-1, 3)
+    np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(var, rows.var(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(y.reshape(-1, 3).mean(axis=0), beta, atol=1e-12)
+    np.testing.assert_allclose(y.reshape(-1, 3).std(axis=0), gamma, rtol=1e-12)
+
+
+def test_batch_norm_with_the_batch_statistics_given_is_batch_norm():
+    x, gamma, beta = CASES["batch_norm images"].arrays()
+    y, mean, var, _ = norm.batch_norm_forward(x, gamma, beta)
+    np.testing.assert_allclose(norm.batch_norm_inference_forward(x, gamma, beta, mean, var)[0], y, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_batch_norm_in_float32_keeps_its_digits_over_many_rows(offset):
+    x = (offset + np.random.default_rng(0).standard_normal((128 * 32 * 32, 2))).astype(np.float32)
+    ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
+    y, mean, var, cache = norm.batch_norm_forward(x, ones, zeros)
+    exact_y, exact_mean, exact_var, exact_cache = norm.batch_norm_forward(*(a.astype(np.float64) for a in (x, ones, zeros)))
+    np.testing.assert_allclose(mean, exact_mean, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(var, exact_var, rtol=1e-6)
+    np.testing.assert_allclose(y, exact_y, atol=2e-5)
+    dy = np.random.default_rng(1).standard_normal(x.shape)
+    got = norm.batch_norm_backward(dy.astype(np.float32), cache)
+    for a, b in zip(got, norm.batch_norm_backward(dy, exact_cache), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6 * max(1, np.abs(b).max()) + 1e-5 * np.sqrt(len(x)) * (b.ndim == 1))
+
+
+def test_a_constant_channel_is_beta_and_has_no_gradient():
+    x = np.full((6, 2), 5.0)
+    y, _, var, cache = norm.batch_norm_forward(x, np.array([2.0, 3.0]), np.array([1.0, -1.0]))
+    np.testing.assert_array_equal(y, np.tile([1.0, -1.0], (6, 1)))
+    assert not var.any()
+    dx, dgamma, _ = norm.batch_norm_backward(np.ones((6, 2)), cache)
+    assert not dx.any() and not dgamma.any()
+
+
+def test_layer_norm_gives_each_row_mean_0_and_deviation_1_whatever_its_scale():
+    x = np.random.default_rng(0).standard_normal((4, 3, 50)) * np.array([1.0, 10.0, 100.0])[:, None] + 7
+    y, _ = norm.layer_norm_forward(x, np.ones(50), np.zeros(50), 0.0)
+    np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-13)
+    np.testing.assert_allclose(y.std(axis=-1), 1, rtol=1e-13)
+
+
+# ---------------------------------------------------------------- activations and dropout
+def test_relu_at_its_kink_and_at_nan():
+    y, cache = activation.relu_forward(np.array([-1.0, -0.0, 0.0, 2.0, np.inf, -np.inf, np.nan]))
+    np.testing.assert_array_equal(y, [0, 0, 0, 2, np.inf, 0, np.nan])
+    np.testing.assert_array_equal(activation.relu_backward(np.full(7, 5.0), cache)[:6], [0, 0, 0, 5, 5, 0])
+
+
+def test_gelu_is_x_times_the_normal_distribution_function():
+    x = np.linspace(-6, 6, 49)
+    exact = [v * math.erfc(-v / math.sqrt(2)) / 2 for v in x]
+    np.testing.assert_allclose(activation.gelu_forward(x)[0], exact, rtol=1e-12, atol=1e-15)
+
+
+def test_dropout_divides_by_keep_where_the_mask_is_true():
+    x, mask = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, False, True, True])
+    y, cache = dropout.dropout_forward(x, mask, 0.75)
+    np.testing.assert_allclose(y, [4 / 3, 0, 4, 16 / 3])
+    np.testing.assert_allclose(dropout.dropout_backward(x, cache), y)
+
+
+# ---------------------------------------------------------------- paths
+def test_the_path_loss_is_minus_the_log_of_a_product_of_sigmoids():
+    z = np.random.default_rng(0).standard_normal((5, 4))
+    probability = np.prod(np.where(SIGNS == 0, 1, 1 / (1 + np.exp(-SIGNS * z))), axis=1)
+    loss, cache = path.path_loss_forward(z, SIGNS)
+    assert loss == pytest.approx(-np.log(probability).mean(), rel=1e-13)
+    assert not path.path_loss_backward(1.0, cache)[SIGNS == 0].any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_paths_far_too_improbable_for_a_product_have_a_finite_loss(dtype):
+    z, signs = np.full((2, 20), 1000, dtype), np.full((2, 20), -1, dtype)
+    loss, cache = path.path_loss_forward(z, signs)
+    assert loss == 20_000
+    np.testing.assert_array_equal(path.path_loss_backward(1.0, cache), 0.5)
+
+
+@given(st.floats(-1e4, 1e4))
+def test_softplus_and_sigmoid_at_any_size(v):
+    x = np.array([v, -v])
+    softplus, sigmoid = path.softplus(x), path.sigmoid(x)
+    assert softplus[0] - softplus[1] == pytest.approx(v, abs=1e-12 * max(1, abs(v)))
+    assert sigmoid.sum() == pytest.approx(1, rel=1e-15)
+    assert (softplus >= np.maximum(x, 0)).all() and ((sigmoid >= 0) & (sigmoid <= 1)).all()
+    np.testing.assert_allclose(sigmoid, np.exp(-softplus[::-1]), rtol=1e-12, atol=0)
