@@ -28,7 +28,7 @@ from npsoftmax.kernels import compiled_status
 MODELS = ("mlp", "convnet", "tinyvgg", "resnet9")  # those that have a twin in twins.py
 CLASSES, IMAGE = 100, (32, 32, 3)
 OURS, RIVALS = "npsoftmax", ("torch-nchw", "torch-channels-last")
-LEARNING_RATE, MOMENTUM = 0.01, 0.9
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 FIGURES = ("median", "min", "max", "ratio", "per round")  # the last columns of a table
 VERSIONS = ("npsoftmax", "python", "numpy", "scipy", "torch")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -127,8 +127,16 @@ def option_parser(description: str, *, rounds: int) -> argparse.ArgumentParser:
         parser.add_argument(
             name, type=whole_number(least), default=default, metavar="N", help=f"{what} (default: {default})"
         )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the figures here as well")
     return parser
+
+
+def new_file(text: str) -> Path:
+    """A path that can be written once the figures are there: its folder must exist now."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no file in a folder that exists.")
+    return path
 
 
 def name_list(kind: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

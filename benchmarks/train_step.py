@@ -59,7 +59,7 @@ MODES = ("train", "eval")
 WARM_UP, LEAST_STEPS = 2, 4
 LOSS_TOLERANCE = 1e-3  # relative, after a step or two in float32
 MOVE_TOLERANCE = 1e-2  # relative: rounding turns a few ReLUs and pooling winners over
-MOVE_FLOOR = 1e-3  # of the largest move: a bias before batch norm has no gradient but rounding errors
+MOVE_FLOOR = 1e-5  # of the largest move: a bias before batch norm has no gradient but rounding errors
 
 
 # ---------------------------------------------------------------- our side

@@ -24,9 +24,10 @@ BACKENDS = ("numpy", "cupy")
 
 def array_module(x: Array) -> Any:
     """The module (numpy or cupy) that array `x` belongs to; whatever is no array (a number, a list) is NumPy's."""
-    root = type(x).__module__.partition(".")[0]
-    module = sys.modules[root]
-    return module if hasattr(module, "ndarray") else np
+    if isinstance(x, np.ndarray):
+        return np
+    module = sys.modules.get(type(x).__module__.partition(".")[0])
+    return module if isinstance(x, getattr(module, "ndarray", ())) else np
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -117,8 +118,8 @@ def get_threads() -> int:
     """Threads that the compiled kernels use."""
     if _threads is not None:
         return _threads
-    environment = os.environ.get("OMP_NUM_THREADS", "")
-    return int(environment) if environment.isdigit() and int(environment) > 0 else available_cpus()
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, one for each depth
+    return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else available_cpus()
 
 
 @contextmanager
@@ -143,11 +144,11 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 def _blas_controller() -> Any:
-    # NumPy's BLAS is loaded with NumPy, SciPy's with the compiled kernels: look again when that has happened.
+    # NumPy and SciPy bring a BLAS each, and only one that is loaded can be limited: the compiled kernels call SciPy's.
     global _blas
-    loaded = "scipy.linalg.cython_blas" in sys.modules
-    if _blas is None or _blas[0] != loaded:
+    if _blas is None:
+        import scipy.linalg.cython_blas  # noqa: F401
         import threadpoolctl
 
-        _blas = (loaded, threadpoolctl.ThreadpoolController())
-    return _blas[1]
+        _blas = threadpoolctl.ThreadpoolController()
+    return _blas

@@ -59,7 +59,7 @@ def _literal(text: str) -> Any:
         return {"true": True, "false": False, "none": None}[lowered]
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it raises for odd text
         return tuple(_literal(part.strip()) for part in text.split(",")) if "," in text else text
     return tuple(value) if isinstance(value, list) else value
 

@@ -1,6 +1,7 @@
 """Random changes of training images that keep their class: pure functions (uint8 x, rng) -> uint8 y.
 
-What happens to an image depends on the rng and on that image alone, never on the others in its batch.
+What happens to an image depends on the rng and on that image alone, never on the others in its batch. Each function
+draws all its numbers at once, in the same order, so that "cutout" flips and crops exactly as "standard" does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from npsoftmax.errors import unknown_name
 from npsoftmax.random import Rng
 
-# Of an image's side: 4 pixels of border and a square of 8 in a 32 x 32 image.
+# Of an image's side: a border of 4 pixels around a 32 x 32 image, and a square of 8 in it.
 BORDER, SQUARE = 1 / 8, 1 / 4
 
 
@@ -23,51 +24,23 @@ def none(x: np.ndarray, rng: Rng) -> np.ndarray:
 
 def flip(x: np.ndarray, rng: Rng) -> np.ndarray:
     """Mirror each image left to right with probability 1/2. x: (N, H, W, C)."""
-    mirrored = rng.child("flip").keep_mask((len(x),), 0.5)
-    y = np.array(x, order="C")
-    pixels = y.view(f"V{y.shape[-1]}")[..., 0]  # a pixel is moved as one item, not channel by channel
-    pixels[mirrored] = pixels[mirrored][:, :, ::-1]
-    return y
+    return _mirror(x, rng.uniform((len(x), 1)))
 
 
-def crop(x: np.ndarray, rng: Rng) -> np.ndarray:
-    """Put a black border of an eighth of the side around each image and cut out a window of the old size."""
-    n, height, width, channels = x.shape
-    border = max(1, round(height * BORDER))
-    offset = rng.child("crop").integers(0, 2 * border + 1, (n, 2))  # down, across
-    padded = np.zeros((n, height + 2 * border, (width + 2 * border) * channels), x.dtype)
-    padded[:, border:-border, border * channels : -border * channels] = x.reshape(n, height, -1)
-    # windows[i, row, k] is the run of bytes that starts at byte k of a padded row: rows are copied whole.
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width * channels, axis=2)
-    rows = offset[:, :1] + np.arange(height)  # (N, H)
-    return windows[np.arange(n)[:, None], rows, offset[:, 1:] * channels].reshape(x.shape)
+def standard(x: np.ndarray, rng: Rng) -> np.ndarray:
+    """Flip, then shift by up to an eighth of the side in each direction; what moves in is black."""
+    u = rng.uniform((len(x), 3))
+    return _crop(_mirror(x, u[:, :1]), u[:, 1:])
 
 
-def cut(x: np.ndarray, rng: Rng) -> np.ndarray:
-    """Paint a square of a quarter of the side, its centre anywhere, in the mean colour of the image.
+def cutout(x: np.ndarray, rng: Rng) -> np.ndarray:
+    """As standard, then paint a square of a quarter of the side, anywhere, in the mean colour of the image.
 
     The square may reach over the edge. The mean is each image's own: the rest of the batch plays no part.
     Source: DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
     """
-    n, height, width, channels = x.shape
-    side = max(1, round(height * SQUARE))
-    corner = rng.child("cut").integers(0, np.array([height, width]), (n, 2)) - side // 2
-    rows = x.reshape(n, height, -1).sum(axis=1, dtype=np.uint32)  # (N, W*C): long loops first
-    mean = (rows.reshape(n, width, channels).mean(axis=1) / height).round().astype(x.dtype)
-    y = x.copy()
-    for image, (top, left), colour in zip(y, corner, mean, strict=True):
-        image[max(top, 0) : top + side, max(left, 0) : left + side] = colour
-    return y
-
-
-def standard(x: np.ndarray, rng: Rng) -> np.ndarray:
-    """Flip, then crop."""
-    return crop(flip(x, rng), rng)
-
-
-def cutout(x: np.ndarray, rng: Rng) -> np.ndarray:
-    """Flip, crop, then cut."""
-    return cut(standard(x, rng), rng)
+    u = rng.uniform((len(x), 5))
+    return _cut(_crop(_mirror(x, u[:, :1]), u[:, 1:3]), u[:, 3:])
 
 
 AUGMENTATIONS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
@@ -83,3 +56,41 @@ def get_augmentation(name: str) -> Callable[[np.ndarray, Rng], np.ndarray]:
     if name not in AUGMENTATIONS:
         raise unknown_name("augmentation", name, AUGMENTATIONS)
     return AUGMENTATIONS[name]
+
+
+# ---------------------------------------------------------------- the three changes; u: uniform in (0, 1)
+def _mirror(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    chosen = np.flatnonzero(u[:, 0] < 0.5)
+    images = x[chosen]
+    mirrored = np.empty_like(images)
+    for channel in range(x.shape[-1]):  # NumPy's loops then run along rows, not along the few channels
+        mirrored[..., channel] = images[:, :, ::-1, channel]
+    y = x.copy()
+    y[chosen] = mirrored
+    return y
+
+
+def _crop(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """A window of the old size out of the image with a black border."""
+    n, height, width, channels = x.shape
+    border = max(1, round(height * BORDER))
+    offset = (u * (2 * border + 1)).astype(np.int64)  # (N, 2): down, across
+    padded = np.zeros((n, height + 2 * border, (width + 2 * border) * channels), x.dtype)
+    padded[:, border:-border, border * channels : -border * channels] = x.reshape(n, height, -1)
+    # windows[i, row, k] is the run of bytes that starts at byte k of a padded row: rows are copied whole.
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width * channels, axis=2)
+    rows = offset[:, :1] + np.arange(height)  # (N, H)
+    return windows[np.arange(n)[:, None], rows, offset[:, 1:] * channels].reshape(x.shape)
+
+
+def _cut(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """A square with its centre on any pixel in the mean colour of the image."""
+    n, height, width, channels = x.shape
+    side = max(1, round(height * SQUARE))
+    corner = (u * (height, width)).astype(np.int64) - side // 2
+    rows = x.reshape(n, height, -1).sum(axis=1, dtype=np.uint32)  # (N, W*C): long loops first
+    mean = (rows.reshape(n, width, channels).mean(axis=1) / height).round().astype(x.dtype)
+    y = x.copy()
+    for image, (top, left), colour in zip(y, corner.tolist(), mean, strict=True):
+        image[max(top, 0) : top + side, max(left, 0) : left + side] = colour
+    return y

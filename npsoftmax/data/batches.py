@@ -32,14 +32,14 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
     ):
+        if x.dtype != np.uint8 or x.ndim != 4:
+            raise InputError(f"images must be uint8 (N, H, W, C), but are {x.dtype} {x.shape}.")
         if len(x) != len(y):
             raise InputError(f"there are {len(x)} images but {len(y)} labels.")
         if batch_size < 1:
             raise InputError(f"--batch-size is {batch_size}, but at least 1 is needed.")
         if drop_last and batch_size > len(x):
-            raise InputError(
-                f"--batch-size is {batch_size}, but there are only {len(x)} images: no batch is full."
-            )
+            raise InputError(f"--batch-size is {batch_size}, but there are only {len(x)} images: no batch is full.")
         self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
         self.normalize, self.augment = normalize, get_augmentation(augment)
         self.shuffle, self.drop_last = shuffle, drop_last

@@ -37,7 +37,7 @@ def read_cifar(edition: Edition, folder: Path, *, check_md5: bool = True) -> Dat
         x_test=test.x,
         y_test=test.y,
         class_names=class_names,
-        coarse=_superclasses(edition, folder, train) if edition.n_coarse else None,
+        coarse=None if train.coarse is None else _superclasses(edition, folder, train.y, train.coarse),
         coarse_names=coarse_names,
         note=f"{edition.title} from {folder}",
     )
@@ -89,9 +89,7 @@ def _images(parts: list[np.ndarray]) -> np.ndarray:
 def _binary_records(edition: Edition, data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     labels = 2 if edition.n_coarse else 1
     if not data or len(data) % (labels + PIXELS):
-        raise BadData(
-            f"is {len(data):,} bytes long, not a whole number of records of {labels + PIXELS} bytes"
-        )
+        raise BadData(f"is {len(data):,} bytes long, not a whole number of records of {labels + PIXELS} bytes")
     records = np.frombuffer(data, np.uint8).reshape(-1, labels + PIXELS)
     y = records[:, labels - 1].astype(np.int64)
     return records[:, labels:], y, records[:, 0].astype(np.int64) if edition.n_coarse else None
@@ -135,27 +133,22 @@ def _check_labels(edition: Edition, path: Path, labels: np.ndarray, n_classes: i
         raise file_error(edition, path, f"gives image {wrong[0]} a label outside 0 to {n_classes - 1}")
 
 
-def _read_names(
-    edition: Edition, folder: Path, check_md5: bool
-) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    contents = {
-        f: _read_file(edition, folder / f, md5 if check_md5 else None) for f, md5 in edition.names.items()
-    }
-    path = folder / next(iter(contents))
+def _read_names(edition: Edition, folder: Path, check_md5: bool) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    contents = {f: _read_file(edition, folder / f, md5 if check_md5 else None) for f, md5 in edition.names.items()}
+    paths = [folder / file for file in contents] * 2  # the python edition has all names in one file
     try:
         if edition.binary:
             lists = [data.decode("latin1").split() for data in contents.values()]
         else:
             keys = ["fine_label_names", "coarse_label_names"] if edition.n_coarse else ["label_names"]
-            content = _python_dict(contents[path.name])
+            content = _python_dict(contents[paths[0].name])
             lists = [_name_list(content, key) for key in keys]
     except BadData as problem:
-        raise file_error(edition, path, str(problem)) from None
-    for names, expected in zip(lists, [edition.n_classes, edition.n_coarse], strict=False):
-        if len(set(names)) != expected or len(names) != expected:
-            raise file_error(
-                edition, path, f"has {len(names)} names ({len(set(names))} different) where {expected} belong"
-            )
+        raise file_error(edition, paths[0], str(problem)) from None
+    for path, names, expected in zip(paths, lists, [edition.n_classes, edition.n_coarse], strict=False):
+        different = len(set(names))
+        if len(names) != expected or different != expected:
+            raise file_error(edition, path, f"has {len(names)} names ({different} different), not {expected}")
     return tuple(lists[0]), tuple(lists[1]) if edition.n_coarse else None
 
 
@@ -166,14 +159,14 @@ def _name_list(content: dict[str, object], key: str) -> list[str]:
     return [as_text(name) for name in names]
 
 
-def _superclasses(edition: Edition, folder: Path, train: _Split) -> np.ndarray:
+def _superclasses(edition: Edition, folder: Path, y: np.ndarray, coarse_y: np.ndarray) -> np.ndarray:
     """The superclass of each class, as the labels of the training images tell."""
     coarse = np.zeros(edition.n_classes, np.int64)
-    coarse[train.y] = train.coarse
+    coarse[y] = coarse_y
     path = folder / next(iter(edition.train))
-    if not np.array_equal(coarse[train.y], train.coarse):
+    if not np.array_equal(coarse[y], coarse_y):
         raise file_error(edition, path, "puts one class into two superclasses")
-    missing = np.setdiff1d(np.arange(edition.n_classes), train.y)
+    missing = np.setdiff1d(np.arange(edition.n_classes), y)
     if len(missing):
         raise file_error(edition, path, f"has no image of class {missing[0]}")
     return coarse

@@ -33,9 +33,7 @@ class Dataset:
         self._check_images("training", self.x_train, self.y_train)
         self._check_images("test", self.x_test, self.y_test)
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            raise self._error(
-                f"training images are {self.x_train.shape[1:]} and test images {self.x_test.shape[1:]}"
-            )
+            raise self._error(f"training images are {self.x_train.shape[1:]} and test images {self.x_test.shape[1:]}")
         if len(set(self.class_names)) != len(self.class_names):
             raise self._error("two classes have the same name")
         if (self.coarse is None) != (self.coarse_names is None):

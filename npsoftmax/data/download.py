@@ -20,11 +20,11 @@ TIMEOUT = 30.0  # seconds without an answer
 
 
 def download_cifar(
-    name: str, data_dir: str | Path | None = None, *, mirrors: Sequence[str] = MIRRORS, progress: bool = True
+    name: str, data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None, progress: bool = True
 ) -> Path:
     """Have the python edition of `name` in `data_dir` (None: the user's cache), and return its folder.
 
-    mirrors: addresses of the folder that holds the archive, or of the archive itself, tried in this order.
+    mirrors: addresses of the folder that holds the archive, or of the archive itself, tried in turn (None: MIRRORS).
     Nothing is downloaded when every file is there with the right md5.
     Raises InputError that gives the reason for each address when none works, or when the folder cannot be written.
     """
@@ -34,17 +34,16 @@ def download_cifar(
     if all(problem is None for _, problem in file_problems(edition, folder)):
         return folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the final place, so that moving is a rename; whatever happens, nothing of it stays behind.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as work:
-            archive = _fetch(edition, Path(work), mirrors, progress)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as work:
+            archive = _fetch(edition, Path(work), MIRRORS if mirrors is None else mirrors, progress)
             _extract(edition, archive, Path(work))
+            folder.mkdir(exist_ok=True)
             for file in edition.files:
                 os.replace(Path(work) / file, folder / file)
     except OSError as error:
-        raise InputError(
-            f"cannot write to {folder} ({error}). Give another folder with --data-dir."
-        ) from error
+        raise InputError(f"cannot write to {folder} ({error}). Give another folder with --data-dir.") from error
     return folder
 
 
@@ -53,7 +52,7 @@ def _fetch(edition: Edition, work: Path, mirrors: Sequence[str], progress: bool)
 
     pooch.get_logger().setLevel("ERROR")  # what went wrong is in our own message
     failures = []
-    for address in mirrors * ROUNDS:
+    for address in [*mirrors] * ROUNDS:
         url = address if address.endswith(".tar.gz") else f"{address.rstrip('/')}/{edition.archive}"
         bar = _Bar(f"{edition.title} from {url.split('/')[2] if '//' in url else url}") if progress else None
         try:
@@ -66,7 +65,7 @@ def _fetch(edition: Edition, work: Path, mirrors: Sequence[str], progress: bool)
             )
             return Path(fetched)
         except (OSError, ValueError) as error:  # no connection, cut off, HTTP; a wrong address or md5
-            failures.append(f"  {url}: {' '.join(str(error).split())}")
+            failures.append(f"  {url}: {_reason(error)}")
         finally:
             if bar is not None:
                 bar.close()
@@ -75,6 +74,12 @@ def _fetch(edition: Edition, work: Path, mirrors: Sequence[str], progress: bool)
         f"Check the connection, name another address with --mirror, or download {edition.archive} elsewhere, "
         "unpack it and give the folder with --data-dir."
     )
+
+
+def _reason(error: Exception) -> str:
+    """The cause inside requests' and urllib3's wrappers, on one line."""
+    inner = error.args[0] if error.args else error
+    return " ".join(str(getattr(inner, "reason", None) or error).split())
 
 
 def _extract(edition: Edition, archive: Path, work: Path) -> None:
@@ -108,7 +113,7 @@ class _Bar:
         )
 
         columns: list[Any] = ["{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn()]
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._task = self._progress.add_task(title, total=None)
         self._progress.start()
 

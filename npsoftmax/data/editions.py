@@ -154,7 +154,11 @@ def md5_problem(found: str, expected: str | None) -> str | None:
 
 def file_error(edition: Edition, path: Path, problem: str) -> InputError:
     """The error for a file that is missing or wrong, with the command that fetches it."""
-    return InputError(
-        f"{path} {problem}. To get the official files, type: npsoftmax data download {edition.dataset} "
-        f"--data-dir {path.parent.parent if path.parent.name == edition.folder else path.parent}"
-    )
+    command = download_command(edition, path.parent)
+    return InputError(f"{path} {problem}. To get the official files, type: {command}")
+
+
+def download_command(edition: Edition, folder: Path) -> str:
+    """What to type to have the official files where those of `folder` are looked for."""
+    place = folder.parent if folder.name == edition.folder else folder
+    return f"npsoftmax data download {edition.dataset} --data-dir {place}"

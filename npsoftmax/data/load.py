@@ -8,7 +8,7 @@ from pathlib import Path
 from npsoftmax.data.cifar import read_cifar
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.digits import load_digits
-from npsoftmax.data.editions import CIFAR_NAMES, EDITIONS, Edition, default_places, editions_of, find_cifar
+from npsoftmax.data.editions import CIFAR_NAMES, Edition, default_places, editions_of, find_cifar
 from npsoftmax.data.split import stratified_subset
 from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
 from npsoftmax.errors import InputError, unknown_name
@@ -40,18 +40,17 @@ def load_dataset(
         return _limit(load_digits(), limit_train, limit_test)
     if name == "synthetic100":
         return _synthetic(seed, limit_train, limit_test)
-    places = _places(data_dir)
     wanted = "cifar100" if name == "auto" else name
-    found = find_cifar(wanted, places)
-    if found is None and download and name != "auto":
+    found = find_dataset(wanted, data_dir)
+    if found is None and name == "auto" and data_dir is None:
+        why = f"No CIFAR-100 found in {_listing(default_places())}: using "
+        return _synthetic(seed, limit_train, limit_test, why)
+    if found is None and name != "auto" and download:
         from npsoftmax.data.download import download_cifar
 
         found = editions_of(wanted)[0], download_cifar(wanted, data_dir)
-    if found is None and name == "auto" and data_dir is None:
-        return _synthetic(seed, limit_train, limit_test, f"No CIFAR-100 found in {_listing(places)}: using ")
-    if found is None:
-        raise _not_found(wanted, places, data_dir)
-    return _limit(read_cifar(*found, check_md5=check_md5), limit_train, limit_test)
+    edition, folder = found or locate_cifar(wanted, data_dir)
+    return _limit(read_cifar(edition, folder, check_md5=check_md5), limit_train, limit_test)
 
 
 def find_dataset(name: str, data_dir: str | Path | None = None) -> tuple[Edition, Path] | None:
@@ -59,14 +58,26 @@ def find_dataset(name: str, data_dir: str | Path | None = None) -> tuple[Edition
     return find_cifar(name, _places(data_dir))
 
 
+def locate_cifar(name: str, data_dir: str | Path | None = None) -> tuple[Edition, Path]:
+    """As `find_dataset`; raises InputError that says where it was looked for when there is none."""
+    found = find_dataset(name, data_dir)
+    if found is not None:
+        return found
+    editions = editions_of(name)
+    folders = " or ".join(edition.folder for edition in editions)
+    where = f" --data-dir {data_dir}" if data_dir is not None else ""
+    raise InputError(
+        f"no {editions[0].title} in {_listing(_places(data_dir))}: looked for a folder {folders}, or its files. "
+        f"Type npsoftmax data download {name}{where}, or give its folder with --data-dir."
+    )
+
+
 def _places(data_dir: str | Path | None) -> list[Path]:
     if data_dir is None:
         return default_places()
     folder = Path(data_dir).expanduser()
     if folder.exists() and not folder.is_dir():
-        raise InputError(
-            f"--data-dir {folder} is a file, but the folder that holds the data set was expected."
-        )
+        raise InputError(f"--data-dir {folder} is a file, but the folder that holds the data set was expected.")
     return [folder]
 
 
@@ -105,13 +116,3 @@ def _check_limit(option: str, limit: int | None, available: int) -> int:
 
 def _listing(places: list[Path]) -> str:
     return " or ".join(str(place) for place in places)
-
-
-def _not_found(name: str, places: list[Path], data_dir: str | Path | None) -> InputError:
-    editions = [edition for edition in EDITIONS if edition.dataset == name]
-    folders = " or ".join(edition.folder for edition in editions)
-    where = f" --data-dir {data_dir}" if data_dir is not None else ""
-    return InputError(
-        f"no {editions[0].title} in {_listing(places)}: looked for a folder {folders}, or its files. "
-        f"Type npsoftmax data download {name}{where}, or give its folder with --data-dir."
-    )

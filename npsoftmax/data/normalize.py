@@ -34,9 +34,7 @@ class Normalization:
     def apply(self, x: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, C) -> float32 of the same shape."""
         if x.ndim != 4 or x.shape[-1] != len(self.mean):
-            raise InputError(
-                f"images of shape {x.shape} do not fit a normalization of {len(self.mean)} channels."
-            )
+            raise InputError(f"images of shape {x.shape} do not fit a normalization of {len(self.mean)} channels.")
         # One long row an image: with the channels innermost, NumPy's loops would be three numbers long.
         n, *shape = x.shape
         repeats = shape[0] * shape[1]
@@ -56,9 +54,7 @@ class Normalization:
             mean, std = (tuple(float(v) for v in content[key]) for key in ("mean", "std"))
             return cls(str(content["name"]), mean, std)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"a normalization was expected as name, mean and std, but got {content!r}."
-            ) from error
+            raise InputError(f"a normalization was expected as name, mean and std, but got {content!r}.") from error
 
 
 def _none(x_train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,12 +68,11 @@ def _half(x_train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _standard(x_train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std of each channel over all images and pixels, from exact integer sums."""
     rows = x_train.reshape(len(x_train), -1)  # (N, H*W*C)
-    total = np.zeros(rows.shape[1], np.int64)
-    squares = np.zeros(rows.shape[1], np.int64)
+    total = rows.sum(axis=0, dtype=np.int64)
+    squares = np.zeros_like(total)
     for start in range(0, len(rows), 500):
-        chunk = rows[start : start + 500].astype(np.int32)
-        total += chunk.sum(axis=0)
-        squares += (chunk * chunk).sum(axis=0)
+        chunk = rows[start : start + 500].astype(np.uint16)  # 255² still fits
+        squares += (chunk * chunk).sum(axis=0, dtype=np.uint32)
     channels = x_train.shape[-1]
     count = x_train.size // channels
     mean = total.reshape(-1, channels).sum(axis=0) / count

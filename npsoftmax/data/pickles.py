@@ -86,9 +86,7 @@ def as_array(value: Any) -> np.ndarray:
         content, dtype, shape, order = value.args
     else:
         raise BadData("holds an array in a spelling that is not NumPy's")
-    if not (
-        isinstance(dtype, Call) and dtype.function.key == DTYPE and dtype.args and _is_uint8(dtype.args[0])
-    ):
+    if not (isinstance(dtype, Call) and dtype.function.key == DTYPE and dtype.args and _is_uint8(dtype.args[0])):
         raise BadData("holds an array of another type than uint8")
     content = as_bytes(content)
     if not (isinstance(shape, tuple) and shape and all(type(n) is int and n >= 0 for n in shape)):
@@ -118,12 +116,12 @@ class _Machine:
         try:
             while (code := self.number(1)) != STOP:
                 INSTRUCTIONS[code](self)
-            return self.stack[-1]
+            if self.marks or len(self.stack) != 1:
+                raise BadData(f"is damaged: it ends at byte {self.position} with its values unfinished")
+            return self.stack[0]
         except KeyError as error:
             code, place = error.args[0], self.position - 1
-            raise BadData(
-                f"holds instruction {code:#04x} at byte {place}, which no data file needs"
-            ) from None
+            raise BadData(f"holds instruction {code:#04x} at byte {place}, which no data file needs") from None
         except IndexError:
             raise BadData(f"is damaged at byte {self.position}: a value is missing") from None
 

@@ -84,9 +84,7 @@ def _star(u: Field, v: Field) -> Field:
 def _heart(u: Field, v: Field) -> Field:
     side = np.abs(u)
     lobes = _disc(side - 0.4, v + 0.3, 0.44)
-    point = np.maximum(
-        np.maximum(HALF_ROOT * (side + v) - 0.511, -v - 0.3), side - 0.711
-    )  # tangent to the lobes
+    point = np.maximum(np.maximum(HALF_ROOT * (side + v) - 0.511, -v - 0.3), side - 0.711)  # tangent to the lobes
     return np.minimum(lobes, point)
 
 

@@ -7,6 +7,7 @@ pixel says much and a linear model fails, while a small convolutional network le
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -20,21 +21,8 @@ SIZE = 32
 N_TRAIN, N_TEST = 10_000, 2_000
 CLUTTER = 3  # small blocks strewn over each image
 
-# What is drawn at random for each image: one uniform number each, and three for a colour.
-_DRAWN = (
-    "x",
-    "y",
-    "radius",
-    "tilt",
-    "turn",
-    "phase_s",
-    "phase_t",
-    "period",
-    "order",
-    "light_x",
-    "light_y",
-    "noise",
-)
+# What is drawn at random for each image: one uniform number for each of these, three for a colour.
+_DRAWN = ("x", "y", "radius", "tilt", "turn", "s", "t", "period", "order", "light_x", "light_y", "noise")
 _UNIFORMS = len(_DRAWN) + 3 * 3 + CLUTTER * 7
 
 
@@ -65,18 +53,15 @@ def make_synthetic100(n_train: int = N_TRAIN, n_test: int = N_TEST, seed: int = 
 def _draw_split(n: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     y = np.arange(n, dtype=np.int64) % (len(SHAPES) * len(FILLS))
     x = np.empty((n, SIZE, SIZE, 3), np.uint8)
-    label = 0
-    for shape in SHAPES.values():
-        for fill in FILLS.values():
-            rows = np.flatnonzero(y == label)
-            x[rows] = _draw_class(shape, *fill, rng.at(0, rows), len(rows))
-            label += 1
+    for label, (shape, (fill, period)) in enumerate(itertools.product(SHAPES.values(), FILLS.values())):
+        rows = np.flatnonzero(y == label)
+        x[rows] = _draw_class(shape, fill, period, rng.at(0, rows), len(rows))
     return x, y
 
 
 def _draw_class(
     shape: Callable[[Field, Field], Field],
-    fill: Callable[[Field, Field], Field],
+    fill: Callable[[Field, Field, Field], Field],
     period: float,
     rng: Rng,
     n: int,
@@ -98,16 +83,15 @@ def _draw_class(
     inside = _edge(depth)
     period = period * (0.85 + 0.3 * drawn["period"])
     s, t = _rotate(x, y, 2 * drawn["turn"] - 1)
-    second = inside * _edge(fill(s / period + drawn["phase_s"], t / period + drawn["phase_t"], depth))
+    second = inside * _edge(fill(s / period + drawn["s"], t / period + drawn["t"], depth))
 
-    picture = _paint(
-        inside, second, colours, drawn["order"]
-    )  # (n, 3, SIZE, SIZE): whole rows, so that loops are long
+    # Channels before rows: NumPy's loops then run along rows, not along three channels.
+    picture = _paint(inside, second, colours, drawn["order"])
     light = 40 * (drawn["light_x"] - 0.5) * across + 40 * (drawn["light_y"] - 0.5) * down
     picture += (light / SIZE)[:, None]
     _strew(picture, blocks, across, down)
     _add_noise(picture, 4 + 20 * drawn["noise"], rng.child("noise"))
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)  # (n, SIZE, SIZE, 3)
 
 
 def _rotate(x: Field, y: Field, half_tangent: Field) -> tuple[Field, Field]:
@@ -135,15 +119,14 @@ def _strew(picture: np.ndarray, blocks: np.ndarray, across: Field, down: Field) 
     """Lay small blocks of any colour over the picture, in place."""
     for block in blocks.transpose(1, 2, 0)[..., None, None]:  # (7, n, 1, 1)
         x, y, width, height = block[:4]
-        there = np.minimum(
-            1.3 + 0.7 * width - np.abs(across - 16 * x), 1.3 + 0.7 * height - np.abs(down - 16 * y)
-        )
+        inside_x = 1.3 + 0.7 * width - np.abs(across - 16 * x)
+        inside_y = 1.3 + 0.7 * height - np.abs(down - 16 * y)
         colour = 128 + 120 * block[4:].transpose(1, 0, 2, 3)  # (n, 3, 1, 1)
-        picture += _edge(there)[:, None] * (colour - picture)
+        picture += _edge(np.minimum(inside_x, inside_y))[:, None] * (colour - picture)
 
 
 def _add_noise(picture: np.ndarray, amplitude: Field, rng: Rng) -> None:
     """Add uniform noise of ±amplitude grey levels in place, one random byte a value."""
-    words = rng.bits((len(picture), picture[0].size // 4))
+    words = rng.bits((len(picture), 3 * SIZE * SIZE // 4))
     noise = words.astype("<u4").view(np.uint8).reshape(picture.shape)
     picture += (noise - np.float32(127.5)) * (amplitude / np.float32(127.5))[:, None]

@@ -22,9 +22,7 @@ def noisy_logits(z: Array, noise: Array, tau: float) -> Array:
     return (z + noise.astype(z.dtype, copy=False)) / tau
 
 
-def gumbel_softmax_forward(
-    z: Array, noise: Array, mask: Array | None = None, *, tau: float = 1.0
-) -> tuple[Array, Any]:
+def gumbel_softmax_forward(z: Array, noise: Array, mask: Array | None = None, *, tau: float = 1.0) -> tuple[Array, Any]:
     """A relaxed sample of a class: p = softmax((z + g) / τ), which tends to a one-hot sample as τ falls to 0.
 
     z, noise (..., C) -> p (..., C). InputError for tau <= 0.

@@ -157,16 +157,12 @@ def check_targets(z: Array, t: Array) -> None:
             "for one-hot rows type t.argmax(axis=1)."
         )
     if array_module(t).__name__ == "numpy" and not 0 <= t.min() <= t.max() < z.shape[1]:
-        raise InputError(
-            f"labels run from {t.min()} to {t.max()}, but {z.shape[1]} classes are numbered from 0."
-        )
+        raise InputError(f"labels run from {t.min()} to {t.max()}, but {z.shape[1]} classes are numbered from 0.")
 
 
 def _check_smoothing(label_smoothing: float) -> float:
     if not 0 <= label_smoothing <= 1:
-        raise InputError(
-            f"label_smoothing is {label_smoothing!r}, but it lies in 0 … 1; type for example 0.1."
-        )
+        raise InputError(f"label_smoothing is {label_smoothing!r}, but it lies in 0 … 1; type for example 0.1.")
     return float(label_smoothing)
 
 

@@ -140,9 +140,7 @@ _ALL = (
         shift_invariant=False,
         keeps_order=False,
     ),
-    Mapping(
-        "sum_normalisation_v2", softmax, _STATISTIC, "(z_i - min z) / Σ (z_j - min z)", "the second idea"
-    ),
+    Mapping("sum_normalisation_v2", softmax, _STATISTIC, "(z_i - min z) / Σ (z_j - min z)", "the second idea"),
     Mapping("log_softmax_approximation", softmax, _STATISTIC, "z_i - max z", "hard maximum for soft"),
 )
 

@@ -1,35 +1,65 @@
-"""The loss of a path of yes/no decisions down a binary tree."""
+"""Probabilities of the leaves of a binary tree, and the loss of one path. Derivations: docs/hierarchical.md.
+
+A node with the score z sends a sample to the right with probability σ(z), to the left with σ(−z) = 1 − σ(z). A leaf's
+probability is the product along its path: in log space a sum, which cannot underflow.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels import tree as kernels
 
 
+# ---------------------------------------------------------------- one path
 def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
-    """loss = (1/N) Σ_n Σ_l softplus(−s·z): minus the log of the product of sigmoids σ(s·z) along each path.
+    """Mean of Σ_l softplus(−s_l·z_l) = −log Π_l σ(s_l·z_l) over the samples, l running along each path.
 
-    z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, −1 left, 0 past its end.
-    In log space throughout: a product of sigmoids would underflow.
+    z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, −1 left, 0 past its end
+    -> loss (). Source: Morin and Bengio, 2005.
     """
-    loss = (softplus(-signs * z) * (signs != 0)).sum() / z.shape[0]
-    return loss, (z, signs)
+    xp = array_module(z)
+    turned = -signs * z
+    tail = xp.exp(-xp.abs(turned))
+    loss = (xp.maximum(turned, 0) + xp.log1p(tail) * xp.abs(signs)).sum() / z.shape[0]
+    return loss, (turned, tail, signs)
 
 
-def path_loss_backward(dloss: float, cache: Any) -> Array:
-    """dz = −s · σ(−s·z) · dloss/N, exactly 0 past the end of a path.
+def path_loss_backward(dloss: Array, cache: Any) -> Array:
+    """dz = −s·σ(−s·z)·dloss/N: how wrong the decision was; exactly 0 past the end of a path. dloss () -> dz (N, L)."""
+    turned, tail, signs = cache
+    xp = array_module(turned)
+    return signs * xp.where(turned >= 0, 1, tail) / (1 + tail) * (-dloss / turned.shape[0])
 
-    dloss scalar -> dz (N, L)
+
+# ---------------------------------------------------------------- all leaves
+def tree_log_prob_forward(z: Array, children: Array, levels: list[tuple[int, int]]) -> tuple[Array, Any]:
+    """log p of every leaf: log p(right child) = log p(node) − softplus(−z), log p(left) = log p(node) − softplus(z).
+
+    z (N, C − 1) scores of all inner nodes; children (C − 1, 2) and levels as in heads/tree.py -> log_p (N, C), each row
+    summing to 1 in probability, for any z.
     """
-    z, signs = cache
-    return -signs * sigmoid(-signs * z) * (dloss / z.shape[0])
+    return kernels.tree_log_prob(z, children, levels), (z, children, levels)
 
 
-def softplus(x: Array) -> Array:
-    """log(1 + eˣ) without overflow."""
-    xp = array_module(x)
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
+    """dz = dright·σ(−z) − dleft·σ(z), where dleft and dright are the sums of dlog_p over the leaves below each child.
+
+    dlog_p (N, C) -> dz (N, C − 1)
+    """
+    z, children, levels = cache
+    xp = array_module(z)
+    inner = len(children)
+    below = xp.empty((z.shape[0], 2 * inner + 1), dtype=z.dtype)  # Σ dlog_p over the leaves below every place
+    below[:, inner:] = dlog_p
+    dz = xp.empty_like(z)
+    for first, last in reversed(levels):
+        left, right = below[:, children[first:last, 0]], below[:, children[first:last, 1]]
+        below[:, first:last] = left + right
+        p_right = sigmoid(z[:, first:last])
+        dz[:, first:last] = right * (1 - p_right) - left * p_right
+    return dz
 
 
 def sigmoid(x: Array) -> Array:

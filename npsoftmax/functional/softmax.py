@@ -19,9 +19,7 @@ from npsoftmax.errors import InputError
 def positive(name: str, value: float) -> float:
     """`value` as a Python float, which never widens float32; InputError unless 0 < value < inf."""
     if not 0 < value < math.inf:
-        raise InputError(
-            f"{name} is {value!r}, but a finite number above 0 is needed, for example {name}=1.0."
-        )
+        raise InputError(f"{name} is {value!r}, but a finite number above 0 is needed, for example {name}=1.0.")
     return float(value)
 
 
@@ -32,9 +30,7 @@ def fill_masked(z: Array, mask: Array | None, value: float) -> Array:
     given = getattr(mask, "dtype", type(mask))
     if given != "bool":
         raise InputError(f"mask holds {given}, but booleans are needed: True where a class is allowed.")
-    fits = mask.ndim <= z.ndim and all(
-        m in (1, n) for m, n in zip(mask.shape[::-1], z.shape[::-1], strict=False)
-    )
+    fits = mask.ndim <= z.ndim and all(m in (1, n) for m, n in zip(mask.shape[::-1], z.shape[::-1], strict=False))
     if not fits:
         raise InputError(f"mask of shape {mask.shape} does not broadcast to the logits' shape {z.shape}.")
     return array_module(z).where(mask, z, value)

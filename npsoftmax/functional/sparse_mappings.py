@@ -91,6 +91,5 @@ def _ranked(s: Array) -> tuple[Array, Array]:
 def _threshold(ranked: Array, thetas: Array) -> Array:
     """θ of the longest prefix of `ranked` whose smallest member lies above it. (..., C) twice -> (..., 1)."""
     xp = array_module(ranked)
-    thetas = xp.maximum(thetas, -1)  # rounding must not take in what was raised to -1
     last = (ranked > thetas).sum(axis=-1, keepdims=True) - 1
     return xp.take_along_axis(thetas, last, axis=-1)

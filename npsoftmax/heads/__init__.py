@@ -2,15 +2,56 @@
 
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads.base import ClassInfo, Head, check_labels, top_k
-from npsoftmax.heads.flat import SoftmaxHead
+from npsoftmax.heads.cosine import CosineHead
+from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
+from npsoftmax.heads.gumbel import GumbelSoftmaxHead, LogGumbelSoftmaxHead
 from npsoftmax.heads.hierarchical import HierarchicalHead
+from npsoftmax.heads.imbalance import BalancedHead
+from npsoftmax.heads.legacy_flat import (
+    LegacyBatchAxisSoftmaxHead,
+    LegacyDoubleGumbelHead,
+    LegacyDoubleSoftmaxHead,
+    LegacyNLLOnProbabilitiesHead,
+    LegacyTaylorUnloggedHead,
+    LegacyWiringWarning,
+)
+from npsoftmax.heads.margin import HingeHead, SMSoftmaxHead, SMTaylorSoftmaxHead
+from npsoftmax.heads.sparse import Entmax15Head, SparsemaxHead
+from npsoftmax.heads.taylor import LogTaylorSoftmaxHead, SphericalHead, TaylorSoftmaxHead
 
 HEADS: dict[str, type[Head]] = {
     "softmax": SoftmaxHead,
+    "log_softmax": LogSoftmaxHead,
+    "gumbel_softmax": GumbelSoftmaxHead,
+    "log_gumbel_softmax": LogGumbelSoftmaxHead,
+    "taylor_softmax": TaylorSoftmaxHead,
+    "log_taylor_softmax": LogTaylorSoftmaxHead,
+    "sm_softmax": SMSoftmaxHead,
+    "sm_taylor_softmax": SMTaylorSoftmaxHead,
+    "spherical": SphericalHead,
+    "sparsemax": SparsemaxHead,
+    "entmax15": Entmax15Head,
     "hierarchical": HierarchicalHead,
+    "balanced": BalancedHead,
+    "cosine": CosineHead,
+    "hinge": HingeHead,
+    "legacy_double_softmax": LegacyDoubleSoftmaxHead,
+    "legacy_double_gumbel": LegacyDoubleGumbelHead,
+    "legacy_nll_on_probabilities": LegacyNLLOnProbabilitiesHead,
+    "legacy_taylor_unlogged": LegacyTaylorUnloggedHead,
+    "legacy_batch_axis_softmax": LegacyBatchAxisSoftmaxHead,
 }
 
-__all__ = ["HEADS", "ClassInfo", "Head", "check_labels", "head_class", "top_k"]
+__all__ = [
+    "HEADS",
+    "ClassInfo",
+    "FlatHead",
+    "Head",
+    "LegacyWiringWarning",
+    "check_labels",
+    "head_class",
+    "top_k",
+]
 
 
 def head_class(name: str) -> type[Head]:

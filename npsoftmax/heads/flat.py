@@ -1,56 +1,109 @@
-"""Heads with one score a class."""
+"""Heads with one score a class: the linear map that they share, and softmax by its two routes.
+
+Design: a flat head is a map h -> z and a function of each row of z. `FlatHead` does the first and the protocol;
+a subclass adds three small methods on the scores: the loss, its backward and the log-probabilities. None of
+them may change z, which is the features themselves under linear=False.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import softmax
+from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import check_finite, smoothing
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.dense import Dense
 from npsoftmax.random import Rng
 
 
 class FlatHead(Head):
-    """The linear map that flat heads share: scores z = h @ w + b, or z = h with linear=False (then D must be C)."""
+    """Scores z = h @ w + b, or z = h with linear=False (then D must be C), and a loss of the scores.
+
+    params w (D, C), b (C,): none under linear=False, no b under bias=False.
+    """
+
+    card: ClassVar[Card]
 
     def __init__(
-        self, features: int, classes: ClassInfo, *, rng: Rng, linear: bool = True, bias: bool = True, init: str = "default"
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
     ):
         super().__init__(features, classes)
         if not linear and features != classes.n:
             raise InputError(
-                f"linear=false takes the features as the {classes.n} scores, but there are {features} of them; "
-                f"give the model a layer of {classes.n} logits (--model-opt logits={classes.n})."
+                f"linear=false takes the features as the {classes.n} scores, but there are {features} of "
+                f"them; give the model a layer of {classes.n} logits (--model-opt logits={classes.n})."
             )
         self.map = Dense(features, classes.n, rng=rng, bias=bias, init=init) if linear else None
         if self.map is not None:
             self.params = self.map.params
 
+    # ------------------------------------------------------------ what a flat head adds
+    @abstractmethod
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        """z (N, C), targets (N,) -> mean loss (), cache."""
+
+    @abstractmethod
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        """dloss () -> dz (N, C)."""
+
+    @abstractmethod
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        """z (N, C) -> log p (N, C), in evaluation."""
+
+    # ------------------------------------------------------------ the protocol
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.check(h, targets)
+        z, map_cache = self.scores(h)
+        value, cache = self.loss_of_scores(z, targets, train, rng)
+        return value, (map_cache, cache)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        map_cache, loss_cache = cache
+        return self.scores_backward(self.loss_of_scores_backward(dloss, loss_cache), map_cache)
+
+    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
+        self.check(h)
+        return self.log_prob_of_scores(self.scores(h)[0], rng)
+
+    def check(self, h: Array, targets: Array | None = None) -> None:
+        super().check(h, targets)
+        check_finite(h)
+
+    # ------------------------------------------------------------ the linear map
     def scores(self, h: Array) -> tuple[Array, Any]:
         """h (N, D) -> z (N, C), cache."""
         return (h, None) if self.map is None else self.map.forward(h)
 
     def scores_backward(self, dz: Array, cache: Any) -> tuple[Array, Tree]:
         """dz (N, C) -> dh (N, D), grads."""
-        if self.map is None:
-            return dz, {}
-        dh, grads = self.map.backward(dz, cache)
-        return dh, grads
+        return (dz, {}) if self.map is None else self.map.backward(dz, cache)
 
     def macs(self) -> int:
         return 0 if self.map is None else self.features * self.classes.n
 
 
 class SoftmaxHead(FlatHead):
-    """log p = log softmax(z / temperature); loss = cross entropy, fused with it.
+    """log p = log softmax(z / T); loss = -mean log p[target], both in one fused step.
 
-    label_smoothing ε (training only): the target is 1 − ε plus ε/C on every class (Szegedy et al. 2016,
-    arXiv 1512.00567). A step and a prediction cost O(C).
+    temperature: T > 0, in training and evaluation alike. label_smoothing ε (training only): the target is 1 - ε,
+    plus ε/C on every class. Derivation: docs/softmax-family.md.
     """
+
+    card = Card("softmax(z / T)", "Bridle, 1990; label smoothing: Szegedy et al., 2016 (arXiv 1512.00567)")
 
     def __init__(
         self,
@@ -65,27 +118,36 @@ class SoftmaxHead(FlatHead):
         init: str = "default",
     ):
         super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing is {label_smoothing}, but a number of at least 0 and below 1 was expected.")
-        if not temperature > 0:
-            raise InputError(f"temperature is {temperature}, but a number above 0 was expected.")
-        self.label_smoothing, self.temperature = label_smoothing, temperature
+        self.label_smoothing = smoothing(label_smoothing)
+        self.temperature = positive("temperature", temperature)
 
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
-        self.check(h, targets)
-        z, map_cache = self.scores(h)
-        smoothing = self.label_smoothing if train else 0.0
-        value, cache = losses.softmax_cross_entropy_forward(z, targets, smoothing, self.temperature)
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        smoothed = self.label_smoothing if train else 0.0
+        return losses.softmax_cross_entropy_forward(z, targets, smoothed, self.temperature)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        return losses.softmax_cross_entropy_backward(dloss, cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return softmax.log_softmax_forward(z / self.temperature)[0]
+
+
+class LogSoftmaxHead(SoftmaxHead):
+    """The softmax head in two steps: log-softmax, then the negative log-likelihood of the target.
+
+    The same function as `softmax`, loss for loss and gradient for gradient, with the options of `softmax`: it is
+    the logarithm *inside* the loss that matters, not the name. It writes the (N, C) log-probabilities out and
+    reads them again, which the fused step need not.
+    """
+
+    card = Card("log_softmax(z / T), then NLL", "Bridle, 1990")
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        y, map_cache = softmax.log_softmax_forward(z / self.temperature)
+        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
         return value, (map_cache, cache)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        dz = losses.softmax_cross_entropy_backward(dloss, loss_cache)
-        return self.scores_backward(dz, map_cache)
-
-    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        self.check(h)
-        z, _ = self.scores(h)
-        return softmax.log_softmax_forward(z / self.temperature)[0]
+        dy = losses.nll_backward(dloss, loss_cache)
+        return softmax.log_softmax_backward(dy, map_cache) / self.temperature

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 from npsoftmax.backend import Array
+from npsoftmax.errors import InputError
 from npsoftmax.random import Rng
 
 Tree = dict[str, Any]  # name -> array, or a nested Tree
@@ -48,6 +50,13 @@ def replace_leaves(tree: Tree, function: Callable[[str, Array], Array], prefix: 
 
 
 # ---------------------------------------------------------------- layers
+def require_sizes(layer: str, **sizes: int) -> None:
+    """InputError unless every size (inputs, outputs, features) is a whole number of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or size < 1:
+            raise InputError(f"{layer}: {name} is {size!r}, but a whole number of at least 1 was expected.")
+
+
 class Layer(ABC):
     """A function with parameters. Subclasses set `params` (and `buffers`) and define forward and backward."""
 

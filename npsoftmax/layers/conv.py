@@ -8,7 +8,7 @@ from npsoftmax import kernels
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import conv
-from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.random import Rng
 
@@ -17,7 +17,7 @@ ALGORITHMS = ("auto", "naive", "im2col", "tiled")
 
 def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     """3 -> (3, 3); InputError unless it is one or two whole numbers of at least `least`."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
         raise InputError(f"{name} is {value!r}, but one or two whole numbers of at least {least} were expected.")
     return pair
@@ -55,6 +55,7 @@ class Conv2d(Layer):
         algorithm: str = "auto",
     ):
         super().__init__()
+        require_sizes("Conv2d", inputs=inputs, outputs=outputs)
         if algorithm not in ALGORITHMS:
             raise unknown_name("convolution algorithm", algorithm, ALGORITHMS)
         self.inputs, self.outputs, self.algorithm = inputs, outputs, algorithm

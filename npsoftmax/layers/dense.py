@@ -7,7 +7,7 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import dense
-from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.random import Rng
 
@@ -17,6 +17,7 @@ class Dense(Layer):
 
     def __init__(self, inputs: int, outputs: int, *, rng: Rng, bias: bool = True, init: str = "default"):
         super().__init__()
+        require_sizes("Dense", inputs=inputs, outputs=outputs)
         self.inputs, self.outputs = inputs, outputs
         self.params["w"] = initialiser(init)((inputs, outputs), inputs, rng.child("w"))
         if bias:

@@ -9,13 +9,14 @@ import numpy as np
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import norm
-from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
 from npsoftmax.random import Rng
 
 
 class _Norm(Layer):
     def __init__(self, features: int, *, eps: float = 1e-5):
         super().__init__()
+        require_sizes(type(self).__name__, features=features)
         self.features, self.eps = features, eps
         self.params["gamma"] = np.ones(features, dtype=np.float32)
         self.params["beta"] = np.zeros(features, dtype=np.float32)

@@ -33,7 +33,7 @@ def convnet(
     layers["flatten"] = Flatten()
     layers["fc"] = Dense(features_of(Sequential(**layers), shape), fc, rng=rng.child("fc"), init=init)
     layers["relu_fc"] = ReLU()
-    if dropout > 0:
+    if dropout != 0:  # Dropout refuses what is no probability
         layers["dropout"] = Dropout(dropout)
     return Sequential(**layers, **logits_layers(fc, logits, relu_logits, rng))
 

@@ -60,6 +60,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.config, self.model)
         self.stopper = EarlyStopping(self.config.early_stop) if self._stops_early() else None
         self.last_epoch = self.config.epochs if stop_after is None else min(stop_after, self.config.epochs)
+        self._clipped({})  # a limit that is none is refused now, not after the first step
         self.state = State()
         self.interrupted = False
         # Losses that may still be on the device: read every few steps, so that training does not wait for them.

@@ -82,9 +82,7 @@ def test_a_large_constant_costs_float32_no_digits(case):
     forward, _ = pair(case)
     z, t = batch(20, 30)
     z = (np.round(z * 64) / 64).astype(np.float32)  # so that z + 8192 is exact
-    np.testing.assert_allclose(
-        forward(z + 8192, t, **CASES[case])[0], forward(z, t, **CASES[case])[0], rtol=1e-6
-    )
+    np.testing.assert_allclose(forward(z + 8192, t, **CASES[case])[0], forward(z, t, **CASES[case])[0], rtol=1e-6)
 
 
 @of_logits
@@ -177,9 +175,7 @@ def test_an_absent_class_is_pushed_down_by_all_and_up_by_none():
 
 
 # ---------------------------------------------------------------- sparse losses and hinge
-@pytest.mark.parametrize(
-    ("case", "margin"), [("sparsemax_loss", 1.0), ("entmax15_loss", 2.0), ("hinge", 1.0)]
-)
+@pytest.mark.parametrize(("case", "margin"), [("sparsemax_loss", 1.0), ("entmax15_loss", 2.0), ("hinge", 1.0)])
 def test_a_loss_with_a_margin_is_zero_beyond_it_and_positive_before(case, margin):
     forward, backward = pair(case)
     t = np.array([1])

@@ -1,4 +1,4 @@
-"""Every pair of dense, conv, pool, norm, activation, dropout and path: gradient, purity, dtype, then what it should mean."""
+"""Every pair of dense, conv, pool, norm, activation, dropout and path: gradient, purity, dtype; then its meaning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIRS = {
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of `pair`_forward: float arrays of these shapes, then `rest`; the first `grads` of them get a gradient."""
+    """Arguments of `pair`_forward: float arrays of these shapes, then `rest`; the first `grads` get a gradient."""
 
     pair: str
     shapes: tuple[tuple[int, ...] | None, ...]
@@ -68,6 +68,8 @@ class Case:
 
 MASK = np.random.default_rng(7).random((4, 5, 3)) < 0.6
 SIGNS = np.array([[1, -1, 0, 0], [-1, -1, 1, 0], [1, 1, -1, 1], [-1, 0, 0, 0], [1, -1, -1, -1]], float)
+# A tree of five classes: the two places below each inner node (4 + c is the leaf of class c), and its levels.
+CHILDREN, LEVELS = np.array([[1, 2], [3, 4], [5, 6], [7, 8]]), [(0, 1), (1, 3), (3, 4)]
 
 CONVOLUTIONS = {
     "": ((2, 5, 6, 3), (3, 2, 3, 4), (4,), (1, 1), (0, 0)),
@@ -113,6 +115,7 @@ CASES = {
     "gelu": Case("gelu", ((3, 4, 5),)),
     "dropout": Case("dropout", ((4, 5, 3),), (MASK, 0.6)),
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
+    "tree_log_prob": Case("tree_log_prob", ((3, 4),), (CHILDREN, LEVELS)),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -266,10 +269,10 @@ def test_a_tie_sends_the_gradient_to_the_first():
 
 def test_pools_of_the_whole_image_are_the_global_ones():
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
-    np.testing.assert_allclose(pool.avg_pool2d_forward(x, (3, 4), (1, 1))[0][:, 0, 0], pool.global_avg_pool_forward(x)[0])
-    np.testing.assert_array_equal(
-        pool.max_pool2d_forward(x, (3, 4), (1, 1))[0][:, 0, 0], pool.global_max_pool_forward(x)[0]
-    )
+    mean, _ = pool.avg_pool2d_forward(x, (3, 4), (1, 1))
+    largest, _ = pool.max_pool2d_forward(x, (3, 4), (1, 1))
+    np.testing.assert_allclose(mean[:, 0, 0], pool.global_avg_pool_forward(x)[0], rtol=1e-13)
+    np.testing.assert_array_equal(largest[:, 0, 0], pool.global_max_pool_forward(x)[0])
 
 
 # ---------------------------------------------------------------- normalisation
@@ -288,22 +291,25 @@ def test_batch_norm_gives_each_channel_mean_beta_and_deviation_gamma(shape):
 def test_batch_norm_with_the_batch_statistics_given_is_batch_norm():
     x, gamma, beta = CASES["batch_norm images"].arrays()
     y, mean, var, _ = norm.batch_norm_forward(x, gamma, beta)
-    np.testing.assert_allclose(norm.batch_norm_inference_forward(x, gamma, beta, mean, var)[0], y, rtol=1e-11, atol=1e-13)
+    given_them, _ = norm.batch_norm_inference_forward(x, gamma, beta, mean, var)
+    np.testing.assert_allclose(given_them, y, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_batch_norm_in_float32_keeps_its_digits_over_many_rows(offset):
     x = (offset + np.random.default_rng(0).standard_normal((128 * 32 * 32, 2))).astype(np.float32)
-    ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
-    y, mean, var, cache = norm.batch_norm_forward(x, ones, zeros)
-    exact_y, exact_mean, exact_var, exact_cache = norm.batch_norm_forward(*(a.astype(np.float64) for a in (x, ones, zeros)))
+    dy = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
+    y, mean, var, cache = norm.batch_norm_forward(x, np.ones(2, np.float32), np.zeros(2, np.float32))
+    exact_y, exact_mean, exact_var, exact_cache = norm.batch_norm_forward(x.astype(float), np.ones(2), np.zeros(2))
     np.testing.assert_allclose(mean, exact_mean, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(var, exact_var, rtol=1e-6)
     np.testing.assert_allclose(y, exact_y, atol=2e-5)
-    dy = np.random.default_rng(1).standard_normal(x.shape)
-    got = norm.batch_norm_backward(dy.astype(np.float32), cache)
-    for a, b in zip(got, norm.batch_norm_backward(dy, exact_cache), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-6 * max(1, np.abs(b).max()) + 1e-5 * np.sqrt(len(x)) * (b.ndim == 1))
+    dx, dgamma, dbeta = norm.batch_norm_backward(dy, cache)
+    exact_dx, exact_dgamma, exact_dbeta = norm.batch_norm_backward(dy.astype(float), exact_cache)
+    np.testing.assert_allclose(dx, exact_dx, atol=2e-5)
+    sums = np.sqrt(len(x))  # how large a sum of as many random values is
+    np.testing.assert_allclose(dgamma, exact_dgamma, atol=1e-5 * sums)
+    np.testing.assert_allclose(dbeta, exact_dbeta, atol=1e-6 * sums)
 
 
 def test_a_constant_channel_is_beta_and_has_no_gradient():
@@ -360,10 +366,21 @@ def test_paths_far_too_improbable_for_a_product_have_a_finite_loss(dtype):
 
 
 @given(st.floats(-1e4, 1e4))
-def test_softplus_and_sigmoid_at_any_size(v):
-    x = np.array([v, -v])
-    softplus, sigmoid = path.softplus(x), path.sigmoid(x)
-    assert softplus[0] - softplus[1] == pytest.approx(v, abs=1e-12 * max(1, abs(v)))
-    assert sigmoid.sum() == pytest.approx(1, rel=1e-15)
-    assert (softplus >= np.maximum(x, 0)).all() and ((sigmoid >= 0) & (sigmoid <= 1)).all()
-    np.testing.assert_allclose(sigmoid, np.exp(-softplus[::-1]), rtol=1e-12, atol=0)
+def test_the_loss_of_one_decision_and_the_sigmoid_at_any_size(v):
+    z = np.array([[v]])
+    right, left = (float(path.path_loss_forward(z, np.array([[sign]]))[0]) for sign in (1.0, -1.0))
+    assert left - right == pytest.approx(v, abs=1e-12 * max(1, abs(v)))
+    assert right >= max(-v, 0) and left >= max(v, 0)
+    p_right, p_left = path.sigmoid(np.array([v, -v]))
+    assert p_right + p_left == pytest.approx(1, rel=1e-15)
+    np.testing.assert_allclose([p_right, p_left], np.exp([-right, -left]), rtol=1e-12, atol=0)
+
+
+def test_the_leaves_of_a_tree_share_all_probability_and_a_leaf_is_its_path():
+    z = 3 * np.random.default_rng(0).standard_normal((6, 4))
+    log_p, _ = path.tree_log_prob_forward(z, CHILDREN, LEVELS)
+    np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=1e-13)
+    # Class 3, place 7, is reached from node 0 by three turns to the left.
+    for n in range(6):
+        loss, _ = path.path_loss_forward(z[n : n + 1, [0, 1, 3]], -np.ones((1, 3)))
+        assert log_p[n, 3] == pytest.approx(-loss, rel=1e-13)

@@ -388,9 +388,7 @@ def test_log_sum_exp_is_a_soft_maximum(z):
     y, _ = softmax.log_sum_exp_forward(z)
     assert z.max() <= y <= z.max() + np.log(len(z)) + 1e-11
     approximation, _ = softmax.log_softmax_approximation_forward(z)
-    np.testing.assert_allclose(
-        approximation - softmax.log_softmax_forward(z)[0], y - z.max(), rtol=0, atol=1e-11
-    )
+    np.testing.assert_allclose(approximation - softmax.log_softmax_forward(z)[0], y - z.max(), rtol=0, atol=1e-11)
 
 
 def test_softmax_of_two_classes_is_the_sigmoid():
@@ -534,15 +532,15 @@ def test_the_support_shrinks_from_softmax_over_entmax_to_sparsemax():
 
 @pytest.mark.parametrize("row", ["scattered", "nearly equal", "one ahead of a plateau"])
 @pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
-def test_sparse_mappings_of_many_classes_in_float32(name, row):
+def test_sparse_mappings_of_many_classes(name, row):
     c = 100_000
     z = {
-        "scattered": normal(c, dtype=np.float32, scale=5.0),
-        "nearly equal": normal(c, dtype=np.float32, scale=1e-3),
+        "scattered": normal(c, scale=5.0),
+        "nearly equal": normal(c, scale=1e-3),
         "one ahead of a plateau": np.where(np.arange(c) == 5, 0, -1.99 if name == "entmax15" else -0.99),
-    }[row].astype(np.float32)
-    p, _ = MAPPINGS[name].forward(z)
-    exact, _ = MAPPINGS[name].forward(z.astype(np.float64))
+    }[row]
+    p, _ = MAPPINGS[name].forward(z.astype(np.float32))
+    exact, _ = MAPPINGS[name].forward(z)
     np.testing.assert_allclose(p, exact, rtol=1e-3, atol=1e-7)
     # The last digit of the one threshold counts once for every class of the support.
     assert exact.sum() == pytest.approx(1, abs=c * np.finfo(np.float64).eps)
@@ -551,10 +549,9 @@ def test_sparse_mappings_of_many_classes_in_float32(name, row):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
 def test_a_class_far_ahead_gets_exactly_everything(name, dtype):
-    z = normal(100_000, dtype=dtype, scale=1.0)
-    z[123] = 50
-    p, _ = MAPPINGS[name].forward(z)
-    np.testing.assert_array_equal(p, np.arange(100_000) == 123)
+    for c in (*range(2, 200), 100_000):
+        p, _ = MAPPINGS[name].forward(50 * (np.arange(c) == 1).astype(dtype))
+        assert (p == (np.arange(c) == 1)).all()
 
 
 @pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
@@ -635,9 +632,7 @@ def test_pytorch_agrees(name, ties):
     expected = torch_twin(torch, name)(variable, torch.tensor(noise))
     expected.backward(torch.tensor(dy))
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(
-        MAPPINGS[name].backward(dy, cache), variable.grad.numpy(), rtol=1e-10, atol=1e-12
-    )
+    np.testing.assert_allclose(MAPPINGS[name].backward(dy, cache), variable.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.oracle

@@ -1,0 +1,43 @@
+"""A linear map of which each sample needs only some rows: z[n, l] = w[rows[n, l]] · h[n] + b[rows[n, l]].
+
+Two ways to the same numbers. `dense` multiplies by all rows and picks: one matrix product, gradients of the shape of w.
+`sparse` reads the rows it needs and returns gradients for those alone: with R rows and L of them a sample it costs
+O(N·L·D) instead of O(N·R·D), and w may have millions of rows. In `rows`, −1 is an empty place: z is 0 there (dense: a
+number of no meaning), and dz has to be 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels import tree as kernels
+
+
+def dense_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tuple[Array, Any]:
+    """h (N, D), w (R, D), b (R,) or None, rows (N, L) -> z (N, L)."""
+    z = h @ w.T  # (N, R)
+    if b is not None:
+        z += b
+    return array_module(h).take_along_axis(z, rows, axis=1), (h, w, rows)
+
+
+def dense_rows_backward(dz: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """dz (N, L), no row twice for a sample -> dh (N, D), dw (R, D), db (R,)."""
+    h, w, rows = cache
+    xp = array_module(h)
+    spread = xp.zeros((len(h), len(w) + 1), dtype=h.dtype)  # the last column collects the empty places
+    spread[xp.arange(len(h))[:, None], rows] = dz
+    spread = spread[:, :-1]
+    return spread @ w, spread.T @ h, spread.sum(axis=0)
+
+
+def sparse_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tuple[Array, Any]:
+    """h (N, D), w (R, D), b (R,) or None, rows (N, L) -> z (N, L)."""
+    return kernels.chosen_scores(h, w, b, rows), (h, w, rows)
+
+
+def sparse_rows_backward(dz: Array, cache: Any) -> tuple[Array, tuple[Array, Array, Array]]:
+    """dz (N, L), no row twice for a sample -> dh (N, D), (unique rows (K,), their dw (K, D), their db (K,))."""
+    h, w, rows = cache
+    return kernels.chosen_dh(dz, w, rows), kernels.chosen_dw(dz, h, rows)

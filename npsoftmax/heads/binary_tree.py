@@ -1,0 +1,82 @@
+"""Hierarchical softmax on a binary tree: a class is a leaf, its probability the product of the decisions on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array
+from npsoftmax.functional import path
+from npsoftmax.heads import tree as trees
+from npsoftmax.heads.base import ClassInfo, top_k
+from npsoftmax.heads.rows import SPARSE_FROM, RowMap
+from npsoftmax.kernels import tree as kernels
+from npsoftmax.layers.base import Tree
+from npsoftmax.random import Rng
+
+# A search that opens more than one node in so many is slower than scoring all.
+SEARCH_SHARE = 16
+# Scores held at once when samples are scored against all classes.
+SCORES = 2**24
+
+
+class BinaryTree:
+    """log p(c) = Σ over the nodes i on the path to c of log σ(s·z_i), z_i = w_i·h + b_i, s = +1 right, −1 left.
+
+    params w (C − 1, D), b (C − 1,): row i is node i. buffers children (C − 1, 2), up (2C − 1,) and, where the levels
+    are not those of an even tree, depth (1,): the number of levels. See heads/tree.py for the numbering.
+    """
+
+    def __init__(
+        self, features: int, classes: ClassInfo, tree: str | trees.Nested, *, rng: Rng, bias: bool, init: str
+    ):
+        self.n = classes.n
+        self.map = RowMap(features, self.n - 1, sparse=self.n >= SPARSE_FROM, rng=rng, bias=bias, init=init)
+        self.params = self.map.params
+        self.even = tree in ("balanced", "halving")
+        children = trees.build(tree, classes)
+        self.buffers: Tree = {"children": children, "up": trees.uplinks(children)}
+        if not self.even:
+            self.buffers["depth"] = np.array([len(trees.levels(children))])
+
+    def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:
+        nodes, signs = kernels.climb(self.buffers["up"], targets, self._depth(), h.dtype)  # (N, L)
+        z, map_cache = self.map.chosen(h, nodes)
+        value, cache = path.path_loss_forward(z, signs)
+        return value, (map_cache, cache)
+
+    def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
+        map_cache, loss_cache = cache
+        return self.map.backward(path.path_loss_backward(dloss, loss_cache), map_cache)
+
+    def log_prob(self, h: Array) -> Array:
+        return path.tree_log_prob_forward(self.map.all(h), self.buffers["children"], self._levels())[0]
+
+    def predict(self, h: Array, k: int) -> Array:
+        """Below SPARSE_FROM classes from all log-probabilities, above it by best-first search."""
+        w = self.params["w"]
+        if not self.map.sparse or not kernels.has_compiled(h, w):
+            return top_k(self.log_prob(h), k)
+        labels = kernels.best_first(
+            h, w, self.params.get("b"), self.buffers["children"], k, max(self.n // SEARCH_SHARE, 4 * k)
+        )
+        given_up = np.flatnonzero(labels[:, 0] < 0)
+        step = max(1, SCORES // self.n)
+        for part in (given_up[i : i + step] for i in range(0, len(given_up), step)):
+            labels[part] = top_k(self.log_prob(h[part]), k)
+        return labels
+
+    def macs(self) -> int:
+        """A path where rows are picked, all nodes where they are not."""
+        return self.map.features * (self._depth() if self.map.sparse else self.n - 1)
+
+    def text(self, names: Sequence[str] | None) -> str:
+        return trees.to_text(self.buffers["children"], names)
+
+    def _depth(self) -> int:
+        return len(trees.even_levels(self.n)) if self.even else int(self.buffers["depth"][0])
+
+    def _levels(self) -> list[tuple[int, int]]:
+        return trees.even_levels(self.n) if self.even else trees.levels(self.buffers["children"])

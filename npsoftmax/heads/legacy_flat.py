@@ -1,0 +1,281 @@
+"""Published miswirings of flat heads, by explicit name only: to be studied and reproduced, never to be used.
+
+Design: each computes exactly what was published, and its backward is the true gradient of that, so what goes
+wrong in training is the wiring and nothing else. Each warns once when it is made. docs/softmax-family.md has the
+relation that betrays each, and the tests hold them to it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from typing import Any
+
+from npsoftmax.backend import Array
+from npsoftmax.functional import gumbel, softmax, taylor
+from npsoftmax.functional import loss as losses
+from npsoftmax.heads.base import ClassInfo
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.flat import FlatHead
+from npsoftmax.heads.gumbel import NoisyHead
+from npsoftmax.random import Rng
+
+
+class LegacyWiringWarning(UserWarning):
+    """A head was made that is known to be wired wrongly."""
+
+
+def warn_legacy(head: Any) -> None:
+    """Say what is wrong with `head` and which head to use instead."""
+    card = head.card
+    message = f"{type(head).__name__}: {card.mistake}. To train a model, use {card.instead}."
+    warnings.warn(message, LegacyWiringWarning, stacklevel=3)
+
+
+class CrossEntropyOfOutputs(FlatHead):
+    """Outputs p that are normalised already, given to a cross entropy that applies log-softmax again.
+
+    Always loss = mean lse(p) - mean p_y. With p in [0, 1] and Σ p = 1 it lies in [L - 1, L], L = ln(e + C - 1), and
+    for saturated outputs it is L - accuracy: whatever is learned, the loss is all but constant.
+    log_prob is what this loss takes for log-probabilities: log softmax(p).
+    """
+
+    legacy = True
+
+    @abstractmethod
+    def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        """z (N, C) -> p (N, C), cache."""
+
+    @abstractmethod
+    def outputs_backward(self, dp: Array, cache: Any) -> Array:
+        """dp (N, C) -> dz (N, C)."""
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        p, outputs_cache = self.outputs(z, train, rng)
+        value, cache = losses.softmax_cross_entropy_forward(p, targets)
+        return value, (outputs_cache, cache)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        outputs_cache, loss_cache = cache
+        return self.outputs_backward(losses.softmax_cross_entropy_backward(dloss, loss_cache), outputs_cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return softmax.log_softmax_forward(self.outputs(z, False, rng)[0])[0]
+
+
+class LegacyDoubleSoftmaxHead(CrossEntropyOfOutputs):
+    """Softmax, then a cross entropy that applies log-softmax to the probabilities.
+
+    The loss cannot leave [L - 1, L], L = ln(e + C - 1), and the gradient is that of the cross entropy sent through a
+    softmax that saturates: a confident mistake is not corrected. docs/softmax-family.md.
+    """
+
+    card = Card(
+        "softmax(softmax(z))",
+        "published comparisons of softmax heads, 2023",
+        mistake="softmax is applied twice, so the loss can move by 1 at most, and by nothing once it saturates",
+        instead="softmax",
+    )
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        warn_legacy(self)
+
+    def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        return softmax.softmax_forward(z)
+
+    def outputs_backward(self, dp: Array, cache: Any) -> Array:
+        return softmax.softmax_backward(dp, cache)
+
+
+class LegacyDoubleGumbelHead(CrossEntropyOfOutputs, NoisyHead):
+    """Gumbel-softmax, then a cross entropy that applies log-softmax to it; noise in evaluation too.
+
+    tau, tau_end, anneal_steps, noise as in `gumbel_softmax`; eval_noise=true as published, so evaluation needs an
+    rng, and its accuracy is that of one random draw.
+    """
+
+    card = Card(
+        "softmax(softmax((z + g) / τ))",
+        "published comparisons of softmax heads, 2023",
+        mistake="softmax is applied twice, and predictions are made with noise on the scores",
+        instead="gumbel_softmax",
+    )
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        tau: float = 1.0,
+        tau_end: float | None = None,
+        anneal_steps: int | None = None,
+        noise: str = "gumbel",
+        eval_noise: bool = True,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(
+            features,
+            classes,
+            rng=rng,
+            tau=tau,
+            tau_end=tau_end,
+            anneal_steps=anneal_steps,
+            noise=noise,
+            eval_noise=eval_noise,
+            linear=linear,
+            bias=bias,
+            init=init,
+        )
+        warn_legacy(self)
+
+    def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        noise, tau = self.draw(z, train, rng)
+        return gumbel.gumbel_softmax_forward(z, noise, tau=tau)
+
+    def outputs_backward(self, dp: Array, cache: Any) -> Array:
+        return gumbel.gumbel_softmax_backward(dp, cache)
+
+
+class LegacyTaylorUnloggedHead(CrossEntropyOfOutputs):
+    """Taylor shares of the whole batch, without the logarithm, given to a cross entropy.
+
+    p_nc = f(z_nc) / Σ f over all N·C scores of the batch, so p is about 1 / (N C), and the loss cannot fall below
+    ln C - (1 - 1/C) / N, whatever is learned. per_row=true normalises each row by itself: the double softmax of
+    Taylor's shares. order: 2, 4, 6, …
+    """
+
+    card = Card(
+        "softmax(f(z) / Σ over the batch of f(z))",
+        "published comparisons of softmax heads, 2023",
+        mistake="shares of the whole batch, near 1 / (N C), are taken for scores, so all classes look alike",
+        instead="taylor_softmax or log_taylor_softmax",
+    )
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        order: int = 2,
+        per_row: bool = False,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        self.order, self.per_row = taylor.check_order(order), per_row
+        warn_legacy(self)
+
+    def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        p, cache = taylor.taylor_softmax_forward(z if self.per_row else z.reshape(1, -1), order=self.order)
+        return p.reshape(z.shape), cache
+
+    def outputs_backward(self, dp: Array, cache: Any) -> Array:
+        dz = taylor.taylor_softmax_backward(dp if self.per_row else dp.reshape(1, -1), cache)
+        return dz.reshape(dp.shape)
+
+
+class LegacyBatchAxisSoftmaxHead(CrossEntropyOfOutputs):
+    """Softmax over the batch axis, then a cross entropy that applies log-softmax over the classes.
+
+    p_nc = e^{z_nc} / Σ_m e^{z_mc}: each class shares itself out over the samples of the batch. What a sample is
+    said to be depends on who else is in the batch; alone, it is every class equally, at loss ln C.
+    """
+
+    card = Card(
+        "softmax over classes of (softmax over the batch of z)",
+        "published comparisons of softmax heads, 2023",
+        mistake="softmax runs over the samples of the batch, so a sample's loss depends on its neighbours",
+        instead="softmax",
+    )
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        warn_legacy(self)
+
+    def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        columns, cache = softmax.softmax_forward(z.T)  # (C, N)
+        return columns.T, cache
+
+    def outputs_backward(self, dp: Array, cache: Any) -> Array:
+        return softmax.softmax_backward(dp.T, cache).T
+
+
+class LegacyNLLOnProbabilitiesHead(NoisyHead):
+    """The NLL loss, which expects log-probabilities, given probabilities: loss = -mean p[target], in [-1, 0].
+
+    Its gradient in z_y is -p_y (1 - p_y): nothing for a sample that is confidently wrong. noise=normal is what a
+    published "Gumbel" head was; noise=none by default, tau and the rest as in `gumbel_softmax`. No likelihood;
+    log_prob = log softmax((z + g) / τ).
+    """
+
+    likelihood, legacy = False, True
+    card = Card(
+        "-p[target], p = softmax((z + g) / τ)",
+        "published comparisons of softmax heads, 2023",
+        mistake="the loss is minus the target's probability, not minus its logarithm, so bad mistakes teach nothing",
+        instead="softmax, or gumbel_softmax noise=normal",
+    )
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        tau: float = 1.0,
+        tau_end: float | None = None,
+        anneal_steps: int | None = None,
+        noise: str = "none",
+        eval_noise: bool = False,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(
+            features,
+            classes,
+            rng=rng,
+            tau=tau,
+            tau_end=tau_end,
+            anneal_steps=anneal_steps,
+            noise=noise,
+            eval_noise=eval_noise,
+            linear=linear,
+            bias=bias,
+            init=init,
+        )
+        warn_legacy(self)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        noise, tau = self.draw(z, train, rng)
+        p, map_cache = gumbel.gumbel_softmax_forward(z, noise, tau=tau)
+        value, cache = losses.nll_forward(p, targets)
+        return value, (map_cache, cache)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        map_cache, loss_cache = cache
+        return gumbel.gumbel_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)

@@ -1,0 +1,136 @@
+"""Heads that ask more of the target than to be ahead. Derivation: docs/margins-and-priors.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.functional import loss as losses
+from npsoftmax.functional import softmax
+from npsoftmax.functional.softmax import positive
+from npsoftmax.heads.base import ClassInfo
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import not_negative
+from npsoftmax.heads.flat import FlatHead, SoftmaxHead
+from npsoftmax.heads.taylor import LogTaylorSoftmaxHead
+from npsoftmax.random import Rng
+
+_REFERENCE = "Banerjee et al., 2020 (arXiv 2011.11538)"
+
+
+def handicapped(z: Array, targets: Array, margin: float) -> Array:
+    """z (N, C) with the target's score lowered by `margin`: a shift, so its backward is the identity."""
+    lowered = z.copy()
+    lowered[array_module(z).arange(len(targets)), targets] -= margin
+    return lowered
+
+
+class SMSoftmaxHead(SoftmaxHead):
+    """Soft-margin softmax: in training the target's score is z_y - m, so it must lead by m to be as sure.
+
+    margin: m >= 0, in training only: evaluation is plain softmax. label_smoothing and temperature as in `softmax`.
+    """
+
+    card = Card("softmax(z / T), with z_y - m in training", f"Liang et al., 2017; {_REFERENCE}")
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        margin: float = 0.6,
+        label_smoothing: float = 0.0,
+        temperature: float = 1.0,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(
+            features,
+            classes,
+            rng=rng,
+            label_smoothing=label_smoothing,
+            temperature=temperature,
+            linear=linear,
+            bias=bias,
+            init=init,
+        )
+        self.margin = not_negative("margin", margin)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        z = handicapped(z, targets, self.margin) if train else z
+        return super().loss_of_scores(z, targets, train, rng)
+
+
+class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
+    """Soft-margin Taylor softmax: in training the target's share is f(z_y - m); evaluation is Taylor softmax.
+
+    order: 2, 4, 6, … margin: m >= 0. The polynomial is not monotone, so where z_y lies below its minimum the
+    margin *raises* the target's share.
+    """
+
+    card = Card("f(z) / Σ f(z), with f(z_y - m) in training", _REFERENCE)
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        order: int = 2,
+        margin: float = 0.6,
+        label_smoothing: float = 0.0,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(
+            features,
+            classes,
+            rng=rng,
+            order=order,
+            label_smoothing=label_smoothing,
+            linear=linear,
+            bias=bias,
+            init=init,
+        )
+        self.margin = not_negative("margin", margin)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        z = handicapped(z, targets, self.margin) if train else z
+        return super().loss_of_scores(z, targets, train, rng)
+
+
+class HingeHead(FlatHead):
+    """Multi-class hinge: loss = mean max(0, m + max_{c≠y} z_c - z_y), which is 0 once the target leads by m.
+
+    margin: m > 0. No likelihood: a hinge says who wins, not how surely. log_prob is defined as log softmax(z),
+    whose confidence nothing has trained; predict is its argmax.
+    """
+
+    likelihood = False
+    card = Card("max(0, m + max_{c≠y} z_c - z_y)", "Crammer and Singer, 2001")
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        margin: float = 1.0,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        self.margin = positive("margin", margin)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        return losses.hinge_forward(z, targets, self.margin)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        return losses.hinge_backward(dloss, cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return softmax.log_softmax_forward(z)[0]

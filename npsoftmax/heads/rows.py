@@ -1,0 +1,52 @@
+"""The linear map of heads that read only a few rows of their weights for a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array
+from npsoftmax.functional import rows as maps
+from npsoftmax.kernels import tree as kernels
+from npsoftmax.layers.base import Tree
+from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
+from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.random import Rng
+
+# Classes from which on weights are read row by row and gradients are SparseRows; below, one matrix product is quicker
+# on a device, and gradients are dense, so that momentum and decay reach every row in every step.
+SPARSE_FROM = 10_000
+
+
+class RowMap:
+    """z = w[row] · h + b[row] for chosen rows, or for all. params w (R, D), b (R,)."""
+
+    def __init__(self, features: int, rows: int, *, sparse: bool, rng: Rng, bias: bool = True, init: str = "default"):
+        self.features, self.rows, self.sparse = features, rows, sparse
+        self.params: Tree = {"w": initialiser(init)((rows, features), features, rng.child("w"))}
+        if bias:
+            start = uniform_fan_in if init == "default" else zeros
+            self.params["b"] = start((rows,), features, rng.child("b"))
+
+    def all(self, h: Array) -> Array:
+        """Scores of all rows. h (N, D) -> z (N, R)."""
+        if self.sparse:
+            return kernels.all_scores(h, self.params["w"], self.params.get("b"))
+        z = h @ self.params["w"].T
+        if "b" in self.params:
+            z += self.params["b"]
+        return z
+
+    def chosen(self, h: Array, rows: Array) -> tuple[Array, Any]:
+        """Scores of the rows (N, L) chosen for each sample, −1 for an empty place. h (N, D) -> z (N, L), cache."""
+        forward = maps.sparse_rows_forward if self.sparse else maps.dense_rows_forward
+        return forward(h, self.params["w"], self.params.get("b"), rows)
+
+    def backward(self, dz: Array, cache: Any) -> tuple[Array, Tree]:
+        """dz (N, L), 0 in empty places -> dh (N, D), grads (mirrors params)."""
+        if self.sparse:
+            dh, (rows, dw, db) = maps.sparse_rows_backward(dz, cache)
+            grads = {"w": SparseRows(rows, dw, self.rows), "b": SparseRows(rows, db, self.rows)}
+        else:
+            dh, dw, db = maps.dense_rows_backward(dz, cache)
+            grads = {"w": dw, "b": db}
+        return dh, {name: grads[name] for name in self.params}

@@ -1,0 +1,46 @@
+"""The most probable classes without scoring all, where classes come in groups: log p(c) = log p(group) + log p(c | group)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.heads.base import top_k
+
+Candidates = Callable[[Array, int], tuple[Array, Array]]
+
+
+def best_in_groups(bounds: Array, k: int, candidates: Candidates) -> Array:
+    """The k classes of largest log p, best first, ties to the lowest label.
+
+    Each sample opens its groups from the highest bound down, and stops at one whose bound is below the k-th best class
+    found: no class in there, or in any later group, can win.
+
+    bounds (N, G): no class of group g has a larger log p than bounds[n, g]; candidates(samples (M,), g) -> log p (M, S),
+    labels (S,) in rising order, of the S classes of group g -> labels (N, k).
+    """
+    xp = array_module(bounds)
+    every = xp.arange(len(bounds))
+    scores, labels = xp.full((len(bounds), k), -xp.inf, dtype=bounds.dtype), xp.zeros((len(bounds), k), dtype=xp.int64)
+    order = xp.argsort(-bounds, axis=1, kind="stable")
+    for group in order.T:
+        open_ = ~(bounds[every, group] < scores[:, -1])
+        if not open_.any():
+            break
+        for g in xp.unique(group[open_]).tolist():
+            samples = xp.flatnonzero(open_ & (group == g))
+            log_p, found = candidates(samples, g)
+            best = top_k(log_p, min(k, log_p.shape[1]))
+            log_p = xp.take_along_axis(log_p, best, axis=1)
+            scores[samples], labels[samples] = _merge(scores[samples], labels[samples], log_p, found[best], k)
+    return labels
+
+
+def _merge(scores: Array, labels: Array, more_scores: Array, more_labels: Array, k: int) -> tuple[Array, Array]:
+    """The k best of two lists. (N, k), (N, B) -> scores and labels (N, k)."""
+    xp = array_module(scores)
+    scores, labels = xp.concatenate([scores, more_scores], axis=1), xp.concatenate([labels, more_labels], axis=1)
+    by_label = xp.argsort(labels, axis=1, kind="stable")
+    scores, labels = xp.take_along_axis(scores, by_label, axis=1), xp.take_along_axis(labels, by_label, axis=1)
+    best = xp.argsort(-scores, axis=1, kind="stable")[:, :k]  # of equal scores, the lowest label stays first
+    return xp.take_along_axis(scores, best, axis=1), xp.take_along_axis(labels, best, axis=1)

@@ -1,0 +1,68 @@
+"""Heads that can give a class probability 0, with their Fenchel-Young losses. Derivation: docs/sparse.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.functional import loss as losses
+from npsoftmax.functional import sparse_mappings
+from npsoftmax.heads.base import top_k
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import check_k
+from npsoftmax.heads.flat import FlatHead
+from npsoftmax.random import Rng
+
+
+class SparseHead(FlatHead):
+    """What both share: no likelihood (-log 0 is infinite), and a ranking that goes on below probability 0."""
+
+    likelihood = False
+
+    def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        """The k best labels by score, which is the order of log_prob; of classes at 0, the nearest miss first."""
+        check_k(k, self.classes.n)
+        self.check(h)
+        return top_k(self.scores(h)[0], k)
+
+
+class SparsemaxHead(SparseHead):
+    """p = the point of the simplex nearest to z; loss = Σ_c (p_c - onehot_c) z_c + (1 - Σ p²) / 2, mean over N.
+
+    The loss is 0 once the target leads by 1. log_prob is -inf where p is 0, so no NLL is reported.
+    """
+
+    card = Card("max(z - θ, 0), θ with Σ = 1", "Martins and Astudillo, 2016 (arXiv 1602.02068)", "O(C log C)", "O(C)")
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        return losses.sparsemax_loss_forward(z, targets)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        return losses.sparsemax_loss_backward(dloss, cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return log_or_minus_infinity(sparse_mappings.sparsemax_forward(z)[0])
+
+
+class Entmax15Head(SparseHead):
+    """p = max(z/2 - θ, 0)², half-way from softmax to sparsemax; its loss is 0 once the target leads by 2.
+
+    log_prob is -inf where p is 0, so no NLL is reported.
+    """
+
+    card = Card("max(z / 2 - θ, 0)², θ with Σ = 1", "Peters et al., 2019 (arXiv 1905.05702)", "O(C log C)", "O(C)")
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        return losses.entmax15_loss_forward(z, targets)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        return losses.entmax15_loss_backward(dloss, cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return log_or_minus_infinity(sparse_mappings.entmax15_forward(z)[0])
+
+
+def log_or_minus_infinity(p: Array) -> Array:
+    """log p, and -inf for 0 without the warning. p (…) -> (…)."""
+    xp = array_module(p)
+    return xp.where(p > 0, xp.log(xp.where(p > 0, p, 1)), -xp.inf)

@@ -1,0 +1,115 @@
+"""Heads that put a polynomial in the place of the exponential. Derivation: docs/taylor.md.
+
+Design: a polynomial of a score is no score of the same order, so these predict by the argmax of the
+probability, never of z, and normalise each row by its own sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array
+from npsoftmax.functional import log_loss, spherical, taylor
+from npsoftmax.functional import loss as losses
+from npsoftmax.functional.softmax import positive
+from npsoftmax.heads.base import ClassInfo
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import smoothing
+from npsoftmax.heads.flat import FlatHead
+from npsoftmax.random import Rng
+
+_REFERENCE = "de Brébisson and Vincent, 2016 (arXiv 1511.05042)"
+
+
+class LogTaylorSoftmaxHead(FlatHead):
+    """log p = log f(z) - log Σ f(z), f the Taylor polynomial of e^z of even `order`; loss = -mean log p[target].
+
+    order: 2, 4, 6, … label_smoothing (training only) as in `softmax`.
+    """
+
+    card = Card("log f(z) - log Σ f(z), then NLL; f(z) = Σ_{k≤order} z^k / k!", _REFERENCE)
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        order: int = 2,
+        label_smoothing: float = 0.0,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        self.order = taylor.check_order(order)
+        self.label_smoothing = smoothing(label_smoothing)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        y, map_cache = taylor.log_taylor_softmax_forward(z, order=self.order)
+        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
+        return value, (map_cache, cache)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        map_cache, loss_cache = cache
+        return taylor.log_taylor_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return taylor.log_taylor_softmax_forward(z, order=self.order)[0]
+
+
+class TaylorSoftmaxHead(LogTaylorSoftmaxHead):
+    """p = f(z) / Σ f(z), f the Taylor polynomial of e^z of even `order`; loss = -mean log p[target].
+
+    The same function as `log_taylor_softmax`, with its options: here the shares are formed and the logarithm is
+    taken of the target's alone. With an exponential that would underflow; no polynomial falls so low.
+    """
+
+    card = Card("f(z) / Σ f(z); f(z) = Σ_{k≤order} z^k / k!", _REFERENCE)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        p, map_cache = taylor.taylor_softmax_forward(z, order=self.order)
+        value, cache = log_loss.log_loss_forward(p, targets, self.label_smoothing if train else 0.0)
+        return value, (map_cache, cache)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        map_cache, loss_cache = cache
+        return taylor.taylor_softmax_backward(log_loss.log_loss_backward(dloss, loss_cache), map_cache)
+
+
+class SphericalHead(FlatHead):
+    """log p = log(z² + ε) - log Σ (z² + ε); loss = -mean log p[target]. It sees the size of a score, not its sign.
+
+    eps: ε > 0 keeps a row of zeros from 0/0 and the gradient below 1/√ε. label_smoothing (training only) as in
+    `softmax`.
+    """
+
+    card = Card("(z² + ε) / Σ (z² + ε)", _REFERENCE)
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        eps: float = 1e-3,
+        label_smoothing: float = 0.0,
+        linear: bool = True,
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        self.eps = positive("eps", eps)
+        self.label_smoothing = smoothing(label_smoothing)
+
+    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        y, map_cache = spherical.log_spherical_softmax_forward(z, eps=self.eps)
+        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
+        return value, (map_cache, cache)
+
+    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+        map_cache, loss_cache = cache
+        return spherical.log_spherical_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return spherical.log_spherical_softmax_forward(z, eps=self.eps)[0]

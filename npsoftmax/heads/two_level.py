@@ -1,0 +1,101 @@
+"""Hierarchical softmax on two levels: which superclass, then which class in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.errors import InputError
+from npsoftmax.functional import loss as losses
+from npsoftmax.functional.softmax import log_softmax_forward
+from npsoftmax.heads import tree as trees
+from npsoftmax.heads.base import ClassInfo, top_k
+from npsoftmax.heads.rows import SPARSE_FROM, RowMap
+from npsoftmax.heads.search import best_in_groups
+from npsoftmax.layers.base import Tree
+from npsoftmax.layers.dense import Dense
+from npsoftmax.random import Rng
+
+
+class TwoLevel:
+    """log p(c) = log softmax(z_group)_g + log softmax(z_class over the classes of g)_c, g the superclass of c.
+
+    params group.w (D, G), group.b (G,), class.w (C, D), class.b (C,). buffers group (C,): the superclass of each class;
+    members (C,): the classes, superclass by superclass; start (G + 1,): where each superclass starts in there;
+    place (C,): where each class stands in it. InputError where the classes have no superclasses.
+    """
+
+    def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, bias: bool, init: str):
+        if classes.coarse is None:
+            raise InputError("tree=superclass needs the superclass of each class, but these classes have none; use tree=balanced.")
+        self.n = classes.n
+        _, group = np.unique(classes.coarse, return_inverse=True)  # superclasses without a class don't count
+        members = np.argsort(group, kind="stable")
+        self.buffers: Tree = {
+            "group": group.astype(np.int64),
+            "members": members,
+            "start": np.concatenate([[0], np.cumsum(np.bincount(group))]),
+            "place": np.argsort(members),
+        }
+        self.groups = Dense(features, int(group.max()) + 1, rng=rng.child("group"), bias=bias, init=init)
+        self.classes = RowMap(features, self.n, sparse=self.n >= SPARSE_FROM, rng=rng.child("class"), bias=bias, init=init)
+        self.params: Tree = {"group": self.groups.params, "class": self.classes.params}
+
+    def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:
+        xp = array_module(h)
+        start, members = self.buffers["start"], self.buffers["members"]
+        group = self.buffers["group"][targets]
+        first, size = start[group], start[group + 1] - start[group]
+        column = xp.arange(int(size.max()))
+        rows = xp.where(column < size[:, None], members[(first[:, None] + column) % self.n], -1)  # (N, M)
+        z_group, group_cache = self.groups.forward(h)
+        z_class, class_cache = self.classes.chosen(h, rows)
+        z_class = xp.where(rows >= 0, z_class, -xp.inf)
+        group_loss, group_loss_cache = losses.softmax_cross_entropy_forward(z_group, group)
+        class_loss, class_loss_cache = losses.softmax_cross_entropy_forward(
+            z_class, self.buffers["place"][targets] - first
+        )
+        return group_loss + class_loss, (group_cache, class_cache, group_loss_cache, class_loss_cache)
+
+    def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
+        group_cache, class_cache, group_loss_cache, class_loss_cache = cache
+        dz_group = losses.softmax_cross_entropy_backward(dloss, group_loss_cache)
+        dz_class = losses.softmax_cross_entropy_backward(dloss, class_loss_cache)
+        dh_group, group_grads = self.groups.backward(dz_group, group_cache)
+        dh_class, class_grads = self.classes.backward(dz_class, class_cache)
+        return dh_group + dh_class, {"group": group_grads, "class": class_grads}
+
+    def log_prob(self, h: Array) -> Array:
+        xp = array_module(h)
+        log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
+        z = self.classes.all(h)
+        log_p = xp.empty_like(z)
+        start = to_numpy(self.buffers["start"]).tolist()
+        for g in range(self.groups.outputs):
+            members = self.buffers["members"][start[g] : start[g + 1]]
+            log_p[:, members] = log_p_group[:, g : g + 1] + log_softmax_forward(z[:, members])[0]
+        return log_p
+
+    def predict(self, h: Array, k: int) -> Array:
+        """Below SPARSE_FROM classes from all log-probabilities, above it by opening the best superclasses first."""
+        if not self.classes.sparse:
+            return top_k(self.log_prob(h), k)
+        log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
+
+        def candidates(samples: Array, g: int) -> tuple[Array, Array]:
+            members = self.buffers["members"][self.buffers["start"][g] : self.buffers["start"][g + 1]]
+            rows = array_module(h).broadcast_to(members, (len(samples), len(members)))
+            z, _ = self.classes.chosen(h[samples], array_module(h).ascontiguousarray(rows))
+            return log_p_group[samples, g][:, None] + log_softmax_forward(z)[0], members
+
+        return best_in_groups(log_p_group, k, candidates)
+
+    def macs(self) -> int:
+        per_class = self.n if not self.classes.sparse else self.n // self.groups.outputs
+        return self.groups.inputs * (self.groups.outputs + per_class)
+
+    def text(self, names: Sequence[str] | None) -> str:
+        return trees.groups_to_text(self.buffers["group"], names)

@@ -1,0 +1,189 @@
+"""Flat heads against PyTorch and the entmax package: same weights, same noise; loss, gradients, log-probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npsoftmax.functional import cosine
+from npsoftmax.heads import HEADS, ClassInfo
+from npsoftmax.layers import leaves, replace_leaves
+from npsoftmax.random import Rng
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+pytestmark = pytest.mark.oracle
+
+N, D, C = 6, 5, 11
+RNG = Rng(3, "noise.head").at(12)
+COUNTS = 1 + np.arange(C) ** 2
+CLOSE = {"rtol": 1e-10, "atol": 1e-12}
+
+
+def build(name, n=C, **options):
+    head = HEADS[name](D, ClassInfo(n, counts=COUNTS[:n]), rng=Rng(0, "head"), **options)
+    for tree in (head.params, head.buffers):
+        replace_leaves(tree, lambda _, x: x.astype(float))
+    return head
+
+
+def batch(n=C):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((N, D)) * 2, rng.integers(0, n, N)
+
+
+def linear(theirs):
+    return theirs["h"] @ theirs["w"] + theirs["b"]
+
+
+def compare(head, train, their_loss, their_log_prob=None, n=C, scores=linear):
+    """Losses and the gradients of features, weights and biases against their_loss(z, t) of their scores z."""
+    h, t = batch(n)
+    theirs = {name: torch.tensor(x, requires_grad=True) for name, x in {"h": h, **dict(leaves(head.params))}.items()}
+    z = scores(theirs)
+    expected = their_loss(z, torch.tensor(t))
+    expected.backward()
+    value, cache = head.loss(h, t, train=train, rng=RNG)
+    dh, grads = head.backward(cache)
+    np.testing.assert_allclose(value, expected.item(), **CLOSE)
+    for name, gradient in {"h": dh, **dict(leaves(grads))}.items():
+        np.testing.assert_allclose(gradient, theirs[name].grad.numpy(), **CLOSE, err_msg=name)
+    if their_log_prob is not None:
+        np.testing.assert_allclose(head.log_prob(h, rng=RNG), their_log_prob(z).detach().numpy(), **CLOSE)
+
+
+# ---------------------------------------------------------------- exponentials
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize(("smoothing", "temperature"), [(0.0, 1.0), (0.1, 2.5)])
+def test_softmax(name, smoothing, temperature, train):
+    head = build(name, label_smoothing=smoothing, temperature=temperature)
+    smoothed = smoothing if train else 0.0
+    compare(
+        head,
+        train,
+        lambda z, t: F.cross_entropy(z / temperature, t, label_smoothing=smoothed),
+        lambda z: F.log_softmax(z / temperature, dim=1),
+    )
+
+
+@pytest.mark.parametrize("name", ["gumbel_softmax", "log_gumbel_softmax"])
+@pytest.mark.parametrize(("kind", "tau"), [("gumbel", 1.0), ("gumbel", 5.0), ("normal", 0.9)])
+def test_gumbel_with_the_same_noise(name, kind, tau):
+    noise = torch.tensor(getattr(RNG, kind)((N, C), float))
+    for eval_noise in (False, True):
+        compare(
+            build(name, tau=tau, noise=kind, eval_noise=eval_noise, label_smoothing=0.1),
+            True,
+            lambda z, t: F.cross_entropy((z + noise) / tau, t, label_smoothing=0.1),
+            lambda z, on=eval_noise: F.log_softmax((z + noise * on) / tau, dim=1),
+        )
+
+
+def test_soft_margin():
+    compare(
+        build("sm_softmax", margin=0.6),
+        True,
+        lambda z, t: F.cross_entropy(z - 0.6 * F.one_hot(t, C).double(), t),
+        lambda z: F.log_softmax(z, dim=1),
+    )
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_logit_adjustment(strength):
+    head = build("balanced", strength=strength, prior="train")
+    log_pi = torch.log(torch.tensor(COUNTS / COUNTS.sum()))
+    head.buffers["log_prior"] = log_pi.numpy()  # in float64
+    compare(
+        head,
+        True,
+        lambda z, t: F.cross_entropy(z + strength * log_pi, t),
+        lambda z: F.log_softmax(z + log_pi, dim=1),
+    )
+
+
+def test_cosine(monkeypatch):
+    monkeypatch.setitem(cosine.cosine_forward.__kwdefaults__, "eps", 1e-9)
+
+    def scores(theirs):
+        return 8 * F.cosine_similarity(theirs["h"][:, None], theirs["w"].T[None], dim=2)
+
+    compare(build("cosine", scale=8.0), True, F.cross_entropy, lambda z: F.log_softmax(z, dim=1), scores=scores)
+
+
+# ---------------------------------------------------------------- polynomials, by automatic differentiation
+def polynomial(z, order):
+    return sum(z**k / torch.exp(torch.lgamma(torch.tensor(k + 1.0, dtype=float))) for k in range(order + 1))
+
+
+def log_shares(f):
+    return torch.log(f / f.sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["taylor_softmax", "log_taylor_softmax"])
+@pytest.mark.parametrize("order", [2, 4, 6])
+def test_taylor(name, order):
+    compare(
+        build(name, order=order),
+        True,
+        lambda z, t: F.nll_loss(log_shares(polynomial(z, order)), t),
+        lambda z: log_shares(polynomial(z, order)),
+    )
+
+
+def test_soft_margin_taylor():
+    compare(
+        build("sm_taylor_softmax", order=6, margin=0.6),
+        True,
+        lambda z, t: F.nll_loss(log_shares(polynomial(z - 0.6 * F.one_hot(t, C).double(), 6)), t),
+        lambda z: log_shares(polynomial(z, 6)),
+    )
+
+
+def test_spherical():
+    compare(
+        build("spherical", eps=0.01),
+        True,
+        lambda z, t: F.nll_loss(log_shares(z**2 + 0.01), t),
+        lambda z: log_shares(z**2 + 0.01),
+    )
+
+
+# ---------------------------------------------------------------- no likelihoods
+@pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
+def test_fenchel_young_losses_of_the_entmax_package(name):
+    entmax = pytest.importorskip("entmax")
+    loss, mapping = getattr(entmax, f"{name}_loss"), getattr(entmax, name)
+    compare(build(name), True, lambda z, t: loss(z, t).mean())
+    head, (h, _) = build(name), batch()
+    expected = mapping(torch.tensor(head.scores(h)[0]), dim=1).numpy()
+    np.testing.assert_allclose(np.exp(head.log_prob(h)), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_hinge_of_two_classes_is_pytorchs():
+    """PyTorch divides by C, and for C > 2 sums over the rivals instead of taking the worst."""
+    compare(build("hinge", 2, margin=1.5), True, lambda z, t: 2 * F.multi_margin_loss(z, t, margin=1.5), n=2)
+
+
+def test_hinge_of_many_classes():
+    def crammer_singer(z, t):
+        target = z.gather(1, t[:, None])
+        rival = z.masked_fill(F.one_hot(t, C).bool(), -torch.inf).amax(dim=1, keepdim=True)
+        return F.relu(1.5 + rival - target).mean()
+
+    compare(build("hinge", margin=1.5), True, crammer_singer)
+
+
+# ---------------------------------------------------------------- legacy wirings
+@pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning")
+def test_legacy_wirings():
+    noise = torch.tensor(RNG.gumbel((N, C), float))
+    wirings = {
+        "legacy_double_softmax": lambda z, t: F.cross_entropy(F.softmax(z, dim=1), t),
+        "legacy_double_gumbel": lambda z, t: F.cross_entropy(F.softmax(z + noise, dim=1), t),
+        "legacy_nll_on_probabilities": lambda z, t: F.nll_loss(F.softmax(z, dim=1), t),
+        "legacy_batch_axis_softmax": lambda z, t: F.cross_entropy(F.softmax(z, dim=0), t),
+        "legacy_taylor_unlogged": lambda z, t: F.cross_entropy(polynomial(z, 2) / polynomial(z, 2).sum(), t),
+    }
+    for name, their_loss in wirings.items():
+        compare(build(name), True, their_loss)

@@ -1,0 +1,177 @@
+"""The house rules that a machine can keep: import direction, lazy imports, array-agnostic passes, docstrings, size."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import npsoftmax
+from npsoftmax.functional import dense
+
+PACKAGE = Path(npsoftmax.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+HEAVY = {"scipy", "sklearn", "matplotlib", "rich", "pooch", "safetensors", "torch", "cupy", "threadpoolctl"}
+MOST_LINES = 350
+
+
+def of(*folders):
+    return {name: tree for name, tree in TREES.items() if name.startswith(tuple(f"{folder}/" for folder in folders))}
+
+
+def each_module(trees):
+    return pytest.mark.parametrize("name", trees)
+
+
+# ---------------------------------------------------------------- imports
+def test_data_flows_one_way(capsys):
+    """The contract of pyproject.toml: a module imports only from those below it."""
+    cli = pytest.importorskip("importlinter.cli")
+    config = PACKAGE.parent / "pyproject.toml"
+    if not config.exists():
+        pytest.skip("the contract is in pyproject.toml of a source checkout")
+    assert cli.lint_imports(str(config), no_cache=True, no_logo=True) == 0, capsys.readouterr().out
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import npsoftmax",
+        "import npsoftmax.models, npsoftmax.gradcheck, npsoftmax.metrics; npsoftmax.build_model('mlp')",
+        "import npsoftmax.training, npsoftmax.plots, npsoftmax.data, npsoftmax.cli.main",
+    ],
+)
+def test_heavy_libraries_are_loaded_where_they_are_used(statement):
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_importing_the_package_does_not_even_load_numpy():
+    assert "numpy" not in loaded_by("import npsoftmax")
+
+
+def test_every_public_name_of_the_package_can_be_had():
+    for name in npsoftmax.__all__:
+        assert getattr(npsoftmax, name) is not None
+    assert dir(npsoftmax) == sorted(npsoftmax.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = npsoftmax.nothing
+
+
+# ---------------------------------------------------------------- any array type
+def numpy_names(tree):
+    """The names under which a module knows NumPy."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname or a.name for a in node.names if a.name.partition(".")[0] == "numpy"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numpy":
+            found |= {a.asname or a.name for a in node.names}
+    return found
+
+
+@each_module(of("functional"))
+def test_the_mathematics_knows_no_array_library(name):
+    assert numpy_names(TREES[name]) == set()
+
+
+# Where a layer or head computes; NumPy may make parameters, and may look at labels on the host.
+PASSES = {"forward", "backward", "loss", "log_prob", "predict", "scores", "scores_backward"}
+
+
+def functions(tree):
+    """name -> definitions of every function and method of a module."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            found.setdefault(node.name, []).append(node)
+    return found
+
+
+def called(function):
+    """Names of the functions called in it: f(…) and self.f(…)."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                yield node.func.id
+            elif isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "self":
+                yield node.func.attr
+
+
+def on_the_way_of_a_pass(tree):
+    """The passes of a module and, transitively, the functions of the same module that they call."""
+    defined, todo, seen = functions(tree), list(PASSES), set()
+    while todo:
+        name = todo.pop()
+        if name in defined and name not in seen:
+            seen.add(name)
+            todo += [callee for function in defined[name] for callee in called(function)]
+    return [function for name in seen for function in defined[name]]
+
+
+def uses(function, names):
+    """Lines in the body of a function where one of `names` is used; types, as in isinstance(x, np.ndarray), don't count."""
+    for statement in function.body:
+        types = {id(n.value) for n in ast.walk(statement) if isinstance(n, ast.Attribute) and n.attr == "ndarray"}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id in names and id(node) not in types:
+                yield node.lineno
+
+
+@each_module(of("layers", "heads"))
+def test_passes_of_layers_and_heads_leave_the_array_library_to_the_array(name):
+    names = numpy_names(TREES[name])
+    found = {f.name: list(uses(f, names)) for f in on_the_way_of_a_pass(TREES[name]) if not f.name.startswith("check")}
+    assert not any(found.values()), f"xp = array_module(x) was expected instead of NumPy in {name}: {found}"
+
+
+def test_the_rule_above_would_see_a_breach():
+    source = "import numpy as np\nclass L:\n def forward(self, x):\n  return self._go(x)\n def _go(self, x):\n  return {}"
+    for body, breaches in (("np.exp(x)", [6]), ("isinstance(x, np.ndarray)", [])):
+        tree = ast.parse(source.format(body))
+        assert [line for f in on_the_way_of_a_pass(tree) for line in uses(f, numpy_names(tree))] == breaches
+
+
+# ---------------------------------------------------------------- what a reader may expect
+def public(body):
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+
+
+@each_module(TREES)
+def test_every_module_public_function_and_class_has_a_docstring(name):
+    tree = TREES[name]
+    missing = [node.name for node in public(tree.body) if not ast.get_docstring(node)]
+    if tree.body and not ast.get_docstring(tree) and name != "_version.py":
+        missing.insert(0, "the module itself")
+    assert not missing
+
+
+@each_module(TREES)
+def test_a_module_is_short_enough_to_be_read(name):
+    assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@each_module({name: tree for name, tree in TREES.items() if not name.startswith("cli/")})
+def test_the_library_does_not_print(name):
+    calls = [n.lineno for n in ast.walk(TREES[name]) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print"]
+    assert not calls
+
+
+# ---------------------------------------------------------------- the guard of the tests themselves
+def test_a_runtime_warning_inside_the_package_is_an_error():
+    huge = np.full((1, 1), 1e300)
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        dense.dense_forward(huge, huge)
