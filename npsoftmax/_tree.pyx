@@ -29,8 +29,6 @@ cdef extern from *:
     """
     void NPSOFTMAX_FETCH(const void* address) noexcept nogil
 
-cdef index CACHE_LINE = 64
-
 # Samples that climb together, so that their reads of the tree wait side by side.
 cdef index SAMPLES = 32
 
@@ -71,9 +69,10 @@ cdef floating score(const floating* h, const floating* w, const floating* b, ind
 
 cdef inline void fetch(const floating* x, index n) noexcept nogil:
     """Start to read a row that is needed soon: rows lie far apart, and no processor guesses which comes next."""
+    cdef const char* start = <const char*>x
     cdef index i
-    for i in range(0, n, CACHE_LINE // <index>sizeof(floating)):
-        NPSOFTMAX_FETCH(x + i)
+    for i in range(0, n * <index>sizeof(floating), 64):    # a cache line
+        NPSOFTMAX_FETCH(start + i)
 
 
 cdef floating softplus(floating x) noexcept nogil:
@@ -179,9 +178,8 @@ def tree_log_prob(const floating[:, ::1] z, const int64_t[:, ::1] children, floa
     cdef index n, inner = children.shape[0]
     cdef floating[:, ::1] reach = np.empty((threads, inner), dtype=np.asarray(out).dtype)
     with nogil, parallel(num_threads=threads):
-        room = &reach[threadid(), 0]
         for n in prange(z.shape[0], schedule="static"):
-            descend(&z[n, 0], &children[0, 0], inner, room, &out[n, 0])
+            descend(&z[n, 0], &children[0, 0], inner, &reach[threadid(), 0], &out[n, 0])
 
 
 # ---------------------------------------------------------------- search

@@ -78,7 +78,8 @@ def _import_cupy() -> Any:
         import cupy
     except ImportError as error:
         raise InputError(
-            'CuPy is not installed, so --backend cupy cannot run. With an NVIDIA GPU, type pip install "npsoftmax[cuda12]" '
+            "CuPy is not installed, so --backend cupy cannot run. With an NVIDIA GPU, type "
+            'pip install "npsoftmax[cuda12]" '
             "(CUDA 12) or [cuda13]; without one, use --backend numpy."
         ) from error
     return cupy

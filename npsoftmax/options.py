@@ -72,7 +72,9 @@ def _convert(what: str, value: Any, hint: Any) -> Any:
         values = tuple(value) if isinstance(value, tuple | list) else (value,)
         inner = (typing.get_args(hint) or (Any,))[0]
         return tuple(_convert(what, v, inner) for v in values)
-    if origin is Any or (isinstance(origin, type) and isinstance(value, origin) and not _is_bool_for_int(value, origin)):
+    if origin is Any or (
+        isinstance(origin, type) and isinstance(value, origin) and not _is_bool_for_int(value, origin)
+    ):
         return value
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

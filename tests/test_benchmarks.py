@@ -115,9 +115,7 @@ def test_a_failing_worker_is_reported(load):
 # ---------------------------------------------------------------- figures
 def test_the_ratio_is_to_the_better_rival(load):
     common = load("common")
-    ours, slow, fast = (
-        common.summary(rounds) for rounds in ([30.0, 20.0, 25.0], [1.0, 8.0, 2.0], [4.0, 5.0, 5.0])
-    )
+    ours, slow, fast = (common.summary(rounds) for rounds in ([30.0, 20.0, 25.0], [1.0, 8.0, 2.0], [4.0, 5.0, 5.0]))
     ratio = common.ratio_to_better(ours, [slow, fast], max)
     assert ratio["median"] == 25 / 5
     assert ratio["rounds"] == [30 / 4, 20 / 8, 25 / 5] and (ratio["min"], ratio["max"]) == (2.5, 7.5)

@@ -238,16 +238,12 @@ def test_of_several_outputs_one_gets_a_gradient_and_must_be_named(pack):
 def test_non_contiguous_and_reversed_inputs():
     x = normal(6, 8)[::2, ::-2]
     w = np.asfortranarray(normal(4, 5, seed=1))
-    check_pair(
-        dense_forward, dense_backward, (x, w.reshape(4, 5, order="A"), normal(10, seed=2)[::2])
-    ).assert_ok()
+    check_pair(dense_forward, dense_backward, (x, w.reshape(4, 5, order="A"), normal(10, seed=2)[::2])).assert_ok()
 
 
 def test_outputs_and_gradients_that_are_views_of_what_moves():
     check_pair(lambda x: (x.T, None), lambda dy, _: dy.T, (normal(3, 4),)).assert_ok()
-    report = check_pair(
-        lambda x: (x * x, x), lambda dy, x: x, (normal(3, 4),)
-    )  # the input itself as its gradient
+    report = check_pair(lambda x: (x * x, x), lambda dy, x: x, (normal(3, 4),))  # the input itself as its gradient
     assert report["x"].wrong == 12
 
 
@@ -729,9 +725,7 @@ def test_a_head_with_sparse_rows():
 
 def test_a_head_that_ignores_dloss_or_forgets_a_factor_is_wrong():
     right = LinearHead()
-    wrong = SimpleNamespace(
-        params=right.params, loss=right.loss, backward=lambda cache, dloss: right.backward(cache)
-    )
+    wrong = SimpleNamespace(params=right.params, loss=right.loss, backward=lambda cache, dloss: right.backward(cache))
     report = check_head(wrong, normal(7, 3, seed=4), targets)
     assert not report["h"].ok and not report["w"].ok and report["h"].ratio == pytest.approx(report["w"].ratio)
 
@@ -758,9 +752,7 @@ def test_check_gradients_finds_the_kind_by_itself():
 
 
 def test_the_model_head_and_layers_of_the_library():
-    model = npsoftmax.build_model("mlp", classes=7, input_shape=(3, 2, 1)).to(
-        npsoftmax.get_backend(), "float64"
-    )
+    model = npsoftmax.build_model("mlp", classes=7, input_shape=(3, 2, 1)).to(npsoftmax.get_backend(), "float64")
     x = normal(7, 3, 2, 1)
     npsoftmax.check_gradients(model, x, targets, train=True, rng=Rng(0), elements=5).assert_ok()
     npsoftmax.check_gradients(model.trunk, x, elements=5).assert_ok()
@@ -795,9 +787,7 @@ def test_read_only_and_shared_arrays_are_refused():
     with pytest.raises(InputError, match=r"x and w share memory.*w\.copy\(\)"):
         check_pair(dense_forward, dense_backward, (square, square.T, b))
     packed = normal(4, 6)  # side by side in one array is not shared
-    check_pair(
-        lambda q, k: (q * k, (q, k)), lambda dy, c: (dy * c[1], dy * c[0]), (packed[:, :3], packed[:, 3:])
-    )
+    check_pair(lambda q, k: (q * k, (q, k)), lambda dy, c: (dy * c[1], dy * c[0]), (packed[:, :3], packed[:, 3:]))
 
 
 def test_nothing_to_compare_is_refused():

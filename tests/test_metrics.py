@@ -109,9 +109,7 @@ def test_a_perfect_prediction_scores_plus_zero():
 
 
 def test_results_are_plain_numbers_for_json():
-    result = classification_metrics(
-        np.array([0, 1, 2, 1]), np.zeros((4, 1), int), CONFIDENT, 3, likelihood=True
-    )
+    result = classification_metrics(np.array([0, 1, 2, 1]), np.zeros((4, 1), int), CONFIDENT, 3, likelihood=True)
     assert {type(value) for value in result.values()} == {float, type(None)}
 
 

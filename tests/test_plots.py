@@ -29,9 +29,7 @@ ALL = ["loss", "accuracy", "learning_rate", "steps", "confusion", "per_class", "
 LONG = "large_omnivores_and_herbivores"
 
 
-def make_run(
-    folder, n_classes=10, n_groups=None, epochs=6, validation=True, momentum=True, finished=True, steps=120
-):
+def make_run(folder, n_classes=10, n_groups=None, epochs=6, validation=True, momentum=True, finished=True, steps=120):
     """A run directory with curves as they look in practice, and predictions that err within superclasses."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(n_classes)
@@ -59,9 +57,9 @@ def evaluate(folder, n_classes, n_groups, random):
     coarse = None if n_groups is None else [c * 7 % n_groups for c in range(n_classes)]
     coarse_names = None if n_groups is None else [LONG[: 8 + g] + f"_{g}" for g in range(n_groups)]
     targets = np.repeat(np.arange(n_classes), 20)
-    logits = random.normal(size=(len(targets), n_classes)) + 4 * random.uniform(size=len(targets))[
-        :, None
-    ] * (np.arange(n_classes) == targets[:, None])
+    logits = random.normal(size=(len(targets), n_classes)) + 4 * random.uniform(size=len(targets))[:, None] * (
+        np.arange(n_classes) == targets[:, None]
+    )
     if coarse is not None:
         logits += np.array(coarse) == np.array(coarse)[targets][:, None]
     log_prob = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -127,9 +125,7 @@ def test_no_text_overlaps_another_or_leaves_the_figure(runs, shape, name):
     box = np.array([extents for _, extents in texts])
     assert (box[:, :2] >= 0).all() and (box[:, 2] <= width).all() and (box[:, 3] <= height).all()
     low, high = box[:, None, :2], box[:, None, 2:]
-    shared = np.minimum(high, box[None, :, 2:]) - np.maximum(
-        low, box[None, :, :2]
-    )  # (T, T, 2) overlap in x and y
+    shared = np.minimum(high, box[None, :, 2:]) - np.maximum(low, box[None, :, :2])  # (T, T, 2) overlap in x and y
     clash = (shared > 1).all(axis=2) & ~np.eye(len(texts), dtype=bool)
     assert [(texts[i][0], texts[j][0]) for i, j in np.argwhere(clash)] == []
 
@@ -254,9 +250,7 @@ def test_confusion_is_normalised_by_row_and_ordered_by_superclass(runs):
     assert [(r.get_x(), r.get_y(), r.get_width()) for r in ax.patches] == [
         (5 * g - 0.5, 5 * g - 0.5, 5) for g in range(20)
     ]
-    assert [label.get_text() for label in ax.get_yticklabels()] == [
-        name.replace("_", " ") for name in run.coarse_names
-    ]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [name.replace("_", " ") for name in run.coarse_names]
     np.testing.assert_array_equal(ax.get_yticks(), np.arange(20) * 5 + 2)
 
 
@@ -355,9 +349,7 @@ def test_an_unfinished_run_is_drawn_as_far_as_it_goes(tmp_path):
     assert (folder / "plots" / "loss.png").read_bytes() == first
 
 
-@pytest.mark.parametrize(
-    "name", ["metrics.csv", "steps.csv", "confusion.csv", "classes.json", "reliability.csv"]
-)
+@pytest.mark.parametrize("name", ["metrics.csv", "steps.csv", "confusion.csv", "classes.json", "reliability.csv"])
 def test_a_finished_run_needs_all_its_files(tmp_path, name):
     folder = make_run(tmp_path / "run")
     (folder / name).unlink()

@@ -1,10 +1,10 @@
 """A network drawn in text: one line a layer, residual branches as a line past them.
 
-      layer                       output      parameters   multiply-adds
-    │ conv  Conv2d(3, 64, 3x3)    32x32x64         1,792       1,769,472
-    ├─╮
-    │ │ conv  …
-    ⊕─╯
+  layer                       output      parameters   multiply-adds
+│ conv  Conv2d(3, 64, 3x3)    32x32x64         1,792       1,769,472
+├─╮
+│ │ conv  …
+⊕─╯
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ def _rows(layer: Layer, shape: Shape, rail: str, name: str) -> list[Row]:
         return rows
     if isinstance(layer, Residual):
         inside = _rows(layer.branch, shape, f"{rail} │", name)
-        return [Row(f"{rail[:-1]}├─╮", "the branch; its input goes past it"), *inside, Row(f"{rail[:-1]}⊕─╯", "sum", shape)]
+        return [
+            Row(f"{rail[:-1]}├─╮", "the branch; its input goes past it"),
+            *inside,
+            Row(f"{rail[:-1]}⊕─╯", "sum", shape),
+        ]
     return [Row(rail, f"{name}  {layer!r}", layer.output_shape(shape), _count(layer), layer.macs(shape))]
 
 

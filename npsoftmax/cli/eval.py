@@ -8,9 +8,12 @@ from typing import Any
 
 
 def add_parser(subparsers: Any) -> None:
+    """Register this command and its options."""
     parser = subparsers.add_parser("eval", help="evaluate a checkpoint of a run")
     parser.add_argument("directory", metavar="RUN", help="the run directory")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which parameters (default: best)")
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="which parameters (default: best)"
+    )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: test)")
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
     parser.add_argument("--backend", default=argparse.SUPPRESS, metavar="{numpy,cupy}", help="where to compute")
@@ -32,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if batches is None:
         raise InputError("this run held out no validation images; use --split test.")
     with single_threaded_blas():
-        metrics = metrics_of(session.model, predict_all(session.model, batches, session.backend))
+        metrics = metrics_of(session.model, predict_all(session.model, batches, session.backend, session.rng))
     if args.json:
         print(json.dumps(metrics, indent=2))
     else:

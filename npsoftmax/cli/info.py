@@ -8,6 +8,7 @@ from typing import Any
 
 
 def add_parser(subparsers: Any) -> None:
+    """Register this command and its options."""
     parser = subparsers.add_parser("info", help="what is installed, or a model: shapes, parameters, multiply-adds")
     parser.add_argument("--model", metavar="NAME", help="describe this model")
     parser.add_argument("--head", default="softmax", metavar="NAME", help="with this head (default: softmax)")
@@ -17,7 +18,12 @@ def add_parser(subparsers: Any) -> None:
     )
     for kind in ("model", "head"):
         parser.add_argument(
-            f"--{kind}-opt", dest=f"{kind}_opts", action="append", default=[], metavar="KEY=VALUE", help=f"an option of the {kind}"
+            f"--{kind}-opt",
+            dest=f"{kind}_opts",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help=f"an option of the {kind}",
         )
     parser.set_defaults(run=run)
 
@@ -43,7 +49,9 @@ def describe_installation() -> str:
         "npsoftmax": __version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
         "libraries": ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("numpy", "scipy", "scikit-learn")),
-        "kernels": compiled_status()[1] if compiled_status()[0] else f"NumPy reference: extension {compiled_status()[1]}",
+        "kernels": compiled_status()[1]
+        if compiled_status()[0]
+        else f"NumPy reference: extension {compiled_status()[1]}",
         "threads": str(get_threads()),
         "cupy": _cupy_line(),
         "models": ", ".join(MODELS),

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a model and write a run directory",
     "eval": "evaluate a checkpoint of a run",
     "plot": "draw the plots of a run again",
+    "heads": "the table of softmax heads, or one head with its options",
     "data": "download, verify or list data sets",
     "info": "what is installed, or a model: shapes, parameters, multiply-adds",
 }

@@ -16,6 +16,7 @@ WITH_RESUME = {"resume", "stop_after", "threads", "data_dir", "backend", "device
 
 
 def add_parser(subparsers: Any) -> None:
+    """Register this command and its options."""
     parser = subparsers.add_parser(
         "train", help="train a model and write a run directory", formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of `train`; none has a default of its own, so that a resumed run knows what was typed."""
     from npsoftmax.training import TrainConfig
 
-    defaults = {
-        f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(TrainConfig)
-    }
+    defaults = {f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(TrainConfig)}
 
     def add(group: Any, flag: str, text: str, **options: Any) -> None:
         name = flag.removeprefix("--").replace("-", "_")
-        shown = {None: "not set"}.get(defaults[name], defaults[name]) if not isinstance(defaults[name], dict) else "none"
+        shown = (
+            {None: "not set"}.get(defaults[name], defaults[name]) if not isinstance(defaults[name], dict) else "none"
+        )
         default = "" if options.get("action") == "store_true" else f" (default: {shown})"
         group.add_argument(flag, help=f"{text}{default}".replace("%", "%%"), default=argparse.SUPPRESS, **options)
 
@@ -47,21 +48,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
     add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
     plain = {"default": argparse.SUPPRESS}
-    group.add_argument("--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain)
-    group.add_argument("--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain)
-    group.add_argument("--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule", **plain)
+    group.add_argument(
+        "--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain
+    )
+    group.add_argument(
+        "--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain
+    )
+    group.add_argument(
+        "--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule", **plain
+    )
     group.add_argument("--no-plots", action="store_true", help="write no plots", **plain)
     group.add_argument("--quiet", action="store_true", help="print nothing but errors", **plain)
 
 
 def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     group = parser.add_argument_group("data")
-    add(group, "--data", "auto (CIFAR-100 if it is on disk, else synthetic100), cifar100, cifar10, synthetic100, digits", metavar="NAME")
+    add(
+        group,
+        "--data",
+        "auto (CIFAR-100 if it is on disk, else synthetic100), cifar100, cifar10, synthetic100, digits",
+        metavar="NAME",
+    )
     add(group, "--data-dir", "folder that holds the CIFAR files; also $NPSOFTMAX_DATA", metavar="DIR")
     add(group, "--limit-train", "use only this many training images, the classes balanced", type=int, metavar="N")
     add(group, "--limit-test", "use only this many test images, the classes balanced", type=int, metavar="N")
     add(group, "--val-split", "fraction of the training images held out for validation", type=float, metavar="F")
-    add(group, "--normalize", "none (pixels/255), half (mean .5, deviation .5) or standard (of the training images)", metavar="NAME")
+    add(
+        group,
+        "--normalize",
+        "none (pixels/255), half (mean .5, deviation .5) or standard (of the training images)",
+        metavar="NAME",
+    )
     add(group, "--augment", "none, flip, standard (flip, pad and crop) or cutout", metavar="NAME")
 
 
@@ -72,11 +89,27 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     group = parser.add_argument_group("model")
     pairs = {"action": "append", "metavar": "KEY=VALUE"}
     add(group, "--model", f"one of {', '.join(MODELS)}", metavar="NAME")
-    group.add_argument("--model-opt", dest="model_opts", default=argparse.SUPPRESS, help="an option of the model, such as widths=64,128,256; may be repeated", **pairs)
-    add(group, "--head", f"one of {', '.join(HEADS)}", metavar="NAME")
-    group.add_argument("--head-opt", dest="head_opts", default=argparse.SUPPRESS, help="an option of the head, such as temperature=2; may be repeated", **pairs)
     group.add_argument(
-        "--label-smoothing", type=float, metavar="E", default=argparse.SUPPRESS, help="the same as --head-opt label_smoothing=E (default: 0)"
+        "--model-opt",
+        dest="model_opts",
+        default=argparse.SUPPRESS,
+        help="an option of the model, such as widths=64,128,256; may be repeated",
+        **pairs,
+    )
+    add(group, "--head", f"one of {', '.join(HEADS)}", metavar="NAME")
+    group.add_argument(
+        "--head-opt",
+        dest="head_opts",
+        default=argparse.SUPPRESS,
+        help="an option of the head, such as temperature=2; may be repeated",
+        **pairs,
+    )
+    group.add_argument(
+        "--label-smoothing",
+        type=float,
+        metavar="E",
+        default=argparse.SUPPRESS,
+        help="the same as --head-opt label_smoothing=E (default: 0)",
     )
 
 
@@ -90,15 +123,27 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(group, "--lr", "learning rate: the highest of the schedule", type=float, metavar="F")
     add(group, "--momentum", "momentum of sgd", type=float, metavar="F")
     add(group, "--nesterov", "Nesterov's momentum for sgd", action="store_true")
-    add(group, "--weight-decay", "weight decay: in the gradient (sgd, adam) or decoupled (adamw)", type=float, metavar="F")
+    add(
+        group,
+        "--weight-decay",
+        "weight decay: in the gradient (sgd, adam) or decoupled (adamw)",
+        type=float,
+        metavar="F",
+    )
     add(group, "--clip-value", "clip every gradient to plus or minus this", type=float, metavar="F")
     add(group, "--clip-norm", "scale the gradients down to this norm", type=float, metavar="F")
     add(group, "--schedule", f"one of {', '.join(SCHEDULES)}", metavar="NAME")
     group.add_argument(
-        "--schedule-opt", dest="schedule_opts", action="append", metavar="KEY=VALUE", default=argparse.SUPPRESS,
+        "--schedule-opt",
+        dest="schedule_opts",
+        action="append",
+        metavar="KEY=VALUE",
+        default=argparse.SUPPRESS,
         help="an option of the schedule, such as pct_start=0.2; may be repeated",
     )
-    add(group, "--early-stop", "stop after this many epochs without a better validation accuracy", type=int, metavar="N")
+    add(
+        group, "--early-stop", "stop after this many epochs without a better validation accuracy", type=int, metavar="N"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -154,8 +199,8 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
     refused = sorted(set(given) - WITH_RESUME - {"no_plots"})
     if refused:
         raise InputError(
-            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings in "
-            f"{directory.config_file}. Only --stop-after, --threads, --data-dir, --backend and --device may be given."
+            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the "
+            f"settings in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend and --device may be given."
         )
     changes = {name: given[name] for name in ("threads", "data_dir", "backend", "device") if name in given}
     return replace(TrainConfig.load(directory.config_file), **changes)

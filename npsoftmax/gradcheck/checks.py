@@ -98,9 +98,7 @@ def _chosen(wrt: Sequence[int | str], arguments: dict[str, Any]) -> list[str]:
     names = []
     for which in wrt:
         if which not in known and which not in range(len(known)):
-            raise InputError(
-                f"wrt has {which!r}, but the arguments are {', '.join(known)}; type wrt=[{known[0]!r}]."
-            )
+            raise InputError(f"wrt has {which!r}, but the arguments are {', '.join(known)}; type wrt=[{known[0]!r}].")
         names.append(which if isinstance(which, str) else known[which])
     return names
 
@@ -113,9 +111,7 @@ def _one_output(result: Any, output: int | None) -> tuple[Any, Any]:
     if len(outputs) == 1 and isinstance(outputs[0], tuple):
         outputs = list(outputs[0])
     if len(outputs) > 1 and output is None:
-        raise InputError(
-            f"forward has {len(outputs)} outputs: pass output=0 if the first one gets a gradient."
-        )
+        raise InputError(f"forward has {len(outputs)} outputs: pass output=0 if the first one gets a gradient.")
     return outputs[output or 0], cache
 
 
@@ -244,9 +240,7 @@ def _check_module(
     def named(dy: Any, cache: Any) -> Gradients:
         result = back(dy, cache)
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
-            raise InputError(
-                f"backward of {kind} returned {_kind(result)}, but dx, grads (a dict) was expected."
-            )
+            raise InputError(f"backward of {kind} returned {_kind(result)}, but dx, grads (a dict) was expected.")
         grads = dict(_leaves(result[1]))
         misfits = [f"grads has {name!r}, which is no parameter" for name in grads if name not in parameters]
         return grads | dict.fromkeys(inputs, result[0]), misfits

@@ -54,9 +54,7 @@ class Effort:
 def check(subject: Subject, effort: Effort) -> Report:
     """Compare the analytic gradients of `subject` with numeric ones; every array is left as it was found."""
     if not any(x.size for x in subject.variables.values()):
-        raise InputError(
-            f"{subject.name} has no parameter and no float64 input: there is no gradient to check."
-        )
+        raise InputError(f"{subject.name} has no parameter and no float64 input: there is no gradient to check.")
     _refuse_shared_memory(subject.variables)
     saved = {name: x.copy() for name, x in subject.variables.items()}
     restore_buffers = _snapshot(subject.buffers)
@@ -68,9 +66,7 @@ def check(subject: Subject, effort: Effort) -> Report:
             x[...] = saved[name]
 
 
-def _check(
-    subject: Subject, effort: Effort, saved: dict[str, Array], restore_buffers: Callable[[], None]
-) -> Report:
+def _check(subject: Subject, effort: Effort, saved: dict[str, Array], restore_buffers: Callable[[], None]) -> Report:
     def evaluate() -> np.ndarray:
         restore_buffers()
         return to_numpy(subject.run()[0])

@@ -65,9 +65,7 @@ def slope(change: Callable[[float], float], scale: float, steps: tuple[float, ..
     return None
 
 
-def _stencil(
-    far_left: float, left: float, right: float, far_right: float, step: float
-) -> tuple[float, float]:
+def _stencil(far_left: float, left: float, right: float, far_right: float, step: float) -> tuple[float, float]:
     """The derivative, and the bend: h³F''''/4 where F is smooth, half the jump in slope at a kink."""
     value = (8 * (right - left) - (far_right - far_left)) / (12 * step)
     bend = abs((far_left + far_right) - 4 * (left + right)) / (4 * step)
@@ -125,9 +123,7 @@ def numeric_gradient(function: Callable[[Array], Array], x: Array, dy: Array | f
     try:
         y, dy = np.array(to_numpy(function(x))), np.asarray(to_numpy(dy))
         if y.shape != dy.shape:
-            raise InputError(
-                f"dy has shape {dy.shape}, but function(x) has {y.shape}: pass a dy of that shape."
-            )
+            raise InputError(f"dy has shape {dy.shape}, but function(x) has {y.shape}: pass a dy of that shape.")
         objective = Objective(lambda: to_numpy(function(x)), y, dy)
         gradient = np.empty(x.shape)
         with np.errstate(all="ignore"):
@@ -142,13 +138,10 @@ def numeric_gradient(function: Callable[[Array], Array], x: Array, dy: Array | f
 def require_float64(name: str, x: Array, remedy: str) -> None:
     """Raises InputError unless x is a float64 array; `remedy` says what to type."""
     if not hasattr(x, "dtype") or not hasattr(x, "__setitem__"):
-        raise InputError(
-            f"{name} is of type {type(x).__name__}, but an array was expected: pass np.array({name})."
-        )
+        raise InputError(f"{name} is of type {type(x).__name__}, but an array was expected: pass np.array({name}).")
     if x.dtype != np.float64:
         raise InputError(
-            f"{name} is {x.dtype}, but gradients are checked in float64, where rounding hides no mistake: "
-            f"{remedy}."
+            f"{name} is {x.dtype}, but gradients are checked in float64, where rounding hides no mistake: {remedy}."
         )
 
 

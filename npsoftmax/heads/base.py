@@ -37,7 +37,10 @@ class ClassInfo:
             if values is None:
                 continue
             if np.shape(values) != (self.n,):
-                raise InputError(f"class {name} have shape {np.shape(values)}, but one number for each of {self.n} classes was expected.")
+                raise InputError(
+                    f"class {name} have shape {np.shape(values)}, but one number for each of {self.n} classes "
+                    "was expected."
+                )
             if np.asarray(values).dtype.kind not in "iu" or np.min(values) < 0:
                 raise InputError(f"class {name} must be whole numbers of at least 0.")
 
@@ -67,9 +70,7 @@ class Head(ABC):
         self.params, self.buffers = {}, {}
 
     @abstractmethod
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         """Mean loss over the batch. h (N, D), targets (N,) integers -> scalar, cache."""
 
     @abstractmethod
@@ -96,12 +97,15 @@ class Head(ABC):
         Labels on a device are not looked at (that would wait for it): they are checked before they are sent there.
         """
         if h.ndim != 2 or h.shape[1] != self.features:
-            raise InputError(f"{type(self).__name__} takes features of shape (N, {self.features}), not {tuple(h.shape)}.")
+            raise InputError(
+                f"{type(self).__name__} takes features of shape (N, {self.features}), not {tuple(h.shape)}."
+            )
         if targets is None:
             return
         if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":
             raise InputError(
-                f"targets are {targets.dtype} of shape {tuple(targets.shape)}, but {h.shape[0]} whole-number labels were expected."
+                f"targets are {targets.dtype} of shape {tuple(targets.shape)}, but {h.shape[0]} whole-number labels "
+                "were expected."
             )
         if isinstance(targets, np.ndarray) and len(targets):
             check_labels(targets, self.classes.n)

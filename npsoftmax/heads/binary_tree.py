@@ -12,14 +12,13 @@ from npsoftmax.functional import path
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
 from npsoftmax.heads.rows import SPARSE_FROM, RowMap
+from npsoftmax.heads.search import SCORES
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
 
 # A search that opens more than one node in so many is slower than scoring all.
 SEARCH_SHARE = 16
-# Scores held at once when samples are scored against all classes.
-SCORES = 2**24
 
 
 class BinaryTree:

@@ -71,15 +71,17 @@ class NoisyHead(FlatHead):
 
     def draw(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, float]:
         """The noise for scores z (N, C), zeros where there is none, and the temperature."""
+        xp = array_module(z)
         annealed = train and self.tau_end != self.tau
         noisy = (train or self.eval_noise) and self.noise != "none"
-        if rng is None and (noisy or annealed):
+        if not (noisy or annealed):
+            return xp.zeros_like(z), self.tau_end
+        if rng is None:
             when = "training" if train else "evaluation with eval_noise=true"
             raise InputError(
-                f"{type(self).__name__} draws its noise and temperature from an rng in {when}, but none was "
-                "given; pass rng=npsoftmax.Rng(seed).at(step)."
+                f"{type(self).__name__} draws its noise and temperature from an rng in {when}, but none was given; "
+                "pass rng=npsoftmax.Rng(seed).at(step)."
             )
-        xp = array_module(z)
         tau = self.tau_at(rng.step) if annealed else self.tau_end
         if not noisy:
             return xp.zeros_like(z), tau

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.heads.base import top_k
 
 Candidates = Callable[[Array, int], tuple[Array, Array]]
 
+# Scores held at once: 64 MiB in float32.
+SCORES = 2**24
 
-def best_in_groups(bounds: Array, k: int, candidates: Candidates) -> Array:
+
+def best_in_groups(bounds: Array, sizes: Sequence[int], k: int, candidates: Candidates) -> Array:
     """The k classes of largest log p, best first, ties to the lowest label.
 
     Each sample opens its groups from the highest bound down, and stops at one whose bound is below the k-th best class
     found: no class in there, or in any later group, can win.
 
-    bounds (N, G): no class of group g has a larger log p than bounds[n, g]; candidates(samples (M,), g) -> log p (M, S),
-    labels (S,) in rising order, of the S classes of group g -> labels (N, k).
+    bounds (N, G): no class of group g has a larger log p than bounds[n, g]; sizes (G,): classes in each group;
+    candidates(samples (M,), g) -> log p (M, sizes[g]) and labels (sizes[g],), rising -> labels (N, k).
     """
     xp = array_module(bounds)
     every = xp.arange(len(bounds))
@@ -28,11 +31,12 @@ def best_in_groups(bounds: Array, k: int, candidates: Candidates) -> Array:
         if not open_.any():
             break
         for g in xp.unique(group[open_]).tolist():
-            samples = xp.flatnonzero(open_ & (group == g))
-            log_p, found = candidates(samples, g)
-            best = top_k(log_p, min(k, log_p.shape[1]))
-            log_p = xp.take_along_axis(log_p, best, axis=1)
-            scores[samples], labels[samples] = _merge(scores[samples], labels[samples], log_p, found[best], k)
+            samples, step = xp.flatnonzero(open_ & (group == g)), max(1, SCORES // sizes[g])
+            for part in (samples[i : i + step] for i in range(0, len(samples), step)):
+                log_p, found = candidates(part, g)
+                best = top_k(log_p, min(k, sizes[g]))
+                log_p = xp.take_along_axis(log_p, best, axis=1)
+                scores[part], labels[part] = _merge(scores[part], labels[part], log_p, found[best], k)
     return labels
 
 

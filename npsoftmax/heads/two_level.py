@@ -83,15 +83,17 @@ class TwoLevel:
         """Below SPARSE_FROM classes from all log-probabilities, above it by opening the best superclasses first."""
         if not self.classes.sparse:
             return top_k(self.log_prob(h), k)
+        xp = array_module(h)
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
+        start = to_numpy(self.buffers["start"])
 
         def candidates(samples: Array, g: int) -> tuple[Array, Array]:
-            members = self.buffers["members"][self.buffers["start"][g] : self.buffers["start"][g + 1]]
-            rows = array_module(h).broadcast_to(members, (len(samples), len(members)))
-            z, _ = self.classes.chosen(h[samples], array_module(h).ascontiguousarray(rows))
+            members = self.buffers["members"][start[g] : start[g + 1]]
+            rows = xp.ascontiguousarray(xp.broadcast_to(members, (len(samples), len(members))))
+            z, _ = self.classes.chosen(h[samples], rows)
             return log_p_group[samples, g][:, None] + log_softmax_forward(z)[0], members
 
-        return best_in_groups(log_p_group, k, candidates)
+        return best_in_groups(log_p_group, np.diff(start).tolist(), k, candidates)
 
     def macs(self) -> int:
         per_class = self.n if not self.classes.sparse else self.n // self.groups.outputs

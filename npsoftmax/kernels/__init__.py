@@ -125,9 +125,7 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair) -
     y = np.empty((x.shape[0], oh, ow, w.shape[3]), dtype=x.dtype)
     bias = np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b)
     with single_threaded_blas():
-        fast.conv_forward(
-            np.ascontiguousarray(x), _matrix(w), bias, y, *k, *stride, *pad, get_threads()
-        )
+        fast.conv_forward(np.ascontiguousarray(x), _matrix(w), bias, y, *k, *stride, *pad, get_threads())
     return y
 
 
@@ -148,7 +146,7 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ). At stride 1 that is a convolution of dy with the kernel turned round: no scatter at all."""
     fast = _compiled(dy, w)
-    kh, kw, c, f = w.shape
+    kh, kw, _, f = w.shape
     if fast is None:
         dcols = dy.reshape(-1, f) @ w.reshape(-1, f).T
         return reference.col2im(dcols, shape, (kh, kw), stride, pad)
@@ -157,9 +155,7 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
         return conv2d_tiled(dy, turned, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]))
     dx = np.empty(shape, dtype=dy.dtype)
     with single_threaded_blas():
-        fast.conv_backward_input(
-            np.ascontiguousarray(dy), _matrix(w), dx, kh, kw, *stride, *pad, get_threads()
-        )
+        fast.conv_backward_input(np.ascontiguousarray(dy), _matrix(w), dx, kh, kw, *stride, *pad, get_threads())
     return dx
 
 

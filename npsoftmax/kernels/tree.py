@@ -69,9 +69,7 @@ def chosen_dw(dz: Array, h: Array, rows: Array) -> tuple[Array, Array, Array]:
         return reference.chosen_dw(dz, h, rows)
     unique, starts, places = _runs(rows)
     dw, db = np.empty((len(unique), h.shape[1]), dtype=h.dtype), np.empty(len(unique), dtype=h.dtype)
-    fast.chosen_dw(
-        np.ascontiguousarray(dz).reshape(-1), np.ascontiguousarray(h), places, starts, dw, db, get_threads()
-    )
+    fast.chosen_dw(np.ascontiguousarray(dz).reshape(-1), np.ascontiguousarray(h), places, starts, dw, db, get_threads())
     return unique, dw, db
 
 

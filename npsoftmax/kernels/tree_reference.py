@@ -61,7 +61,7 @@ def climb(up: Array, labels: Array, levels: int) -> tuple[Array, Array]:
     +1 where the path turns right at the node, −1 left, 0 past the root.
     """
     xp = array_module(up)
-    place = labels + len(up) // 2
+    place = labels.astype(xp.int64) + len(up) // 2
     nodes, signs = [], []
     for _ in range(levels):
         link = up[place]

@@ -30,7 +30,9 @@ class Sequential(Layer):
         for name, layer in layers.items():
             for part in all_layers(layer):
                 if id(part) in seen:
-                    raise InputError(f"layer {name!r} ({part!r}) is already in this network; make a new one for each place.")
+                    raise InputError(
+                        f"layer {name!r} ({part!r}) is already in this network; make a new one for each place."
+                    )
                 seen.add(id(part))
         self.layers = layers
         self.params = {name: layer.params for name, layer in layers.items() if layer.params}

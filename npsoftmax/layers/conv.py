@@ -59,7 +59,11 @@ class Conv2d(Layer):
         if algorithm not in ALGORITHMS:
             raise unknown_name("convolution algorithm", algorithm, ALGORITHMS)
         self.inputs, self.outputs, self.algorithm = inputs, outputs, algorithm
-        self.k, self.stride, self.pad = as_pair("kernel size", k, 1), as_pair("stride", stride, 1), as_pair("pad", pad, 0)
+        self.k, self.stride, self.pad = (
+            as_pair("kernel size", k, 1),
+            as_pair("stride", stride, 1),
+            as_pair("pad", pad, 0),
+        )
         fan_in = self.k[0] * self.k[1] * inputs
         self.params["w"] = initialiser(init)((*self.k, inputs, outputs), fan_in, rng.child("w"))
         if bias:

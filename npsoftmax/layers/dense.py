@@ -34,7 +34,9 @@ class Dense(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape != (self.inputs,):
-            raise InputError(f"Dense({self.inputs}, {self.outputs}) takes samples of shape ({self.inputs},), not {shape}.")
+            raise InputError(
+                f"Dense({self.inputs}, {self.outputs}) takes samples of shape ({self.inputs},), not {shape}."
+            )
         return (self.outputs,)
 
     def macs(self, shape: Shape) -> int:

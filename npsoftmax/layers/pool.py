@@ -27,7 +27,9 @@ class _WindowPool(Layer):
         self.stride = self.size if stride is None else as_pair("stride", stride, 1)
         self.pad = as_pair("pad", pad, 0)
         if any(2 * p > k for p, k in zip(self.pad, self.size, strict=True)):
-            raise InputError(f"pad {self.pad} is more than half of the window {self.size}: a window would be all frame.")
+            raise InputError(
+                f"pad {self.pad} is more than half of the window {self.size}: a window would be all frame."
+            )
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3:

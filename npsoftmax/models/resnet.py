@@ -43,6 +43,7 @@ def resnet9(
 
 def _residual(channels: int, rng: Rng, init: str) -> Residual:
     blocks = {
-        name: Sequential(**conv_norm_relu(channels, channels, rng=rng.child(name), init=init)) for name in ("block1", "block2")
+        name: Sequential(**conv_norm_relu(channels, channels, rng=rng.child(name), init=init))
+        for name in ("block1", "block2")
     }
     return Residual(Sequential(**blocks))

@@ -59,9 +59,7 @@ def confusion_figure(run: Run) -> Figure:
     blocks = _blocks(run, order)
     for start, size, _ in blocks:
         corner = (start - 0.5, start - 0.5)
-        ax.add_patch(
-            Rectangle(corner, size, size, fill=False, edgecolor=ORANGE, linewidth=0.9, clip_on=False)
-        )
+        ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=ORANGE, linewidth=0.9, clip_on=False))
     _name_axes(ax, [run.names[c] for c in order], blocks)
     if len(share) <= 12:
         for (row, column), value in np.ndenumerate(share):
@@ -129,9 +127,7 @@ def per_class_figure(run: Run) -> Figure:
     return figure
 
 
-def _bars(
-    ax: Axes, run: Run, classes: np.ndarray, accuracy: np.ndarray, styles: list[dict[str, Any]]
-) -> None:
+def _bars(ax: Axes, run: Run, classes: np.ndarray, accuracy: np.ndarray, styles: list[dict[str, Any]]) -> None:
     dress(ax, "accuracy (%)", "")
     ax.grid(visible=False, axis="y")
     for row, c in enumerate(classes):

@@ -75,9 +75,7 @@ def learning_rate_figure(run: Run) -> Figure:
     """Learning rate of every step and, where the optimiser has one, its momentum below."""
     columns = ["learning_rate", "momentum"] if np.isfinite(run.steps["momentum"]).any() else ["learning_rate"]
     rows = len(columns)
-    figure, axes = new_figure(
-        run, "Learning rate", (6.4, 2.4 + 1.2 * rows), nrows=rows, sharex=True, squeeze=False
-    )
+    figure, axes = new_figure(run, "Learning rate", (6.4, 2.4 + 1.2 * rows), nrows=rows, sharex=True, squeeze=False)
     for ax, column in zip(axes[:, 0], columns, strict=True):
         dress(ax, "", column.replace("_", " "))
         draw_line(ax, run.steps["step"], run.steps[column], color=BLUE)

@@ -32,6 +32,7 @@ def new_figure(run: Run, heading: str, size: tuple[float, float], **grid: Any) -
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str) -> None:
+    """The look of every axes: labels, ticks, two spines, a faint grid."""
     ax.set_xlabel(xlabel, fontsize=TEXT, color=INK)
     ax.set_ylabel(ylabel, fontsize=TEXT, color=INK)
     ax.tick_params(labelsize=TEXT - 1, colors=INK)
@@ -49,6 +50,7 @@ def add_legend(ax: Axes) -> None:
 
 
 def legend_below(figure: Figure, size: float, **legend: Any) -> None:
+    """One legend for the whole figure, below it."""
     figure.legend(loc="outside lower center", ncols=3, fontsize=size, labelcolor=INK, frameon=False, **legend)
 
 

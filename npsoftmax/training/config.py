@@ -48,7 +48,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
             if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but at least {least} is needed.")
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but at least {least} is needed."
+                )
 
     def save(self, path: Path) -> None:
         """Write as TOML; what is not set is left out."""

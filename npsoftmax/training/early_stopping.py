@@ -19,9 +19,7 @@ class EarlyStopping:
 
     def __init__(self, patience: int, min_delta: float = 0.0, mode: str = "max"):
         if patience < 1:
-            raise InputError(
-                f"patience of early stopping is {patience!r}, but at least 1 evaluation was expected."
-            )
+            raise InputError(f"patience of early stopping is {patience!r}, but at least 1 evaluation was expected.")
         if not min_delta >= 0:
             raise InputError(f"min_delta of early stopping is {min_delta!r}, but 0 or more was expected.")
         if mode not in MODES:

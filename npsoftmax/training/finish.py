@@ -29,11 +29,11 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
         "interrupted": interrupted,
     }
     with single_threaded_blas():
-        test = predict_all(session.model, session.test, session.backend)
+        test = predict_all(session.model, session.test, session.backend, session.rng)
         summary["test"] = metrics_of(session.model, test)
         summary["validation"] = None
         if session.validation is not None:
-            held_out = predict_all(session.model, session.validation, session.backend)
+            held_out = predict_all(session.model, session.validation, session.backend, session.rng)
             summary["validation"] = metrics_of(session.model, held_out)
     names = session.dataset.class_names
     matrix = confusion_matrix(test.targets, test.labels[:, 0], session.dataset.n_classes)

@@ -254,9 +254,7 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
         no_decay: tuple[str, ...] = (),
     ):
-        super().__init__(
-            params, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, no_decay=no_decay
-        )
+        super().__init__(params, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, no_decay=no_decay)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}

@@ -5,7 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-HEADER = f"{'epoch':>7} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'lr':>9} {'images/s':>9} {'time':>7}"
+COLUMNS = {
+    "epoch": 7,
+    "train loss": 11,
+    "train acc": 10,
+    "val loss": 9,
+    "val acc": 8,
+    "lr": 9,
+    "images/s": 9,
+    "time": 7,
+}
 
 
 class Progress:
@@ -23,7 +32,7 @@ class Progress:
         self.console.print(text, markup=False)
 
     def start_table(self) -> None:
-        self.say(HEADER)
+        self.say(" ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
 
     def start_epoch(self, epoch: int, images: int, done: int) -> None:
         """Epoch `epoch` (from 1) of `images` images, `done` of which a resumed run has seen."""

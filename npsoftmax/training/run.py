@@ -1,10 +1,10 @@
 """The run directory: what a run leaves behind, and the only thing that plots and later commands read.
 
-    config.toml   env.json   classes.json          what was run, where, on which classes
-    metrics.csv   steps.csv                        a row per epoch; a row every few steps
-    summary.json  confusion.csv  reliability.csv   the test set
-    checkpoints/  last.safetensors  best.safetensors  state.json
-    plots/
+config.toml   env.json   classes.json          what was run, where, on which classes
+metrics.csv   steps.csv                        a row per epoch; a row every few steps
+summary.json  confusion.csv  reliability.csv   the test set
+checkpoints/  last.safetensors  best.safetensors  state.json
+plots/
 """
 
 from __future__ import annotations
@@ -113,7 +113,12 @@ def environment(backend: Backend) -> dict[str, Any]:
     import scipy
 
     versions = {"npsoftmax": __version__, "python": platform.python_version(), "numpy": numpy.__version__}
-    machine = {"platform": platform.platform(), "processor": _processor(), "cpus": os.cpu_count(), "threads": get_threads()}
+    machine = {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": get_threads(),
+    }
     return {
         **versions,
         "scipy": scipy.__version__,

@@ -49,9 +49,7 @@ def constant(lr: float, steps_per_epoch: int, epochs: int) -> Schedule:
     return lambda step: (lr, None)
 
 
-def step_decay(
-    lr: float, steps_per_epoch: int, epochs: int, *, step_size: int = 30, gamma: float = 0.1
-) -> Schedule:
+def step_decay(lr: float, steps_per_epoch: int, epochs: int, *, step_size: int = 30, gamma: float = 0.1) -> Schedule:
     """lr · gamma^⌊epoch / step_size⌋: multiplied by gamma once every `step_size` epochs."""
     _require(step_size >= 1, "step_size", step_size, "at least 1 epoch")
     _require(0 < gamma < math.inf, "gamma", gamma, "a number above 0")

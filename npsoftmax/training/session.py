@@ -20,7 +20,6 @@ from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
 
-
 EVALUATION_BATCH = 250
 
 

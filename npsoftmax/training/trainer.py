@@ -68,7 +68,9 @@ class Trainer:
 
     def _stops_early(self) -> bool:
         if self.config.early_stop is not None and self.session.validation is None:
-            raise InputError("--early-stop watches the validation accuracy, but --val-split is 0; hold some images out.")
+            raise InputError(
+                "--early-stop watches the validation accuracy, but --val-split is 0; hold some images out."
+            )
         return self.config.early_stop is not None
 
     # ------------------------------------------------------------ the loop
@@ -107,7 +109,7 @@ class Trainer:
         rng = self.session.rng.child("noise").at(state.step, samples)
         t = backend.asarray(targets)
         h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
-        correct = (model.head.predict(h)[:, 0] == t).sum()
+        correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum()
         del h
         grads = self._clipped(model.backward(cache))
         self.optimizer.step(model.params, grads, lr=lr, momentum=momentum)
@@ -144,7 +146,11 @@ class Trainer:
             self.progress.update(state.seen, state.loss_sum / state.seen, state.correct / state.seen)
 
     def _diverged(self, step: int, lr: float, value: float) -> InputError:
-        last = "there was no finite loss before" if self.state.last_loss is None else f"the last finite loss was {self.state.last_loss:.4g}"
+        last = (
+            "there was no finite loss before"
+            if self.state.last_loss is None
+            else f"the last finite loss was {self.state.last_loss:.4g}"
+        )
         return InputError(
             f"the loss became {value} at step {step} (learning rate {lr:.3g}; {last}). "
             f"Lower --lr, or clip gradients with --clip-norm 1. What was saved before stands in {self.run.path}."
@@ -154,7 +160,9 @@ class Trainer:
     def _finish_epoch(self) -> None:
         state, started = self.state, time.perf_counter()
         validation = self.session.validation
-        held_out = None if validation is None else predict_all(self.model, validation, self.session.backend)
+        held_out = (
+            None if validation is None else predict_all(self.model, validation, self.session.backend, self.session.rng)
+        )
         state.epoch += 1
         state.step_in_epoch = 0
         row = {

@@ -28,7 +28,14 @@ def test_train_prints_a_row_an_epoch_and_where_everything_is(tmp_path, capsys):
 def test_train_leaves_plots(tmp_path):
     assert train(tmp_path, "--quiet") == 0
     names = {p.name for p in (tmp_path / "run" / "plots").iterdir()}
-    assert {"loss.png", "accuracy.png", "learning_rate.png", "confusion.png", "per_class.png", "reliability.png"} <= names
+    assert {
+        "loss.png",
+        "accuracy.png",
+        "learning_rate.png",
+        "confusion.png",
+        "per_class.png",
+        "reliability.png",
+    } <= names
 
 
 def test_quiet_prints_nothing(tmp_path, capsys):
@@ -148,7 +155,16 @@ def test_info_draws_a_model_with_its_numbers(capsys):
 
 
 def test_info_takes_the_options_of_a_published_wiring(capsys):
-    words = ["--model-opt", "widths=6,8,10", "--model-opt", "fc=200", "--model-opt", "logits=100", "--model-opt", "relu_logits=true"]
+    words = [
+        "--model-opt",
+        "widths=6,8,10",
+        "--model-opt",
+        "fc=200",
+        "--model-opt",
+        "logits=100",
+        "--model-opt",
+        "relu_logits=true",
+    ]
     assert main(["info", "--model", "convnet", *words, "--head-opt", "linear=false"]) == 0
     assert "53,638" in capsys.readouterr().out
 
@@ -158,14 +174,32 @@ def test_help_prints_every_default(capsys):
         main(["train", "--help"])
     out = " ".join(capsys.readouterr().out.split())
     assert stop.value.code == 0
-    for text in ("--clip-value", "--stop-after", "(default: one_cycle)", "(default: 128)", "(default: 0.003)", "--model-opt"):
+    for text in (
+        "--clip-value",
+        "--stop-after",
+        "(default: one_cycle)",
+        "(default: 128)",
+        "(default: 0.003)",
+        "--model-opt",
+    ):
         assert text in out
 
 
 def test_the_example_is_the_train_command(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "train_cifar100.py"), *TINY, "--epochs", "1", "--head", "hierarchical"]
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "train_cifar100.py"),
+        *TINY,
+        "--epochs",
+        "1",
+        "--head",
+        "hierarchical",
+    ]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"}
+        [*command, "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "Agg"},
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["head"] == "hierarchical"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,12 @@ def test_bad_options_of_legacy_wirings_are_input_errors_too(name):
         HEADS[name](3, ClassInfo(4), rng=Rng(0), **bad)
 
 
+@pytest.mark.parametrize("name", FLAT_LEGACY)
+def test_the_documentation_says_how_each_is_recognised(name):
+    page = Path(__file__).parents[2] / "docs" / "softmax-family.md"
+    assert f"| `{name}` |" in page.read_text(encoding="utf-8")
+
+
 # ---------------------------------------------------------------- double softmax
 @pytest.mark.parametrize("scale", [0.1, 3.0, 100.0])
 def test_double_softmax_is_always_mean_lse_of_p_minus_mean_p_of_the_target(scale):
@@ -94,6 +102,14 @@ def test_double_softmax_teaches_nothing_to_who_is_confidently_wrong():
     assert np.abs(right.backward(right.loss(z, t)[1])[0]).max() == pytest.approx(1 / 8)
 
 
+@pytest.mark.parametrize("name", ["legacy_double_softmax", "legacy_nll_on_probabilities"])
+def test_at_the_start_the_gradient_is_c_times_smaller_than_that_of_the_cross_entropy(name):
+    z, t = np.zeros((4, C)), np.arange(4)
+    right, wrong = of_scores("softmax"), of_scores(name)
+    dz, weak = (head.backward(head.loss(z, t)[1])[0] for head in (right, wrong))
+    np.testing.assert_allclose(weak * C, dz, rtol=1e-12, atol=1e-15)
+
+
 def test_double_softmax_starts_at_the_logarithm_of_the_number_of_classes_like_every_other():
     assert of_scores("legacy_double_softmax").loss(np.zeros((2, C)), np.array([0, 1]))[0] == pytest.approx(np.log(C))
 
@@ -115,13 +131,16 @@ def test_double_gumbel_predicts_with_noise_and_says_that_it_needs_some():
     np.testing.assert_array_equal(clean.log_prob(z), of_scores("legacy_double_softmax").log_prob(z / 2))
 
 
-def test_noise_in_evaluation_costs_accuracy():
-    z, t = batch(2000, scale=0.3)
-    z[np.arange(len(t)), t] += 3.0
-    noisy, clean = (of_scores("log_gumbel_softmax", eval_noise=noise) for noise in (True, False))
-    right = [(head.predict(z, rng=RNG)[:, 0] == t).mean() for head in (noisy, clean)]
-    assert right[0] < right[1] - 0.2
-    assert clean.loss(z, t)[0] < noisy.loss(z, t, rng=RNG)[0]
+@pytest.mark.parametrize("tau", [0.5, 5.0])
+def test_with_noise_in_evaluation_accuracy_is_the_mean_probability_of_the_target_at_any_temperature(tau):
+    n = 20_000
+    z, t = batch(n, scale=0.3)
+    z[np.arange(n), t] += 5.0
+    noisy, clean = (of_scores("log_gumbel_softmax", eval_noise=noise, tau=tau) for noise in (True, False))
+    p_y = softmax.softmax_forward(z)[0][np.arange(n), t]
+    accuracy = (noisy.predict(z, rng=RNG)[:, 0] == t).mean()
+    assert accuracy == pytest.approx(p_y.mean(), abs=4 * np.sqrt((p_y * (1 - p_y)).sum()) / n)
+    assert accuracy < 0.7 < 0.999 < (clean.predict(z)[:, 0] == t).mean()
 
 
 # ---------------------------------------------------------------- NLL of probabilities

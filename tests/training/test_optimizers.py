@@ -154,9 +154,7 @@ def test_decoupled_decay_does_not_pass_through_the_moments():
     assert adamw.state["m"]["w"] == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [(SGD, {"momentum": 0.9}), (Adam, {}), (AdamW, {"weight_decay": 0.0})]
-)
+@pytest.mark.parametrize(("kind", "options"), [(SGD, {"momentum": 0.9}), (Adam, {}), (AdamW, {"weight_decay": 0.0})])
 def test_converges_on_a_quadratic(kind, options):
     curvature, target = np.array([1.0, 3.0, 10.0]), np.array([1.0, -2.0, 0.5])
     params = {"w": np.zeros(3)}
@@ -204,9 +202,7 @@ def test_any_layout_gives_the_same_bits(variant):
     for step in range(3):
         grads = some_grads(plain, step)
         one.step(plain, grads, lr=0.1)
-        other.step(
-            odd, {"b": grads["b"], "w": np.asfortranarray(grads["w"])}, lr=0.1
-        )  # the order is free too
+        other.step(odd, {"b": grads["b"], "w": np.asfortranarray(grads["w"])}, lr=0.1)  # the order is free too
     assert not odd["w"].flags.c_contiguous and odd["b"].strides == (16,)
     assert_equal_trees(plain, odd)
     np.testing.assert_array_equal(odd["b"].base[1::2], between)

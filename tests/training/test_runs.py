@@ -9,6 +9,7 @@ import pytest
 
 from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
+from npsoftmax.heads import HEADS
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, finish_run, load_run, prepare
 from npsoftmax.training.checkpoint import load_arrays, load_state
 
@@ -95,7 +96,17 @@ def test_a_run_learns_and_writes_its_directory(tmp_path):
 def test_the_summary_has_what_reports_need(tmp_path):
     trainer = begin(tmp_path / "run")
     summary = finish_run(trainer.session, trainer.run, trainer.fit())
-    for key in ("dataset", "model", "head", "backend", "parameters", "epochs", "seed", "seconds_per_epoch", "images_per_second"):
+    for key in (
+        "dataset",
+        "model",
+        "head",
+        "backend",
+        "parameters",
+        "epochs",
+        "seed",
+        "seconds_per_epoch",
+        "images_per_second",
+    ):
         assert summary[key] is not None, key
     for split in ("test", "validation"):
         assert set(summary[split]) == {"accuracy", "top5", "precision_macro", "recall_macro", "f1_macro", "nll", "ece"}
@@ -151,14 +162,38 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_the_run_goes_on(tmp_path):
     second = go_on(tmp_path / "cut")
     second.fit()
     assert_same_arrays(last(whole), last(second))
-    assert without_times(rows(tmp_path / "whole" / "metrics.csv")) == without_times(rows(tmp_path / "cut" / "metrics.csv"))
+    assert without_times(rows(tmp_path / "whole" / "metrics.csv")) == without_times(
+        rows(tmp_path / "cut" / "metrics.csv")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_trains_and_reports(tmp_path, head):
+    # Ten features, one a class: the legacy adaptive head predicts from them.
+    trainer = begin(tmp_path / "run", head=head, epochs=1, limit_train=200, model_opts={"hidden": (10,)})
+    summary = finish_run(trainer.session, trainer.run, trainer.fit())
+    assert 0 <= summary["test"]["accuracy"] <= 1
+    assert (summary["test"]["nll"] is not None) == HEADS[head].likelihood
+    assert summary["legacy"] == HEADS[head].legacy
+
+
+def test_noise_at_evaluation_is_drawn_from_the_seed(tmp_path):
+    options = {"head": "gumbel_softmax", "head_opts": {"tau": 5.0, "eval_noise": True}, "epochs": 1}
+    first, again, other = (begin(tmp_path / n, **options, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    summaries = [finish_run(t.session, t.run, t.fit())["test"] for t in (first, again, other)]
+    assert summaries[0] == summaries[1] != summaries[2]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     trainer = begin(tmp_path / "run", optimizer="sgd", lr=1e30, schedule="constant")
-    with pytest.raises(InputError, match=r"the loss became (nan|inf) at step \d+ \(learning rate 1e\+30; the last finite loss was"):
-        with np.errstate(all="ignore"):
-            trainer.fit()
+    with (
+        pytest.raises(
+            InputError, match=r"the loss became (nan|inf) at step \d+ \(learning rate 1e\+30; the last finite loss was"
+        ),
+        np.errstate(all="ignore"),
+    ):
+        trainer.fit()
 
 
 def test_best_is_chosen_by_validation_and_loaded_back(tmp_path):

@@ -79,9 +79,7 @@ def test_step_as_pytorch():
 @pytest.mark.parametrize("warmup", [0, 7])
 def test_cosine_as_pytorch(warmup):
     total = 60
-    theirs = torch_curve(
-        lambda s, o: s.CosineAnnealingLR(o, T_max=total - warmup, eta_min=1e-3), total - warmup
-    )
+    theirs = torch_curve(lambda s, o: s.CosineAnnealingLR(o, T_max=total - warmup, eta_min=1e-3), total - warmup)
     ours = curve(make_schedule("cosine", 0.1, 5, 12, floor=1e-3, warmup=warmup), total)
     assert [lr for lr, _ in ours[warmup:]] == pytest.approx([lr for lr, _ in theirs], rel=1e-12)
 

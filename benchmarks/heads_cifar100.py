@@ -1,0 +1,119 @@
+"""Every head on the real CIFAR-100 with one network and one recipe: a table of what each is worth after a few epochs.
+
+    python benchmarks/heads_cifar100.py --data-dir DIR --jobs 2 --write docs/results/heads-cifar100
+
+Each head is one run of `npsoftmax train` in a folder of its own under --runs; finished runs are kept, so that the
+command can be stopped and started again. With --jobs 2 and --threads 1 two runs share two cores: the seconds an epoch
+are then those of one core, the same for every head, and the ranks are what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# Options that a head needs to be at its best in this recipe; found by trying, on the validation images only.
+TUNED: dict[str, list[str]] = {}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", help="folder of the CIFAR-100 files (default: where npsoftmax finds them)")
+    parser.add_argument("--heads", help="comma-separated names (default: all that are not legacy)")
+    parser.add_argument("--legacy", action="store_true", help="the legacy wirings too")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--model", default="convnet")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
+    parser.add_argument("--threads", type=int, default=None, help="threads of each run (default: all cores)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/heads-cifar100"), help="folder of the runs")
+    parser.add_argument("--write", type=Path, help="write the table to FILE.md and FILE.json")
+    parser.add_argument("train", nargs="*", help="further options of npsoftmax train, after --")
+    args = parser.parse_args()
+
+    names = args.heads.split(",") if args.heads else head_names(args.legacy)
+    args.runs.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        done = list(pool.map(lambda name: train(name, args), names))
+    rows = [row for row in done if row is not None]
+    table = as_table(rows, args)
+    print(table)
+    if args.write:
+        args.write.parent.mkdir(parents=True, exist_ok=True)
+        args.write.with_suffix(".md").write_text(table, encoding="utf-8")
+        args.write.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return 0 if len(rows) == len(names) else 1
+
+
+def head_names(legacy: bool) -> list[str]:
+    from npsoftmax.heads import HEADS
+
+    return [name for name, head in HEADS.items() if legacy or not head.legacy]
+
+
+def train(name: str, args: argparse.Namespace) -> dict | None:
+    """The summary of this head's run, made now if it is not there; None where it failed (its log says why)."""
+    folder = args.runs / name
+    summary = folder / "summary.json"
+    if not finished(summary, args.epochs):
+        started = time.perf_counter()
+        log = args.runs / f"{name}.log"
+        with open(log, "w", encoding="utf-8") as file:
+            code = subprocess.run(command(name, folder, args), stdout=file, stderr=subprocess.STDOUT).returncode
+        took = time.perf_counter() - started
+        print(f"{name}: {'done' if code == 0 else f'FAILED, see {log}'} in {took:.0f} s", file=sys.stderr, flush=True)
+    return {"head": name, **json.loads(summary.read_text())} if finished(summary, args.epochs) else None
+
+
+def finished(summary: Path, epochs: int) -> bool:
+    if not summary.is_file():
+        return False
+    content = json.loads(summary.read_text())
+    return content["epochs"] == epochs and not content["interrupted"]
+
+
+def command(name: str, folder: Path, args: argparse.Namespace) -> list[str]:
+    start = [sys.executable, "-m", "npsoftmax.cli.main", "train"]
+    threads = [] if args.threads is None else ["--threads", str(args.threads)]
+    if (folder / "checkpoints" / "last.safetensors").is_file():
+        return [*start, "--resume", str(folder), *threads]
+    data = ["--data", "cifar100", *(["--data-dir", args.data_dir] if args.data_dir else [])]
+    recipe = ["--model", args.model, "--epochs", str(args.epochs), "--seed", str(args.seed)]
+    return [*start, *data, *recipe, "--head", name, *TUNED.get(name, []), *threads, *args.train, "--out", str(folder)]
+
+
+def as_table(rows: list[dict], args: argparse.Namespace) -> str:
+    """Markdown, best accuracy first."""
+    lines = [
+        f"# All heads on CIFAR-100: {args.model}, {args.epochs} epochs, seed {args.seed}",
+        "",
+        f"Made by `python {' '.join([Path(sys.argv[0]).as_posix(), *without_paths(sys.argv[1:])])}`.",
+        "Test set, 10,000 images; parameters of the best epoch by validation. NLL: – where the loss is no likelihood.",
+        "",
+        "| head | options | accuracy % | top-5 % | macro F1 | NLL | ECE | parameters | s/epoch |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in sorted(rows, key=lambda row: -row["test"]["accuracy"]):
+        test = row["test"]
+        options = " ".join(TUNED.get(row["head"], [])).replace("--head-opt ", "") or "defaults"
+        nll = "–" if test["nll"] is None else f"{test['nll']:.3f}"
+        ece = "–" if test["ece"] is None else f"{test['ece']:.3f}"
+        lines.append(
+            f"| {row['head']} | {options} | {100 * test['accuracy']:.2f} | {100 * test['top5']:.2f} | "
+            f"{test['f1_macro']:.4f} | {nll} | {ece} | {row['parameters']:,} | {row['seconds_per_epoch']:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def without_paths(words: list[str]) -> list[str]:
+    """The command without the folders of one machine."""
+    return ["DIR" if i and words[i - 1] in ("--data-dir", "--runs") else word for i, word in enumerate(words)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The softmax cross entropy against a few classes drawn at random. Derivation: docs/sampled.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.functional import loss as losses
+
+
+def sampled_softmax_forward(
+    h: Array, w: Array, b: Array | None, t: Array, drawn: Array, log_expected: Array
+) -> tuple[Array, Any]:
+    """Mean of −log( e^{z_t} / (e^{z_t} + Σ_{c drawn, c ≠ t} e^{z_c − log_expected_c}) ), z = h @ wᵀ + b.
+
+    h (N, D), w (C, D), b (C,) or None, t (N,) integer labels, drawn (S,) classes, each once, log_expected (S,): the
+    logarithm of how often a class was expected among the draws, over how often it came -> loss (). The sum then
+    expects what the full softmax sums over; the target is always in it, so that its own correction is log 1.
+    Source: Bengio and Senécal, 2003; Jean et al., 2015 (arXiv 1412.2007).
+    """
+    xp = array_module(h)
+    z_t = (h * w[t]).sum(axis=1)
+    z = h @ w[drawn].T  # (N, S)
+    if b is not None:
+        z_t += b[t]
+        z += b[drawn]
+    z = xp.where(drawn == t[:, None], -xp.inf, z - log_expected)  # the target must not count twice
+    z = xp.concatenate([z_t[:, None], z], axis=1)
+    loss, cache = losses.softmax_cross_entropy_forward(z, xp.zeros_like(t))
+    return loss, (h, w, t, drawn, cache)
+
+
+def sampled_softmax_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
+    """Gradients of the rows of w and b that were used; a row may be listed more than once.
+
+    dloss () -> dh (N, D), rows (S + N,), dw (S + N, D), db (S + N,).
+    """
+    h, w, t, drawn, loss_cache = cache
+    xp = array_module(h)
+    dz = losses.softmax_cross_entropy_backward(dloss, loss_cache)
+    dz_t, dz = dz[:, :1], dz[:, 1:]
+    dh = dz @ w[drawn] + dz_t * w[t]
+    dw = xp.concatenate([dz.T @ h, dz_t * h])
+    db = xp.concatenate([dz.sum(axis=0), dz_t[:, 0]])
+    return dh, xp.concatenate([drawn, t]), dw, db

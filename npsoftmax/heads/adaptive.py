@@ -1,0 +1,196 @@
+"""Adaptive softmax: frequent classes in a short list, the others in clusters behind it, with fewer features each."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
+from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
+from npsoftmax.functional.softmax import log_softmax_forward
+from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.search import best_in_groups
+from npsoftmax.layers.base import Tree
+from npsoftmax.layers.initialisation import uniform_fan_in
+from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.random import Rng
+
+# Where the number of classes is below the first figure, the cutoffs are the number divided by the others.
+DEFAULT_CUTOFFS = ((1_000, (5,)), (10_000, (10, 2.5)), (100_000, (20, 5)), (1_000_000, (50, 10)), (None, (250, 50, 5)))
+
+
+class AdaptiveHead(Head):
+    """log p(c) = log softmax(head)_c for the shortlist, log softmax(head)_g + log softmax(tail_g)_c in cluster g.
+
+    Classes are ranked by how often they occur (identity where all occur equally often, or nobody knows). Rank r is in
+    the shortlist if r < cutoffs[0], in cluster g (from 1 on) if cutoffs[g − 1] ≤ r < cutoffs[g]. Cluster g sees the
+    features through a projection to max(1, ⌊D / div_value^g⌋). A step evaluates the clusters that occur in the batch.
+    Grave et al. 2017, arXiv 1609.04309. Derivation: docs/adaptive.md.
+
+    params head.w (cutoffs[0] + G, D), head.b with head_bias, tail1.proj (D₁, D), tail1.w (classes of cluster 1, D₁), …
+    buffers rank (C,) of each class, order (C,): the class of each rank. Raises InputError for cutoffs that are not
+    rising whole numbers from 1 to C − 1, and for div_value below 1.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        cutoffs: tuple[int, ...] | None = None,
+        div_value: float = 4.0,
+        head_bias: bool = False,
+    ):
+        super().__init__(features, classes)
+        self.cutoffs = default_cutoffs(classes.n) if cutoffs is None else _checked(cutoffs, classes.n)
+        if not 1 <= div_value < np.inf:
+            raise InputError(f"option div_value is {div_value}, but a number of at least 1 was expected.")
+        self.ends = (*self.cutoffs, classes.n)
+        self.shortlist, self.clusters = self.cutoffs[0], len(self.cutoffs)
+        order = self._frequency_order()
+        self.buffers = {"rank": np.argsort(order), "order": order}
+        self._make_parameters(div_value, head_bias, rng)
+
+    def _frequency_order(self) -> np.ndarray:
+        """Classes by falling count; inside the shortlist and inside each cluster, where order means nothing, by label."""
+        counts = self.classes.counts
+        if counts is None or (counts == counts[0]).all():
+            warnings.warn(
+                "adaptive softmax: the class counts are equal or unknown, so no class is frequent and the clusters are "
+                "made by label; on such data it only has a lower rank and another cost than softmax.",
+                stacklevel=3,
+            )
+            return np.arange(self.classes.n)
+        order = np.argsort(-counts.astype(np.int64), kind="stable")
+        return np.concatenate([np.sort(part) for part in np.split(order, self.cutoffs)])
+
+    def _make_parameters(self, div_value: float, head_bias: bool, rng: Rng) -> None:
+        d = self.features
+
+        def linear(outputs: int, inputs: int, *path: str) -> np.ndarray:
+            source = rng
+            for name in path:
+                source = source.child(name)
+            return uniform_fan_in((outputs, inputs), inputs, source)
+
+        outputs = self.shortlist + self.clusters
+        self.params["head"] = {"w": linear(outputs, d, "head", "w")}
+        if head_bias:
+            self.params["head"]["b"] = uniform_fan_in((outputs,), d, rng.child("head").child("b"))
+        for g in range(1, self.clusters + 1):
+            low, width = self.ends[g - 1], max(1, int(d // div_value**g))
+            self.params[f"tail{g}"] = {
+                "proj": linear(width, d, f"tail{g}", "proj"),
+                "w": linear(self.ends[g] - low, width, f"tail{g}", "w"),
+            }
+
+    def loss(
+        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        self.check(h, targets)
+        xp = array_module(h)
+        rank = self.buffers["rank"][targets]
+        group = xp.searchsorted(xp.asarray(self.cutoffs), rank, side="right")  # 0 is the shortlist
+        in_head = xp.where(group == 0, rank, self.shortlist - 1 + group)
+        head = self.params["head"]
+        nll, head_cache = linear_softmax_nll_forward(h, head["w"], head.get("b"), in_head)
+        tail_caches = []
+        for g in xp.unique(group[group > 0]).tolist():
+            samples = xp.flatnonzero(group == g)
+            tail = self.params[f"tail{g}"]
+            h_g = h[samples]
+            more, cache = linear_softmax_nll_forward(
+                h_g @ tail["proj"].T, tail["w"], None, rank[samples] - self.ends[g - 1]
+            )
+            nll[samples] += more
+            tail_caches.append((g, samples, h_g, cache))
+        return nll.mean(), (head_cache, tail_caches, len(h))
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        head_cache, tail_caches, n = cache
+        xp = array_module(self.params["head"]["w"])
+        dnll = xp.full(n, dloss / n, dtype=self.params["head"]["w"].dtype)
+        dh, dw, db = linear_softmax_nll_backward(dnll, head_cache)
+        grads: Tree = {"head": {"w": dw} if db is None else {"w": dw, "b": db}}
+        for g in range(1, self.clusters + 1):  # in the order of the parameters
+            grads[f"tail{g}"] = {name: self._no_gradient(p) for name, p in self.params[f"tail{g}"].items()}
+        for g, samples, h_g, tail_cache in tail_caches:
+            dlow, dw, _ = linear_softmax_nll_backward(dnll[samples], tail_cache)
+            dh[samples] += dlow @ self.params[f"tail{g}"]["proj"]
+            grads[f"tail{g}"] = {"proj": dlow.T @ h_g, "w": dw}
+        return dh, grads
+
+    def _no_gradient(self, p: Array) -> Array | SparseRows:
+        """For a cluster without a sample: zeros, or no rows at all where a cluster is large."""
+        xp = array_module(p)
+        if self.classes.n < SPARSE_FROM:
+            return xp.zeros_like(p)
+        return SparseRows(xp.zeros(0, dtype=xp.int64), xp.zeros((0, *p.shape[1:]), dtype=p.dtype), len(p))
+
+    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
+        self.check(h)
+        xp = array_module(h)
+        head = self._head_log_prob(h)
+        by_rank = xp.empty((len(h), self.classes.n), dtype=h.dtype)
+        by_rank[:, : self.shortlist] = head[:, : self.shortlist]
+        for g in range(1, self.clusters + 1):
+            by_rank[:, self.ends[g - 1] : self.ends[g]] = self._tail_log_prob(h, head, g)
+        return by_rank[:, self.buffers["rank"]]
+
+    def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        """Opens a cluster only where its probability leaves it a chance; for k = 1 mostly none."""
+        self.check(h)
+        if not 1 <= k <= self.classes.n:
+            raise InputError(f"k is {k}, but a number from 1 to {self.classes.n} classes was expected.")
+        head, order = self._head_log_prob(h), self.buffers["order"]
+
+        def candidates(samples: Array, g: int) -> tuple[Array, Array]:
+            if g == 0:
+                return head[samples, : self.shortlist], order[: self.shortlist]
+            return self._tail_log_prob(h[samples], head[samples], g), order[self.ends[g - 1] : self.ends[g]]
+
+        best = head[:, : self.shortlist].max(axis=1, keepdims=True)
+        bounds = array_module(h).concatenate([best, head[:, self.shortlist :]], axis=1)
+        return best_in_groups(bounds, np.diff((0, *self.ends)).tolist(), k, candidates)
+
+    def _head_log_prob(self, h: Array) -> Array:
+        """log p of the classes of the shortlist, then of the clusters. h (N, D) -> (N, cutoffs[0] + G)."""
+        z = h @ self.params["head"]["w"].T
+        if "b" in self.params["head"]:
+            z += self.params["head"]["b"]
+        return log_softmax_forward(z)[0]
+
+    def _tail_log_prob(self, h: Array, head: Array, g: int) -> Array:
+        """log p of the classes of cluster g, given the log p of the head. h (N, D) -> (N, classes of cluster g)."""
+        tail = self.params[f"tail{g}"]
+        z = h @ tail["proj"].T @ tail["w"].T
+        return head[:, self.shortlist - 1 + g][:, None] + log_softmax_forward(z)[0]
+
+    def macs(self) -> int:
+        """The head, and each cluster as often as one of its classes occurs."""
+        counts = np.ones(self.classes.n) if self.classes.counts is None else self.classes.counts
+        share = [part.sum() / max(counts.sum(), 1) for part in np.split(counts[self.buffers["order"]], self.cutoffs)]
+        tails = (self.params[f"tail{g}"] for g in range(1, self.clusters + 1))
+        cost = (p * (tail["proj"].size + tail["w"].size) for p, tail in zip(share[1:], tails, strict=True))
+        return self.params["head"]["w"].size + round(sum(cost))
+
+
+def default_cutoffs(n: int) -> tuple[int, ...]:
+    """Cutoffs for n classes: the more classes, the more and the larger clusters."""
+    divisors = next(d for limit, d in DEFAULT_CUTOFFS if limit is None or n < limit)
+    return tuple(max(1, int(n / d)) for d in divisors)
+
+
+def _checked(cutoffs: tuple[int, ...], n: int) -> tuple[int, ...]:
+    rising = all(a < b for a, b in zip(cutoffs, cutoffs[1:], strict=False))
+    if not cutoffs or not rising or cutoffs[0] < 1 or cutoffs[-1] > n - 1:
+        raise InputError(
+            f"option cutoffs is {cutoffs}, but rising whole numbers from 1 to {n - 1} were expected "
+            f"(there are {n} classes); type for example cutoffs={','.join(map(str, default_cutoffs(n)))}."
+        )
+    return tuple(cutoffs)

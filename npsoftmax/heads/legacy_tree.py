@@ -1,0 +1,174 @@
+"""Published miswirings of trees and clusters, kept by explicit name to be studied. What each gets wrong stands in its docstring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
+from npsoftmax.functional import loss as losses
+from npsoftmax.functional import path
+from npsoftmax.functional.softmax import log_softmax_forward
+from npsoftmax.heads import tree as trees
+from npsoftmax.heads.adaptive import AdaptiveHead
+from npsoftmax.heads.base import ClassInfo, Head, top_k
+from npsoftmax.heads.binary_tree import BinaryTree
+from npsoftmax.kernels import tree as kernels
+from npsoftmax.layers.base import Tree, tree_map
+from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.random import Rng
+
+
+class LegacyHeap128Head(Head):
+    """A perfect tree of 2^⌈log₂ C⌉ leaves, 128 for 100 classes: leaf = y + 127, parent = (i − 1)//2, no bias.
+
+    What is wrong: the leaves C … 127 belong to no class, yet get their share of the probability, so that Σ_c p(c) < 1
+    (at equal decisions 28/128 = 21.9 % is missing) and the loss starts above ln C; the nodes above those leaves alone
+    never see a sample. `log_prob` is as published, hence no likelihood; with `renormalise` loss and log_prob are divided
+    by the mass of the classes that exist, which makes it one.
+    """
+
+    likelihood = False
+    legacy = True
+
+    def __init__(
+        self, features: int, classes: ClassInfo, *, rng: Rng, renormalise: bool = False, init: str = "default"
+    ):
+        super().__init__(features, classes)
+        leaves = 2 ** (classes.n - 1).bit_length()
+        self.tree = BinaryTree(features, ClassInfo(leaves), "balanced", rng=rng, bias=False, init=init)
+        self.params, self.buffers = self.tree.params, self.tree.buffers
+        self.renormalise = self.likelihood = renormalise
+
+    def loss(
+        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        self.check(h, targets)
+        if not self.renormalise:
+            return self.tree.loss(h, targets)
+        log_p, tree_cache = self._all_leaves(h)
+        value, cache = losses.softmax_cross_entropy_forward(log_p[:, : self.classes.n], targets)
+        return value, (h, log_p.shape, tree_cache, cache)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        if not self.renormalise:
+            return self.tree.backward(cache, dloss)
+        h, shape, tree_cache, cache = cache
+        dlog_p = array_module(h).zeros(shape, dtype=h.dtype)
+        dlog_p[:, : self.classes.n] = losses.softmax_cross_entropy_backward(dloss, cache)
+        dz = path.tree_log_prob_backward(dlog_p, tree_cache)
+        return dz @ self.params["w"], {"w": dz.T @ h}
+
+    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
+        self.check(h)
+        log_p = self._all_leaves(h)[0][:, : self.classes.n]
+        return log_softmax_forward(log_p)[0] if self.renormalise else log_p
+
+    def _all_leaves(self, h: Array) -> tuple[Array, Any]:
+        levels = trees.even_levels(self.tree.n)
+        return path.tree_log_prob_forward(h @ self.params["w"].T, self.buffers["children"], levels)
+
+    def macs(self) -> int:
+        return self.tree.macs()
+
+
+class LegacyHierarchicalMissingStepHead(Head):
+    """A tree by recursive halving whose loss leaves out the last decision of every path; prediction is greedy descent.
+
+    What is wrong: a node with two leaves is nothing but a last decision, so it never trains: 36 of 99 nodes at C = 100.
+    A node with one leaf only ever trains towards its other child, so that in the end nobody descends to the leaf: 28 of
+    100 classes. The loss is that of a prefix of the path and no likelihood. `log_prob` is that of the whole tree.
+    As published: normal(0, 1) initialisation, no bias.
+    """
+
+    likelihood = False
+    legacy = True
+
+    def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, init: str = "normal"):
+        super().__init__(features, classes)
+        self.tree = BinaryTree(features, ClassInfo(classes.n), "halving", rng=rng, bias=False, init=init)
+        self.params, self.buffers = self.tree.params, self.tree.buffers
+
+    def loss(
+        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        self.check(h, targets)
+        levels = len(trees.even_levels(self.classes.n))
+        nodes, signs = kernels.climb(self.buffers["up"], targets, levels, h.dtype)
+        nodes[:, 0], signs[:, 0] = -1, 0  # paths run from the leaf up: the last decision comes first
+        z, map_cache = self.tree.map.chosen(h, nodes)
+        value, cache = path.path_loss_forward(z, signs)
+        return value, (map_cache, cache)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        return self.tree.backward(cache, dloss)
+
+    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
+        self.check(h)
+        return self.tree.log_prob(h)
+
+    def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        """Where greedy descent ends; for k > 1, the most probable of the other classes after it."""
+        self.check(h)
+        xp = array_module(h)
+        z, children = self.tree.map.all(h), self.buffers["children"]
+        inner, every = len(children), xp.arange(len(h))
+        place = xp.zeros(len(h), dtype=xp.int64)
+        for _ in trees.even_levels(self.classes.n):
+            node = xp.minimum(place, inner - 1)
+            turn = (z[every, node] > 0).astype(xp.int64)
+            place = xp.where(place < inner, children[node, turn], place)
+        if k == 1:
+            return (place - inner)[:, None]
+        log_p = self.tree.log_prob(h)
+        log_p[every, place - inner] = xp.inf
+        return top_k(log_p, k)
+
+    def macs(self) -> int:
+        return self.tree.macs()
+
+
+class LegacyAdaptiveUntrainedHead(AdaptiveHead):
+    """Adaptive softmax whose parameters never reached the optimiser; classes by label, [10, 90] of 100, no bias.
+
+    What is wrong: the gradients of all its parameters are empty, so it stays as it was drawn while the model below
+    learns to please it; and the prediction is the largest of the features (which are the model's C logits) and not the
+    head's. The features get the true gradient, and log_prob is that of the untrained head.
+    """
+
+    legacy = True
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        cutoffs: tuple[int, ...] = (10, 90),
+        div_value: float = 4.0,
+    ):
+        if features != classes.n:
+            raise InputError(
+                f"legacy_adaptive_untrained predicts the largest feature, so it takes {classes.n} of them, not {features}; "
+                f"give the model a layer of logits (--model-opt logits={classes.n})."
+            )
+        super().__init__(features, classes, rng=rng, cutoffs=cutoffs, div_value=div_value)
+
+    def _frequency_order(self) -> np.ndarray:
+        return np.arange(self.classes.n)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        """No rows of any parameter: a gradient of zeros would still let weight decay and momentum move them."""
+        dh, _ = super().backward(cache, dloss)
+        return dh, tree_map(_no_rows, self.params)
+
+    def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        self.check(h)
+        return top_k(h, k)
+
+
+def _no_rows(p: Array) -> SparseRows:
+    xp = array_module(p)
+    return SparseRows(xp.zeros(0, dtype=xp.int64), xp.zeros((0, *p.shape[1:]), dtype=p.dtype), len(p))

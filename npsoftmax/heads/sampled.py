@@ -1,0 +1,112 @@
+"""Sampled softmax: training compares the target with a few classes drawn at random; evaluation is the full softmax."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
+from npsoftmax.functional.sampled import sampled_softmax_backward, sampled_softmax_forward
+from npsoftmax.functional.softmax import log_softmax_forward
+from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.layers.base import Tree
+from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
+from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.random import Rng
+
+DISTRIBUTIONS = ("log_uniform", "uniform")
+
+
+class SampledSoftmaxHead(Head):
+    """log p = log softmax(w·h + b); in training the sum runs over the target and `samples` classes drawn for the batch.
+
+    Drawn with replacement, from `uniform` or from `log_uniform`: q(r) = log((r + 2)/(r + 1)) / log(C + 1) for the class
+    of rank r by falling count (Zipf's law), or of label r where there are no counts. A drawn class has log(samples·q)
+    subtracted from its score, so that the sum expects the full one, and is left out where it is the target. A training
+    step costs O(samples), evaluation O(C). From 10,000 classes on gradients are SparseRows.
+    Jean et al. 2015, arXiv 1412.2007. Derivation: docs/sampled.md.
+
+    params w (C, D), b (C,); buffers order (C,): the class of each rank.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        samples: int = 128,
+        distribution: str = "log_uniform",
+        bias: bool = True,
+        init: str = "default",
+    ):
+        super().__init__(features, classes)
+        if samples < 1:
+            raise InputError(f"option samples is {samples}, but a whole number of at least 1 was expected.")
+        if distribution not in DISTRIBUTIONS:
+            raise unknown_name("distribution", distribution, DISTRIBUTIONS)
+        self.samples, self.distribution = samples, distribution
+        self.params["w"] = initialiser(init)((classes.n, features), features, rng.child("w"))
+        if bias:
+            start = uniform_fan_in if init == "default" else zeros
+            self.params["b"] = start((classes.n,), features, rng.child("b"))
+        known = np.zeros(classes.n, dtype=np.int64) if classes.counts is None else classes.counts.astype(np.int64)
+        self.buffers["order"] = np.argsort(-known, kind="stable")
+
+    def loss(
+        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        self.check(h, targets)
+        w, b = self.params["w"], self.params.get("b")
+        if not train:
+            nll, cache = linear_softmax_nll_forward(h, w, b, targets)
+            return nll.mean(), (False, (len(h), cache))
+        drawn, log_expected = self.draw(rng, h)
+        value, cache = sampled_softmax_forward(h, w, b, targets, drawn, log_expected)
+        return value, (True, cache)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        sampled, cache = cache
+        w = self.params["w"]
+        if sampled:
+            dh, rows, dw, db = sampled_softmax_backward(dloss, cache)
+            dw, db = (SparseRows.from_indices(rows, x, self.classes.n) for x in (dw, db))
+            if self.classes.n < SPARSE_FROM:
+                dw, db = dw.to_dense(), db.to_dense()
+        else:
+            n, cache = cache
+            dh, dw, db = linear_softmax_nll_backward(array_module(w).full(n, dloss / n, dtype=w.dtype), cache)
+        return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}
+
+    def draw(self, rng: Rng | None, like: Array) -> tuple[Array, Array]:
+        """The classes drawn for this step, and log(samples·q / times drawn) of each: both (S,), S ≤ samples.
+
+        One draw for the whole batch, the same on every rank that shares it.
+        """
+        if rng is None:
+            raise InputError("sampled softmax draws classes in training, so loss(…, train=True) needs rng=Rng(seed).")
+        xp, n = array_module(like), self.classes.n
+        bits = rng.at(rng.step).child("drawn").bits((1, 2 * self.samples))[0].astype(np.float64)
+        # All 2**64 steps: of 2**23, as in rng.uniform, some of a million classes would never come.
+        u = (bits[::2] * 2.0**32 + bits[1::2] + 0.5) * 2.0**-64
+        raw = np.exp(u * math.log(n + 1)) - 1 if self.distribution == "log_uniform" else u * n
+        rank, times = np.unique(np.minimum(raw.astype(np.int64), n - 1), return_counts=True)
+        q = np.log1p(1 / (rank + 1)) / math.log(n + 1) if self.distribution == "log_uniform" else 1 / n
+        log_expected = np.log(self.samples * q / times).astype(like.dtype)
+        return self.buffers["order"][xp.asarray(rank)], xp.asarray(log_expected)
+
+    def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
+        self.check(h)
+        z = h @ self.params["w"].T
+        if "b" in self.params:
+            z += self.params["b"]
+        return log_softmax_forward(z)[0]
+
+    def macs(self) -> int:
+        """Of a training step."""
+        return self.features * (self.samples + 1)
