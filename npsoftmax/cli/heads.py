@@ -52,7 +52,7 @@ def table(names: list[str]) -> Any:
     columns = ("head", "probability of a class", "step", "predict", "parameters", "reference")
     rows = []
     for name in names:
-        card = _card(head_class(name))
+        card = head_class(name).card
         reference = re.sub(r" \(arXiv [\d.]+\)", "", card.reference)  # in full where one head is described
         rows.append((name, card.formula, card.step, card.prediction, card.parameters, reference))
     title = "z: scores, g: noise, y: target, D features, C classes; costs are those of one sample"
@@ -63,7 +63,7 @@ def legacy_table(names: list[str]) -> Any:
     """A rich table of the legacy wirings: what each computes and what it gets wrong."""
     from npsoftmax.heads import head_class
 
-    cards = {name: _card(head_class(name)) for name in names}
+    cards = {name: head_class(name).card for name in names}
     rows = [(name, card.formula, card.mistake, card.instead) for name, card in cards.items()]
     title = "Published miswirings, kept to be studied"
     return _rich_table(title, ("head", "what it computes", "what it gets wrong", "instead"), rows)
@@ -75,7 +75,7 @@ def describe(name: str) -> list[Any]:
     from npsoftmax.options import option_defaults
 
     cls = head_class(name)
-    card = _card(cls)
+    card = cls.card
     facts = [
         ("formula", card.formula),
         ("cost of a step", card.step),
@@ -94,12 +94,10 @@ def describe(name: str) -> list[Any]:
     ]
 
 
-def _card(cls: Any) -> Any:
-    return cls.card
-
-
 def _as_typed(value: Any) -> str:
     """A default as one would type it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_as_typed, value))
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 

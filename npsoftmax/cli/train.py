@@ -199,8 +199,9 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
     refused = sorted(set(given) - WITH_RESUME - {"no_plots"})
     if refused:
         raise InputError(
-            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the "
-            f"settings in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend and --device may be given."
+            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings "
+            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend and --device may be "
+            "given."
         )
     changes = {name: given[name] for name in ("threads", "data_dir", "backend", "device") if name in given}
     return replace(TrainConfig.load(directory.config_file), **changes)

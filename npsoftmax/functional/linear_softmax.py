@@ -1,43 +1,53 @@
 """A linear map and the softmax cross entropy after it, a block of classes at a time. Derivation: docs/adaptive.md.
 
 Design: with a million classes the logits of a batch are hundreds of megabytes, written and read again several times.
-The sum of exponentials can be kept up block by block while its largest term grows, so that a block of logits never
-leaves the cache; backward computes it again, which costs less than reading it back.
+The sum of exponentials can be put together from blocks of classes, each with its own maximum, so that a block of logits
+never leaves the cache. Backward computes large blocks again, which costs less than reading them back; exponentials
+that fit into memory easily are kept. Blocks are independent and NumPy lets go of the interpreter while it works on
+one, so that threads share them; sums over blocks are taken in the order of the classes, whoever was first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from npsoftmax.backend import Array, array_module
+import numpy as np
 
-# Logits in a block: what the second-level cache holds in float32, twice.
-BLOCK = 2**17
+from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
+
+# Logits in a block, so that it stays in a second-level cache; and in a batch whose exponentials are kept.
+BLOCK, KEPT = 2**17, 2**21
 
 
 def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) -> tuple[Array, Any]:
     """−log softmax(h @ wᵀ + b)[t] of every sample.
 
     h (N, D), w (C, D), b (C,) or None, t (N,) integer labels -> nll (N,), at least 0.
-    The sum of exponentials after each block, with m the largest logit so far: s ← s·exp(m − m') + Σ exp(z − m').
-    Source of the running sum: Milakov and Gimelshein, 2018.
+    With m_k the largest logit of block k and m that of all: Σ_c e^{z_c − m} = Σ_k e^{m_k − m} Σ_{c in k} e^{z_c − m_k}.
+    Source of the sum in blocks: Milakov and Gimelshein, 2018 (arXiv 1805.02867).
     """
     xp = array_module(h)
     t = t.astype(xp.int64)  # small unsigned types cannot hold differences
-    rows = xp.arange(len(h))
-    top, total = xp.full(len(h), -xp.inf, dtype=h.dtype), xp.zeros(len(h), dtype=h.dtype)
-    z_t = xp.zeros(len(h), dtype=h.dtype)
-    for part in _blocks(h, w):
+    keep = len(h) * len(w) <= KEPT
+
+    def block(part: slice) -> tuple[Array, ...]:
         z = _logits(h, w, b, part)
-        inside = (t >= part.start) & (t < part.stop)
-        z_t = xp.where(inside, z[rows, (t - part.start) % z.shape[1]], z_t)
-        larger = xp.maximum(top, z.max(axis=1))
-        z -= larger[:, None]
-        total = total * xp.exp(top - larger) + xp.exp(z, out=z).sum(axis=1)
-        top = larger
-    log_total = xp.log(total)
-    return log_total + (top - z_t), (h, w, b, t, top, log_total)
+        inside, column = _target(t, part)
+        z_t = xp.where(inside, z[xp.arange(len(t)), column], -xp.inf)
+        top = z.max(axis=1)
+        e = xp.exp(xp.subtract(z, top[:, None], out=z), out=z)
+        return z_t, top, e.sum(axis=1), e if keep else None
+
+    parts = _blocks(h, w)
+    z_ts, tops, sums, kept = zip(*_shared_out(block, parts, xp), strict=True)
+    z_t, tops = xp.stack(z_ts).max(axis=0), xp.stack(tops)  # (N,), (K, N)
+    top = tops.max(axis=0)
+    share = xp.exp(tops - top)
+    total = (xp.stack(sums) * share).sum(axis=0)
+    return xp.log(total) + (top - z_t), (h, w, b, t, parts, tops, share / total, kept)
 
 
 def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, Array | None]:
@@ -45,29 +55,29 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
 
     dnll (N,) -> dh (N, D), dw (C, D), db (C,) or None.
     """
-    h, w, b, t, top, log_total = cache
+    h, w, b, t, parts, tops, share, kept = cache
     xp = array_module(h)
-    rows = xp.arange(len(h))
-    dh, dw = xp.zeros_like(h), xp.empty_like(w)
-    db = None if b is None else xp.empty_like(b)
-    for part in _blocks(h, w):
-        dz = _logits(h, w, b, part)
-        dz -= top[:, None]
-        dz -= log_total[:, None]
-        xp.exp(dz, out=dz)
-        dz *= dnll[:, None]
-        inside = (t >= part.start) & (t < part.stop)
-        dz[rows, (t - part.start) % dz.shape[1]] -= xp.where(inside, dnll, 0)
-        dh += dz @ w[part]
+    dw, db = xp.empty_like(w), None if b is None else xp.empty_like(b)
+
+    def block(k: int) -> Array:
+        part, e = parts[k], kept[k]
+        if e is None:
+            z = _logits(h, w, b, part)
+            e = xp.exp(xp.subtract(z, tops[k][:, None], out=z), out=z)
+        dz = e * (share[k] * dnll)[:, None]
+        inside, column = _target(t, part)
+        dz[xp.arange(len(t)), column] -= xp.where(inside, dnll, 0)
         dw[part] = dz.T @ h
         if db is not None:
             db[part] = dz.sum(axis=0)
-    return dh, dw, db
+        return dz @ w[part]
+
+    return sum(_shared_out(block, range(len(parts)), xp)), dw, db
 
 
-def _blocks(h: Array, w: Array) -> Iterator[slice]:
+def _blocks(h: Array, w: Array) -> list[slice]:
     step = max(1, BLOCK // len(h))
-    return (slice(start, min(start + step, len(w))) for start in range(0, len(w), step))
+    return [slice(start, min(start + step, len(w))) for start in range(0, len(w), step)]
 
 
 def _logits(h: Array, w: Array, b: Array | None, part: slice) -> Array:
@@ -75,3 +85,21 @@ def _logits(h: Array, w: Array, b: Array | None, part: slice) -> Array:
     if b is not None:
         z += b[part]
     return z
+
+
+def _target(t: Array, part: slice) -> tuple[Array, Array]:
+    """Whether each target lies in the block, and its column there (some column, where it does not)."""
+    return (t >= part.start) & (t < part.stop), (t - part.start) % (part.stop - part.start)
+
+
+def _shared_out(function: Callable[[Any], Any], items: Any, xp: Any) -> list[Any]:
+    """[function(item) for item in items], on all threads where there are several items in host memory."""
+    if len(items) == 1 or xp is not np or get_threads() == 1:
+        return [function(item) for item in items]
+    with single_threaded_blas():
+        return list(_pool(get_threads()).map(function, items))
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="npsoftmax")

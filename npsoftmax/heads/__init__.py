@@ -1,21 +1,28 @@
 """Softmax heads. `HEADS` is the table that the command line, the tests and the documentation run over."""
 
 from npsoftmax.errors import unknown_name
+from npsoftmax.heads.adaptive import AdaptiveHead
 from npsoftmax.heads.base import ClassInfo, Head, check_labels, top_k
 from npsoftmax.heads.cosine import CosineHead
 from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
 from npsoftmax.heads.gumbel import GumbelSoftmaxHead, LogGumbelSoftmaxHead
 from npsoftmax.heads.hierarchical import HierarchicalHead
 from npsoftmax.heads.imbalance import BalancedHead
+from npsoftmax.heads.legacy import LegacyWiringWarning
 from npsoftmax.heads.legacy_flat import (
     LegacyBatchAxisSoftmaxHead,
     LegacyDoubleGumbelHead,
     LegacyDoubleSoftmaxHead,
     LegacyNLLOnProbabilitiesHead,
     LegacyTaylorUnloggedHead,
-    LegacyWiringWarning,
+)
+from npsoftmax.heads.legacy_tree import (
+    LegacyAdaptiveUntrainedHead,
+    LegacyHeap128Head,
+    LegacyHierarchicalMissingStepHead,
 )
 from npsoftmax.heads.margin import HingeHead, SMSoftmaxHead, SMTaylorSoftmaxHead
+from npsoftmax.heads.sampled import SampledSoftmaxHead
 from npsoftmax.heads.sparse import Entmax15Head, SparsemaxHead
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead, SphericalHead, TaylorSoftmaxHead
 
@@ -32,6 +39,8 @@ HEADS: dict[str, type[Head]] = {
     "sparsemax": SparsemaxHead,
     "entmax15": Entmax15Head,
     "hierarchical": HierarchicalHead,
+    "adaptive": AdaptiveHead,
+    "sampled": SampledSoftmaxHead,
     "balanced": BalancedHead,
     "cosine": CosineHead,
     "hinge": HingeHead,
@@ -40,6 +49,9 @@ HEADS: dict[str, type[Head]] = {
     "legacy_nll_on_probabilities": LegacyNLLOnProbabilitiesHead,
     "legacy_taylor_unlogged": LegacyTaylorUnloggedHead,
     "legacy_batch_axis_softmax": LegacyBatchAxisSoftmaxHead,
+    "legacy_heap128": LegacyHeap128Head,
+    "legacy_hierarchical_missing_step": LegacyHierarchicalMissingStepHead,
+    "legacy_adaptive_untrained": LegacyAdaptiveUntrainedHead,
 }
 
 __all__ = [

@@ -12,6 +12,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.card import Card
 from npsoftmax.heads.rows import SPARSE_FROM
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.layers.base import Tree
@@ -35,6 +36,13 @@ class AdaptiveHead(Head):
     buffers rank (C,) of each class, order (C,): the class of each rank. Raises InputError for cutoffs that are not
     rising whole numbers from 1 to C − 1, and for div_value below 1.
     """
+
+    card = Card(
+        "softmax(head)_g · softmax(tail_g)_c",
+        "Grave et al., 2017 (arXiv 1609.04309)",
+        step="O(s + C_g)",
+        parameters="D (s + G) + Σ D_g (D + C_g)",
+    )
 
     def __init__(
         self,

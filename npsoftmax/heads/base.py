@@ -14,6 +14,8 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import check_finite, check_k
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
 
@@ -62,6 +64,7 @@ class Head(ABC):
     buffers: Tree
     likelihood: ClassVar[bool] = True
     legacy: ClassVar[bool] = False
+    card: ClassVar[Card]
 
     def __init__(self, features: int, classes: ClassInfo):
         if features < 1:
@@ -83,8 +86,7 @@ class Head(ABC):
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k most probable labels, best first; ties go to the lowest label. h (N, D) -> (N, k)."""
-        if not 1 <= k <= self.classes.n:
-            raise InputError(f"k is {k}, but a number from 1 to {self.classes.n} classes was expected.")
+        check_k(k, self.classes.n)
         return top_k(self.log_prob(h, rng=rng), k)
 
     def macs(self) -> int:
@@ -92,7 +94,7 @@ class Head(ABC):
         return 0
 
     def check(self, h: Array, targets: Array | None = None) -> None:
-        """InputError unless h is (N, features) and targets are N labels in range.
+        """InputError unless h is (N, features), all finite, and targets are N labels in range.
 
         Labels on a device are not looked at (that would wait for it): they are checked before they are sent there.
         """
@@ -100,6 +102,7 @@ class Head(ABC):
             raise InputError(
                 f"{type(self).__name__} takes features of shape (N, {self.features}), not {tuple(h.shape)}."
             )
+        check_finite(h)
         if targets is None:
             return
         if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":

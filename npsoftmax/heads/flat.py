@@ -8,7 +8,7 @@ them may change z, which is the features themselves under linear=False.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
@@ -17,7 +17,7 @@ from npsoftmax.functional import softmax
 from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import ClassInfo, Head
 from npsoftmax.heads.card import Card
-from npsoftmax.heads.checks import check_finite, smoothing
+from npsoftmax.heads.checks import smoothing
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.dense import Dense
 from npsoftmax.random import Rng
@@ -28,8 +28,6 @@ class FlatHead(Head):
 
     params w (D, C), b (C,): none under linear=False, no b under bias=False.
     """
-
-    card: ClassVar[Card]
 
     def __init__(
         self,
@@ -78,10 +76,6 @@ class FlatHead(Head):
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         self.check(h)
         return self.log_prob_of_scores(self.scores(h)[0], rng)
-
-    def check(self, h: Array, targets: Array | None = None) -> None:
-        super().check(h, targets)
-        check_finite(h)
 
     # ------------------------------------------------------------ the linear map
     def scores(self, h: Array) -> tuple[Array, Any]:

@@ -9,6 +9,7 @@ from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.heads.base import ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
+from npsoftmax.heads.card import Card
 from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
@@ -26,6 +27,14 @@ class HierarchicalHead(Head):
     only, O(depth), and gradients are SparseRows. A prediction opens the most probable nodes first: about depth / p nodes
     where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
     """
+
+    card = Card(
+        "Π over the nodes on the path of σ(±z_node)",
+        "Morin and Bengio, 2005; Mikolov et al., 2013 (arXiv 1310.4546)",
+        step="O(log C)",
+        prediction="O(C), less by search",
+        parameters="(D + 1) (C - 1)",
+    )
 
     def __init__(
         self,

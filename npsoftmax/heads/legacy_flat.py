@@ -7,7 +7,6 @@ relation that betrays each, and the tests hold them to it.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from typing import Any
 
@@ -18,18 +17,8 @@ from npsoftmax.heads.base import ClassInfo
 from npsoftmax.heads.card import Card
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.heads.gumbel import NoisyHead
+from npsoftmax.heads.legacy import warn_legacy
 from npsoftmax.random import Rng
-
-
-class LegacyWiringWarning(UserWarning):
-    """A head was made that is known to be wired wrongly."""
-
-
-def warn_legacy(head: Any) -> None:
-    """Say what is wrong with `head` and which head to use instead."""
-    card = head.card
-    message = f"{type(head).__name__}: {card.mistake}. To train a model, use {card.instead}."
-    warnings.warn(message, LegacyWiringWarning, stacklevel=3)
 
 
 class CrossEntropyOfOutputs(FlatHead):

@@ -15,6 +15,9 @@ from npsoftmax.heads import tree as trees
 from npsoftmax.heads.adaptive import AdaptiveHead
 from npsoftmax.heads.base import ClassInfo, Head, top_k
 from npsoftmax.heads.binary_tree import BinaryTree
+from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import check_k
+from npsoftmax.heads.legacy import warn_legacy
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree, tree_map
 from npsoftmax.layers.sparse import SparseRows
@@ -33,6 +36,14 @@ class LegacyHeap128Head(Head):
     likelihood = False
     legacy = True
 
+    card = Card(
+        "Π over the path of σ(±z_node), in a tree of 2^⌈log₂ C⌉ leaves",
+        "published comparisons of softmax heads, 2023",
+        parameters="D (2^⌈log₂ C⌉ - 1)",
+        mistake="leaves that belong to no class keep their share of the probability",
+        instead="hierarchical",
+    )
+
     def __init__(
         self, features: int, classes: ClassInfo, *, rng: Rng, renormalise: bool = False, init: str = "default"
     ):
@@ -41,6 +52,7 @@ class LegacyHeap128Head(Head):
         self.tree = BinaryTree(features, ClassInfo(leaves), "balanced", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
         self.renormalise = self.likelihood = renormalise
+        warn_legacy(self)
 
     def loss(
         self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
@@ -86,10 +98,19 @@ class LegacyHierarchicalMissingStepHead(Head):
     likelihood = False
     legacy = True
 
+    card = Card(
+        "Π over the path, without its last decision, of σ(±z_node)",
+        "published comparisons of softmax heads, 2023",
+        parameters="D (C - 1)",
+        mistake="the last decision is missing from the loss, so many nodes never train",
+        instead="hierarchical tree=halving",
+    )
+
     def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, init: str = "normal"):
         super().__init__(features, classes)
         self.tree = BinaryTree(features, ClassInfo(classes.n), "halving", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
+        warn_legacy(self)
 
     def loss(
         self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
@@ -111,6 +132,7 @@ class LegacyHierarchicalMissingStepHead(Head):
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """Where greedy descent ends; for k > 1, the most probable of the other classes after it."""
+        check_k(k, self.classes.n)
         self.check(h)
         xp = array_module(h)
         z, children = self.tree.map.all(h), self.buffers["children"]
@@ -140,6 +162,15 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
 
     legacy = True
 
+    card = Card(
+        "softmax(head)_g · softmax(tail_g)_c, predicted by argmax of the features",
+        "published comparisons of softmax heads, 2023",
+        step="O(s + C_g)",
+        parameters="D (s + G) + Σ D_g (D + C_g)",
+        mistake="its parameters never reach the optimiser, and the prediction is not the head's",
+        instead="adaptive",
+    )
+
     def __init__(
         self,
         features: int,
@@ -155,6 +186,7 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
                 f"give the model a layer of logits (--model-opt logits={classes.n})."
             )
         super().__init__(features, classes, rng=rng, cutoffs=cutoffs, div_value=div_value)
+        warn_legacy(self)
 
     def _frequency_order(self) -> np.ndarray:
         return np.arange(self.classes.n)
@@ -165,6 +197,7 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
         return dh, tree_map(_no_rows, self.params)
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        check_k(k, self.classes.n)
         self.check(h)
         return top_k(h, k)
 

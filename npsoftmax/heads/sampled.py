@@ -13,6 +13,7 @@ from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, lin
 from npsoftmax.functional.sampled import sampled_softmax_backward, sampled_softmax_forward
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.card import Card
 from npsoftmax.heads.rows import SPARSE_FROM
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
@@ -33,6 +34,12 @@ class SampledSoftmaxHead(Head):
 
     params w (C, D), b (C,); buffers order (C,): the class of each rank.
     """
+
+    card = Card(
+        "softmax(z), in training over y and S drawn classes",
+        "Jean et al., 2015 (arXiv 1412.2007)",
+        step="O(S)",
+    )
 
     def __init__(
         self,

@@ -108,7 +108,10 @@ class Trainer:
         lr, momentum = self.schedule(state.step)
         rng = self.session.rng.child("noise").at(state.step, samples)
         t = backend.asarray(targets)
-        h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
+        try:
+            h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
+        except InputError as error:  # a head refuses features that are not finite, and knows of no step
+            raise InputError(f"at {self._place(state.step + 1, lr)}: {error}") from error
         correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum()
         del h
         grads = self._clipped(model.backward(cache))
@@ -146,15 +149,15 @@ class Trainer:
             self.progress.update(state.seen, state.loss_sum / state.seen, state.correct / state.seen)
 
     def _diverged(self, step: int, lr: float, value: float) -> InputError:
-        last = (
-            "there was no finite loss before"
-            if self.state.last_loss is None
-            else f"the last finite loss was {self.state.last_loss:.4g}"
-        )
         return InputError(
-            f"the loss became {value} at step {step} (learning rate {lr:.3g}; {last}). "
-            f"Lower --lr, or clip gradients with --clip-norm 1. What was saved before stands in {self.run.path}."
+            f"the loss became {value} at {self._place(step, lr)}. Lower --lr, or clip gradients with --clip-norm 1. "
+            f"What was saved before stands in {self.run.path}."
         )
+
+    def _place(self, step: int, lr: float) -> str:
+        last = self.state.last_loss
+        before = "there was no finite loss before" if last is None else f"the last finite loss was {last:.4g}"
+        return f"step {step} (learning rate {lr:.3g}; {before})"
 
     # ------------------------------------------------------------ the end of an epoch
     def _finish_epoch(self) -> None:

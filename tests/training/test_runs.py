@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     trainer = begin(tmp_path / "run", optimizer="sgd", lr=1e30, schedule="constant")
     with (
         pytest.raises(
-            InputError, match=r"the loss became (nan|inf) at step \d+ \(learning rate 1e\+30; the last finite loss was"
+            InputError, match=r"at step \d+ \(learning rate 1e\+30; the last finite loss was"
         ),
         np.errstate(all="ignore"),
     ):
