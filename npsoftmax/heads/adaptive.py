@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class AdaptiveHead(Head):
         self._make_parameters(div_value, head_bias, rng)
 
     def _frequency_order(self) -> np.ndarray:
-        """Classes by falling count; inside the shortlist and inside each cluster, where order means nothing, by label."""
+        """Classes by falling count; within the shortlist and each cluster, where order means nothing, by label."""
         counts = self.classes.counts
         if counts is None or (counts == counts[0]).all():
             warnings.warn(
@@ -97,9 +98,7 @@ class AdaptiveHead(Head):
                 "w": linear(self.ends[g] - low, width, f"tail{g}", "w"),
             }
 
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
         xp = array_module(h)
         rank = self.buffers["rank"][targets]
@@ -195,7 +194,7 @@ def default_cutoffs(n: int) -> tuple[int, ...]:
 
 
 def _checked(cutoffs: tuple[int, ...], n: int) -> tuple[int, ...]:
-    rising = all(a < b for a, b in zip(cutoffs, cutoffs[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(cutoffs))
     if not cutoffs or not rising or cutoffs[0] < 1 or cutoffs[-1] > n - 1:
         raise InputError(
             f"option cutoffs is {cutoffs}, but rising whole numbers from 1 to {n - 1} were expected "

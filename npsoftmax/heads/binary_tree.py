@@ -28,9 +28,7 @@ class BinaryTree:
     are not those of an even tree, depth (1,): the number of levels. See heads/tree.py for the numbering.
     """
 
-    def __init__(
-        self, features: int, classes: ClassInfo, tree: str | trees.Nested, *, rng: Rng, bias: bool, init: str
-    ):
+    def __init__(self, features: int, classes: ClassInfo, tree: str | trees.Nested, *, rng: Rng, bias: bool, init: str):
         self.n = classes.n
         self.map = RowMap(features, self.n - 1, sparse=self.n >= SPARSE_FROM, rng=rng, bias=bias, init=init)
         self.params = self.map.params

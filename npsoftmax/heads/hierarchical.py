@@ -1,4 +1,4 @@
-"""Hierarchical softmax: the classes are the leaves of a tree, and a sample finds its way from the root to one of them."""
+"""Hierarchical softmax: classes are the leaves of a tree, and a sample finds its way from the root to one of them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class HierarchicalHead(Head):
     are in the order of the superclasses, where there are any.
 
     Below 10,000 classes a step is one matrix product over all nodes, O(C); from there on it reads the rows on its path
-    only, O(depth), and gradients are SparseRows. A prediction opens the most probable nodes first: about depth / p nodes
-    where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
+    only, O(depth), and gradients are SparseRows. A prediction opens the most probable nodes first: at most depth / p
+    nodes where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
     """
 
     card = Card(
@@ -53,9 +53,7 @@ class HierarchicalHead(Head):
             self.tree = BinaryTree(features, classes, tree, rng=rng, bias=bias, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
 
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
         return self.tree.loss(h, targets)
 

@@ -1,4 +1,4 @@
-"""Published miswirings of trees and clusters, kept by explicit name to be studied. What each gets wrong stands in its docstring."""
+"""Published miswirings of trees and clusters, kept by name to be studied; docstrings say what each gets wrong."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LegacyHeap128Head(Head):
     """A perfect tree of 2^⌈log₂ C⌉ leaves, 128 for 100 classes: leaf = y + 127, parent = (i − 1)//2, no bias.
 
     What is wrong: the leaves C … 127 belong to no class, yet get their share of the probability, so that Σ_c p(c) < 1
-    (at equal decisions 28/128 = 21.9 % is missing) and the loss starts above ln C; the nodes above those leaves alone
-    never see a sample. `log_prob` is as published, hence no likelihood; with `renormalise` loss and log_prob are divided
-    by the mass of the classes that exist, which makes it one.
+    (at equal decisions 28/128 = 21.9 % is missing) and the loss starts above ln C; nodes above such leaves alone never
+    see a sample, 25 of 127. `log_prob` is as published, hence no likelihood; with `renormalise` loss and log_prob are
+    divided by the mass of the classes that exist, which makes it one.
     """
 
     likelihood = False
@@ -54,9 +54,7 @@ class LegacyHeap128Head(Head):
         self.renormalise = self.likelihood = renormalise
         warn_legacy(self)
 
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
         if not self.renormalise:
             return self.tree.loss(h, targets)
@@ -90,8 +88,9 @@ class LegacyHierarchicalMissingStepHead(Head):
     """A tree by recursive halving whose loss leaves out the last decision of every path; prediction is greedy descent.
 
     What is wrong: a node with two leaves is nothing but a last decision, so it never trains: 36 of 99 nodes at C = 100.
-    A node with one leaf only ever trains towards its other child, so that in the end nobody descends to the leaf: 28 of
-    100 classes. The loss is that of a prefix of the path and no likelihood. `log_prob` is that of the whole tree.
+    A node with one leaf only ever trains towards its other child. With features of at least 0 (it was published on
+    ReLUs) that raises its score for every sample, until nobody descends to the leaf: 28 of 100 classes. The loss is that
+    of the beginning of the path and no likelihood; `log_prob` is that of the whole tree.
     As published: normal(0, 1) initialisation, no bias.
     """
 
@@ -112,9 +111,7 @@ class LegacyHierarchicalMissingStepHead(Head):
         self.params, self.buffers = self.tree.params, self.tree.buffers
         warn_legacy(self)
 
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
         levels = len(trees.even_levels(self.classes.n))
         nodes, signs = kernels.climb(self.buffers["up"], targets, levels, h.dtype)
@@ -182,8 +179,8 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
     ):
         if features != classes.n:
             raise InputError(
-                f"legacy_adaptive_untrained predicts the largest feature, so it takes {classes.n} of them, not {features}; "
-                f"give the model a layer of logits (--model-opt logits={classes.n})."
+                f"legacy_adaptive_untrained predicts the largest feature, so it takes {classes.n} of them, not "
+                f"{features}; give the model a layer of logits (--model-opt logits={classes.n})."
             )
         super().__init__(features, classes, rng=rng, cutoffs=cutoffs, div_value=div_value)
         warn_legacy(self)

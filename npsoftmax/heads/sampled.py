@@ -65,9 +65,7 @@ class SampledSoftmaxHead(Head):
         known = np.zeros(classes.n, dtype=np.int64) if classes.counts is None else classes.counts.astype(np.int64)
         self.buffers["order"] = np.argsort(-known, kind="stable")
 
-    def loss(
-        self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
-    ) -> tuple[Array, Any]:
+    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
         w, b = self.params["w"], self.params.get("b")
         if not train:

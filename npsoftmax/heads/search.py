@@ -1,4 +1,4 @@
-"""The most probable classes without scoring all, where classes come in groups: log p(c) = log p(group) + log p(c | group)."""
+"""The most probable of classes that come in groups, without scoring all: log p(c) = log p(group) + log p(c | group)."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def huffman(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def from_nested(nested: Nested, n: int) -> np.ndarray:
     """A tree given as pairs of pairs of class numbers, [[0, 1], [2, [3, 4]]].
 
-    Returns children (n − 1, 2). Raises InputError unless every node has two children and every class 0 … n − 1 occurs once.
+    Returns children (n − 1, 2). Raises InputError unless every node has two children and every class occurs once.
     """
     level, children, seen = [nested], [], np.zeros(n, dtype=np.int64)
     _pair(nested)
@@ -132,19 +132,26 @@ def from_nested(nested: Nested, n: int) -> np.ndarray:
         level = below
     if (seen != 1).any():
         wrong = int(np.flatnonzero(seen != 1)[0])
-        raise InputError(f"option tree has class {wrong} {seen[wrong]} times, but each class from 0 to {n - 1} exactly once was expected.")
+        raise InputError(
+            f"option tree has class {wrong} {seen[wrong]} times, but each class from 0 to {n - 1} exactly once "
+            "was expected."
+        )
     return np.array(children, dtype=np.int64)
 
 
 def _pair(node: Any) -> Sequence[Any]:
     if not isinstance(node, list | tuple) or len(node) != 2:
-        raise InputError(f"option tree has the node {_short(node)}, but two children a node were expected, as in [[0, 1], 2].")
+        raise InputError(
+            f"option tree has the node {_short(node)}, but two children a node were expected, as in [[0, 1], 2]."
+        )
     return node
 
 
 def _class(child: Any, n: int) -> int:
     if isinstance(child, bool) or not isinstance(child, int | np.integer) or not 0 <= child < n:
-        raise InputError(f"option tree has the class {_short(child)}, but a whole number from 0 to {n - 1} was expected.")
+        raise InputError(
+            f"option tree has the class {_short(child)}, but a whole number from 0 to {n - 1} was expected."
+        )
     return child
 
 
@@ -155,7 +162,10 @@ def _short(value: Any) -> str:
 
 def _counts(classes: ClassInfo) -> np.ndarray:
     if classes.counts is None:
-        raise InputError("tree=huffman needs the number of training samples of each class, but the classes have no counts; use tree=balanced.")
+        raise InputError(
+            "tree=huffman needs the number of training samples of each class, but these classes have no counts; "
+            "use tree=balanced."
+        )
     return np.asarray(classes.counts)
 
 
@@ -193,7 +203,7 @@ def uplinks(children: np.ndarray) -> np.ndarray:
 
 
 def even_levels(n: int) -> list[tuple[int, int]]:
-    """First and one past the last inner node of each level of a `balanced` or `halving` tree: only the last is not full."""
+    """First and one past the last inner node of each level of a `balanced` or `halving` tree: all but the last are full."""
     return [(2**level - 1, min(2 ** (level + 1) - 1, n - 1)) for level in range((n - 1).bit_length())]
 
 
@@ -240,7 +250,9 @@ def to_text(children: np.ndarray, names: Sequence[str] | None = None) -> str:
     return "\n".join(lines)
 
 
-def groups_to_text(group: np.ndarray, names: Sequence[str] | None = None, group_names: Sequence[str] | None = None) -> str:
+def groups_to_text(
+    group: np.ndarray, names: Sequence[str] | None = None, group_names: Sequence[str] | None = None
+) -> str:
     """Classes under their groups, one line each. group (n,): the group of each class."""
     group = to_numpy(group)
     lines: list[str] = []

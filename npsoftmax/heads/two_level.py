@@ -30,7 +30,9 @@ class TwoLevel:
 
     def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, bias: bool, init: str):
         if classes.coarse is None:
-            raise InputError("tree=superclass needs the superclass of each class, but these classes have none; use tree=balanced.")
+            raise InputError(
+                "tree=superclass needs the superclass of each class, but these classes have none; use tree=balanced."
+            )
         self.n = classes.n
         _, group = np.unique(classes.coarse, return_inverse=True)  # superclasses without a class don't count
         members = np.argsort(group, kind="stable")
@@ -41,7 +43,9 @@ class TwoLevel:
             "place": np.argsort(members),
         }
         self.groups = Dense(features, int(group.max()) + 1, rng=rng.child("group"), bias=bias, init=init)
-        self.classes = RowMap(features, self.n, sparse=self.n >= SPARSE_FROM, rng=rng.child("class"), bias=bias, init=init)
+        self.classes = RowMap(
+            features, self.n, sparse=self.n >= SPARSE_FROM, rng=rng.child("class"), bias=bias, init=init
+        )
         self.params: Tree = {"group": self.groups.params, "class": self.classes.params}
 
     def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:

@@ -171,7 +171,9 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_the_run_goes_on(tmp_path):
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_trains_and_reports(tmp_path, head):
     # Ten features, one a class: the legacy adaptive head predicts from them.
-    trainer = begin(tmp_path / "run", head=head, epochs=1, limit_train=200, model_opts={"hidden": (10,)})
+    options = {"cutoffs": (4, 8)} if "adaptive" in head else {}
+    shape = {"limit_train": 200, "model_opts": {"hidden": (10,)}}
+    trainer = begin(tmp_path / "run", head=head, head_opts=options, epochs=1, **shape)
     summary = finish_run(trainer.session, trainer.run, trainer.fit())
     assert 0 <= summary["test"]["accuracy"] <= 1
     assert (summary["test"]["nll"] is not None) == HEADS[head].likelihood
