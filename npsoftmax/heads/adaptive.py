@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import ClassInfo, Head
 from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.rows import SPARSE_FROM
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.layers.base import Tree
@@ -81,21 +82,18 @@ class AdaptiveHead(Head):
     def _make_parameters(self, div_value: float, head_bias: bool, rng: Rng) -> None:
         d = self.features
 
-        def linear(outputs: int, inputs: int, *path: str) -> np.ndarray:
-            source = rng
-            for name in path:
-                source = source.child(name)
+        def linear(outputs: int, inputs: int, source: Rng) -> np.ndarray:
             return uniform_fan_in((outputs, inputs), inputs, source)
 
-        outputs = self.shortlist + self.clusters
-        self.params["head"] = {"w": linear(outputs, d, "head", "w")}
+        outputs, source = self.shortlist + self.clusters, rng.child("head")
+        self.params["head"] = {"w": linear(outputs, d, source.child("w"))}
         if head_bias:
-            self.params["head"]["b"] = uniform_fan_in((outputs,), d, rng.child("head").child("b"))
+            self.params["head"]["b"] = uniform_fan_in((outputs,), d, source.child("b"))
         for g in range(1, self.clusters + 1):
-            low, width = self.ends[g - 1], max(1, int(d // div_value**g))
+            size, width, source = self.ends[g] - self.ends[g - 1], max(1, int(d // div_value**g)), rng.child(f"tail{g}")
             self.params[f"tail{g}"] = {
-                "proj": linear(width, d, f"tail{g}", "proj"),
-                "w": linear(self.ends[g] - low, width, f"tail{g}", "w"),
+                "proj": linear(width, d, source.child("proj")),
+                "w": linear(size, width, source.child("w")),
             }
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
@@ -152,8 +150,7 @@ class AdaptiveHead(Head):
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """Opens a cluster only where its probability leaves it a chance; for k = 1 mostly none."""
         self.check(h)
-        if not 1 <= k <= self.classes.n:
-            raise InputError(f"k is {k}, but a number from 1 to {self.classes.n} classes was expected.")
+        check_k(k, self.classes.n)
         head, order = self._head_log_prob(h), self.buffers["order"]
 
         def candidates(samples: Array, g: int) -> tuple[Array, Array]:
@@ -181,7 +178,8 @@ class AdaptiveHead(Head):
     def macs(self) -> int:
         """The head, and each cluster as often as one of its classes occurs."""
         counts = np.ones(self.classes.n) if self.classes.counts is None else self.classes.counts
-        share = [part.sum() / max(counts.sum(), 1) for part in np.split(counts[self.buffers["order"]], self.cutoffs)]
+        ranked = counts[to_numpy(self.buffers["order"])]
+        share = [part.sum() / max(counts.sum(), 1) for part in np.split(ranked, self.cutoffs)]
         tails = (self.params[f"tail{g}"] for g in range(1, self.clusters + 1))
         cost = (p * (tail["proj"].size + tail["w"].size) for p, tail in zip(share[1:], tails, strict=True))
         return self.params["head"]["w"].size + round(sum(cost))

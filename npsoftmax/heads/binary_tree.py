@@ -66,8 +66,8 @@ class BinaryTree:
         return labels
 
     def macs(self) -> int:
-        """A path where rows are picked, all nodes where they are not."""
-        return self.map.features * (self._depth() if self.map.sparse else self.n - 1)
+        """Those of the longest path."""
+        return self.map.features * self._depth()
 
     def text(self, names: Sequence[str] | None) -> str:
         return trees.to_text(self.buffers["children"], names)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from npsoftmax.backend import Array
-from npsoftmax.errors import InputError
 from npsoftmax.heads.base import ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.card import Card
+from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
@@ -23,9 +23,9 @@ class HierarchicalHead(Head):
     class numbers such as [[0, 1], 2], or the path of a .json file that holds them. In balanced and halving trees leaves
     are in the order of the superclasses, where there are any.
 
-    Below 10,000 classes a step is one matrix product over all nodes, O(C); from there on it reads the rows on its path
-    only, O(depth), and gradients are SparseRows. A prediction opens the most probable nodes first: at most depth / p
-    nodes where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
+    A step reads the rows on its path only, O(depth). Below 10,000 classes gradients are dense nevertheless, and a
+    device multiplies by all rows, O(C); from there on they are SparseRows. A prediction opens the most probable nodes
+    first: at most depth / p nodes where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
     """
 
     card = Card(
@@ -66,8 +66,7 @@ class HierarchicalHead(Head):
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         self.check(h)
-        if not 1 <= k <= self.classes.n:
-            raise InputError(f"k is {k}, but a number from 1 to {self.classes.n} classes was expected.")
+        check_k(k, self.classes.n)
         return self.tree.predict(h, k)
 
     def macs(self) -> int:

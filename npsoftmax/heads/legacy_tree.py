@@ -89,8 +89,8 @@ class LegacyHierarchicalMissingStepHead(Head):
 
     What is wrong: a node with two leaves is nothing but a last decision, so it never trains: 36 of 99 nodes at C = 100.
     A node with one leaf only ever trains towards its other child. With features of at least 0 (it was published on
-    ReLUs) that raises its score for every sample, until nobody descends to the leaf: 28 of 100 classes. The loss is that
-    of the beginning of the path and no likelihood; `log_prob` is that of the whole tree.
+    ReLUs) that raises its score for every sample, until nobody descends to the leaf: 28 of 100 classes. The loss is
+    that of the beginning of the path and no likelihood; `log_prob` is that of the whole tree.
     As published: normal(0, 1) initialisation, no bias.
     """
 

@@ -12,8 +12,8 @@ from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.random import Rng
 
-# Classes from which on weights are read row by row and gradients are SparseRows; below, one matrix product is quicker
-# on a device, and gradients are dense, so that momentum and decay reach every row in every step.
+# Classes from which on gradients are SparseRows. Below, they are dense, so that momentum and decay reach every row in
+# every step; and where there are no compiled kernels to read single rows, as on a device, all rows are multiplied.
 SPARSE_FROM = 10_000
 
 
@@ -38,15 +38,19 @@ class RowMap:
 
     def chosen(self, h: Array, rows: Array) -> tuple[Array, Any]:
         """Scores of the rows (N, L) chosen for each sample, −1 for an empty place. h (N, D) -> z (N, L), cache."""
-        forward = maps.sparse_rows_forward if self.sparse else maps.dense_rows_forward
-        return forward(h, self.params["w"], self.params.get("b"), rows)
+        w, b = self.params["w"], self.params.get("b")
+        picked = self.sparse or kernels.has_compiled(h, w)
+        z, cache = (maps.sparse_rows_forward if picked else maps.dense_rows_forward)(h, w, b, rows)
+        return z, (picked, cache)
 
     def backward(self, dz: Array, cache: Any) -> tuple[Array, Tree]:
         """dz (N, L), 0 in empty places -> dh (N, D), grads (mirrors params)."""
-        if self.sparse:
-            dh, (rows, dw, db) = maps.sparse_rows_backward(dz, cache)
-            grads = {"w": SparseRows(rows, dw, self.rows), "b": SparseRows(rows, db, self.rows)}
+        picked, cache = cache
+        if picked:
+            dh, (rows, *found) = maps.sparse_rows_backward(dz, cache)
+            dw, db = (SparseRows(rows, x, self.rows) for x in found)
+            if not self.sparse:
+                dw, db = dw.to_dense(), db.to_dense()
         else:
             dh, dw, db = maps.dense_rows_backward(dz, cache)
-            grads = {"w": dw, "b": db}
-        return dh, {name: grads[name] for name in self.params}
+        return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}

@@ -203,7 +203,7 @@ def uplinks(children: np.ndarray) -> np.ndarray:
 
 
 def even_levels(n: int) -> list[tuple[int, int]]:
-    """First and one past the last inner node of each level of a `balanced` or `halving` tree: all but the last are full."""
+    """First, and one past the last, node of each level of a `balanced` or `halving` tree; all but the last are full."""
     return [(2**level - 1, min(2 ** (level + 1) - 1, n - 1)) for level in range((n - 1).bit_length())]
 
 

@@ -100,8 +100,8 @@ class TwoLevel:
         return best_in_groups(log_p_group, np.diff(start).tolist(), k, candidates)
 
     def macs(self) -> int:
-        per_class = self.n if not self.classes.sparse else self.n // self.groups.outputs
-        return self.groups.inputs * (self.groups.outputs + per_class)
+        """Those of the superclasses and of the classes of an average one."""
+        return self.groups.inputs * (self.groups.outputs + self.n // self.groups.outputs)
 
     def text(self, names: Sequence[str] | None) -> str:
         return trees.groups_to_text(self.buffers["group"], names)

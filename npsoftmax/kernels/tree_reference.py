@@ -36,7 +36,7 @@ def chosen_dh(dz: Array, w: Array, rows: Array) -> Array:
 
 
 def chosen_dw(dz: Array, h: Array, rows: Array) -> tuple[Array, Array, Array]:
-    """Gradient of the rows that were chosen: over the places (n, l) of row r, dw[r] = Σ dz[n, l] h[n], db[r] = Σ dz[n, l].
+    """Gradient of the rows that were chosen: dw[r] = Σ dz[n, l] h[n], db[r] = Σ dz[n, l] over the places of row r.
 
     dz (N, L), h (N, D), rows (N, L), no row twice for a sample -> sorted unique rows (K,), dw (K, D), db (K,).
     """

@@ -133,11 +133,11 @@ def test_a_draw_that_is_the_target_is_left_out():
 
 @both
 def test_the_sum_expects_that_of_the_full_softmax(distribution):
-    """exp(loss) - 1 is the sum over the other classes, relative to the target: without bias for any number of samples."""
+    """exp(loss) - 1 is the sum over the other classes, relative to the target: no bias for any number of samples."""
     head = build(samples=3, distribution=distribution)
     h, t = batch(head, 1)
     truth = np.exp(full_loss(head, h, t)[0]) - 1
-    found = np.array([np.exp(head.loss(h, t, train=True, rng=RNG.at(step))[0]) - 1 for step in range(4000)])
+    found = np.array([np.exp(head.loss(h, t, train=True, rng=RNG.at(step))[0]) - 1 for step in range(1500)])
     assert abs(found.mean() - truth) < 4 * found.std() / np.sqrt(len(found))
 
 
@@ -148,13 +148,14 @@ def test_with_more_samples_loss_and_gradient_approach_the_full_ones(distribution
     truth, cache = full_loss(head, h, t)
     dh = losses.softmax_cross_entropy_backward(1.0, cache) @ head.params["w"]
     errors = []
-    for samples in (10, 1000, 100_000):
+    for samples in (100, 10_000):
         head = build(samples=samples, distribution=distribution)
-        value, cache = head.loss(h, t, train=True, rng=RNG)
-        errors.append((abs(value - truth), np.abs(head.backward(cache)[0] - dh).max()))
-    for few, more in zip(errors, errors[1:], strict=False):
-        assert all(b < a / 3 for a, b in zip(few, more, strict=True))  # ten times less on the average
-    assert max(errors[-1]) < 5e-3
+        steps = [head.loss(h, t, train=True, rng=RNG.at(step)) for step in range(30)]
+        errors.append([value - truth for value, _ in steps] + [head.backward(cache)[0] - dh for _, cache in steps])
+    few, more = ([np.sqrt(np.mean(np.square(e[i]))) for i in (slice(30), slice(30, 60))] for e in errors)
+    for quantity in range(2):  # ten times less, give or take the chance of thirty draws
+        assert more[quantity] < few[quantity] / 6
+        assert more[quantity] < 0.02
 
 
 def test_evaluation_is_the_full_softmax():
