@@ -14,8 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
 
 # Logits in a block, so that it stays in a second-level cache; and in a batch whose exponentials are kept.
@@ -97,7 +95,7 @@ def _target(t: Array, part: slice) -> tuple[Array, Array]:
 
 def _shared_out(function: Callable[[Any], Any], items: Any, xp: Any) -> list[Any]:
     """[function(item) for item in items], on all threads where there are several items in host memory."""
-    if len(items) == 1 or xp is not np or get_threads() == 1:
+    if len(items) == 1 or xp.__name__ != "numpy" or get_threads() == 1:
         return [function(item) for item in items]
     with single_threaded_blas():
         return list(_pool(get_threads()).map(function, items))

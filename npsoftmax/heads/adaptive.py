@@ -160,7 +160,7 @@ class AdaptiveHead(Head):
 
         best = head[:, : self.shortlist].max(axis=1, keepdims=True)
         bounds = array_module(h).concatenate([best, head[:, self.shortlist :]], axis=1)
-        return best_in_groups(bounds, np.diff((0, *self.ends)).tolist(), k, candidates)
+        return best_in_groups(bounds, [end - start for start, end in pairwise((0, *self.ends))], k, candidates)
 
     def _head_log_prob(self, h: Array) -> Array:
         """log p of the classes of the shortlist, then of the clusters. h (N, D) -> (N, cutoffs[0] + G)."""

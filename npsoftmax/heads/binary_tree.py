@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array
+from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import path
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
@@ -59,7 +59,7 @@ class BinaryTree:
         labels = kernels.best_first(
             h, w, self.params.get("b"), self.buffers["children"], k, max(self.n // SEARCH_SHARE, 4 * k)
         )
-        given_up = np.flatnonzero(labels[:, 0] < 0)
+        given_up = array_module(h).flatnonzero(labels[:, 0] < 0)
         step = max(1, SCORES // self.n)
         for part in (given_up[i : i + step] for i in range(0, len(given_up), step)):
             labels[part] = top_k(self.log_prob(h[part]), k)

@@ -97,7 +97,7 @@ class TwoLevel:
             z, _ = self.classes.chosen(h[samples], rows)
             return log_p_group[samples, g][:, None] + log_softmax_forward(z)[0], members
 
-        return best_in_groups(log_p_group, np.diff(start).tolist(), k, candidates)
+        return best_in_groups(log_p_group, (start[1:] - start[:-1]).tolist(), k, candidates)
 
     def macs(self) -> int:
         """Those of the superclasses and of the classes of an average one."""
