@@ -109,7 +109,7 @@ def max_pool_backward(dy: Array, index: Array, shape: tuple[int, ...], k: Pair, 
     if fast is None or index.dtype != np.uint8:
         return reference.max_pool_backward(dy, index, shape, k, stride, pad)
     dx = np.empty(shape, dtype=dy.dtype)
-    fast.max_pool_backward(np.ascontiguousarray(dy), index, dx, *k, *stride, *pad, get_threads())
+    fast.max_pool_backward(np.ascontiguousarray(dy), np.ascontiguousarray(index), dx, *k, *stride, *pad, get_threads())
     return dx
 
 
@@ -123,7 +123,7 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair) -
         y = reference.im2col(x, k, stride, pad) @ w.reshape(-1, w.shape[3])
         return (y if b is None else y + b).reshape(x.shape[0], oh, ow, -1)
     y = np.empty((x.shape[0], oh, ow, w.shape[3]), dtype=x.dtype)
-    bias = np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b)
+    bias = np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b, dtype=x.dtype)
     with single_threaded_blas():
         fast.conv_forward(np.ascontiguousarray(x), _matrix(w), bias, y, *k, *stride, *pad, get_threads())
     return y

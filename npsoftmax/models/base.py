@@ -46,13 +46,13 @@ class Model:
         """What the trunk makes of x in evaluation. x (N, …) -> (N, D)."""
         return self.trunk.forward(x)[0]
 
-    def log_prob(self, x: Array) -> Array:
-        """log p of every class. x (N, …) -> (N, C)."""
-        return self.head.log_prob(self.features(x))
+    def log_prob(self, x: Array, *, rng: Rng | None = None) -> Array:
+        """log p of every class. x (N, …) -> (N, C). rng: for a head that is told to draw noise in evaluation."""
+        return self.head.log_prob(self.features(x), rng=rng and rng.child("head"))
 
-    def predict(self, x: Array, k: int = 1) -> Array:
-        """The k most probable labels, best first. x (N, …) -> (N, k)."""
-        return self.head.predict(self.features(x), k)
+    def predict(self, x: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
+        """The k most probable labels, best first. x (N, …) -> (N, k). rng: as for `log_prob`."""
+        return self.head.predict(self.features(x), k, rng=rng and rng.child("head"))
 
     def parameter_count(self) -> int:
         return sum(p.size for _, p in leaves(self.params))

@@ -113,6 +113,15 @@ def test_the_loss_in_evaluation_is_minus_the_mean_log_probability(name, head):
     assert value == pytest.approx(-model.log_prob(x)[np.arange(5), t].mean(), rel=1e-9)
 
 
+def test_a_head_with_noise_in_evaluation_takes_it_from_the_rng():
+    model = tiny("mlp", "gumbel_softmax", head_opts={"eval_noise": True})
+    x, _ = batch(model)
+    first, again, other = (model.log_prob(x, rng=Rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(model.predict(x, rng=Rng(0))[:, 0], first.argmax(axis=1))
+
+
 @every_model
 def test_features_are_what_the_head_gets(name):
     model = tiny(name)
