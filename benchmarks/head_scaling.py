@@ -289,7 +289,7 @@ def plot(figures: dict[tuple[str, ...], Summary], args: argparse.Namespace, path
         axes.plot(classes, medians, "o--" if side in RIVALS else "o-", color=colour, label=side)
         axes.fill_between(classes, lows, highs, color=colour, alpha=0.15)
     axes.set(xscale="log", yscale="log", xlabel="classes", ylabel="milliseconds a training step")
-    axes.set_title(f"{FEATURES} features, batches of {BATCH}, {args.threads} threads")
+    axes.set_title(f"{FEATURES} features, batches of {BATCH}, {args.threads} thread{'s' * (args.threads > 1)}")
     axes.grid(which="major", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)

@@ -27,6 +27,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
+from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree, leaves, tree_map
 from npsoftmax.layers.sparse import SparseRows
 
@@ -184,6 +185,12 @@ class SGD(Optimizer):
                 move = xp.multiply(b, momentum, out=scratch[1])
                 move += g
         p -= xp.multiply(move, lr, out=scratch[1])
+
+    def _update_rows(self, p: Array, g: SparseRows, slots: Sequence[Array], decay: float, rates: Rates) -> None:
+        if slots or decay:
+            super()._update_rows(p, g, slots, decay, rates)
+        else:  # nothing to remember and nothing to read: one pass over the rows, without copies of them
+            kernels.subtract_rows(p, g.rows, g.values, rates[0])
 
 
 class Adam(Optimizer):
