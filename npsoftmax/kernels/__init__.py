@@ -6,15 +6,13 @@ NumPy arrays in float32 or float64 go to the compiled extension where it was bui
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
 from typing import Any
 
 import numpy as np
 
 from npsoftmax.backend import Array, get_threads, single_threaded_blas
 from npsoftmax.kernels import reference
+from npsoftmax.kernels.extension import compiled_status, load_extension
 from npsoftmax.kernels.reference import Pair, output_size
 
 __all__ = [
@@ -30,24 +28,6 @@ __all__ = [
 ]
 
 
-@functools.cache
-def _extension() -> tuple[Any, str]:
-    """The compiled module or None, and one line that says why."""
-    if os.environ.get("NPSOFTMAX_COMPILED", "1") == "0":
-        return None, "switched off by NPSOFTMAX_COMPILED=0"
-    try:
-        module = importlib.import_module("npsoftmax._im2col")
-    except ImportError as error:
-        return None, f"not built ({error}); reinstall with a C compiler present to get it"
-    return module, "compiled, with OpenMP" if module.has_openmp() else "compiled, without OpenMP (one thread)"
-
-
-def compiled_status() -> tuple[bool, str]:
-    """Whether the compiled kernels are in use, and one line about it (for `npsoftmax info`)."""
-    module, reason = _extension()
-    return module is not None, reason
-
-
 def has_compiled(x: Array) -> bool:
     """Whether an array like `x` would run on the compiled kernels."""
     return _compiled(x) is not None
@@ -60,7 +40,7 @@ def _compiled(*arrays: Array) -> Any:
     dtype = arrays[0].dtype
     if dtype not in (np.float32, np.float64) or any(a.dtype != dtype for a in arrays):
         return None
-    return _extension()[0]
+    return load_extension("npsoftmax._im2col")[0]
 
 
 def _geometry(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> tuple[int, int]:

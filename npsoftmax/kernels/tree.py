@@ -6,26 +6,17 @@ all float32 or all float64, with weights in row order (they are too large to cop
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
 from typing import Any
 
 import numpy as np
 
 from npsoftmax.backend import Array, get_threads
 from npsoftmax.kernels import tree_reference as reference
+from npsoftmax.kernels.extension import load_extension
 
 
-@functools.cache
 def _extension() -> Any:
-    """The compiled module, or None where it was not built or NPSOFTMAX_COMPILED=0."""
-    if os.environ.get("NPSOFTMAX_COMPILED", "1") == "0":
-        return None
-    try:
-        return importlib.import_module("npsoftmax._tree")
-    except ImportError:
-        return None
+    return load_extension("npsoftmax._tree")[0]
 
 
 def has_compiled(h: Array, w: Array) -> bool:
