@@ -12,7 +12,7 @@ EXTENSIONS = ("npsoftmax._im2col", "npsoftmax._tree")
 
 @functools.cache
 def load_extension(name: str) -> tuple[Any, str]:
-    """The compiled module called `name` or None, and why. `NPSOFTMAX_COMPILED=0` switches all of them off (for tests)."""
+    """The compiled module called `name` or None, and why. `NPSOFTMAX_COMPILED=0` switches all off (for tests)."""
     if os.environ.get("NPSOFTMAX_COMPILED", "1") == "0":
         return None, "switched off by NPSOFTMAX_COMPILED=0"
     try:
