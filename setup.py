@@ -51,11 +51,13 @@ def extensions() -> list[Extension]:
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=compile_flags,
             extra_link_args=link_flags,
-            optional=True,
         )
         for path in sorted(Path("npsoftmax").glob("_*.pyx"))
     ]
-    return cythonize(modules, quiet=True)
+    compiled = cythonize(modules, quiet=True)
+    for module in compiled:  # cythonize makes new ones, and forgets this
+        module.optional = True
+    return compiled
 
 
 setup(ext_modules=extensions())
