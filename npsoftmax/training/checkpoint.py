@@ -13,6 +13,7 @@ import numpy as np
 from npsoftmax.backend import array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.layers import Tree, leaves
+from npsoftmax.models import Model
 
 
 def write_replacing(path: Path, content: bytes) -> None:
@@ -82,6 +83,14 @@ def restore(tree: Tree, arrays: dict[str, np.ndarray], source: Path) -> None:
             )
     for name, array in own.items():
         array[...] = array_module(array).asarray(arrays[name], dtype=array.dtype)
+
+
+def restore_model(model: Model, source: Path) -> dict[str, np.ndarray]:
+    """Copy a checkpoint into the parameters and buffers of `model`; returns all arrays of the file."""
+    arrays = load_arrays(source)
+    restore(model.params, arrays, source)
+    restore(model.buffers, arrays, source)
+    return arrays
 
 
 def unflatten(arrays: dict[str, Any]) -> Tree:

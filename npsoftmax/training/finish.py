@@ -6,7 +6,7 @@ from typing import Any
 
 from npsoftmax.backend import single_threaded_blas
 from npsoftmax.metrics import confusion_matrix, reliability, write_confusion, write_reliability
-from npsoftmax.training.checkpoint import load_arrays, restore, write_json
+from npsoftmax.training.checkpoint import restore_model, write_json
 from npsoftmax.training.evaluate import metrics_of, predict_all
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.session import Session
@@ -20,9 +20,7 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
     """
     chosen = "last" if state.best_epoch is None else "best"
     source = run.checkpoint_file(chosen)
-    arrays = load_arrays(source)
-    restore(session.model.params, arrays, source)
-    restore(session.model.buffers, arrays, source)
+    restore_model(session.model, source)
     summary = summarise(session, state) | {
         "checkpoint": chosen,
         "checkpoint_epoch": state.best_epoch if chosen == "best" else state.epoch,

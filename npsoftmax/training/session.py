@@ -14,7 +14,7 @@ from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.models import Model, build_model
 from npsoftmax.random import Rng
-from npsoftmax.training.checkpoint import load_arrays, restore
+from npsoftmax.training.checkpoint import restore_model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
 from npsoftmax.training.run import RunDirectory
@@ -106,7 +106,5 @@ def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Sess
     if checkpoint == "best" and not run.checkpoint_file("best").is_file():
         checkpoint = "last"
     source = run.checkpoint_file(checkpoint)
-    arrays = load_arrays(source)
-    restore(session.model.params, arrays, source)
-    restore(session.model.buffers, arrays, source)
+    restore_model(session.model, source)
     return session

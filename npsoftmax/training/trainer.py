@@ -19,7 +19,7 @@ from typing import Any
 from npsoftmax.backend import Array, single_threaded_blas
 from npsoftmax.errors import InputError
 from npsoftmax.layers import Tree, leaves
-from npsoftmax.training.checkpoint import load_arrays, load_state, restore, save_arrays, unflatten, write_json
+from npsoftmax.training.checkpoint import load_state, restore_model, save_arrays, unflatten, write_json
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import predict_all
@@ -209,9 +209,7 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the checkpoint `last` of the run directory."""
         source = self.run.checkpoint_file("last")
-        arrays, state = load_arrays(source), load_state(source)
-        restore(self.model.params, arrays, source)
-        restore(self.model.buffers, arrays, source)
+        state, arrays = load_state(source), restore_model(self.model, source)
         saved = unflatten({name: array for name, array in arrays.items() if name.startswith("optimizer.")})
         try:
             self.state = State(**state)
