@@ -2,8 +2,14 @@
 
 The extensions are optional: where there is no compiler (or no OpenMP) the install still succeeds, on the NumPy
 reference kernels or on one thread, and `npsoftmax info` says so.
+
+Design: every npsoftmax/_*.pyx becomes one C file, and that is compiled once for any processor of the platform and once
+more for each level of LEVELS that the compiler knows, into npsoftmax/_v3 and npsoftmax/_v4. All are the same module;
+kernels/extension.py loads the best one that the processor can run. What Cython needs to take arrays, some 30,000 lines
+of C, is in a module of its own, _memoryviews: with it in every module, the build would take three times as long.
 """
 
+import copy
 import os
 import subprocess
 import sys
@@ -11,14 +17,24 @@ import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# Compiler flags of each level, and the macro which shows that they did something. They name the very features that
+# kernels/extension.py asks the processor for; -march=x86-64-v3 would add some that nobody asks for.
+AVX2 = ["-mavx2", "-mfma"]
+LEVELS = {
+    "v3": (AVX2, "__FMA__"),
+    "v4": ([*AVX2, *(f"-mavx512{part}" for part in ("f", "cd", "vl", "bw", "dq"))], "__AVX512VL__"),
+}
+SHARED = "npsoftmax._memoryviews"
 
 
-def compiler_takes(flags: list[str]) -> bool:
-    """Whether the C compiler compiles and links an empty program with these flags."""
+def compiler_takes(flags: list[str], macro: str = "__STDC__") -> bool:
+    """Whether the C compiler compiles and links a nearly empty program with these flags, which define `macro`."""
     compiler = os.environ.get("CC", "cc").split()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        source.write_text("int main(void) { return 0; }\n")
+        source.write_text(f"#ifndef {macro}\n#error\n#endif\nint main(void) {{ return 0; }}\n")
         command = [*compiler, str(source), "-o", str(Path(folder, "probe")), *flags]
         try:
             return subprocess.run(command, capture_output=True).returncode == 0
@@ -30,10 +46,28 @@ def build_flags() -> tuple[list[str], list[str]]:
     """Compile and link flags that this compiler accepts, none of them bound to this machine's processor."""
     if sys.platform == "win32":
         return ["/O2", "/openmp"], []
-    wanted = [["-O3"], ["-fno-math-errno"], ["-fno-trapping-math"], ["-ffp-contract=fast"]]
+    wanted = [["-O3"], ["-g0"], ["-fno-math-errno"], ["-fno-trapping-math"], ["-ffp-contract=fast"]]
     compile_flags = [flag for flags in wanted if compiler_takes(flags) for flag in flags]
     openmp = ["-fopenmp"] if compiler_takes(["-fopenmp"]) else []
     return compile_flags + openmp, openmp
+
+
+def generate_shared(source: Path) -> Path:
+    """Write the C file of SHARED, unless there is one by this Cython; `source`."""
+    from Cython import __version__
+
+    if not source.exists() or f"Cython {__version__} " not in source.read_text(encoding="utf-8")[:100]:
+        subprocess.run([sys.executable, "-m", "cython", f"--generate-shared={source}"], check=True)
+    return source
+
+
+def at_level(module: Extension, level: str) -> Extension:
+    """The same module for the processors of one level."""
+    package, _, name = module.name.rpartition(".")
+    other = copy.copy(module)
+    other.name = f"{package}._{level}.{name}"
+    other.extra_compile_args = module.extra_compile_args + LEVELS[level][0]
+    return other
 
 
 def extensions() -> list[Extension]:
@@ -43,21 +77,40 @@ def extensions() -> list[Extension]:
     except ImportError:
         return []
     compile_flags, link_flags = build_flags()
-    modules = [
-        Extension(
-            f"npsoftmax.{path.stem}",
-            [str(path)],
-            include_dirs=[numpy.get_include()],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-            extra_compile_args=compile_flags,
-            extra_link_args=link_flags,
-        )
-        for path in sorted(Path("npsoftmax").glob("_*.pyx"))
-    ]
-    compiled = cythonize(modules, quiet=True)
-    for module in compiled:  # cythonize makes new ones, and forgets this
+    options = {
+        "include_dirs": [numpy.get_include()],
+        "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        "extra_compile_args": compile_flags,
+        "extra_link_args": link_flags,
+    }
+    sources = sorted(Path("npsoftmax").glob("_*.pyx"))
+    modules = [Extension(f"npsoftmax.{path.stem}", [str(path)], **options) for path in sources]
+    modules = cythonize(modules, quiet=True, shared_utility_qualified_name=SHARED)
+    shared = generate_shared(Path(*SHARED.split(".")).with_suffix(".c"))
+    levels = [level for level, (flags, macro) in LEVELS.items() if compiler_takes(flags, macro)]
+    everything = [*modules, *(at_level(module, level) for module in modules for level in levels)]
+    everything.append(Extension(SHARED, [str(shared)], **options))
+    for module in everything:  # cythonize makes new ones, and forgets this
         module.optional = True
-    return compiled
+    return everything
 
 
-setup(ext_modules=extensions())
+class BuildLevels(build_ext):
+    """Compiles on all processors at once, and keeps the objects apart: those of two levels have the same source."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extension(self, ext: Extension) -> None:
+        own = copy.copy(self)  # a folder for this extension alone, while others are built in other threads
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(own, ext)
+
+    def copy_extensions_to_source(self) -> None:
+        for ext in self.extensions:
+            Path(*ext.name.split(".")[:-1]).mkdir(exist_ok=True)
+        super().copy_extensions_to_source()
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildLevels})

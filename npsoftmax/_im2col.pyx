@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""im2col, col2im, pooling windows, and convolution in tiles of columns. float32 and float64, channels last.
+"""im2col, col2im, and convolution in tiles of columns. float32 and float64, channels last.
 
 Design: a convolution is `cols @ w`, but the columns of a batch are KH·KW times as large as the images and only ever
 read once. So each thread keeps a few output rows of columns in a buffer that stays in its L2 cache and hands it to
@@ -16,20 +16,13 @@ The readable version of everything here is kernels/reference.py.
 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport INFINITY
-from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
-from scipy.linalg.cython_blas cimport dgemm, sgemm
+
+from npsoftmax._blas cimport NORMAL, TRANSPOSED, gemm
 
 import numpy as np
 
 ctypedef Py_ssize_t index
-
-cdef enum:
-    LANES = 64    # channels that a pooling window takes at a time
-
-# How BLAS spells an operand: 'N' as it is, 'T' transposed.
-cdef char NORMAL = 78, TRANSPOSED = 84
 
 # Output positions in a tile: few enough that its columns are still in the cache when BLAS reads them, and enough
 # that the weights, which every tile reads again, cost little.
@@ -155,122 +148,7 @@ def col2im(const floating[:, ::1] cols, floating[:, :, :, ::1] dx, index kh, ind
             add_row_of_columns(to + n * image, oy, g, source + (n * oh + oy) * width)
 
 
-# ---------------------------------------------------------------- pooling
-cdef void pool_point(const floating* image, index oy, index ox, Window g, floating* y,
-                     uint8_t* winner) noexcept nogil:
-    """One window, LANES channels at a time: the winners are kept as wide as floats, so that the loop vectorises."""
-    cdef floating best[LANES]
-    cdef int who[LANES]
-    cdef index ky, kx, iy, ix, c, first = 0, n
-    cdef int tap, larger
-    cdef const floating* pixel
-    while first < g.c:
-        n = min(LANES, g.c - first)
-        for c in range(n):
-            best[c] = -INFINITY
-            who[c] = 0
-        for ky in range(g.kh):
-            iy = oy * g.sh - g.ph + ky
-            if iy < 0 or iy >= g.h:
-                continue
-            for kx in range(g.kw):
-                ix = ox * g.sw - g.pw + kx
-                if ix < 0 or ix >= g.w:
-                    continue
-                tap = <int>(ky * g.kw + kx)
-                pixel = image + (iy * g.w + ix) * g.c + first
-                for c in range(n):
-                    larger = (pixel[c] > best[c]) | (pixel[c] != pixel[c])    # NaN must not vanish in a maximum
-                    best[c] = pixel[c] if larger else best[c]
-                    who[c] = tap if larger else who[c]
-        for c in range(n):
-            y[first + c] = best[c]
-            winner[first + c] = <uint8_t>who[c]
-        first = first + n
-
-
-def max_pool(const floating[:, :, :, ::1] x, floating[:, :, :, ::1] y, uint8_t[:, :, :, ::1] winner, index kh,
-             index kw, index sh, index sw, index ph, index pw, int threads):
-    """x (N, H, W, C) -> y and winner (N, OH, OW, C): the largest value of each window and its tap."""
-    cdef Window g = window(x.shape[1], x.shape[2], x.shape[3], y.shape[1], y.shape[2], kh, kw, sh, sw, ph, pw)
-    cdef index r, ox, at, image = g.h * g.w * g.c, rows = x.shape[0] * g.oh
-    cdef const floating* source
-    cdef floating* to
-    cdef uint8_t* tap
-    if rows == 0 or g.ow == 0 or g.c == 0:
-        return
-    source, to, tap = &x[0, 0, 0, 0], &y[0, 0, 0, 0], &winner[0, 0, 0, 0]
-    for r in prange(rows, nogil=True, num_threads=threads, schedule="static"):
-        for ox in range(g.ow):
-            at = (r * g.ow + ox) * g.c
-            pool_point(source + (r // g.oh) * image, r % g.oh, ox, g, to + at, tap + at)
-
-
-cdef void unpool_point(floating* image, index oy, index ox, Window g, const floating* dy,
-                       const uint8_t* winner) noexcept nogil:
-    """The adjoint of pool_point: dy is added at the winners."""
-    cdef floating share[LANES]
-    cdef int who[LANES]
-    cdef index ky, kx, iy, ix, c, first = 0, n
-    cdef int tap
-    cdef floating* pixel
-    while first < g.c:
-        n = min(LANES, g.c - first)
-        for c in range(n):
-            share[c] = dy[first + c]
-            who[c] = winner[first + c]
-        for ky in range(g.kh):
-            iy = oy * g.sh - g.ph + ky
-            if iy < 0 or iy >= g.h:
-                continue
-            for kx in range(g.kw):
-                ix = ox * g.sw - g.pw + kx
-                if ix < 0 or ix >= g.w:
-                    continue
-                tap = <int>(ky * g.kw + kx)
-                pixel = image + (iy * g.w + ix) * g.c + first
-                for c in range(n):
-                    pixel[c] += share[c] if who[c] == tap else 0
-        first = first + n
-
-
-cdef void unpool_image(floating* dx, const floating* dy, const uint8_t* winner, Window g) noexcept nogil:
-    cdef index oy, ox, at
-    zero_run(dx, g.h * g.w * g.c)
-    for oy in range(g.oh):
-        for ox in range(g.ow):
-            at = (oy * g.ow + ox) * g.c
-            unpool_point(dx, oy, ox, g, dy + at, winner + at)
-
-
-def max_pool_backward(const floating[:, :, :, ::1] dy, const uint8_t[:, :, :, ::1] winner,
-                      floating[:, :, :, ::1] dx, index kh, index kw, index sh, index sw, index ph, index pw,
-                      int threads):
-    """dy (N, OH, OW, C) -> dx (N, H, W, C), added at the winners; a thread owns whole images."""
-    cdef Window g = window(dx.shape[1], dx.shape[2], dx.shape[3], dy.shape[1], dy.shape[2], kh, kw, sh, sw, ph, pw)
-    cdef index n, image = g.h * g.w * g.c, pooled = g.oh * g.ow * g.c
-    cdef const floating* source
-    cdef const uint8_t* tap
-    cdef floating* to
-    if dx.shape[0] == 0 or image == 0 or pooled == 0:
-        return
-    source, tap, to = &dy[0, 0, 0, 0], &winner[0, 0, 0, 0], &dx[0, 0, 0, 0]
-    for n in prange(dx.shape[0], nogil=True, num_threads=threads, schedule="static"):
-        unpool_image(to + n * image, source + n * pooled, tap + n * pooled, g)
-
-
 # ---------------------------------------------------------------- convolution in tiles
-cdef void gemm(char transpose_a, char transpose_b, index m, index n, index k, const floating* a, index lda,
-               const floating* b, index ldb, floating beta, floating* c, index ldc) noexcept nogil:
-    """Row-major c (m, n) = op(a) @ op(b) + beta·c. BLAS is column-major, which swaps the operands."""
-    cdef int rows = <int>m, cols = <int>n, depth = <int>k, la = <int>lda, lb = <int>ldb, lc = <int>ldc
-    cdef floating one = 1
-    if floating is float:
-        sgemm(&transpose_b, &transpose_a, &cols, &rows, &depth, &one, <float*>b, &lb, <float*>a, &la, &beta, c, &lc)
-    else:
-        dgemm(&transpose_b, &transpose_a, &cols, &rows, &depth, &one, <double*>b, &lb, <double*>a, &la, &beta, c, &lc)
-
-
 cdef index tile_rows(index ow, index rows, int threads) noexcept nogil:
     """Output rows in a tile: about TILE_POSITIONS output positions, but enough tiles for all threads."""
     return max(1, min(TILE_POSITIONS // ow, (rows + threads - 1) // threads))
@@ -287,7 +165,14 @@ cdef void fill_tile(const floating* x, index first, index count, Window g, float
         row_of_columns(x + (r // g.oh) * image, r % g.oh, g, cols + (r - first) * width)
 
 
-cdef void forward_tile(const floating* x, const floating* w, const floating* b, floating* y, index first,
+cdef inline void cut_off(floating* y, index n) noexcept nogil:
+    cdef index i
+    cdef floating zero = 0
+    for i in range(n):
+        y[i] = zero if y[i] < zero else y[i]    # this way round a NaN stays one
+
+
+cdef void forward_tile(const floating* x, const floating* w, const floating* b, bint relu, floating* y, index first,
                        index count, index f, Window g, floating* cols) noexcept nogil:
     cdef index i, positions = count * g.ow, depth = g.kh * g.kw * g.c
     cdef floating* out = y + first * g.ow * f
@@ -295,11 +180,13 @@ cdef void forward_tile(const floating* x, const floating* w, const floating* b, 
     for i in range(positions):
         copy_run(out + i * f, b, f)
     gemm(NORMAL, NORMAL, positions, f, depth, cols, depth, w, f, <floating>1, out, f)
+    if relu:
+        cut_off(out, positions * f)
 
 
-def conv_forward(const floating[:, :, :, ::1] x, const floating[:, ::1] w, const floating[::1] b,
+def conv_forward(const floating[:, :, :, ::1] x, const floating[:, ::1] w, const floating[::1] b, bint relu,
                  floating[:, :, :, ::1] y, index kh, index kw, index sh, index sw, index ph, index pw, int threads):
-    """y (N, OH, OW, F) = columns of x (N, H, W, C) @ w (KH·KW·C, F) + b (F,)."""
+    """y (N, OH, OW, F) = columns of x (N, H, W, C) @ w (KH·KW·C, F) + b (F,); with relu what is below 0 becomes 0."""
     cdef Window g = window(x.shape[1], x.shape[2], x.shape[3], y.shape[1], y.shape[2], kh, kw, sh, sw, ph, pw)
     cdef index rows = x.shape[0] * g.oh, f = w.shape[1], depth = w.shape[0]
     if rows == 0 or g.ow == 0 or depth == 0 or f == 0:
@@ -311,7 +198,7 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, ::1] w, const
     with nogil, parallel(num_threads=threads):
         cols = &buffer[threadid(), 0]
         for t in prange(tiles, schedule="static"):
-            forward_tile(source, &w[0, 0], &b[0], out, t * step, min(step, rows - t * step), f, g, cols)
+            forward_tile(source, &w[0, 0], &b[0], relu, out, t * step, min(step, rows - t * step), f, g, cols)
 
 
 def conv_backward_weight(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dy,

@@ -1,4 +1,4 @@
-"""NumPy or CuPy, at the edges; and the two settings of the process: threads and (later) precision.
+"""NumPy or CuPy, at the edges; and the settings of the process: threads, and what the allocator does with freed memory.
 
 Design: the array decides. Code below the edges starts with `xp = array_module(x)` and never asks for a backend;
 `get_backend` is called once, where parameters and batches are made. There is no global switch.
@@ -6,11 +6,13 @@ Design: the array decides. Code below the edges starts with `xp = array_module(x
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,8 +89,11 @@ def _import_cupy() -> Any:
 
 # ---------------------------------------------------------------- threads
 _threads: int | None = None
+_forked = False
 _blas: Any = None
 _blas_depth = 0
+
+CGROUP_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def available_cpus() -> int:
@@ -98,17 +103,47 @@ def available_cpus() -> int:
     return max(1, min(cpus, quota)) if quota else cpus
 
 
+@functools.cache
 def _cgroup_quota() -> int | None:
+    """Whole CPUs in the tightest CPU limit on this process's way to the root of its control group; None without one."""
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            limit, period = file.read().split()
-        return None if limit == "max" else max(1, round(int(limit) / int(period)))
-    except (OSError, ValueError):
+        lines = CGROUP_OF_PROCESS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = CGROUPS / ("cpu" if controllers else "")
+        parts = [part for part in path.split("/") if part]
+        # A container may see only its own end of the path, or all of it above its own root: what exists is read.
+        folders = [mount.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
+        limits += [limit for folder in folders if (limit := _cpu_limit(folder)) is not None]
+    return max(1, round(min(limits))) if limits else None
+
+
+def _cpu_limit(folder: Path) -> float | None:
+    """Quota over period of one control group: cpu.max (version 2), or the two files of version 1."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
+            )
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # no such files, or the quota is "max"
         return None
 
 
 def set_threads(n: int | None) -> None:
-    """Use `n` threads in the compiled kernels (None: as many as there are CPUs). Raises InputError for n < 1."""
+    """Use `n` threads in the compiled kernels (None: as many as there are CPUs). Raises InputError for n < 1.
+
+    A process made by `os.fork` (multiprocessing's default on Linux before Python 3.14) uses one, whatever is set: the
+    threads of GNU OpenMP do not survive a fork, and a child that waits for them waits for ever. Start workers that
+    shall have threads with multiprocessing's "spawn".
+    """
     global _threads
     if n is not None and n < 1:
         raise InputError(f"--threads is {n}, but at least 1 is needed.")
@@ -117,10 +152,21 @@ def set_threads(n: int | None) -> None:
 
 def get_threads() -> int:
     """Threads that the compiled kernels use."""
+    if _forked:
+        return 1
     if _threads is not None:
         return _threads
     outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, one for each depth
     return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else available_cpus()
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 @contextmanager
@@ -153,3 +199,24 @@ def _blas_controller() -> Any:
 
         _blas = threadpoolctl.ThreadpoolController()
     return _blas
+
+
+# ---------------------------------------------------------------- memory
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let the C allocator keep freed memory for the next arrays, from now on; whether it could be told to.
+
+    A training step allocates and frees the same large arrays again and again. GNU's allocator gives each back to the
+    system at once, which then hands out pages of zeros for the next one: thousands of page faults a step. Told not
+    to, it serves them from what it has; the peak stays what it was, but is not given up before the process ends.
+    Other C libraries are left alone.
+    """
+    import ctypes
+
+    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
+        return False
+    # No block of its own from the system for a large array, and no top of the heap given back.
+    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))

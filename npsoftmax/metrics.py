@@ -21,6 +21,7 @@ from npsoftmax.errors import InputError
 
 BINS = 15
 CORNER = "true/predicted"
+CONFUSION_CLASSES = 2000  # a confusion matrix of more is 32 MB and up, and nothing that anybody looks at
 RELIABILITY_COLUMNS = ("low", "high", "count", "confidence", "accuracy")
 # exp(log_prob) may pass 1 by rounding in float32; more than this and the numbers are no log-probabilities.
 ROUNDING = 1e-3
@@ -105,6 +106,16 @@ def reliability(log_prob: Array, targets: Array, bins: int = BINS) -> dict[str, 
         accuracy = np.bincount(place, weights=correct, minlength=bins) / count
     columns = (edges[:-1], edges[1:], count, mean_confidence, accuracy)
     return dict(zip(RELIABILITY_COLUMNS, columns, strict=True))
+
+
+def joined_reliability(tables: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The reliability table of all samples, from those of parts of them with the same bins."""
+    count = np.sum([table["count"] for table in tables], axis=0)
+    joined = {"low": tables[0]["low"], "high": tables[0]["high"], "count": count}
+    for name in ("confidence", "accuracy"):
+        total = np.sum([table["count"] * np.nan_to_num(table[name]) for table in tables], axis=0)
+        joined[name] = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return joined
 
 
 def calibration_error(table: dict[str, np.ndarray]) -> float:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from npsoftmax.layers import Layer, Residual, Sequential, Shape, leaves
@@ -55,6 +56,18 @@ def _rows(layer: Layer, shape: Shape, rail: str, name: str) -> list[Row]:
             Row(f"{rail[:-1]}⊕─╯", "sum", shape),
         ]
     return [Row(rail, f"{name}  {layer!r}", layer.output_shape(shape), _count(layer), layer.macs(shape))]
+
+
+def layers_with_shapes(layer: Layer, shape: Shape, name: str = "") -> Iterator[tuple[str, Layer, Shape]]:
+    """Each layer that is no container: its dotted name and the shape of a sample that it takes."""
+    if isinstance(layer, Residual):
+        yield from layers_with_shapes(layer.branch, shape, name)
+    elif isinstance(layer, Sequential):
+        for child_name, child in layer.layers.items():
+            yield from layers_with_shapes(child, shape, f"{name}.{child_name}" if name else child_name)
+            shape = child.output_shape(shape)
+    else:
+        yield name, layer, shape
 
 
 def _count(owner: object) -> int:

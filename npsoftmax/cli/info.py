@@ -14,6 +14,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--head", default="softmax", metavar="NAME", help="with this head (default: softmax)")
     parser.add_argument("--classes", type=int, default=100, metavar="C", help="number of classes (default: 100)")
     parser.add_argument(
+        "--conv",
+        nargs="?",
+        const="auto",
+        metavar="NAME",
+        help="say which algorithm each convolution of the model runs on, and why (default: by auto)",
+    )
+    parser.add_argument(
         "--input", default="32,32,3", metavar="H,W,C", help="shape of one image, channels last (default: 32,32,3)"
     )
     for kind in ("model", "head"):
@@ -86,7 +93,28 @@ def describe_model(args: argparse.Namespace) -> str:
         model_opts=parse_pairs(args.model_opts),
         head_opts=parse_pairs(args.head_opts),
     )
-    return draw_model(model, unicode=_takes_boxes())
+    drawing = draw_model(model, unicode=_takes_boxes())
+    return drawing if args.conv is None else f"{drawing}\n\n{describe_convolutions(model.use_convolution(args.conv))}"
+
+
+def describe_convolutions(model: Any) -> str:
+    """A line for each convolution: the algorithm it runs on for float32 images, and why."""
+    import numpy as np
+
+    from npsoftmax.cli.drawing import layers_with_shapes
+    from npsoftmax.kernels import has_compiled
+    from npsoftmax.layers import Conv2d
+
+    compiled = has_compiled(np.empty(0, dtype=np.float32))
+    rows = [
+        (name, *layer.choice(shape, compiled))
+        for name, layer, shape in layers_with_shapes(model.trunk, model.input_shape)
+        if isinstance(layer, Conv2d)
+    ]
+    if not rows:
+        return f"{model.name} has no convolution."
+    width = max(len(name) for name, *_ in rows)
+    return "\n".join(f"{name:<{width}}  {algorithm:<8}  {reason}" for name, algorithm, reason in rows)
 
 
 def _input_shape(text: str) -> tuple[int, ...]:

@@ -15,8 +15,11 @@ COMMANDS = {
     "eval": "evaluate a checkpoint of a run",
     "plot": "draw the plots of a run again",
     "heads": "the table of softmax heads, or one head with its options",
+    "grade": "check the exercises of an assignment",
+    "assignments": "start an assignment, or reset a function",
     "data": "download, verify or list data sets",
     "info": "what is installed, or a model: shapes, parameters, multiply-adds",
+    "bench": "measure speed and memory, beside PyTorch",
 }
 
 

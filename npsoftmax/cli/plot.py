@@ -6,11 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+IMAGES = 6  # test images whose attention is drawn
+
 
 def add_parser(subparsers: Any) -> None:
     """Register the command on the `add_subparsers()` of the main parser."""
     parser = subparsers.add_parser("plot", help="draw the figures of a run again", description=__doc__)
     parser.add_argument("run_dir", metavar="RUN", type=Path, help="directory of a run, such as runs/resnet18")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="also draw where the class token of a transformer looks, for a few test images (needs the data)",
+    )
+    parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
     parser.set_defaults(run=plot)
 
 
@@ -19,8 +27,42 @@ def plot(args: argparse.Namespace) -> int:
     from npsoftmax.plots import plot_run
 
     paths = plot_run(args.run_dir)
+    if getattr(args, "attention", False):
+        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None)))
     for path in paths:
         print(path)
     if not paths:
         print(f"{args.run_dir}: nothing is recorded yet, so there is nothing to draw.")
     return 0
+
+
+def plot_attention(run_dir: Path, data_dir: str | None) -> Path:
+    """Draw the attention of a run's model on test images of different classes. InputError where it has none."""
+    import numpy as np
+
+    from npsoftmax.backend import single_threaded_blas, to_numpy
+    from npsoftmax.errors import InputError
+    from npsoftmax.models.vit import VisionTransformer
+    from npsoftmax.plots import DPI, read_run
+    from npsoftmax.plots.attention import attention_figure
+    from npsoftmax.training import load_run
+
+    session = load_run(run_dir, **({} if data_dir is None else {"data_dir": data_dir}))
+    model, test = session.model, session.test
+    if not isinstance(model.trunk, VisionTransformer):
+        raise InputError(
+            f"--attention draws what a transformer looks at, but {run_dir} is a run of {model.name}; train one with "
+            "npsoftmax train --model vit_small."
+        )
+    _, first = np.unique(test.y, return_index=True)  # the first image of each class
+    chosen = first[np.linspace(0, len(first) - 1, min(IMAGES, len(first))).astype(int)]
+    x = session.backend.asarray(test.normalize.apply(test.x[chosen]))
+    with single_threaded_blas():
+        maps, predicted = to_numpy(model.trunk.attention_maps(x)), to_numpy(model.predict(x))[:, 0]
+    names = session.dataset.class_names
+    figure = attention_figure(
+        read_run(run_dir), test.x[chosen], maps, [names[t] for t in test.y[chosen]], [names[t] for t in predicted]
+    )
+    path = Path(run_dir) / "plots" / "attention.png"
+    figure.savefig(path, dpi=DPI)
+    return path

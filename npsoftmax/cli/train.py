@@ -80,10 +80,20 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         metavar="NAME",
     )
     add(group, "--augment", "none, flip, standard (flip, pad and crop) or cutout", metavar="NAME")
+    add(group, "--mixup", "blend pairs of images, weights from Beta(A, A); 0 for never", type=float, metavar="A")
+    add(
+        group,
+        "--cutmix",
+        "paste a part of another image, its area from Beta(A, A); 0 for never",
+        type=float,
+        metavar="A",
+    )
 
 
 def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
+    from npsoftmax.functional.mappings import MAPPINGS
     from npsoftmax.heads import HEADS
+    from npsoftmax.layers.conv import ALGORITHMS
     from npsoftmax.models import MODELS
 
     group = parser.add_argument_group("model")
@@ -95,6 +105,27 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         default=argparse.SUPPRESS,
         help="an option of the model, such as widths=64,128,256; may be repeated",
         **pairs,
+    )
+    group.add_argument(
+        "--attention",
+        metavar="MAPPING",
+        default=argparse.SUPPRESS,
+        help="what turns scores into weights inside a transformer, the same as --model-opt attention=MAPPING "
+        f"(default: softmax); one of {', '.join(name for name, m in MAPPINGS.items() if m.kind == 'probability')}",
+    )
+    group.add_argument(
+        "--attention-opt",
+        dest="attention_opts",
+        default=argparse.SUPPRESS,
+        help="an option of that mapping, such as tau=0.5; may be repeated",
+        **pairs,
+    )
+    add(
+        group,
+        "--conv",
+        f"how convolutions are computed, all with the same result: {', '.join(ALGORITHMS)}; `npsoftmax info --model NAME "
+        "--conv auto` explains the choice",
+        metavar="NAME",
     )
     add(group, "--head", f"one of {', '.join(HEADS)}", metavar="NAME")
     group.add_argument(
@@ -129,6 +160,12 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         "weight decay: in the gradient (sgd, adam) or decoupled (adamw)",
         type=float,
         metavar="F",
+    )
+    add(
+        group,
+        "--decay",
+        "what decays: all, weights (no norms, biases, positions) or auto (the model's habit)",
+        metavar="NAME",
     )
     add(group, "--clip-value", "clip every gradient to plus or minus this", type=float, metavar="F")
     add(group, "--clip-norm", "scale the gradients down to this norm", type=float, metavar="F")
@@ -190,7 +227,29 @@ def _new_config(given: dict[str, Any]) -> Any:
             values[name] = parse_pairs(values[name])
     if "label_smoothing" in given:
         values.setdefault("head_opts", {})["label_smoothing"] = given["label_smoothing"]
+    _add_attention(values, given)
     return TrainConfig(**values)
+
+
+def _add_attention(values: dict[str, Any], given: dict[str, Any]) -> None:
+    """Put --attention and --attention-opt among the options of the model. InputError where it has no attention."""
+    from npsoftmax.models import MODELS, model_builder
+    from npsoftmax.options import option_defaults
+    from npsoftmax.training import TrainConfig
+
+    if not ("attention" in given or "attention_opts" in given):
+        return
+    model = values.get("model", TrainConfig.model)
+    if "attention" not in option_defaults(model_builder(model)):
+        having = [name for name, builder in MODELS.items() if "attention" in option_defaults(builder)]
+        raise InputError(
+            f"--attention is for transformers, but {model} has no attention; choose --model {', '.join(having)}."
+        )
+    options = values.setdefault("model_opts", {})
+    if "attention" in given:
+        options["attention"] = given["attention"]
+    if "attention_opts" in given:
+        options["attention_opts"] = parse_pairs(given["attention_opts"])
 
 
 def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:

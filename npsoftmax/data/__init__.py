@@ -1,5 +1,6 @@
 """Data sets, batches, augmentation and normalisation."""
 
+from npsoftmax.data.ahead import made_ahead
 from npsoftmax.data.augment import AUGMENTATIONS, get_augmentation
 from npsoftmax.data.batches import Batches
 from npsoftmax.data.dataset import Dataset
@@ -19,6 +20,7 @@ __all__ = [
     "fit_normalization",
     "get_augmentation",
     "load_dataset",
+    "made_ahead",
     "make_synthetic100",
     "stratified_subset",
     "train_validation_split",

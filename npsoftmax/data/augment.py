@@ -90,7 +90,9 @@ def _cut(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     corner = (u * (height, width)).astype(np.int64) - side // 2
     rows = x.reshape(n, height, -1).sum(axis=1, dtype=np.uint32)  # (N, W*C): long loops first
     mean = (rows.reshape(n, width, channels).mean(axis=1) / height).round().astype(x.dtype)
+    down, across = (corner[:, axis : axis + 1] + np.arange(side) for axis in (0, 1))  # (N, S)
+    inside = ((down >= 0) & (down < height))[:, :, None] & ((across >= 0) & (across < width))[:, None, :]
+    image, i, j = np.nonzero(inside)  # (N, S, S)
     y = x.copy()
-    for image, (top, left), colour in zip(y, corner.tolist(), mean, strict=True):
-        image[max(top, 0) : top + side, max(left, 0) : left + side] = colour
+    y[image, down[image, i], across[image, j]] = mean[image]
     return y

@@ -54,11 +54,14 @@ class Batches:
         n = len(self.x)
         return self.rng.child("shuffle").at(epoch).permutation(n) if self.shuffle else np.arange(n)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,)."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
+
+        Begins with batch number `first`, without making those before it.
+        """
         order = self.order(epoch)
         noise = self.rng.child("augment")
-        for step in range(len(self)):
+        for step in range(first, len(self)):
             samples = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = self.augment(self.x[samples], noise.at(epoch, samples))
             yield self.normalize.apply(images), self.y[samples].astype(np.int64, copy=False), samples

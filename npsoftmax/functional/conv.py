@@ -1,12 +1,14 @@
-"""Two-dimensional convolution (cross-correlation, as every framework means it), three ways.
+"""Two-dimensional convolution (cross-correlation, as every framework means it), five ways.
 
     y[n, i, j, f] = b[f] + Σ_{u, v, c} x[n, i·SH + u − PH, j·SW + v − PW, c] · w[u, v, c, f]
 
 * `conv2d_naive_*`: the definition, in loops; slow, and the judge of the others.
 * `conv2d_im2col_*`: all windows as one matrix, then `@`; what a student writes.
 * `conv2d_tiled_*`: the same in small tiles inside a compiled kernel; what trains.
+* `conv2d_direct_*`: the definition in registers, for few channels at stride 1; what trains there.
+* `conv2d_winograd_*`: fewer multiplications, for 3x3 kernels at stride 1; what trains where it is faster.
 
-All agree, in every pass. x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, y (N, OH, OW, F); stride (SH, SW) and pad
+All agree, in every pass. `conv2d_relu_*` are those that train with max(y, 0) fused in, whose caches also hold y. x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, y (N, OH, OW, F); stride (SH, SW) and pad
 (PH, PW) are pairs. Each cache is (x, w, b is not None, stride, pad): columns are recomputed, never kept.
 """
 
@@ -16,7 +18,8 @@ from typing import Any
 
 from npsoftmax import kernels
 from npsoftmax.backend import Array, array_module
-from npsoftmax.kernels import output_size
+from npsoftmax.errors import InputError
+from npsoftmax.kernels import fused, output_size
 from npsoftmax.kernels.reference import Pair, pad_images
 
 Grads = tuple[Array | None, Array, Array | None]
@@ -106,6 +109,128 @@ def conv2d_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     """
     x, w, has_bias, stride, pad = cache
     dw = kernels.conv2d_tiled_dw(x, dy, w.shape[:2], stride, pad)
-    db = dy.sum(axis=(0, 1, 2)) if has_bias else None
     dx = kernels.conv2d_tiled_dx(dy, w, x.shape, stride, pad) if need_dx else None
-    return dx, dw, db
+    return dx, dw, _bias_gradient(dy, has_bias)
+
+
+def conv2d_relu_tiled_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
+) -> tuple[Array, Any]:
+    """y = max(im2col(x) @ w + b, 0), cut off while a tile is in the cache (shapes: see the module)."""
+    y = kernels.conv2d_tiled(x, w, b, stride, pad, relu=True)
+    return y, (x, w, b is not None, stride, pad, y)
+
+
+def conv2d_relu_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
+    """Gradients of `conv2d_relu_tiled_forward`: dy counts where y > 0.
+
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
+    """
+    *conv_cache, y = cache
+    return conv2d_tiled_backward(fused.relu_backward(dy, y), tuple(conv_cache), need_dx)
+
+
+# ---------------------------------------------------------------- few channels
+def conv2d_direct_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
+) -> tuple[Array, Any]:
+    """y by the definition, in registers; shapes: see the module, with stride (1, 1). InputError for other strides."""
+    _check_direct(stride)
+    return kernels.conv2d_direct(x, w, b, pad), (x, w, b is not None, stride, pad)
+
+
+def conv2d_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
+    """Gradients of `conv2d_direct_forward`.
+
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
+    """
+    x, w, has_bias, _, pad = cache
+    dw = kernels.conv2d_direct_dw(x, dy, w.shape[:2], pad)
+    dx = kernels.conv2d_direct_dx(dy, w, x.shape, pad) if need_dx else None
+    return dx, dw, _bias_gradient(dy, has_bias)
+
+
+def conv2d_relu_direct_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
+) -> tuple[Array, Any]:
+    """max(y, 0) of `conv2d_direct_forward`, cut off as the outputs are written."""
+    _check_direct(stride)
+    y = kernels.conv2d_direct(x, w, b, pad, relu=True)
+    return y, (x, w, b is not None, stride, pad, y)
+
+
+def conv2d_relu_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
+    """Gradients of `conv2d_relu_direct_forward`: dy counts where y > 0.
+
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
+    """
+    *conv_cache, y = cache
+    return conv2d_direct_backward(fused.relu_backward(dy, y), tuple(conv_cache), need_dx)
+
+
+def _check_direct(stride: Pair) -> None:
+    if stride != (1, 1):
+        raise InputError(
+            f"direct convolution is for stride 1x1, but the stride is {stride[0]}x{stride[1]}. "
+            'Use algorithm="tiled" or "auto".'
+        )
+
+
+# ---------------------------------------------------------------- fewer multiplications
+def conv2d_winograd_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0), tile: int | None = None
+) -> tuple[Array, Any]:
+    """y by Winograd's F(tile x tile, 3x3); shapes: see the module, with KH = KW = 3 and stride (1, 1).
+
+    tile: 2 or 4; None: the one with fewer multiplications for this size of image. Derivation: docs/how-it-is-fast.md.
+    Raises InputError for other kernels and strides.
+    """
+    tile = check_winograd(x, w, stride, pad, tile)
+    return kernels.conv2d_winograd(x, w, b, pad, tile), (x, w, b is not None, stride, pad, tile)
+
+
+def conv2d_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
+    """Gradients of `conv2d_winograd_forward`: its exact adjoint, so they are those of the same polynomials.
+
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
+    """
+    x, w, has_bias, _, pad, tile = cache
+    if need_dx:
+        dx, dw = kernels.conv2d_winograd_backward(x, dy, w, pad, tile)
+    else:
+        dx, dw = None, kernels.conv2d_winograd_dw(x, dy, w, pad, tile)
+    return dx, dw, _bias_gradient(dy, has_bias)
+
+
+def conv2d_relu_winograd_forward(
+    x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0), tile: int | None = None
+) -> tuple[Array, Any]:
+    """max(y, 0) of `conv2d_winograd_forward`, cut off as the outputs are written."""
+    tile = check_winograd(x, w, stride, pad, tile)
+    y = kernels.conv2d_winograd(x, w, b, pad, tile, relu=True)
+    return y, (x, w, b is not None, stride, pad, tile, y)
+
+
+def conv2d_relu_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
+    """Gradients of `conv2d_relu_winograd_forward`: dy counts where y > 0.
+
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
+    """
+    *conv_cache, y = cache
+    return conv2d_winograd_backward(fused.relu_backward(dy, y), tuple(conv_cache), need_dx)
+
+
+def check_winograd(x: Array, w: Array, stride: Pair, pad: Pair, tile: int | None) -> int:
+    """The tile to use; InputError where Winograd's algorithm is not defined."""
+    if w.shape[:2] != (3, 3) or stride != (1, 1):
+        raise InputError(
+            f"Winograd convolution is for 3x3 kernels at stride 1x1, but the kernel is {w.shape[0]}x{w.shape[1]} and "
+            f'the stride {stride[0]}x{stride[1]}. Use algorithm="tiled" or "auto".'
+        )
+    if tile not in (None, 2, 4):
+        raise InputError(f"Winograd tile is {tile!r}, but 2, 4 or None (choose by size) was expected.")
+    return tile or kernels.winograd_tile(x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2)
+
+
+def _bias_gradient(dy: Array, has_bias: bool) -> Array | None:
+    return fused.column_sum(dy.reshape(-1, dy.shape[-1])) if has_bias else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.backend import Array
+from npsoftmax.kernels.fused import column_sum
+from npsoftmax.kernels.matmul import matmul
 
 
 def dense_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
@@ -28,3 +30,18 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
     dw = x.T @ dy
     db = dy.sum(axis=0) if has_bias else None
     return dx, dw, db
+
+
+def dense_threaded_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
+    """`dense_forward` with the product shared out to all threads."""
+    y = matmul(x, w)
+    if b is not None:
+        y += b
+    return y, (x, w, b is not None)
+
+
+def dense_threaded_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
+    """`dense_backward` with the products shared out to all threads."""
+    x, w, has_bias = cache
+    dx = matmul(dy, w.T) if need_dx else None
+    return dx, matmul(x.T, dy), column_sum(dy) if has_bias else None

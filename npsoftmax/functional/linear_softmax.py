@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
+from npsoftmax.kernels import fused
 
 # Logits in a block, so that it stays in a second-level cache; and in a batch whose exponentials are kept.
 BLOCK, KEPT = 2**17, 2**21
@@ -29,23 +30,22 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
     """
     xp = array_module(h)
     t = t.astype(xp.int64)  # small unsigned types cannot hold differences
-    keep = len(h) * len(w) <= KEPT
+    keep, parts = len(h) * len(w) <= KEPT, _blocks(h, w)
+    inner = _threads_of_a_block(parts)
 
     def block(part: slice) -> tuple[Array, ...]:
         z = _logits(h, w, b, part)
         inside, column = _target(t, part)
         z_t = xp.where(inside, z[xp.arange(len(t)), column], -xp.inf)
-        top = z.max(axis=1)
-        e = xp.exp(xp.subtract(z, top[:, None], out=z), out=z)
-        return z_t, top, e.sum(axis=1), e if keep else None
+        e, top, total, _ = fused.exp_rows(z, out=z, threads=inner)
+        return z_t, top, total, e if keep else None
 
-    parts = _blocks(h, w)
     z_ts, tops, sums, kept = zip(*_shared_out(block, parts, xp), strict=True)
     z_t, tops = xp.stack(z_ts).max(axis=0), xp.stack(tops)  # (N,), (K, N)
     top = tops.max(axis=0)
     share = xp.exp(tops - top)
     total = (xp.stack(sums) * share).sum(axis=0)
-    return xp.log(total) + (top - z_t), (h, w, b, t, parts, tops, share / total, kept)
+    return xp.log(total) + (top - z_t), (h, w, b, t, parts, share / total, kept)
 
 
 def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, Array | None]:
@@ -53,18 +53,17 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
 
     dnll (N,) -> dh (N, D), dw (C, D), db (C,) or None.
     """
-    h, w, b, t, parts, tops, share, kept = cache
+    h, w, b, t, parts, share, kept = cache
     xp = array_module(h)
     dw, db = xp.empty_like(w), None if b is None else xp.empty_like(b)
+    inner = _threads_of_a_block(parts)
 
     def block(k: int) -> Array:
         part, e = parts[k], kept[k]
         if e is None:
             z = _logits(h, w, b, part)
-            e = xp.exp(xp.subtract(z, tops[k][:, None], out=z), out=z)
-        dz = e * (share[k] * dnll)[:, None]
-        inside, column = _target(t, part)
-        dz[xp.arange(len(t)), column] -= xp.where(inside, dnll, 0)
+            e, *_ = fused.exp_rows(z, out=z, threads=inner)
+        dz = fused.scaled_less_onehot(e, t - part.start, share[k] * dnll, dnll, threads=inner)
         dw[part] = dz.T @ h
         if db is not None:
             db[part] = dz.sum(axis=0)
@@ -91,6 +90,11 @@ def _logits(h: Array, w: Array, b: Array | None, part: slice) -> Array:
 def _target(t: Array, part: slice) -> tuple[Array, Array]:
     """Whether each target lies in the block, and its column there (some column, where it does not)."""
     return (t >= part.start) & (t < part.stop), (t - part.start) % (part.stop - part.start)
+
+
+def _threads_of_a_block(parts: list[slice]) -> int | None:
+    """Blocks that share the threads among them have one each; a single block has them all (None)."""
+    return 1 if len(parts) > 1 else None
 
 
 def _shared_out(function: Callable[[Any], Any], items: Any, xp: Any) -> list[Any]:

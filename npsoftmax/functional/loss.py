@@ -12,13 +12,14 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import sparse_mappings
 from npsoftmax.functional.softmax import positive
+from npsoftmax.kernels import fused
 
 
 # ---------------------------------------------------------------- cross entropy
 def softmax_cross_entropy_forward(
     z: Array, t: Array, label_smoothing: float = 0.0, temperature: float = 1.0
 ) -> tuple[Array, Any]:
-    """Mean of -Σ_c q_c log softmax(z / T)_c, where q = (1 - ε) onehot(t) + ε / C.
+    """Mean of -Σ_c q_c log softmax(z / T)_c, where q = (1 - ε) onehot(t) + ε / C, in one pass over the logits.
 
     z (N, C) logits, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1], temperature T > 0.
     Given probabilities it applies softmax twice, and cannot fall below ln(e + C - 1) - 1 (3.62 at C = 100).
@@ -27,25 +28,19 @@ def softmax_cross_entropy_forward(
     xp = array_module(z)
     check_targets(z, t)
     smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
-    rows = xp.arange(len(t))
-    s = (z - z.max(axis=1, keepdims=True)) / temperature
-    e = xp.exp(s)
-    total = e.sum(axis=1, keepdims=True)
-    nll = xp.log(total[:, 0]) - (1 - smoothing) * s[rows, t]
+    e, top, total, exponents = fused.exp_rows(z, temperature)  # e^s, max z, Σ e^s, Σ s with s = (z - max z) / T
+    nll = xp.log(total) - (1 - smoothing) * (z[xp.arange(len(t)), t] - top) / temperature
     if smoothing:
-        nll = nll - smoothing * s.mean(axis=1)
-    e /= total
-    return nll.mean(), (e, t, smoothing, temperature)
+        nll = nll - smoothing * exponents / z.shape[1]
+    return nll.mean(), (e, total, t, smoothing, temperature)
 
 
 def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
     """dz = (p - q) dloss / (N T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
-    p, t, smoothing, temperature = cache
+    e, total, t, smoothing, temperature = cache
     scale = dloss / (len(t) * temperature)
-    dz = _less_onehot(p, t, scale, 1 - smoothing)
-    if smoothing:
-        dz -= scale * smoothing / p.shape[1]
-    return dz
+    height = array_module(e).full_like(total, scale * (1 - smoothing))
+    return fused.scaled_less_onehot(e, t, scale / total, height, scale * smoothing / e.shape[1])
 
 
 def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[Array, Any]:

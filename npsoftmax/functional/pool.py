@@ -31,6 +31,23 @@ def max_pool2d_backward(dy: Array, cache: Any) -> Array:
     return kernels.max_pool_backward(dy, index, shape, size, stride, pad)
 
 
+def max_pool2d_relu_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -> tuple[Array, Any]:
+    """max(maxpool(x), 0): the same function as pooling after ReLU, on a fraction of the values.
+
+    x (N, H, W, C) -> y (N, OH, OW, C). A window without a value above 0 has no winner; that is all the cache needs.
+    """
+    y, index = kernels.max_pool(x, size, stride, pad, relu=True)
+    return y, (index, x.shape, size, stride, pad)
+
+
+def max_pool2d_relu_backward(dy: Array, cache: Any) -> Array:
+    """The gradient of a window goes to its winner, where it has one.
+
+    dy (N, OH, OW, C) -> dx (N, H, W, C)
+    """
+    return max_pool2d_backward(dy, cache)
+
+
 def avg_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -> tuple[Array, Any]:
     """y = the mean of every window.
 

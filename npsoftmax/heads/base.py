@@ -129,4 +129,12 @@ def top_k(scores: Array, k: int) -> Array:
     xp = array_module(scores)
     if k == 1:
         return scores.argmax(axis=1)[:, None]
-    return xp.argsort(-scores, axis=1, kind="stable")[:, :k]
+    if k > scores.shape[1] // 8:
+        return xp.argsort(-scores, axis=1, kind="stable")[:, :k]
+    # Of many columns only those are sorted that reach the k-th largest score (or are NaN, and come last).
+    least = -xp.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    rows, columns = xp.nonzero(~(scores < least))  # row by row, columns rising
+    order = xp.argsort(-scores[rows, columns], kind="stable")
+    order = order[xp.argsort(rows[order], kind="stable")]
+    first = xp.searchsorted(rows, xp.arange(len(scores)))
+    return columns[order][first[:, None] + xp.arange(k)]

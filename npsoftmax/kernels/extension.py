@@ -1,13 +1,65 @@
-"""The compiled modules, each loaded at its first use; where one was not built, the readable reference runs instead."""
+"""The compiled modules, each loaded at its first use; where one was not built, the readable reference runs instead.
+
+Design: a build leaves every module up to three times, under one name: for any processor of the platform in npsoftmax/
+itself, for x86-64 processors with AVX2 in npsoftmax/_v3 and with AVX-512 in npsoftmax/_v4 (the names are those of the
+x86-64 levels). The best one that this processor can run is loaded; if it was not built, the next lower one. What the
+processor has is NumPy's word, which has asked it already (and the system, which must save the wider registers).
+"""
 
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import os
+import platform
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
-EXTENSIONS = ("npsoftmax._im2col", "npsoftmax._tree")
+from npsoftmax.errors import unknown_name
+
+PACKAGE = Path(__file__).parents[1]
+EXTENSIONS = tuple(f"npsoftmax.{path.stem}" for path in sorted(PACKAGE.glob("_*.pyx")))
+
+# level -> what a processor must have for it, in NumPy's names; the best first. setup.py compiles for just these.
+LEVELS = {"v4": ("AVX2", "FMA3", "AVX512_SKX"), "v3": ("AVX2", "FMA3"), "baseline": ()}
+TITLES = {"v4": "x86-64-v4 (AVX-512)", "v3": "x86-64-v3 (AVX2)", "baseline": "any processor"}
+
+
+@functools.cache
+def cpu_level() -> tuple[str, str]:
+    """The best level that this processor can run, and why it is no better one.
+
+    `NPSOFTMAX_CPU=baseline|v3|v4` asks for another (for tests). What the processor lacks is not run all the same.
+    InputError for a level that there is not.
+    """
+    asked = os.environ.get("NPSOFTMAX_CPU", "v4")
+    if asked not in LEVELS:
+        raise unknown_name("level in NPSOFTMAX_CPU", asked, LEVELS)
+    reason = f"NPSOFTMAX_CPU={asked}" if asked != "v4" else ""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return "baseline", ""
+    features = _cpu_features()
+    for level in _from(asked):
+        missing = [feature for feature in LEVELS[level] if not features.get(feature)]
+        if not missing:
+            return level, reason
+        reason = f"NumPy finds no {' or '.join(missing)} here"
+    raise AssertionError("the last level needs nothing")
+
+
+def _from(level: str) -> list[str]:
+    levels = list(LEVELS)
+    return levels[levels.index(level) :]
+
+
+def _cpu_features() -> dict[str, bool]:
+    try:
+        from numpy._core._multiarray_umath import __cpu_features__
+    except ImportError:  # a NumPy that keeps it elsewhere: nothing is known of the processor
+        return {}
+    return __cpu_features__
 
 
 @functools.cache
@@ -15,17 +67,38 @@ def load_extension(name: str) -> tuple[Any, str]:
     """The compiled module called `name` or None, and why. `NPSOFTMAX_COMPILED=0` switches all off (for tests)."""
     if os.environ.get("NPSOFTMAX_COMPILED", "1") == "0":
         return None, "switched off by NPSOFTMAX_COMPILED=0"
+    folders = [str(PACKAGE if level == "baseline" else PACKAGE / f"_{level}") for level in _from(cpu_level()[0])]
     try:
-        return importlib.import_module(name), ""
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"no module {name}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     except ImportError as error:
         return None, f"not built ({error}); reinstall with a C compiler present to get it"
+    sys.modules[name] = module
+    return module, ""
+
+
+def loaded_level(module: Any) -> str:
+    """The level that a compiled module was built for."""
+    folder = Path(module.__file__).parent.name.removeprefix("_")
+    return folder if folder in LEVELS else "baseline"
 
 
 def compiled_status() -> tuple[bool, str]:
     """Whether all compiled kernels are in use, and one line about them (for `npsoftmax info`)."""
+    modules = []
     for name in EXTENSIONS:
         module, reason = load_extension(name)
         if module is None:
             return False, reason
+        modules.append(module)
     windows, _ = load_extension("npsoftmax._im2col")
-    return True, "compiled, with OpenMP" if windows.has_openmp() else "compiled, without OpenMP (one thread)"
+    threads = "with OpenMP" if windows.has_openmp() else "without OpenMP (one thread)"
+    levels = sorted({loaded_level(module) for module in modules})
+    allowed, reason = cpu_level()
+    if levels != [allowed]:
+        reason = f"not all were built for {TITLES[allowed]}"
+    built_for = " and ".join(TITLES[level] for level in levels)
+    return True, f"compiled for {built_for}, {threads}" + (f"; no better: {reason}" if reason else "")

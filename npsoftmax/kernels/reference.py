@@ -22,6 +22,8 @@ from npsoftmax.backend import Array, array_module
 
 Pair = tuple[int, int]
 
+MOST_TAPS = 255  # in a pooling window whose winner is kept in a byte, so that there is a number for no tap
+
 
 def output_size(size: int, k: int, stride: int, pad: int) -> int:
     """Output positions along one axis: floor((size + 2·pad − k) / stride) + 1."""
@@ -72,19 +74,23 @@ def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
     return xp.ascontiguousarray(padded[:, ph : ph + h, pw : pw + w])
 
 
-def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair) -> tuple[Array, Array]:
+def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> tuple[Array, Array]:
     """Largest value of every window and the tap that held it (the first, in a tie).
 
     x (N, H, W, C) -> y (N, OH, OW, C), index (N, OH, OW, C) with tap i·KW + j. The frame counts as −infinity.
+    With `relu` y = max(y, 0), and where it cuts off the index is KH·KW, that of no tap.
     """
     xp = array_module(x)
     taps = windows(pad_images(x, pad, -math.inf), k, stride)
-    index_type = xp.uint8 if len(taps) <= 256 else xp.int32
+    index_type = xp.uint8 if len(taps) <= MOST_TAPS else xp.int32
     y, index = taps[0].copy(), xp.zeros(taps[0].shape, dtype=index_type)
     for tap, value in enumerate(taps[1:], start=1):
         larger = (value > y) | xp.isnan(value)
         y = xp.where(larger, value, y)
         index = xp.where(larger, index_type(tap), index)
+    if relu:
+        index = xp.where(y > 0, index, index_type(len(taps)))
+        y = xp.maximum(y, 0)
     return y, index
 
 

@@ -1,30 +1,44 @@
 """Layers own parameters and choose a functional pair; they never keep an activation."""
 
+from npsoftmax.layers.attention import MultiHeadAttention
 from npsoftmax.layers.base import Layer, Shape, Tree, leaves, replace_leaves, tree_map
 from npsoftmax.layers.containers import Residual, Sequential, all_layers
-from npsoftmax.layers.conv import Conv2d
+from npsoftmax.layers.conv import Conv2d, ConvReLU2d
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import GELU, Dropout, Flatten, ReLU
-from npsoftmax.layers.norm import BatchNorm, LayerNorm
-from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from npsoftmax.layers.norm import BatchNorm, BatchNormReLU, LayerNorm
+from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MaxPoolReLU
+from npsoftmax.layers.tokens import ClassToken, PatchEmbed, PositionEmbedding, TokenPool
+from npsoftmax.layers.transformer import FeedForward, StochasticDepth, TransformerBlock
 
 __all__ = [
     "GELU",
     "AvgPool2d",
     "BatchNorm",
+    "BatchNormReLU",
+    "ClassToken",
     "Conv2d",
+    "ConvReLU2d",
     "Dense",
     "Dropout",
+    "FeedForward",
     "Flatten",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Layer",
     "LayerNorm",
     "MaxPool2d",
+    "MaxPoolReLU",
+    "MultiHeadAttention",
+    "PatchEmbed",
+    "PositionEmbedding",
     "ReLU",
     "Residual",
     "Sequential",
     "Shape",
+    "StochasticDepth",
+    "TokenPool",
+    "TransformerBlock",
     "Tree",
     "all_layers",
     "leaves",

@@ -7,6 +7,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
+from npsoftmax.kernels.fused import add
 from npsoftmax.layers.base import Layer, Shape, Tree
 from npsoftmax.random import Rng
 
@@ -83,11 +84,11 @@ class Residual(Layer):
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])  # x + y would broadcast without a word
         y, cache = self.branch.forward(x, train=train, rng=rng)
-        return x + y, cache
+        return add(x, y), cache
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         dx, grads = self.branch.backward(dy, cache, need_dx=need_dx)
-        return dx if dx is None else dx + dy, grads
+        return dx if dx is None else add(dx, dy), grads
 
     def output_shape(self, shape: Shape) -> Shape:
         out = self.branch.output_shape(shape)

@@ -7,12 +7,14 @@ from typing import Any
 from npsoftmax import kernels
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.functional import conv
+from npsoftmax.functional import activation, conv
+from npsoftmax.kernels.choice import Choice, choose_convolution
 from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.random import Rng
 
-ALGORITHMS = ("auto", "naive", "im2col", "tiled")
+ALGORITHMS = ("auto", "naive", "im2col", "tiled", "direct", "winograd")
+FUSED = ("tiled", "direct", "winograd")  # those with a ReLU of their own
 
 
 def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
@@ -37,8 +39,9 @@ def window_output(what: str, shape: Shape, k: tuple[int, int], stride: tuple[int
 class Conv2d(Layer):
     """Convolution, channels last. x (N, H, W, C) -> y (N, OH, OW, F); params w (KH, KW, C, F), b (F,).
 
-    algorithm: "tiled" (compiled, small tiles), "im2col" (whole columns), "naive" (loops) or "auto": tiled where the
-    compiled kernels take the array, else im2col.
+    algorithm: "tiled" (compiled, small tiles), "direct" (compiled, for few channels at stride 1), "winograd" (compiled,
+    fewer multiplications, for 3x3 at stride 1), "im2col" (whole columns), "naive" (loops) or "auto": by the shape, see
+    `kernels.choice`. Where direct and winograd are not defined, tiled runs.
     """
 
     def __init__(
@@ -71,8 +74,7 @@ class Conv2d(Layer):
             self.params["b"] = start((outputs,), fan_in, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
-        algorithm = self._choose(x)
+        algorithm = self.choice(x.shape[1:], kernels.has_compiled(x)).algorithm
         forward = getattr(conv, f"conv2d_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
         return y, (algorithm, cache)
@@ -82,10 +84,16 @@ class Conv2d(Layer):
         dx, dw, db = getattr(conv, f"conv2d_{algorithm}_backward")(dy, pair_cache, need_dx)
         return dx, {"w": dw} if db is None else {"w": dw, "b": db}
 
-    def _choose(self, x: Array) -> str:
-        if self.algorithm != "auto":
-            return self.algorithm
-        return "tiled" if kernels.has_compiled(x) else "im2col"
+    def choice(self, shape: Shape, compiled: bool = True) -> Choice:
+        """The algorithm for samples of `shape`, and why; `compiled`: whether such kernels take the array."""
+        size = self.output_shape(shape)[:2]
+        if self.algorithm == "auto":
+            return choose_convolution(compiled, self.k, self.stride, self.inputs, self.outputs, size)
+        if self.algorithm == "winograd" and (self.k != (3, 3) or self.stride != (1, 1)):
+            return Choice("tiled", "asked for winograd, which is for 3x3 at stride 1")
+        if self.algorithm == "direct" and self.stride != (1, 1):
+            return Choice("tiled", "asked for direct, which is for stride 1")
+        return Choice(self.algorithm, "asked for")
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[2] != self.inputs:
@@ -99,4 +107,48 @@ class Conv2d(Layer):
     def __repr__(self) -> str:
         kh, kw = self.k
         extra = "" if self.stride == (1, 1) else f", stride {self.stride[0]}x{self.stride[1]}"
-        return f"Conv2d({self.inputs}, {self.outputs}, {kh}x{kw}{extra}, pad {self.pad[0]}x{self.pad[1]})"
+        name = type(self).__name__
+        return f"{name}({self.inputs}, {self.outputs}, {kh}x{kw}{extra}, pad {self.pad[0]}x{self.pad[1]})"
+
+
+class ConvReLU2d(Conv2d):
+    """Convolution and y = max(y, 0), fused: cut off as the outputs are written, in the algorithms that train.
+
+    Arguments and shapes as in Conv2d. fused=False, "im2col" and "naive" run the two pairs one after the other.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        k: int | tuple[int, int],
+        *,
+        rng: Rng,
+        stride: int | tuple[int, int] = 1,
+        pad: int | tuple[int, int] = 0,
+        bias: bool = True,
+        init: str = "default",
+        algorithm: str = "auto",
+        fused: bool = True,
+    ):
+        super().__init__(
+            inputs, outputs, k, rng=rng, stride=stride, pad=pad, bias=bias, init=init, algorithm=algorithm
+        )
+        self.fused = fused
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        algorithm = self.choice(x.shape[1:], kernels.has_compiled(x)).algorithm
+        if not self.fused or algorithm not in FUSED:
+            z, cache = super().forward(x, train=train, rng=rng)
+            y, relu_cache = activation.relu_forward(z)
+            return y, (None, (cache, relu_cache))
+        forward = getattr(conv, f"conv2d_relu_{algorithm}_forward")
+        y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
+        return y, (f"relu_{algorithm}", cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        algorithm, inner = cache
+        if algorithm is None:
+            conv_cache, relu_cache = inner
+            return super().backward(activation.relu_backward(dy, relu_cache), conv_cache, need_dx=need_dx)
+        return super().backward(dy, cache, need_dx=need_dx)

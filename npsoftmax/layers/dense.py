@@ -13,12 +13,17 @@ from npsoftmax.random import Rng
 
 
 class Dense(Layer):
-    """y = x @ w + b. x (N, inputs) -> y (N, outputs); params w (inputs, outputs), b (outputs,)."""
+    """y = x @ w + b. x (N, inputs) -> y (N, outputs); params w (inputs, outputs), b (outputs,).
 
-    def __init__(self, inputs: int, outputs: int, *, rng: Rng, bias: bool = True, init: str = "default"):
+    fused: products on all threads; False: the readable pair.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, rng: Rng, bias: bool = True, init: str = "default", fused: bool = True
+    ):
         super().__init__()
         require_sizes("Dense", inputs=inputs, outputs=outputs)
-        self.inputs, self.outputs = inputs, outputs
+        self.inputs, self.outputs, self.fused = inputs, outputs, fused
         self.params["w"] = initialiser(init)((inputs, outputs), inputs, rng.child("w"))
         if bias:
             start = uniform_fan_in if init == "default" else zeros
@@ -26,10 +31,12 @@ class Dense(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
-        return dense.dense_forward(x, self.params["w"], self.params.get("b"))
+        forward = dense.dense_threaded_forward if self.fused else dense.dense_forward
+        return forward(x, self.params["w"], self.params.get("b"))
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        dx, dw, db = dense.dense_backward(dy, cache, need_dx)
+        backward = dense.dense_threaded_backward if self.fused else dense.dense_backward
+        dx, dw, db = backward(dy, cache, need_dx)
         return dx, {"w": dw} if db is None else {"w": dw, "b": db}
 
     def output_shape(self, shape: Shape) -> Shape:

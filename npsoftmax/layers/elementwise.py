@@ -8,6 +8,7 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout
+from npsoftmax.kernels import attention as kernels
 from npsoftmax.layers.base import Layer, Shape, Tree
 from npsoftmax.random import Rng
 
@@ -23,13 +24,20 @@ class ReLU(Layer):
 
 
 class GELU(Layer):
-    """y = x · Φ(x), exactly (no tanh approximation)."""
+    """y = x · Φ(x), exactly (no tanh approximation). fused: in one pass, where the compiled kernels take the array."""
+
+    def __init__(self, *, fused: bool = True):
+        super().__init__()
+        self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        return activation.gelu_forward(x)
+        name = "gelu_fused" if self.fused and kernels.has_compiled(x) else "gelu"
+        y, cache = getattr(activation, f"{name}_forward")(x)
+        return y, (name, cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        return activation.gelu_backward(dy, cache), {}
+        name, pair_cache = cache
+        return getattr(activation, f"{name}_backward")(dy, pair_cache), {}
 
 
 class Dropout(Layer):

@@ -8,7 +8,8 @@ import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
-from npsoftmax.functional import norm
+from npsoftmax.functional import activation, norm
+from npsoftmax.kernels import attention as kernels
 from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
 from npsoftmax.random import Rng
 
@@ -35,47 +36,85 @@ class BatchNorm(_Norm):
 
     buffers mean, var (C,): running averages, written by forward when train=True (new = (1 − momentum)·old +
     momentum·batch, with the unbiased variance of the batch, as PyTorch does) and used otherwise.
+    fused: in as few passes over x as can be; else the readable pair.
     """
 
-    def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1):
+    fused_pair = "batch_norm_fused"
+
+    def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, fused: bool = True):
         super().__init__(features, eps=eps)
-        self.momentum = momentum
+        self.momentum, self.fused = momentum, fused
         self.buffers["mean"] = np.zeros(features, dtype=np.float32)
         self.buffers["var"] = np.ones(features, dtype=np.float32)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
+        pair = self.fused_pair if self.fused else "batch_norm"
         gamma, beta = self.params["gamma"], self.params["beta"]
         if not train:
+            pair += "_inference"
             running = self.buffers["mean"], self.buffers["var"]
-            y, cache = norm.batch_norm_inference_forward(x, gamma, beta, *running, self.eps)
-            return y, (False, cache)
+            y, cache = getattr(norm, f"{pair}_forward")(x, gamma, beta, *running, self.eps)
+            return y, (pair, cache)
         rows = x.size // self.features
         if rows < 2:
             raise InputError("batch norm in training needs at least 2 values a channel; use a larger batch.")
-        y, mean, var, cache = norm.batch_norm_forward(x, gamma, beta, self.eps)
+        y, mean, var, cache = getattr(norm, f"{pair}_forward")(x, gamma, beta, self.eps)
         self._average("mean", mean)
         self._average("var", var * (rows / (rows - 1)))
-        return y, (True, cache)
+        return y, (pair, cache)
 
     def _average(self, name: str, batch: Array) -> None:
         self.buffers[name] *= 1 - self.momentum
         self.buffers[name] += self.momentum * batch
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        train, pair_cache = cache
-        backward = norm.batch_norm_backward if train else norm.batch_norm_inference_backward
-        dx, dgamma, dbeta = backward(dy, pair_cache)
+        pair, pair_cache = cache
+        dx, dgamma, dbeta = getattr(norm, f"{pair}_backward")(dy, pair_cache)
         return dx, {"gamma": dgamma, "beta": dbeta}
+
+
+class BatchNormReLU(BatchNorm):
+    """Batch norm and then max(y, 0), in the same passes. Arguments, parameters and buffers as in BatchNorm.
+
+    fused=False runs the readable pair and that of ReLU, one after the other.
+    """
+
+    fused_pair = "batch_norm_relu"
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        y, cache = super().forward(x, train=train, rng=rng)
+        if self.fused:
+            return y, (cache, None)
+        y, relu_cache = activation.relu_forward(y)
+        return y, (cache, relu_cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        norm_cache, relu_cache = cache
+        dz = dy if relu_cache is None else activation.relu_backward(dy, relu_cache)
+        return super().backward(dz, norm_cache, need_dx=need_dx)
 
 
 class LayerNorm(_Norm):
-    """Layer norm over the last axis. x (N, …, D) -> y; params gamma, beta (D,)."""
+    """Layer norm over the last axis. x (N, …, D) -> y; params gamma, beta (D,); no beta under bias=False.
+
+    fused: in one pass, where the compiled kernels take the array.
+    """
+
+    def __init__(self, features: int, *, eps: float = 1e-5, bias: bool = True, fused: bool = True):
+        super().__init__(features, eps=eps)
+        self.fused = fused
+        if not bias:
+            del self.params["beta"]
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
-        return norm.layer_norm_forward(x, self.params["gamma"], self.params["beta"], self.eps)
+        name = "layer_norm_fused" if self.fused and kernels.has_compiled(x) else "layer_norm"
+        forward = getattr(norm, f"{name}_forward")
+        y, cache = forward(x, self.params["gamma"], self.params.get("beta"), self.eps)
+        return y, (name, cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        dx, dgamma, dbeta = norm.layer_norm_backward(dy, cache)
-        return dx, {"gamma": dgamma, "beta": dbeta}
+        name, pair_cache = cache
+        dx, dgamma, dbeta = getattr(norm, f"{name}_backward")(dy, pair_cache)
+        return dx, {"gamma": dgamma} if dbeta is None else {"gamma": dgamma, "beta": dbeta}

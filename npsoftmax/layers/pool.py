@@ -6,7 +6,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
-from npsoftmax.functional import pool
+from npsoftmax.functional import activation, pool
 from npsoftmax.layers.base import Layer, Shape, Tree
 from npsoftmax.layers.conv import as_pair, window_output
 from npsoftmax.random import Rng
@@ -50,6 +50,39 @@ class MaxPool2d(_WindowPool):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         return pool.max_pool2d_backward(dy, cache), {}
+
+
+class MaxPoolReLU(_WindowPool):
+    """max(maxpool(x), 0), which is maxpool(max(x, 0)): of the values of a window only the largest has to pass.
+
+    x (N, H, W, C) -> y (N, OH, OW, C). fused=False runs the two pairs one after the other.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] | None = None,
+        pad: int | tuple[int, int] = 0,
+        fused: bool = True,
+    ):
+        super().__init__(size, stride=stride, pad=pad)
+        self.fused = fused
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        self.output_shape(x.shape[1:])
+        if self.fused:
+            y, cache = pool.max_pool2d_relu_forward(x, self.size, self.stride, self.pad)
+            return y, (cache, None)
+        largest, pool_cache = pool.max_pool2d_forward(x, self.size, self.stride, self.pad)
+        y, relu_cache = activation.relu_forward(largest)
+        return y, (pool_cache, relu_cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        pool_cache, relu_cache = cache
+        if relu_cache is None:
+            return pool.max_pool2d_relu_backward(dy, pool_cache), {}
+        return pool.max_pool2d_backward(activation.relu_backward(dy, relu_cache), pool_cache), {}
 
 
 class AvgPool2d(_WindowPool):

@@ -12,12 +12,16 @@ from npsoftmax.models.base import Model, assemble
 from npsoftmax.models.cnn import convnet, tinyvgg
 from npsoftmax.models.mlp import mlp
 from npsoftmax.models.resnet import resnet9
+from npsoftmax.models.vit import vit, vit_e4, vit_small
 
 MODELS: dict[str, Callable[..., Sequential]] = {
     "mlp": mlp,
     "convnet": convnet,
     "tinyvgg": tinyvgg,
     "resnet9": resnet9,
+    "vit": vit,
+    "vit_small": vit_small,
+    "vit_e4": vit_e4,
 }
 
 __all__ = ["MODELS", "Model", "build_model", "model_builder"]

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, Backend
+from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
-from npsoftmax.layers import Layer, Tree, leaves, replace_leaves
+from npsoftmax.layers import Conv2d, Layer, Tree, all_layers, leaves, replace_leaves
+from npsoftmax.layers.conv import ALGORITHMS
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options
 from npsoftmax.random import Rng
@@ -53,6 +55,18 @@ class Model:
     def predict(self, x: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k most probable labels, best first. x (N, …) -> (N, k). rng: as for `log_prob`."""
         return self.head.predict(self.features(x), k, rng=rng and rng.child("head"))
+
+    def use_convolution(self, algorithm: str) -> Model:
+        """Run every convolution by `algorithm` (one of layers.conv.ALGORITHMS); returns self.
+
+        "winograd" is taken where it is defined, "tiled" elsewhere. Raises InputError for an unknown name.
+        """
+        if algorithm not in ALGORITHMS:
+            raise unknown_name("convolution algorithm", algorithm, ALGORITHMS)
+        for layer in all_layers(self.trunk):
+            if isinstance(layer, Conv2d):
+                layer.algorithm = algorithm
+        return self
 
     def parameter_count(self) -> int:
         return sum(p.size for _, p in leaves(self.params))

@@ -1,8 +1,13 @@
-"""The small convolutional networks: convnet and tinyvgg."""
+"""The small convolutional networks: convnet and tinyvgg.
+
+Design: the ReLU before a max-pool stands inside it (`MaxPoolReLU`). Both only ever let larger values win, so they can
+change places: max(maxpool(z), 0) = maxpool(max(z, 0)), value for value and gradient for gradient. A quarter of the
+values is left to be looked at, and none to be kept for the backward: the pool remembers its winners anyway.
+"""
 
 from __future__ import annotations
 
-from npsoftmax.layers import Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential
+from npsoftmax.layers import Conv2d, ConvReLU2d, Dense, Dropout, Flatten, Layer, MaxPoolReLU, ReLU, Sequential
 from npsoftmax.models.trunks import features_of, logits_layers, need_image
 from npsoftmax.random import Rng
 
@@ -18,7 +23,7 @@ def convnet(
     logits: int | None = None,
     relu_logits: bool = False,
 ) -> Sequential:
-    """For each width: 3x3 convolution (pad 1), ReLU, 2x2 max-pool; then one hidden dense layer of `fc` with ReLU.
+    """For each width: 3x3 convolution (pad 1), ReLU and 2x2 max-pool; then one hidden dense layer of `fc` with ReLU.
 
     With the head's own linear map that is three convolutions and two dense layers.
     """
@@ -27,8 +32,7 @@ def convnet(
     channels = shape[2]
     for number, width in enumerate(widths, start=1):
         layers[f"conv{number}"] = Conv2d(channels, width, 3, pad=1, rng=rng.child(f"conv{number}"), init=init)
-        layers[f"relu{number}"] = ReLU()
-        layers[f"pool{number}"] = MaxPool2d(2)
+        layers[f"pool{number}"] = MaxPoolReLU(2)
         channels = width
     layers["flatten"] = Flatten()
     layers["fc"] = Dense(features_of(Sequential(**layers), shape), fc, rng=rng.child("fc"), init=init)
@@ -54,11 +58,10 @@ def tinyvgg(
     channels = shape[2]
     for block in (1, 2):
         for number in (1, 2):
-            name = f"{block}_{number}"
-            layers[f"conv{name}"] = Conv2d(channels, width, 3, pad=pad, rng=rng.child(f"conv{name}"), init=init)
-            layers[f"relu{name}"] = ReLU()
+            name, kind = f"conv{block}_{number}", ConvReLU2d if number == 1 else Conv2d
+            layers[name] = kind(channels, width, 3, pad=pad, rng=rng.child(name), init=init)
             channels = width
-        layers[f"pool{block}"] = MaxPool2d(2)
+        layers[f"pool{block}"] = MaxPoolReLU(2)
     layers["flatten"] = Flatten()
     features = features_of(Sequential(**layers), shape)
     return Sequential(**layers, **logits_layers(features, logits, relu_logits, rng))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from npsoftmax.errors import InputError
-from npsoftmax.layers import BatchNorm, Conv2d, Dense, Layer, ReLU, Sequential
+from npsoftmax.layers import BatchNormReLU, Conv2d, Dense, Layer, ReLU, Sequential
 from npsoftmax.random import Rng
 
 
@@ -40,9 +40,8 @@ def logits_layers(features: int, logits: int | None, relu_logits: bool, rng: Rng
 
 
 def conv_norm_relu(inputs: int, outputs: int, *, rng: Rng, init: str) -> dict[str, Layer]:
-    """3x3 convolution (stride 1, pad 1, with bias), batch norm, ReLU."""
+    """3x3 convolution (stride 1, pad 1, with bias), batch norm and ReLU in one layer."""
     return {
         "conv": Conv2d(inputs, outputs, 3, pad=1, rng=rng.child("conv"), init=init),
-        "norm": BatchNorm(outputs),
-        "relu": ReLU(),
+        "norm": BatchNormReLU(outputs),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.errors import InputError
-from npsoftmax.metrics import read_columns, read_confusion, read_reliability
+from npsoftmax.metrics import CONFUSION_CLASSES, read_columns, read_confusion, read_reliability
 
 Columns = dict[str, np.ndarray]
 
@@ -59,7 +59,8 @@ def read_run(run_dir: Path) -> Run:
     def read(name: str, reader: Callable[[Path], Any], empty: Any, needed: bool = finished) -> Any:
         return reader(folder / name) if needed or (folder / name).exists() else empty
 
-    confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0)), []))
+    confusable = finished and summary.get("classes", 0) <= CONFUSION_CLASSES
+    confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0)), []), confusable)
     coarse, coarse_names = read("classes.json", lambda path: _read_coarse(path, names), (None, []))
     return Run(
         name=folder.resolve().name,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
+from npsoftmax.kernels import update
 from npsoftmax.layers.base import Tree, leaves, tree_map
 from npsoftmax.layers.sparse import SparseRows
 
@@ -15,7 +16,7 @@ def clip_by_value(grads: Tree, limit: float) -> Tree:
     limit = _positive("limit", limit)
 
     def clipped(g: Array | SparseRows) -> Array | SparseRows:
-        return g.clipped(limit) if isinstance(g, SparseRows) else array_module(g).clip(g, -limit, limit)
+        return g.clipped(limit) if isinstance(g, SparseRows) else update.clip(g, limit)
 
     return tree_map(clipped, grads)
 
@@ -32,12 +33,12 @@ def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, float]:
     if norm + 1e-6 <= max_norm:
         return grads, norm
     factor = max_norm / (norm + 1e-6)
-    return tree_map(lambda g: g.scaled(factor) if isinstance(g, SparseRows) else g * factor, grads), norm
+    return tree_map(lambda g: g.scaled(factor) if isinstance(g, SparseRows) else update.scale(g, factor), grads), norm
 
 
 def _square_sum(g: Array | SparseRows) -> Array:
     # Not a dot product: BLAS sums millions of float32 to four digits only, and otherwise with other threads.
-    return g.square_sum() if isinstance(g, SparseRows) else array_module(g).square(g).sum()
+    return g.square_sum() if isinstance(g, SparseRows) else update.square_sum(g)
 
 
 def _positive(name: str, value: float) -> float:

@@ -10,6 +10,10 @@ from typing import Any
 import tomli_w
 
 from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.training.mixing import check_alpha
+
+# What weight decay acts on: all parameters, weights alone (no norms, biases, positions), or what suits the model.
+DECAYS = ("auto", "all", "weights")
 
 
 @dataclass
@@ -23,8 +27,11 @@ class TrainConfig:
     val_split: float = 0.1
     normalize: str = "standard"
     augment: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
     model: str = "convnet"
     model_opts: dict[str, Any] = field(default_factory=dict)
+    conv: str = "auto"
     head: str = "softmax"
     head_opts: dict[str, Any] = field(default_factory=dict)
     backend: str = "numpy"
@@ -37,6 +44,7 @@ class TrainConfig:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
+    decay: str = "auto"
     clip_value: float | None = None
     clip_norm: float | None = None
     schedule: str = "one_cycle"
@@ -51,6 +59,10 @@ class TrainConfig:
                 raise InputError(
                     f"--{name.replace('_', '-')} is {getattr(self, name)}, but at least {least} is needed."
                 )
+        check_alpha("--mixup", self.mixup)
+        check_alpha("--cutmix", self.cutmix)
+        if self.decay not in DECAYS:
+            raise unknown_name("--decay", self.decay, DECAYS)
 
     def save(self, path: Path) -> None:
         """Write as TOML; what is not set is left out."""

@@ -1,7 +1,12 @@
-"""A model on a set of images that it does not learn from."""
+"""A model on a set of images that it does not learn from.
+
+Design: log-probabilities are looked at batch by batch and dropped, so that memory does not grow with images times
+classes. With very many classes they are not computed at all: a head knows the mean loss and the best labels for less.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,21 +14,31 @@ import numpy as np
 
 from npsoftmax.backend import Backend, to_numpy
 from npsoftmax.data import Batches
-from npsoftmax.metrics import classification_metrics
+from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
 from npsoftmax.models import Model
 from npsoftmax.random import Rng
 
 TOP = 5
 
+# Above so many classes, the probability of every class is not computed for every image.
+MANY_CLASSES = 10_000
+
+# Scores that a head may hold at once: 64 MiB in float32.
+SCORES = 2**24
+
 
 @dataclass
 class Predictions:
-    """What a model said of N images: labels (N, k) best first, log_prob (N, C), the mean loss; and the targets (N,)."""
+    """What a model said of N images: labels (N, k), best first; the mean loss; and the targets (N,).
+
+    nll: mean −log p of the target, None where no probabilities were computed; reliability: as `metrics.reliability`.
+    """
 
     targets: np.ndarray
     labels: np.ndarray
-    log_prob: np.ndarray
     loss: float
+    nll: float | None
+    reliability: dict[str, np.ndarray] | None
 
     @property
     def accuracy(self) -> float:
@@ -33,28 +48,45 @@ class Predictions:
 def predict_all(model: Model, batches: Batches, backend: Backend, rng: Rng) -> Predictions:
     """Run the model over all images, in their order, in evaluation.
 
-    `rng` is for the heads that are told to draw noise there; loss, labels and log_prob see the same noise.
+    `rng` is for the heads that are told to draw noise there; loss, labels and probabilities see the same noise.
     """
-    k = min(TOP, model.head.classes.n)
-    targets, labels, log_prob, total = [], [], [], 0.0
-    for x, t, samples in batches.epoch(0):
-        h = model.features(backend.asarray(x))
+    head, k = model.head, min(TOP, model.head.classes.n)
+    targets, labels, tables, total, log_likelihood = [], [], [], 0.0, 0.0
+    for h, t, samples in _features(model, batches, backend):
         noise = rng.child("evaluation").at(0, samples)
-        loss, _ = model.head.loss(h, backend.asarray(t), rng=noise)
+        loss, _ = head.loss(h, backend.asarray(t), rng=noise)
         total += float(loss) * len(t)
         targets.append(t)
-        labels.append(to_numpy(model.head.predict(h, k, rng=noise)))
-        log_prob.append(to_numpy(model.head.log_prob(h, rng=noise)))
+        labels.append(to_numpy(head.predict(h, k, rng=noise)))
+        if head.classes.n <= MANY_CLASSES:
+            log_prob = to_numpy(head.log_prob(h, rng=noise))
+            tables.append(reliability(log_prob, t))
+            log_likelihood += float(log_prob[np.arange(len(t)), t].sum(dtype=np.float64))
     joined = np.concatenate(targets)
-    return Predictions(joined, np.concatenate(labels), np.concatenate(log_prob), total / len(joined))
+    # A plain minus would show a perfect score as -0.0.
+    nll, table = (0.0 - log_likelihood / len(joined), joined_reliability(tables)) if tables else (None, None)
+    return Predictions(joined, np.concatenate(labels), total / len(joined), nll, table)
+
+
+def _features(model: Model, batches: Batches, backend: Backend) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Features (n, D) of all images with their targets and samples (n,), few enough at a time for the head."""
+    rows = max(1, SCORES // model.head.classes.n)
+    for x, t, samples in batches.epoch(0):
+        h = model.features(backend.asarray(x))
+        for part in (slice(first, first + rows) for first in range(0, len(t), rows)):
+            yield h[part], t[part], samples[part]
 
 
 def metrics_of(model: Model, predictions: Predictions) -> dict[str, Any]:
-    """accuracy, top5, macro precision, recall and F1, nll, ece."""
-    return classification_metrics(
-        predictions.targets,
-        predictions.labels,
-        predictions.log_prob,
-        model.head.classes.n,
-        likelihood=model.head.likelihood,
+    """accuracy, top5, macro precision, recall and F1, nll, ece.
+
+    With more than MANY_CLASSES classes nll is the mean loss, which is the same, and ece is None.
+    """
+    scores = classification_metrics(
+        predictions.targets, predictions.labels, None, model.head.classes.n, likelihood=model.head.likelihood
     )
+    if model.head.likelihood:
+        scores["nll"] = predictions.loss if predictions.nll is None else predictions.nll
+    if predictions.reliability is not None:
+        scores["ece"] = calibration_error(predictions.reliability)
+    return scores

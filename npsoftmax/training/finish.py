@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.backend import single_threaded_blas
-from npsoftmax.metrics import confusion_matrix, reliability, write_confusion, write_reliability
+from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
 from npsoftmax.training.checkpoint import restore_model, write_json
 from npsoftmax.training.evaluate import metrics_of, predict_all
 from npsoftmax.training.run import RunDirectory
@@ -16,7 +16,8 @@ from npsoftmax.training.trainer import State
 def finish_run(session: Session, run: RunDirectory, state: State, interrupted: bool = False) -> dict[str, Any]:
     """Evaluate the best parameters by validation (the last ones without it) and write summary.json and the tables.
 
-    The test set is looked at here, once, and decides nothing.
+    The test set is looked at here, once, and decides nothing. With very many classes there is no confusion matrix
+    (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py).
     """
     chosen = "last" if state.best_epoch is None else "best"
     source = run.checkpoint_file(chosen)
@@ -33,10 +34,11 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
         if session.validation is not None:
             held_out = predict_all(session.model, session.validation, session.backend, session.rng)
             summary["validation"] = metrics_of(session.model, held_out)
-    names = session.dataset.class_names
-    matrix = confusion_matrix(test.targets, test.labels[:, 0], session.dataset.n_classes)
-    write_confusion(run.path / "confusion.csv", matrix, names)
-    write_reliability(run.path / "reliability.csv", reliability(test.log_prob, test.targets))
+    if session.dataset.n_classes <= CONFUSION_CLASSES:
+        matrix = confusion_matrix(test.targets, test.labels[:, 0], session.dataset.n_classes)
+        write_confusion(run.path / "confusion.csv", matrix, session.dataset.class_names)
+    if test.reliability is not None:
+        write_reliability(run.path / "reliability.csv", test.reliability)
     write_json(run.summary_file, summary)
     return summary
 
@@ -46,6 +48,7 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
     config, model = session.config, session.model
     return {
         "dataset": session.dataset.name,
+        "classes": session.dataset.n_classes,
         "model": config.model,
         "head": config.head,
         "backend": config.backend,

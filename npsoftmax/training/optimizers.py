@@ -1,9 +1,11 @@
 """SGD, Adam and AdamW, with PyTorch's semantics; parameters are updated in place, gradients are left alone.
 
 Design: an optimiser is one rule, `_update`, on arrays of one shape; all that differs lies outside it.
-* Contiguous host arrays go through it in blocks that stay in the second-level cache: the rule's dozen passes
-  then run at cache speed, and two blocks of scratch are all the memory it needs.
-* Other layouts are copied, updated and written back; device arrays go through in one piece.
+* Host arrays in float32 or float64 go to the same rule compiled, `_update_compiled`: one pass on all threads. A
+  test holds the two together.
+* Without the compiled kernels they go through `_update` in blocks that stay in the second-level cache: the rule's
+  dozen passes then run at cache speed, and two blocks of scratch are all the memory it needs.
+* Layouts that are not contiguous are copied, updated and written back; device arrays go through in one piece.
 * `SparseRows` have their rows picked out, put through the same rule, and written back.
 
 The last makes sparse updates *lazy*: a row lives through the steps that bring it a gradient and through no
@@ -27,7 +29,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
-from npsoftmax.kernels import tree as kernels
+from npsoftmax.kernels import tree, update
 from npsoftmax.layers.base import Tree, leaves, tree_map
 from npsoftmax.layers.sparse import SparseRows
 
@@ -70,8 +72,8 @@ class Optimizer(ABC):
         self._check(arrays, gradients)
         self.steps += 1
         for name, p in arrays.items():
-            update = self._update_rows if isinstance(gradients[name], SparseRows) else self._update_array
-            update(p, gradients[name], [slot[name] for slot in slots], self._decay[name], rates)
+            apply = self._update_rows if isinstance(gradients[name], SparseRows) else self._update_array
+            apply(p, gradients[name], [slot[name] for slot in slots], self._decay[name], rates)
 
     def state_tree(self) -> Tree:
         """The state to save, together with `steps`: the arrays themselves, not copies."""
@@ -106,12 +108,19 @@ class Optimizer(ABC):
     def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
         """The rule: writes p and the slots, reads g, may use the two of scratch; all have one shape."""
 
+    @abstractmethod
+    def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
+        """The same rule by the compiled kernels, for p and slots that are contiguous."""
+
     def _update_array(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
         xp = array_module(p)
         if not p.flags.c_contiguous:
             copy = xp.ascontiguousarray(p)
             self._update_array(copy, g, slots, decay, rates)
             p[...] = copy
+            return
+        if update.has_compiled(p, g, *slots):
+            self._update_compiled(p, g, slots, decay, rates)
             return
         block = max(1, min(BLOCK, p.size) if xp is np else p.size)
         scratch = xp.empty((2, block), p.dtype)
@@ -186,11 +195,15 @@ class SGD(Optimizer):
                 move += g
         p -= xp.multiply(move, lr, out=scratch[1])
 
+    def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
+        lr, momentum = rates
+        update.sgd(p, g, slots[0] if slots else None, lr, momentum, decay, self.nesterov)
+
     def _update_rows(self, p: Array, g: SparseRows, slots: Sequence[Array], decay: float, rates: Rates) -> None:
         if slots or decay:
             super()._update_rows(p, g, slots, decay, rates)
         else:  # nothing to remember and nothing to read: one pass over the rows, without copies of them
-            kernels.subtract_rows(p, g.rows, g.values, rates[0])
+            tree.subtract_rows(p, g.rows, g.values, rates[0])
 
 
 class Adam(Optimizer):
@@ -244,6 +257,11 @@ class Adam(Optimizer):
         xp.divide(m, a, out=b)
         b *= rate
         p -= b
+
+    def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
+        lr, beta1, rate, eps = rates
+        shrink, decay = (1 - lr * decay, 0.0) if self.decoupled else (1.0, decay)
+        update.adam(p, g, *slots, shrink=shrink, decay=decay, beta1=beta1, beta2=self.beta2, rate=rate, eps=eps)
 
 
 class AdamW(Adam):

@@ -53,13 +53,13 @@ class Progress:
         self._bar.start()
         self._task = self._bar.add_task("", total=images, completed=done, loss="", speed="")
 
-    def update(self, seen: int, loss: float, accuracy: float) -> None:
+    def update(self, seen: int, loss: float, accuracy: float | None) -> None:
+        """So many images seen, with this mean loss and (where it is measured) accuracy."""
         if self._bar is None:
             return
         speed = (seen - self._seen_before) / max(time.perf_counter() - self._started, 1e-9)
-        self._bar.update(
-            self._task, completed=seen, loss=f"loss {loss:.3f}  acc {accuracy:.1%}", speed=f"{speed:,.0f} images/s"
-        )
+        shown = f"loss {loss:.3f}" + ("" if accuracy is None else f"  acc {accuracy:.1%}")
+        self._bar.update(self._task, completed=seen, loss=shown, speed=f"{speed:,.0f} images/s")
 
     def end_bar(self) -> None:
         if self._bar is not None:
@@ -72,7 +72,7 @@ class Progress:
         cells = [
             f"{row['epoch']:>3}/{self.epochs:<3}",
             f"{row['train_loss']:>11.4f}",
-            f"{row['train_accuracy']:>10.2%}",
+            f"{'–':>10}" if row["train_accuracy"] is None else f"{row['train_accuracy']:>10.2%}",
             f"{'–':>9}" if row["val_loss"] is None else f"{row['val_loss']:>9.4f}",
             f"{'–':>8}" if row["val_accuracy"] is None else f"{row['val_accuracy']:>8.2%}",
             f"{row['learning_rate']:>9.2e}",

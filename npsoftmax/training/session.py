@@ -12,7 +12,9 @@ from npsoftmax.backend import Backend, get_backend, set_threads
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo
+from npsoftmax.layers import leaves
 from npsoftmax.models import Model, build_model
+from npsoftmax.models.vit import VisionTransformer
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import restore_model
 from npsoftmax.training.config import TrainConfig
@@ -61,6 +63,7 @@ def prepare(config: TrainConfig) -> Session:
         model_opts=config.model_opts,
         head_opts=config.head_opts,
     ).to(backend)
+    model.use_convolution(config.conv)
     rng = Rng(config.seed)
     normalization = fit_normalization(config.normalize, dataset.x_train[kept])
 
@@ -80,10 +83,21 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
     """The optimiser that `config` names, over the parameters of trunk and head."""
     if config.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", config.optimizer, OPTIMIZERS)
-    options: dict[str, Any] = {"weight_decay": config.weight_decay}
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "no_decay": undecayed(config.decay, model)}
     if config.optimizer == "sgd":
         options |= {"momentum": config.momentum, "nesterov": config.nesterov}
     return OPTIMIZERS[config.optimizer](model.params, **options)
+
+
+def undecayed(decay: str, model: Model) -> tuple[str, ...]:
+    """Leaf names of the parameters that weight decay leaves alone, those that the model has.
+
+    decay: "all" for none; "weights" for norms, biases, positions and the class token; "auto" for what the model's trunk
+    says in `no_decay`: transformers exempt what "weights" does, the other networks nothing.
+    """
+    names = {"all": (), "weights": VisionTransformer.no_decay}.get(decay, getattr(model.trunk, "no_decay", ()))
+    present = {name.rpartition(".")[2] for name, _ in leaves(model.params)}
+    return tuple(name for name in names if name in present)
 
 
 def run_schedule(session: Session) -> Schedule:

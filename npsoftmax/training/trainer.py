@@ -6,7 +6,6 @@ are functions of the step, so going on from a checkpoint is the same as never ha
 
 from __future__ import annotations
 
-import itertools
 import math
 import signal
 import threading
@@ -16,13 +15,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from npsoftmax.backend import Array, single_threaded_blas
+from npsoftmax.backend import Array, keep_freed_memory, single_threaded_blas
+from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
 from npsoftmax.layers import Tree, leaves
 from npsoftmax.training.checkpoint import load_state, restore_model, save_arrays, unflatten, write_json
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.evaluate import predict_all
+from npsoftmax.training.evaluate import MANY_CLASSES, predict_all
+from npsoftmax.training.mixing import Mixed, mix, mixed_backward, mixed_forward
 from npsoftmax.training.progress import Progress
 from npsoftmax.training.run import METRICS, STEPS, RunDirectory
 from npsoftmax.training.session import Session, make_optimizer, run_schedule
@@ -51,7 +52,11 @@ class State:
 
 
 class Trainer:
-    """Trains a session's model and writes the run directory as it goes."""
+    """Trains a session's model and writes the run directory as it goes.
+
+    The training accuracy is that of the head's predictions at each step. With more than MANY_CLASSES classes these
+    would cost more than the step, and it is left out.
+    """
 
     def __init__(self, session: Session, run: RunDirectory, progress: Progress, *, stop_after: int | None = None):
         self.session, self.run, self.progress = session, run, progress
@@ -60,11 +65,12 @@ class Trainer:
         self.optimizer = make_optimizer(self.config, self.model)
         self.stopper = EarlyStopping(self.config.early_stop) if self._stops_early() else None
         self.last_epoch = self.config.epochs if stop_after is None else min(stop_after, self.config.epochs)
+        self._predicts = self.model.head.classes.n <= MANY_CLASSES
         self._clipped({})  # a limit that is none is refused now, not after the first step
         self.state = State()
         self.interrupted = False
         # Losses that may still be on the device: read every few steps, so that training does not wait for them.
-        self._pending: list[tuple[int, float, float | None, Array, Array, int]] = []
+        self._pending: list[tuple[int, float, float | None, Array, Array | None, int]] = []
 
     def _stops_early(self) -> bool:
         if self.config.early_stop is not None and self.session.validation is None:
@@ -77,6 +83,7 @@ class Trainer:
     def fit(self) -> State:
         """Train up to the last epoch, early stopping or Ctrl-C; what was learned is saved in every case."""
         self.progress.start_table()
+        keep_freed_memory()
         with single_threaded_blas(), self._catching_interrupt():
             while self.state.epoch < self.last_epoch and not self.state.stopped_early and not self.interrupted:
                 self._epoch()
@@ -85,13 +92,13 @@ class Trainer:
     def _epoch(self) -> None:
         state, train = self.state, self.session.train
         self.progress.start_epoch(state.epoch + 1, self.session.train_images, state.seen)
-        batches = itertools.islice(train.epoch(state.epoch), state.step_in_epoch, None)
+        started = time.perf_counter()
         try:
-            started = time.perf_counter()
-            for x, targets, samples in batches:
-                self._step(x, targets, samples)
-                if self.interrupted:
-                    break
+            with made_ahead(train.epoch(state.epoch, state.step_in_epoch)) as batches:
+                for x, targets, samples in batches:
+                    self._step(x, targets, samples)
+                    if self.interrupted:
+                        break
             self._read_losses()
             elapsed = time.perf_counter() - started
         finally:
@@ -108,19 +115,33 @@ class Trainer:
         lr, momentum = self.schedule(state.step)
         rng = self.session.rng.child("noise").at(state.step, samples)
         t = backend.asarray(targets)
+        mixed = self._mixed(x)
         try:
-            h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
+            if mixed is None:
+                h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
+            else:
+                others = backend.asarray(targets[mixed.partners])
+                x = backend.asarray(mixed.images)
+                h, loss, cache = mixed_forward(model, x, t, others, mixed.weight, rng=rng)
+                t = t if mixed.weight >= 0.5 else others  # the label of the larger part
         except InputError as error:  # a head refuses features that are not finite, and knows of no step
             raise InputError(f"at {self._place(state.step + 1, lr)}: {error}") from error
-        correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum()
+        correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum() if self._predicts else None
         del h
-        grads = self._clipped(model.backward(cache))
+        grads = self._clipped(model.backward(cache) if mixed is None else mixed_backward(model, cache))
         self.optimizer.step(model.params, grads, lr=lr, momentum=momentum)
         state.step += 1
         state.step_in_epoch += 1
         self._pending.append((state.step, lr, momentum, loss, correct, len(targets)))
         if backend.name == "numpy" or state.step % self.config.log_every == 0:
             self._read_losses()
+
+    def _mixed(self, x: Array) -> Mixed | None:
+        config = self.config
+        if not (config.mixup or config.cutmix):
+            return None
+        rng = self.session.rng.child("mixing").at(self.state.step)
+        return mix(x, rng, mixup=config.mixup, cutmix=config.cutmix)
 
     def _clipped(self, grads: Tree) -> Tree:
         if self.config.clip_value is not None:
@@ -137,7 +158,7 @@ class Trainer:
                 raise self._diverged(step, lr, value)
             state.last_loss = value
             state.loss_sum += value * n
-            state.correct += int(correct)
+            state.correct += 0 if correct is None else int(correct)
             state.seen += n
             state.images += n
             if step % self.config.log_every == 0 or step == 1:
@@ -146,7 +167,10 @@ class Trainer:
         if rows:
             self.run.append(self.run.steps_file, STEPS, rows)
         if state.seen:
-            self.progress.update(state.seen, state.loss_sum / state.seen, state.correct / state.seen)
+            self.progress.update(state.seen, state.loss_sum / state.seen, self._train_accuracy())
+
+    def _train_accuracy(self) -> float | None:
+        return self.state.correct / self.state.seen if self._predicts else None
 
     def _diverged(self, step: int, lr: float, value: float) -> InputError:
         return InputError(
@@ -171,7 +195,7 @@ class Trainer:
         row = {
             "epoch": state.epoch,
             "train_loss": state.loss_sum / state.seen,
-            "train_accuracy": state.correct / state.seen,
+            "train_accuracy": self._train_accuracy(),
             "val_loss": None if held_out is None else held_out.loss,
             "val_accuracy": None if held_out is None else held_out.accuracy,
             "learning_rate": self.schedule(state.step - 1)[0],

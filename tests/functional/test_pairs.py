@@ -11,10 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npsoftmax.functional import activation, conv, dense, dropout, norm, path, pool
+from npsoftmax.functional import (
+    activation,
+    attention,
+    conv,
+    dense,
+    dropout,
+    multi_head,
+    norm,
+    patches,
+    path,
+    pool,
+    tiled_attention,
+)
 from npsoftmax.gradcheck import check_pair
 
-MODULES = (dense, conv, pool, norm, activation, dropout, path)
+MODULES = (dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head)
 PAIRS = {
     name.removesuffix("_forward"): module
     for module in MODULES
@@ -71,6 +83,14 @@ SIGNS = np.array([[1, -1, 0, 0], [-1, -1, 1, 0], [1, 1, -1, 1], [-1, 0, 0, 0], [
 # A tree of five classes: the two places below each inner node (4 + c is the leaf of class c), and its levels.
 CHILDREN, LEVELS = np.array([[1, 2], [3, 4], [5, 6], [7, 8]]), [(0, 1), (1, 3), (3, 4)]
 
+# Attention of 4 queries to 6 keys in (2, 3) batches: which keys each may see (one sees none), and dropout's mask.
+SEEN = np.random.default_rng(8).random((2, 1, 4, 6)) < 0.7
+SEEN[1, 0, 2] = False
+KEPT = np.random.default_rng(9).random((2, 3, 4, 6)) < 0.6
+NOISE = np.random.default_rng(10).gumbel(size=(2, 3, 4, 6))
+QKV = ((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 7))
+PROJECTIONS = ((2, 3, 6), (6, 18), (18,), (6, 6), (6,))
+
 CONVOLUTIONS = {
     "": ((2, 5, 6, 3), (3, 2, 3, 4), (4,), (1, 1), (0, 0)),
     "strided": ((2, 6, 7, 3), (2, 3, 3, 5), (5,), (3, 2), (1, 2)),
@@ -79,9 +99,15 @@ CONVOLUTIONS = {
     "one pixel": ((1, 1, 1, 1), (1, 1, 1, 1), (1,), (1, 1), (0, 0)),
 }
 CASES = {
-    "dense": Case("dense", ((4, 3), (3, 5), (5,))),
-    "dense, no bias": Case("dense", ((4, 3), (3, 5), None)),
-    "dense, one sample": Case("dense", ((1, 3), (3, 2), (2,))),
+    **{
+        f"{pair} {name}": Case(pair, shapes)
+        for pair in ("dense", "dense_threaded")
+        for name, *shapes in [
+            ("bias", (4, 3), (3, 5), (5,)),
+            ("no bias", (4, 3), (3, 5), None),
+            ("one sample", (1, 3), (3, 2), (2,)),
+        ]
+    },
     **{
         f"{pair} {name}".strip(): Case(pair, (x, w, b), rest)
         for pair in ("conv2d_naive", "conv2d_im2col", "conv2d_tiled")
@@ -89,11 +115,31 @@ CASES = {
     },
     **{
         f"{pair}, no bias": Case(pair, ((2, 4, 5, 3), (2, 3, 3, 4), None))
-        for pair in ("conv2d_naive", "conv2d_im2col", "conv2d_tiled")
+        for pair in ("conv2d_naive", "conv2d_im2col", "conv2d_tiled", "conv2d_relu_tiled")
+    },
+    **{
+        f"{pair} {name}": Case(pair, (x, (*k, x[-1], f), (f,) if bias else None), ((1, 1), pad))
+        for pair in ("conv2d_direct", "conv2d_relu_direct")
+        for name, x, k, f, bias, pad in [
+            ("one block", (2, 4, 9, 3), (3, 3), 4, True, (1, 1)),
+            ("two blocks", (2, 3, 4, 2), (2, 3), 9, True, (0, 2)),
+            ("wide frame", (1, 2, 3, 3), (1, 2), 2, False, (3, 2)),
+        ]
+    },
+    "conv2d_relu_tiled": Case("conv2d_relu_tiled", ((2, 6, 7, 3), (2, 3, 3, 5), (5,)), ((3, 2), (1, 2))),
+    **{
+        f"{pair} {name}": Case(pair, (x, (3, 3, x[-1], f), (f,) if bias else None), ((1, 1), pad, tile))
+        for pair in ("conv2d_winograd", "conv2d_relu_winograd")
+        for name, x, f, bias, pad, tile in [
+            ("4x4 tiles", (2, 9, 6, 3), 4, True, (1, 1), 4),
+            ("2x2 tiles", (2, 5, 4, 3), 4, True, (1, 0), 2),
+            ("by size", (3, 4, 8, 2), 5, False, (1, 1), None),
+            ("wide frame", (1, 2, 3, 3), 2, True, (3, 2), None),
+        ]
     },
     **{
         f"{pair} {name}": Case(pair, (shape,), rest)
-        for pair in ("max_pool2d", "avg_pool2d")
+        for pair in ("max_pool2d", "max_pool2d_relu", "avg_pool2d")
         for name, shape, *rest in [
             ("halves", (2, 4, 6, 3), (2, 2), (2, 2)),
             ("overlap", (2, 5, 7, 3), (3, 2), (2, 1), (1, 0)),
@@ -104,15 +150,66 @@ CASES = {
     },
     "global_avg_pool": Case("global_avg_pool", ((2, 3, 4, 5),)),
     "global_max_pool": Case("global_max_pool", ((2, 3, 4, 5),)),
-    "batch_norm rows": Case("batch_norm", ((6, 3), (3,), (3,)), outputs=3),
-    "batch_norm images": Case("batch_norm", ((2, 3, 4, 5), (5,), (5,)), (1e-3,), outputs=3),
-    "batch_norm two rows": Case("batch_norm", ((2, 3), (3,), (3,)), (0.1,), outputs=3),
-    "batch_norm blocks": Case("batch_norm", ((3, 10, 9, 2), (2,), (2,)), outputs=3),  # more than 256 rows
-    "batch_norm_inference": Case("batch_norm_inference", ((2, 3, 4, 5),) + ((5,),) * 4, (0.1,), grads=3, positive=(4,)),
+    **{
+        f"{pair} {name}": Case(pair, shapes, rest, outputs=3)
+        for pair in ("batch_norm", "batch_norm_fused", "batch_norm_relu")
+        for name, shapes, *rest in [
+            ("rows", ((6, 3), (3,), (3,))),
+            ("images", ((2, 3, 4, 5), (5,), (5,)), 1e-3),
+            ("two rows", ((2, 3), (3,), (3,)), 0.1),
+            ("blocks", ((3, 10, 9, 2), (2,), (2,))),  # more than 256 rows
+        ]
+    },
+    **{
+        pair: Case(pair, ((2, 3, 4, 5),) + ((5,),) * 4, (0.1,), grads=3, positive=(4,))
+        for pair in ("batch_norm_inference", "batch_norm_fused_inference", "batch_norm_relu_inference")
+    },
     "layer_norm": Case("layer_norm", ((4, 5), (5,), (5,))),
     "layer_norm tokens": Case("layer_norm", ((2, 3, 4), (4,), (4,)), (0.1,)),
+    "layer_norm, no beta": Case("layer_norm", ((4, 5), (5,), None)),
+    "layer_norm_fused": Case("layer_norm_fused", ((4, 5), (5,), (5,))),
+    "layer_norm_fused tokens": Case("layer_norm_fused", ((2, 3, 40), (40,), (40,)), (0.1,)),
+    "layer_norm_fused, no beta": Case("layer_norm_fused", ((4, 5), (5,), None)),
     "relu": Case("relu", ((3, 4, 5),)),
     "gelu": Case("gelu", ((3, 4, 5),)),
+    "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
+    "patches": Case("patches", ((2, 4, 6, 3),), (2,)),
+    **{
+        f"{pair} {name}".strip(): Case(pair, QKV[:count], rest, grads=count, kwargs=kwargs)
+        for pair, count, name, rest, kwargs in [
+            ("attention_weights", 2, "", (), {}),
+            ("attention_weights", 2, "noise", (SEEN, NOISE), {"mapping": "gumbel_softmax", "tau": 0.5}),
+            ("attention", 3, "", (), {}),
+            ("attention", 3, "masks", (SEEN, None, KEPT, 0.6), {"causal": True, "scale": 0.3}),
+            ("attention", 3, "noise", (SEEN, NOISE, KEPT, 0.6), {"mapping": "gumbel_softmax", "tau": 2.0}),
+            ("attention", 3, "taylor", (SEEN,), {"mapping": "taylor_softmax", "order": 4}),
+            ("attention", 3, "spherical", (SEEN,), {"mapping": "spherical_softmax", "eps": 0.1}),
+            ("attention", 3, "sparsemax", (SEEN,), {"mapping": "sparsemax"}),
+            ("attention", 3, "entmax15", (SEEN,), {"mapping": "entmax15"}),
+            ("attention_tiled", 3, "", (), {"tile": 4}),
+            ("attention_tiled", 3, "masks", (SEEN, KEPT, 0.6), {"causal": True, "scale": 0.3, "tile": 1}),
+        ]
+    },
+    "attention_fused": Case("attention_fused", ((2, 4, 6), (2, 5, 6), (2, 5, 6)), (3,)),
+    "attention_fused, one token": Case("attention_fused", ((1, 1, 4), (1, 1, 4), (1, 1, 4)), (1,)),
+    **{
+        f"multi_head_attention {algorithm}": Case(
+            "multi_head_attention", (*PROJECTIONS, None), grads=6, kwargs={"heads": 2, "algorithm": algorithm}
+        )
+        for algorithm in multi_head.ALGORITHMS
+    },
+    **{
+        f"multi_head_attention cross {algorithm}": Case(
+            "multi_head_attention", (*PROJECTIONS, (2, 5, 6)), grads=6, kwargs={"heads": 3, "algorithm": algorithm}
+        )
+        for algorithm in multi_head.ALGORITHMS
+    },
+    "multi_head_attention, no bias": Case(
+        "multi_head_attention",
+        ((2, 3, 6), (6, 18), None, (6, 6), None, None),
+        grads=6,
+        kwargs={"heads": 2, "causal": True, "threaded": True},
+    ),
     "dropout": Case("dropout", ((4, 5, 3),), (MASK, 0.6)),
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
     "tree_log_prob": Case("tree_log_prob", ((3, 4),), (CHILDREN, LEVELS)),
@@ -193,7 +290,7 @@ def test_memory_layout_does_not_matter(case):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES.values() if c.pair == "dense" or c.pair.startswith("conv2d")])
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c.pair.startswith(("dense", "conv2d"))])
 def test_dx_can_be_left_out_and_changes_nothing_else(case):
     _, dy, (dx, dw, db) = case.run(case.arrays())
     *_, cache = case.forward(*case.arrays(), *case.rest)

@@ -281,21 +281,49 @@ class PoolChecks:
         for dx in (got, reference.max_pool_backward(dy, index, case.shape, *case.geometry)):
             assert_within(dx, expected, bound, dy.dtype)
 
+    def check_relu(self, x, case):
+        """The same values cut off at 0, and the tap of no window where nothing is above it."""
+        nobody = math.prod(case.k)
+        with threads(case.threads):
+            (y, index), got = (kernels.max_pool(x, *case.geometry, relu=relu) for relu in (False, True))
+        for cut, winner in (got, reference.max_pool(x, *case.geometry, relu=True)):
+            assert cut.dtype == x.dtype and winner.dtype == np.uint8
+            np.testing.assert_array_equal(cut, np.maximum(y, 0))
+            np.testing.assert_array_equal(winner, np.where(y > 0, index, nobody))
+
 
 class TestMaxPool(PoolChecks):
     @given(cases())
     def test_distinct_values(self, case):
         self.check(case.images(), case)
+        self.check_relu(case.images(), case)
         self.check_backward(case.images(), case)
 
     @given(cases())
     def test_ties_infinities_and_nan(self, case):
         self.check(awkward_images(case), case)
+        self.check_relu(awkward_images(case), case)
         self.check_backward(awkward_images(case), case)
 
     @large
     def test_large(self, case):
         self.check(case.images(), case)
+        self.check_relu(case.images(), case)
+        self.check_backward(case.images(), case)
+
+    @given(
+        hw=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        k=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        rest=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+        c=st.sampled_from([1, 10, 33, 1025, 2050]),
+        dtype=st.sampled_from([np.float32, np.float64]),
+    )
+    def test_windows_that_tile_the_image_or_nearly(self, hw, k, rest, c, dtype):
+        """Those write every pixel once; a row or column too many, and they must not. c: also more than LANES."""
+        shape = (2, *(n * size + more for n, size, more in zip(hw, k, rest, strict=True)), c)
+        case = Case(shape, k, k, dtype=dtype, threads=3)
+        self.check(case.images(), case)
+        self.check_relu(case.images(), case)
         self.check_backward(case.images(), case)
 
     def test_the_first_of_equals_wins(self):
@@ -415,7 +443,7 @@ def all_results(case):
     return {
         "im2col": kernels.im2col(x, *g),
         "col2im": kernels.col2im(case.array(case.cols_shape, seed=4), case.shape, *g),
-        "max_pool": (y, index),
+        "max_pool": (y, index, *kernels.max_pool(x, *g, relu=True)),
         "max_pool_backward": kernels.max_pool_backward(case.upstream(case.shape[3]), index, case.shape, *g),
         "conv2d_tiled": kernels.conv2d_tiled(x, w, b, *g[1:]),
         "conv2d_tiled_dw": kernels.conv2d_tiled_dw(x, dy, *g),
@@ -429,8 +457,9 @@ def bits(results):
 
 def test_every_kernel_is_tested_here():
     # A new kernel belongs in `all_results` and gets a class of checks above.
-    helpers = {"compiled_status", "output_size"}
-    assert set(kernels.__all__) - helpers == set(all_results(Case((1, 3, 4, 2), (2, 2))))
+    helpers = {"compiled_status", "has_compiled", "output_size"}
+    elsewhere = {"matmul", "conv2d_direct", "conv2d_direct_dw", "conv2d_direct_dx"} | {name for name in kernels.__all__ if "winograd" in name}  # in files of their own
+    assert set(kernels.__all__) - helpers - elsewhere == set(all_results(Case((1, 3, 4, 2), (2, 2))))
 
 
 @large

@@ -16,18 +16,29 @@ from npsoftmax.layers import (
     GELU,
     AvgPool2d,
     BatchNorm,
+    BatchNormReLU,
+    ClassToken,
     Conv2d,
+    ConvReLU2d,
     Dense,
     Dropout,
+    FeedForward,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
     Layer,
     LayerNorm,
     MaxPool2d,
+    MaxPoolReLU,
+    MultiHeadAttention,
+    PatchEmbed,
+    PositionEmbedding,
     ReLU,
     Residual,
     Sequential,
+    StochasticDepth,
+    TokenPool,
+    TransformerBlock,
     all_layers,
     leaves,
     replace_leaves,
@@ -64,6 +75,13 @@ CASES = {
     "Conv2d, naive": (lambda: Conv2d(2, 3, 2, stride=2, rng=R, algorithm="naive"), (5, 4, 2)),
     "Conv2d, im2col": (lambda: Conv2d(2, 3, 2, pad=2, rng=R, algorithm="im2col"), (3, 4, 2)),
     "Conv2d, tiled": (lambda: Conv2d(2, 3, 2, pad=2, rng=R, algorithm="tiled"), (3, 4, 2)),
+    "Conv2d, winograd": (lambda: Conv2d(2, 3, 3, pad=(1, 2), rng=R, algorithm="winograd"), (3, 5, 2)),
+    "Conv2d, direct": (lambda: Conv2d(2, 3, (2, 3), pad=(1, 2), rng=R, algorithm="direct"), (3, 5, 2)),
+    "ConvReLU2d, direct": (lambda: ConvReLU2d(2, 3, 3, pad=1, rng=R, algorithm="direct"), (3, 5, 2)),
+    "ConvReLU2d": (lambda: ConvReLU2d(2, 3, 2, pad=2, rng=R), (3, 4, 2)),
+    "ConvReLU2d, winograd": (lambda: ConvReLU2d(2, 3, 3, pad=1, rng=R, algorithm="winograd"), (3, 5, 2)),
+    "ConvReLU2d, im2col": (lambda: ConvReLU2d(2, 3, 3, rng=R, bias=False, algorithm="im2col"), (3, 5, 2)),
+    "ConvReLU2d, not fused": (lambda: ConvReLU2d(2, 3, 3, stride=2, rng=R, fused=False), (5, 5, 2)),
     "ReLU": (ReLU, (4, 3)),
     "GELU": (GELU, (4, 3)),
     "Dropout": (lambda: Dropout(0.3), (4, 3)),
@@ -71,13 +89,60 @@ CASES = {
     "Flatten": (Flatten, (2, 3, 4)),
     "BatchNorm rows": (lambda: BatchNorm(4), (4,)),
     "BatchNorm images": (lambda: BatchNorm(4, eps=1e-3, momentum=0.4), (2, 3, 4)),
+    "BatchNorm, not fused": (lambda: BatchNorm(4, fused=False), (2, 3, 4)),
+    "BatchNormReLU": (lambda: BatchNormReLU(4), (2, 3, 4)),
+    "BatchNormReLU, not fused": (lambda: BatchNormReLU(4, fused=False), (2, 3, 4)),
     "LayerNorm": (lambda: LayerNorm(4), (3, 4)),
     "MaxPool2d": (lambda: MaxPool2d(2), (4, 5, 3)),
     "MaxPool2d, overlap": (lambda: MaxPool2d((3, 2), stride=(2, 1), pad=(1, 0)), (5, 4, 3)),
+    "MaxPoolReLU": (lambda: MaxPoolReLU(2), (4, 6, 3)),
+    "MaxPoolReLU, not fused": (lambda: MaxPoolReLU((3, 2), stride=(2, 1), pad=(1, 0), fused=False), (5, 4, 3)),
     "AvgPool2d": (lambda: AvgPool2d((2, 3)), (5, 6, 2)),
     "AvgPool2d, overlap": (lambda: AvgPool2d(3, stride=2, pad=1), (5, 4, 3)),
     "GlobalAvgPool": (GlobalAvgPool, (3, 4, 2)),
     "GlobalMaxPool": (GlobalMaxPool, (3, 4, 2)),
+    "GELU, plain": (lambda: GELU(fused=False), (4, 3)),
+    "LayerNorm, plain": (lambda: LayerNorm(4, fused=False), (3, 4)),
+    "LayerNorm, no bias": (lambda: LayerNorm(4, bias=False), (3, 4)),
+    "PatchEmbed": (lambda: PatchEmbed(2, 3, 5, rng=R), (4, 6, 3)),
+    "PatchEmbed, no bias": (lambda: PatchEmbed(3, 1, 4, rng=R, bias=False), (3, 3, 1)),
+    "ClassToken": (lambda: ClassToken(5, rng=R), (3, 5)),
+    "PositionEmbedding": (lambda: PositionEmbedding(3, 5, rng=R), (3, 5)),
+    "PositionEmbedding, sinusoidal": (lambda: PositionEmbedding(3, 5, rng=R, kind="sinusoidal"), (3, 5)),
+    **{f"TokenPool, {kind}": (lambda kind=kind: TokenPool(kind), (3, 5)) for kind in ("class", "mean", "sum")},
+    "StochasticDepth": (lambda: StochasticDepth(0.5), (3, 4)),
+    "FeedForward": (lambda: FeedForward(4, 7, rng=R), (3, 4)),
+    "FeedForward, ReLU": (lambda: FeedForward(4, 7, rng=R, activation="relu", bias=False, dropout=0.3), (3, 4)),
+    "MultiHeadAttention": (lambda: MultiHeadAttention(6, 2, rng=R), (4, 6)),
+    "MultiHeadAttention, no bias": (lambda: MultiHeadAttention(6, 3, rng=R, bias=False, dropout=0.3), (4, 6)),
+    **{
+        f"MultiHeadAttention, {algorithm}": (
+            lambda algorithm=algorithm: MultiHeadAttention(6, 2, rng=R, algorithm=algorithm),
+            (4, 6),
+        )
+        for algorithm in ("plain", "tiled", "fused")
+    },
+    "MultiHeadAttention, gumbel": (
+        lambda: MultiHeadAttention(6, 2, rng=R, mapping="gumbel_softmax", mapping_opts={"tau": 0.5}),
+        (4, 6),
+    ),
+    "MultiHeadAttention, sparsemax": (
+        lambda: MultiHeadAttention(6, 2, rng=R, mapping="sparsemax", causal=True),
+        (4, 6),
+    ),
+    "TransformerBlock": (lambda: TransformerBlock(6, 2, 5, rng=R), (4, 6)),
+    "TransformerBlock, post": (
+        lambda: TransformerBlock(6, 3, 5, rng=R, norm="post", activation="relu", dropout=0.2, drop_path=0.3),
+        (4, 6),
+    ),
+    "TransformerBlock, no bias": (lambda: TransformerBlock(6, 2, 5, rng=R, bias=False, causal=True), (4, 6)),
+    **{
+        f"TransformerBlock, {norm}, two queries": (
+            lambda norm=norm: TransformerBlock(6, 2, 5, rng=R, norm=norm, queries=2, dropout=0.2, drop_path=0.3),
+            (4, 6),
+        )
+        for norm in ("pre", "post")
+    },
     "Sequential": (network, (4, 6, 2)),
     "Sequential, empty": (Sequential, (2, 3)),
     "Residual": (lambda: Residual(Dense(4, 4, rng=R)), (4,)),
@@ -435,7 +500,7 @@ def test_a_layer_that_is_not_complete_cannot_be_made():
 def test_the_algorithms_of_a_convolution_agree():
     x = batch((5, 6, 2))
     results = []
-    for algorithm in ("auto", "naive", "im2col", "tiled"):
+    for algorithm in ("auto", "naive", "im2col", "tiled", "direct", "winograd"):
         layer = build(lambda a=algorithm: Conv2d(2, 3, (3, 2), stride=(1, 2), pad=1, rng=R, algorithm=a))
         y, cache = layer.forward(x)
         dx, grads = layer.backward(batch(y.shape[1:], seed=1), cache)
@@ -443,6 +508,72 @@ def test_the_algorithms_of_a_convolution_agree():
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("inputs", [2, 20])
+def test_a_fused_convolution_is_the_plain_one_and_a_relu(inputs):
+    def make(kind, **options):
+        return build(lambda: kind(inputs, 17, 3, pad=1, rng=R, **options))
+
+    x, dy = batch((5, 6, inputs)), batch((5, 6, 17), seed=1)
+    z, conv_cache = make(Conv2d).forward(x)
+    y, relu_cache = ReLU().forward(z)
+    dx, grads = make(Conv2d).backward(ReLU().backward(dy, relu_cache)[0], conv_cache)
+    for algorithm in ("auto", "im2col", "tiled", "direct", "winograd"):
+        for fused in (True, False):
+            layer = make(ConvReLU2d, algorithm=algorithm, fused=fused)
+            fused_y, cache = layer.forward(x)
+            fused_dx, fused_grads = layer.backward(dy, cache)
+            pairs = [(fused_y, y), (fused_dx, dx), (fused_grads["w"], grads["w"]), (fused_grads["b"], grads["b"])]
+            for a, b in pairs:
+                np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
+
+
+def run(layer, x, train):
+    """y, dx and gradients of a layer, under fixed gradients of y."""
+    y, cache = layer.forward(x, train=train)
+    dx, grads = layer.backward(batch(y.shape[1:], n=len(y), seed=1), cache)
+    return [y, dx, *(g for _, g in leaves(grads))]
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(
+    ("fused", "plain", "shape"),
+    [
+        (lambda: BatchNorm(5), [lambda: BatchNorm(5, fused=False)], (4, 5, 5)),
+        (lambda: BatchNormReLU(5), [lambda: BatchNorm(5, fused=False), ReLU], (4, 5, 5)),
+        (lambda: BatchNormReLU(300), [lambda: BatchNorm(300, fused=False), ReLU], (2, 3, 300)),
+        (lambda: BatchNormReLU(5, fused=False), [lambda: BatchNorm(5), ReLU], (4, 5, 5)),
+        (lambda: MaxPoolReLU(2), [ReLU, lambda: MaxPool2d(2)], (4, 6, 5)),
+        (lambda: MaxPoolReLU(3, stride=2, pad=1), [ReLU, lambda: MaxPool2d(3, stride=2, pad=1)], (7, 6, 5)),
+        (lambda: MaxPoolReLU(2, fused=False), [lambda: MaxPool2d(2), ReLU], (5, 6, 5)),
+    ],
+)
+def test_a_fused_layer_is_the_plain_ones_one_after_another(fused, plain, shape, train):
+    x = batch(shape, n=4)
+    one, many = build(fused), build(lambda: Sequential(**{f"l{i}": make() for i, make in enumerate(plain)}))
+    for got, want in zip(run(one, x, train), run(many, x, train), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+    for (_, got), (_, want) in zip(leaves(one.buffers), leaves(many.buffers), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_batch_norm_with_relu_keeps_x_and_nothing_else_as_large(train):
+    x = batch((4, 5, 6))
+    cache = BatchNormReLU(6).forward(x, train=train)[1]
+    sizes = [a for a in flattened(cache) if isinstance(a, np.ndarray) and a.size > 6]
+    assert len(sizes) == 1 and sizes[0] is x
+
+
+def test_a_pool_with_relu_keeps_a_byte_a_window():
+    cache = MaxPoolReLU(2).forward(batch((4, 6, 3)))[1]
+    (index,) = [a for a in flattened(cache) if isinstance(a, np.ndarray)]
+    assert index.dtype == np.uint8 and index.shape == (3, 2, 3, 3)
+
+
+def flattened(cache):
+    return [b for a in cache for b in flattened(a)] if isinstance(cache, tuple | list) else [cache]
 
 
 def test_a_students_function_can_take_the_place_of_a_pair(monkeypatch):
@@ -454,7 +585,7 @@ def test_a_students_function_can_take_the_place_of_a_pair(monkeypatch):
         return x @ w + b, (x, w, True)
 
     monkeypatch.setattr("npsoftmax.functional.dense.dense_forward", mine)
-    Dense(4, 2, rng=R).forward(batch((4,)))
+    Dense(4, 2, rng=R, fused=False).forward(batch((4,)))
     assert called == [(3, 4)]
 
 

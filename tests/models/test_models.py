@@ -26,6 +26,9 @@ TINY = {
     "convnet": ({"widths": (2, 3), "fc": 5, "dropout": 0.2}, (5, 4, 2)),
     "tinyvgg": ({"width": 2}, (4, 5, 3)),
     "resnet9": ({"widths": (2, 3, 4, 5)}, (8, 9, 2)),
+    "vit": ({"patch": 2, "dim": 6, "depth": 2, "heads": 2, "mlp": 5, "dropout": 0.1, "drop_path": 0.1}, (4, 6, 2)),
+    "vit_small": ({"dim": 4, "depth": 1, "heads": 2, "mlp": 3}, (4, 8, 1)),
+    "vit_e4": ({"patch": 3, "dim": 4, "heads": 2, "mlp": 6}, (6, 3, 2)),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 every_head = pytest.mark.parametrize("head", [head for head in HEADS if not HEADS[head].legacy])
@@ -163,6 +166,17 @@ def e4():
     return build_model("convnet", model_opts=options, head_opts={"linear": False})
 
 
+# Patches, class token, 65 positions; six blocks of two norms, four projections and the feed-forward part; norm, head.
+VIT_SMALL = (
+    (48 * 192 + 192)
+    + 192
+    + 65 * 192
+    + 6 * (4 * 192 + 4 * (192 * 192 + 192) + (192 * 384 + 384) + (384 * 192 + 192))
+    + 2 * 192
+    + (192 * 100 + 100)
+)
+
+
 @pytest.mark.parametrize(
     ("make", "parameters"),
     [
@@ -171,6 +185,8 @@ def e4():
         (lambda: build_model("mlp"), 3072 * 256 + 256 + 256 * 128 + 128 + 128 * 100 + 100),
         (lambda: build_model("tinyvgg"), (27 * 10 + 10) + 3 * (90 * 10 + 10) + 640 * 100 + 100),
         (lambda: build_model("convnet"), 896 + 18_496 + 73_856 + 2048 * 256 + 256 + 256 * 100 + 100),
+        (lambda: build_model("vit_e4"), 3_312_740),
+        (lambda: build_model("vit_small"), VIT_SMALL),
         (lambda: build_model("mlp", classes=10, input_shape=(5,), model_opts={"hidden": ()}), 60),
     ],
 )
@@ -202,6 +218,8 @@ RESNET9 = (
     + 512 * 100
 )
 E4 = convolution(1024, 3, 6) + convolution(256, 6, 8) + convolution(64, 8, 10) + 160 * 200 + 200 * 100
+# 16 patches; 17 tokens in one block: projections, scores and means of values, the feed-forward part; the head.
+VIT_E4 = 16 * 192 * 512 + 17 * (4 * 512 * 512 + 2 * 17 * 512 + 2 * 512 * 2048) + 512 * 100
 VGG = convolution(1024, 3, 10) + convolution(1024, 10, 10) + 2 * convolution(256, 10, 10) + 640 * 100
 
 
@@ -211,6 +229,7 @@ VGG = convolution(1024, 3, 10) + convolution(1024, 10, 10) + 2 * convolution(256
         (resnet9, RESNET9, 379e6),
         (e4, E4, 0.37e6),
         (lambda: build_model("tinyvgg"), VGG, 1.7e6),
+        (lambda: build_model("vit_e4"), VIT_E4, 55e6),
     ],
 )
 def test_multiply_adds(make, macs, published):

@@ -18,7 +18,9 @@ from npsoftmax.layers import (  # noqa: E402
     GELU,
     AvgPool2d,
     BatchNorm,
+    BatchNormReLU,
     Conv2d,
+    ConvReLU2d,
     Dense,
     Dropout,
     Flatten,
@@ -26,6 +28,7 @@ from npsoftmax.layers import (  # noqa: E402
     GlobalMaxPool,
     LayerNorm,
     MaxPool2d,
+    MaxPoolReLU,
     ReLU,
     Residual,
     Sequential,
@@ -77,14 +80,22 @@ def test_conv2d(algorithm, n, hw, c, f, k, stride, pad, bias, seed):
     compare(layer, normal((n, *hw, c), seed))
 
 
-@pytest.mark.parametrize("kind", [MaxPool2d, AvgPool2d])
+@pytest.mark.parametrize("kind", [Conv2d, ConvReLU2d])
+@pytest.mark.parametrize("algorithm", ["tiled", "direct", "winograd", "auto"])
+@given(few, pairs(1, 11), st.sampled_from([1, 3, 17]), st.sampled_from([2, 16]), pairs(0, 3), st.booleans(), seeds)
+def test_conv2d_of_three(kind, algorithm, n, hw, c, f, pad, bias, seed):
+    assume(hw[0] + 2 * pad[0] >= 3 and hw[1] + 2 * pad[1] >= 3)
+    compare(kind(c, f, 3, rng=Rng(seed), pad=pad, bias=bias, algorithm=algorithm), normal((n, *hw, c), seed))
+
+
+@pytest.mark.parametrize("kind", [MaxPool2d, MaxPoolReLU, AvgPool2d])
 @given(few, pairs(1, 9), few, pairs(1, 4), pairs(1, 4), pairs(0, 2), seeds)
 def test_pools(kind, n, hw, c, size, stride, pad, seed):
     assume(all(2 * p <= k <= s + 2 * p for p, k, s in zip(pad, size, hw, strict=True)))
     compare(kind(size, stride=stride, pad=pad), normal((n, *hw, c), seed))
 
 
-@pytest.mark.parametrize("kind", [MaxPool2d, AvgPool2d])
+@pytest.mark.parametrize("kind", [MaxPool2d, MaxPoolReLU, AvgPool2d])
 @given(seeds)
 def test_pools_of_small_whole_numbers_tie_alike(kind, seed):
     x = np.random.default_rng(seed).integers(-1, 2, (2, 6, 5, 3)).astype(float)
@@ -96,10 +107,12 @@ def test_dense(n, inputs, outputs, bias, seed):
     compare(Dense(inputs, outputs, rng=Rng(seed), bias=bias), normal((n, inputs), seed))
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", [BatchNorm, BatchNormReLU])
 @pytest.mark.parametrize("train", [False, True])
 @given(st.integers(2, 5), st.one_of(st.just(()), pairs(1, 5)), few, st.floats(0.01, 1), st.floats(1e-5, 1), seeds)
-def test_batch_norm(train, n, hw, c, momentum, eps, seed):
-    layer = BatchNorm(c, momentum=momentum, eps=eps)
+def test_batch_norm(train, kind, fused, n, hw, c, momentum, eps, seed):
+    layer = kind(c, momentum=momentum, eps=eps, fused=fused)
     compare(layer, 2 + 3 * normal((n, *hw, c), seed), train=train, steps=2)
 
 

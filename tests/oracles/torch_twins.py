@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import nn
+from torch_transformer import fill_twin
 
 from npsoftmax import layers
 from npsoftmax.layers import leaves
@@ -53,6 +54,15 @@ class Sum(nn.Module):
 
     def forward(self, x):
         return x + self.branch(x)
+
+
+class ThenReLU(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return torch.relu(self.inner(x))
 
 
 class Apply(nn.Module):
@@ -130,11 +140,16 @@ class Twin:
 def make_twin(layer, shape, image=None):
     """Twin of `layer` for samples of `shape`; `image`: the shape from which the samples were flattened just before."""
     kind = type(layer)
-    if kind in (layers.Sequential, layers.Residual):
+    if isinstance(layer, layers.Sequential | layers.Residual):
         return container_twin(layer, shape)
     if kind is layers.Dense:
         module = nn.Linear(layer.inputs, layer.outputs, bias="b" in layer.params, dtype=torch.float64)
         return Twin(module).tie(layer, {"w": "weight", "b": "bias"}, {"w": dense_weight(image)})
+    if kind in FUSED:
+        inner = make_twin(FUSED[kind](layer), shape)
+        twin = Twin(ThenReLU(inner.module))
+        twin.take("", inner)
+        return twin
     if kind is layers.Conv2d:
         sizes = (layer.inputs, layer.outputs, layer.k, layer.stride, layer.pad)
         module = nn.Conv2d(*sizes, bias="b" in layer.params, dtype=torch.float64)
@@ -147,9 +162,25 @@ def make_twin(layer, shape, image=None):
     if kind is layers.LayerNorm:
         module = nn.LayerNorm(layer.features, eps=layer.eps, dtype=torch.float64)
         return Twin(module).tie(layer, {"gamma": "weight", "beta": "bias"})
-    return Twin(SIMPLE[kind](layer))
+    return fill_twin(Twin, layer) or Twin(SIMPLE[kind](layer))
 
 
+def without_relu(kind):
+    """A view of a fused layer as the plain one: the same parameters."""
+
+    def plain(layer):
+        other = object.__new__(kind)
+        other.__dict__ = layer.__dict__
+        return other
+
+    return plain
+
+
+FUSED = {
+    layers.ConvReLU2d: without_relu(layers.Conv2d),
+    layers.BatchNormReLU: without_relu(layers.BatchNorm),
+    layers.MaxPoolReLU: without_relu(layers.MaxPool2d),
+}
 SIMPLE = {
     layers.ReLU: lambda _: nn.ReLU(),
     layers.GELU: lambda _: nn.GELU(),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from npsoftmax.errors import InputError
+from npsoftmax.kernels import update
 from npsoftmax.layers.base import leaves, tree_map
 from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.training import optimizers
@@ -213,6 +214,7 @@ def test_blocks_leave_no_seam(variant, monkeypatch):
     whole, blocked = {"w": np.random.default_rng(0).normal(size=(5, 7))}, {}
     blocked["w"] = whole["w"].copy()
     one, other = make(variant, whole), make(variant, blocked)
+    monkeypatch.setattr(update, "has_compiled", lambda *_: False)
     for step in range(3):
         grads = some_grads(whole, step)
         one.step(whole, grads, lr=0.1)
@@ -220,6 +222,27 @@ def test_blocks_leave_no_seam(variant, monkeypatch):
             patch.setattr(optimizers, "BLOCK", 8)  # 35 elements: four blocks and a rest
             other.step(blocked, grads, lr=0.1)
     np.testing.assert_array_equal(blocked["w"], whole["w"])
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 35, 40_000])  # less than a vector, less than a chunk, several chunks
+def test_the_compiled_rule_is_the_readable_one(variant, dtype, size, monkeypatch):
+    start = np.random.default_rng(2).normal(size=size).astype(dtype)
+    results = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(update, "has_compiled", lambda *_: False)
+        params = {"w": start.copy()}
+        optimizer = make(variant, params)
+        for step in range(5):
+            lr, momentum = rates(step)
+            optimizer.step(
+                params, some_grads(params, step), lr=lr, momentum=momentum if has_momentum(variant) else None
+            )
+        results.append([params["w"], *(s for _, s in leaves(optimizer.state))])
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=8 * np.finfo(dtype).eps * max(1, np.abs(want).max()))
 
 
 @every_variant

@@ -12,8 +12,10 @@ from functools import cached_property
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import CLASSES, LEARNING_RATE, MOMENTUM, Job, batch
 from torch import nn
+
+from npsoftmax.bench.networks import CLASSES, LEARNING_RATE, MOMENTUM, batch
+from npsoftmax.bench.workers import Job
 
 SUFFIXES = {nn.Conv2d: ("w", "b"), nn.Linear: ("w", "b"), nn.BatchNorm2d: ("gamma", "beta")}
 
@@ -44,6 +46,7 @@ class Twin(Named):
 
 # ---------------------------------------------------------------- the models
 def mlp() -> Twin:
+    """Two hidden dense layers of 256 and 128."""
     trunk = Named(
         flatten=nn.Flatten(),
         fc1=nn.Linear(3 * 32 * 32, 256),
@@ -55,6 +58,7 @@ def mlp() -> Twin:
 
 
 def convnet() -> Twin:
+    """Three convolutions with ReLU and pooling, one hidden dense layer."""
     layers: dict[str, nn.Module] = {}
     channels = 3
     for number, width in enumerate((32, 64, 128), start=1):
@@ -67,6 +71,7 @@ def convnet() -> Twin:
 
 
 def tinyvgg() -> Twin:
+    """Two blocks of two convolutions of width 10."""
     layers: dict[str, nn.Module] = {}
     channels = 3
     for block in (1, 2):
@@ -79,6 +84,7 @@ def tinyvgg() -> Twin:
 
 
 def resnet9() -> Twin:
+    """Eight convolutions with batch norm, two residuals."""
     trunk = Named(
         block1=_conv_norm_relu(3, 64),
         block2=_conv_norm_relu(64, 128),
@@ -137,7 +143,7 @@ def torch_layout(array: np.ndarray, flat: tuple[int, int, int] | None = None) ->
 
 # ---------------------------------------------------------------- one side of a comparison
 class Torch:
-    """A twin with its batch, ready to step; what `Ours` in train_step.py is for npsoftmax."""
+    """A twin with its batch, ready to step; what `networks.Ours` is for npsoftmax."""
 
     def __init__(self, job: Job):
         torch.set_num_threads(job["threads"])
@@ -159,6 +165,7 @@ class Torch:
 
     @cached_property
     def optimizer(self) -> torch.optim.SGD:
+        """SGD with momentum, made at the first step."""
         return torch.optim.SGD(self.twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
 
     def train_step(self) -> float:

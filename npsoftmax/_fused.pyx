@@ -1,0 +1,173 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Element by element, and the rows of a softmax: passes that NumPy would run one after another on a single thread.
+
+Design: every value is read once, goes through the whole formula in a register and is written once; chunks or rows are
+shared out among the threads. A condition reads both of its values before it looks: a read that may not happen would
+keep a loop from being vectorised. The readable version of everything here is kernels/fused_reference.py.
+"""
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.math cimport INFINITY, exp
+from libc.stdint cimport int64_t
+
+ctypedef Py_ssize_t index
+
+cdef index CHUNK = 16384
+
+cdef enum:
+    LANES = 64    # sums that run side by side
+
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* e^x for x <= 0, to 2 units in the last place, in steps that a compiler can vectorise (the C library's function
+       is a call). x = n ln 2 + r with |r| <= (ln 2) / 2; adding 1.5 * 2^23 rounds to n, in the low bits of the sum,
+       and the shift moves it to the exponent's place. Below -87, where that would overflow, it is 0. */
+    static inline float npsoftmax_exp(float x)
+    {
+        float t, n, r, p, scale, lowest = x < -87.0f ? 0.0f : 1.0f;
+        int32_t bits;
+        x = x < -87.0f ? -87.0f : x;
+        t = x * 1.44269504f + 12582912.0f;
+        n = t - 12582912.0f;
+        r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+        p = 1.0f / 720 + r * (1.0f / 5040);
+        p = 1.0f / 120 + r * p;
+        p = 1.0f / 24 + r * p;
+        p = 1.0f / 6 + r * p;
+        p = 0.5f + r * p;
+        p = 1.0f + r * (1.0f + r * p);
+        memcpy(&bits, &t, 4);
+        bits = (int32_t)((uint32_t)bits << 23) + 0x3f800000;
+        memcpy(&scale, &bits, 4);
+        return p * scale * lowest;
+    }
+    """
+    float npsoftmax_exp(float x) noexcept nogil
+
+
+cdef inline index chunks(index n) noexcept nogil:
+    return (n + CHUNK - 1) // CHUNK
+
+
+# ---------------------------------------------------------------- element by element
+cdef void relu_chunk(const floating* x, index n, floating* y) noexcept nogil:
+    cdef index i
+    cdef floating value
+    for i in range(n):
+        value = x[i]
+        y[i] = 0 if value < 0 else value    # NaN stays NaN
+
+
+def relu(const floating[::1] x, floating[::1] y, int threads):
+    """y = max(x, 0)."""
+    cdef index j, n = x.shape[0]
+    for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
+        relu_chunk(&x[j * CHUNK], min(CHUNK, n - j * CHUNK), &y[j * CHUNK])
+
+
+cdef void relu_backward_chunk(const floating* dy, const floating* y, index n, floating* dx) noexcept nogil:
+    cdef index i
+    cdef floating g
+    for i in range(n):
+        g = dy[i]
+        dx[i] = g if y[i] > 0 else 0
+
+
+def relu_backward(const floating[::1] dy, const floating[::1] y, floating[::1] dx, int threads):
+    """dx = dy where y > 0, else 0."""
+    cdef index j, n = dy.shape[0]
+    for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
+        relu_backward_chunk(&dy[j * CHUNK], &y[j * CHUNK], min(CHUNK, n - j * CHUNK), &dx[j * CHUNK])
+
+
+cdef void add_chunk(const floating* a, const floating* b, index n, floating* y) noexcept nogil:
+    cdef index i
+    for i in range(n):
+        y[i] = a[i] + b[i]
+
+
+def add(const floating[::1] a, const floating[::1] b, floating[::1] y, int threads):
+    """y = a + b."""
+    cdef index j, n = a.shape[0]
+    for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
+        add_chunk(&a[j * CHUNK], &b[j * CHUNK], min(CHUNK, n - j * CHUNK), &y[j * CHUNK])
+
+
+# ---------------------------------------------------------------- rows of a softmax
+cdef floating largest(const floating* z, index n) noexcept nogil:
+    """The largest of n values, LANES of them at a time; NaN is passed over."""
+    cdef floating tops[LANES]
+    cdef floating top = -INFINITY, value, held
+    cdef index at = 0, i, count
+    for i in range(LANES):
+        tops[i] = -INFINITY
+    while at < n:
+        count = min(<index>LANES, n - at)
+        for i in range(count):
+            value, held = z[at + i], tops[i]
+            tops[i] = value if value > held else held
+        at = at + count
+    for i in range(LANES):
+        top = tops[i] if tops[i] > top else top
+    return top
+
+
+cdef inline floating exponential(floating x) noexcept nogil:
+    if floating is float:
+        return npsoftmax_exp(x)
+    else:
+        return exp(x)
+
+
+cdef void exp_row(const floating* z, index n, floating temperature, floating* e, floating* sums) noexcept nogil:
+    """e = exp(s), s = (z − max z) / temperature; sums: max z, Σ e, Σ s. e may be z: a row passes through `part`."""
+    cdef floating part[LANES]
+    cdef floating totals[LANES]
+    cdef floating exponents[LANES]
+    cdef floating top = largest(z, n), s
+    cdef double total = 0, exponent = 0
+    cdef index at = 0, i, count
+    for i in range(LANES):
+        totals[i] = exponents[i] = 0
+    while at < n:
+        count = min(<index>LANES, n - at)
+        for i in range(count):
+            s = (z[at + i] - top) / temperature
+            part[i] = exponential(s)
+            totals[i] += part[i]
+            exponents[i] += s
+        for i in range(count):
+            e[at + i] = part[i]
+        at = at + count
+    for i in range(LANES):
+        total += totals[i]
+        exponent += exponents[i]
+    sums[0], sums[1], sums[2] = top, <floating>total, <floating>exponent
+
+
+def exp_rows(const floating[:, ::1] z, double temperature, floating[:, ::1] e, floating[:, ::1] sums, int threads):
+    """e (N, C) = exp(s), s = (z − max z) / temperature; sums (N, 3): max z, Σ e, Σ s of each row. e may be z."""
+    cdef index n
+    for n in prange(z.shape[0], nogil=True, num_threads=threads, schedule="static"):
+        exp_row(&z[n, 0], z.shape[1], <floating>temperature, &e[n, 0], &sums[n, 0])
+
+
+cdef void scale_less_row(const floating* e, index n, floating factor, floating low, floating* dz) noexcept nogil:
+    cdef index i
+    for i in range(n):
+        dz[i] = e[i] * factor - low
+
+
+def scaled_less_onehot(const floating[:, ::1] e, const int64_t[::1] t, const floating[::1] factor,
+                       const floating[::1] height, double low, floating[:, ::1] dz, int threads):
+    """dz[n] = e[n]·factor[n] − low, and height[n] less at column t[n], where t[n] is one of the columns."""
+    cdef index n
+    for n in prange(e.shape[0], nogil=True, num_threads=threads, schedule="static"):
+        scale_less_row(&e[n, 0], e.shape[1], factor[n], <floating>low, &dz[n, 0])
+        if 0 <= t[n] < e.shape[1]:
+            dz[n, t[n]] -= height[n]

@@ -1,0 +1,87 @@
+"""The models that are measured whole, each with a batch and ready to step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_blas
+from npsoftmax.bench.machine import OURS
+from npsoftmax.bench.workers import Job
+from npsoftmax.layers import leaves
+from npsoftmax.models import build_model, model_builder
+from npsoftmax.options import option_defaults
+from npsoftmax.random import Rng
+
+MODELS = ("mlp", "convnet", "tinyvgg", "resnet9")  # those that have a twin in twins.py
+CLASSES, IMAGE = 100, (32, 32, 3)
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+
+
+def batch(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same random images (N, H, W, C) and labels (N,) in every process."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((size, *IMAGE), dtype=np.float32), rng.integers(0, CLASSES, size)
+
+
+class Ours:
+    """A model of npsoftmax with its batch, ready to step; its methods are those of `twins.Torch`."""
+
+    def __init__(self, job: Job):
+        has_dropout = "dropout" in option_defaults(model_builder(job["model"]))
+        options = {"dropout": 0.0} if has_dropout and not job["dropout"] else {}
+        self.model = build_model(job["model"], "softmax", CLASSES, IMAGE, model_opts=options)
+        self.x, self.t = batch(job["batch_size"])
+        self.samples = np.arange(len(self.t))
+        self.noise, self.steps = Rng(0, "noise"), 0
+        if job.get("start"):
+            np.savez(job["start"], x=self.x, t=self.t, **self.parameters())
+
+    @cached_property
+    def optimizer(self) -> Any:
+        """SGD with momentum, made at the first step as a user's would be."""
+        from npsoftmax.training.optimizers import SGD
+
+        return SGD(self.model.params, momentum=MOMENTUM)
+
+    def train_step(self) -> float:
+        """Forward, backward, update; the mean loss."""
+        rng = self.noise.at(self.steps, self.samples)
+        loss, cache = self.model.loss(self.x, self.t, train=True, rng=rng)
+        grads = self.model.backward(cache)
+        self.optimizer.step(self.model.params, grads, lr=LEARNING_RATE)
+        self.steps += 1
+        return float(loss)
+
+    def evaluate(self) -> float:
+        """Log-probabilities of all classes in evaluation; the mean negative one of the labels."""
+        return -float(self.model.log_prob(self.x)[self.samples, self.t].mean())
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters by name."""
+        return {name: p.copy() for name, p in leaves(self.model.params)}
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[Any]:
+    """The network of `job`'s side, as its users train with it. Only PyTorch's workers import torch."""
+    if job["side"] == OURS:
+        with our_settings(job["threads"]):
+            yield Ours(job)
+    else:
+        from npsoftmax.bench.twins import Torch
+
+        yield Torch(job)
+
+
+@contextmanager
+def our_settings(threads: int) -> Iterator[None]:
+    """The process as the Trainer sets it up; PyTorch's is left alone."""
+    keep_freed_memory()
+    set_threads(threads)
+    with single_threaded_blas():
+        yield

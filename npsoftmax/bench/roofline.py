@@ -1,0 +1,196 @@
+"""The roofline picture (Williams, Waterman and Patterson 2009): how near each layer comes to what the machine can do.
+
+Across: arithmetic intensity, flops for each byte that must move. Up: GFLOP/s. Who moves bytes at the machine's
+bandwidth stands on a slanting roof, who does nothing but matrix products on the level one. A convolution by Winograd's
+algorithm may stand above it: it is given the flops of the definition, and does fewer.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from npsoftmax.bench.machine import OURS, RIVALS
+from npsoftmax.bench.shapes import BACKWARD, FORWARD, Conv, NormReLU, Pool
+from npsoftmax.plots.style import BLUE, DPI, FAINT, INK, ORANGE, SMALL, TEXT, TITLE, dress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Record = Mapping[str, Any]
+
+GREEN = "#009E73"  # of Okabe and Ito, as the colours of plots/style.py
+COLOURS = {Conv.kind: BLUE, NormReLU.kind: ORANGE, Pool.kind: GREEN}
+MARKERS = {FORWARD: "o", BACKWARD: "s"}
+LEVELS = {"DRAM": "main memory", "L3": "L3 cache", "L2": "L2 cache"}
+GAP = 1.12  # between a slanting roof and its name
+APART = 1.09  # points of one intensity
+ROOM = 1.25  # beyond the outermost points of the larger drawing
+ROWS = (0.92, 0.81)  # of its height: where names stand, in turn
+TICKS = (20, 50, 100, 200, 300, 500, 700, 1000, 2000)
+CLOSE = 0.15  # of the largest intensity: convolutions above that are drawn again, larger
+
+
+def roofline_figure(records: Sequence[Record], roofs: Mapping[str, float], machine: Record) -> Figure:
+    """Roofs and layers; at the right the convolutions once more, forward above backward, where there are some.
+
+    records: as of `layers.figures_of`; roofs: as of `ceiling.roofs`; machine: as of `machine.machine`.
+    """
+    from matplotlib.figure import Figure
+
+    points = _side_by_side([_point(record) for record in records if record["pass"] in MARKERS])
+    convolutions = [p for p in points if p["kind"] == Conv.kind]
+    most = max((p["intensity"] for p in convolutions), default=0.0)
+    zoomed = [p for p in convolutions if p["intensity"] > CLOSE * most]
+    figure = Figure(figsize=(12, 6) if zoomed else (8, 6), dpi=DPI, layout="constrained", facecolor="white")
+    figure.suptitle("What each layer reaches of what the machine can do", fontsize=TITLE + 3, color=INK)
+    figure.supxlabel(
+        _caption(machine, any(p["theirs"] for p in points), figure.get_figwidth()), fontsize=SMALL + 1, color=FAINT
+    )
+    if zoomed:
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.1, 1))
+        main = figure.add_subplot(grid[:, 0])
+        for row, which in enumerate(MARKERS):
+            ax = figure.add_subplot(grid[row, 1])
+            _draw_zoom(ax, [p for p in zoomed if p["pass"] == which], which, roofs)
+    else:
+        main = figure.add_subplot()
+    _draw_roofs(main, points, roofs)
+    for point in points:
+        _draw_point(main, point, size=6)
+        if point["kind"] == Conv.kind and point["pass"] == BACKWARD and point not in zoomed:
+            place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL + 1}
+            main.annotate(_title(point), (point["x"], point["ours"]), **place, color=INK)
+    _draw_legend(main, points)
+    return figure
+
+
+def _point(record: Record) -> dict[str, Any]:
+    speeds = {side: 1e-9 * record["flops"] / found["seconds"]["median"] for side, found in record["sides"].items()}
+    return {**record, "ours": speeds[OURS], "theirs": max((speeds[s] for s in RIVALS if s in speeds), default=None)}
+
+
+def _title(point: Record) -> str:
+    return point["layer"].replace("->", "→")
+
+
+def _side_by_side(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points of one intensity a little apart ("x"), so that each is seen."""
+    groups: dict[float, list[dict[str, Any]]] = {}
+    for point in points:
+        groups.setdefault(point["intensity"], []).append(point)
+    for group in groups.values():
+        for number, point in enumerate(group):
+            point["x"] = point["intensity"] * APART ** (number - (len(group) - 1) / 2)
+    return points
+
+
+def _caption(machine: Record, beside_torch: bool, width: float) -> str:
+    """What the figures belong to and mean, in lines for a figure of so many inches."""
+    size = machine["settings"]["batch_size"]
+    sentences = [f"{machine['name']}; threads: {machine['threads']}; float32, batch {size}."]
+    if beside_torch:
+        sentences.append(f"PyTorch {machine['torch']}, eager, the faster of NCHW and channels last.")
+    sentences += [
+        "Effective: the flops of the definition by the time.",
+        "Winograd's algorithm does fewer multiplications: it may stand above the roof.",
+        "Layers of one intensity are drawn side by side.",
+    ]
+    return "\n".join(textwrap.wrap(" ".join(sentences), int(width * 13)))
+
+
+def _draw_point(ax: Axes, point: Record, size: float) -> None:
+    """Ours filled, PyTorch's hollow, a line between."""
+    x, colour, marker = point["x"], COLOURS[point["kind"]], MARKERS[point["pass"]]
+    shape = {"marker": marker, "markersize": size, "mec": colour, "mew": 1.3, "linestyle": "none"}
+    if point["theirs"]:
+        ax.plot([x, x], [point["theirs"], point["ours"]], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
+        ax.plot(x, point["theirs"], **shape, mfc="white", zorder=4)
+    ax.plot(x, point["ours"], **shape, mfc=colour, zorder=5)
+
+
+# ---------------------------------------------------------------- roofs
+def _draw_roofs(ax: Axes, points: Sequence[Record], roofs: Mapping[str, float]) -> None:
+    """The level roof, and a slanting one for each kind of memory up to where it meets that."""
+    dress(ax, "arithmetic intensity: flops for each byte that must move", "GFLOP/s, effective")
+    speeds = [p[who] for p in points for who in ("ours", "theirs") if p[who]]
+    left = min([0.1, *(0.6 * p["intensity"] for p in points)])
+    right = max([1000.0, *(1.6 * p["intensity"] for p in points)])
+    ax.set(xscale="log", yscale="log", xlim=(left, right))
+    ax.set_ylim(0.5 * min([roofs["DRAM"] * left, *speeds]), 2.5 * max([roofs["sgemm"], *speeds]))
+    for level, name in LEVELS.items():
+        main = level == "DRAM"
+        style = {"color": INK if main else FAINT, "linewidth": 2.2 if main else 1.0}
+        meets = roofs["sgemm"] / roofs[level]
+        ax.plot([left, meets], [roofs[level] * left, roofs["sgemm"]], **style, zorder=2)
+        at, side = {"DRAM": (2 * left, 1), "L3": (1.5 * left, -1), "L2": (2 * left, 1)}[level]
+        _write_along(ax, f"{name}, {roofs[level]:.0f} GB/s", at, roofs[level], side, style["color"])
+    start = roofs["sgemm"] / max(roofs[level] for level in LEVELS)
+    ax.plot([start, right], [roofs["sgemm"]] * 2, color=INK, linewidth=2.2, zorder=2)
+    text, place = f"matrix products, {roofs['sgemm']:.0f} GFLOP/s", (start, roofs["sgemm"])
+    ax.annotate(text, place, xytext=(0, 5), textcoords="offset points", fontsize=TEXT - 1, color=INK)
+
+
+def _write_along(ax: Axes, text: str, at: float, slope: float, side: int, color: str) -> None:
+    """Text along the roof y = slope·x from x = `at`, above it (side 1) or below (-1)."""
+    slope *= GAP**side
+    ax.text(
+        at,
+        slope * at,
+        text,
+        rotation=math.degrees(math.atan(slope)),
+        rotation_mode="anchor",
+        transform_rotates_text=True,
+        va="bottom" if side > 0 else "top",
+        fontsize=TEXT - 1,
+        color=color,
+    )
+
+
+def _draw_legend(ax: Axes, points: Sequence[Record]) -> None:
+    """Colours are kinds, markers passes, filled or hollow the sides."""
+    from matplotlib.lines import Line2D
+
+    def entry(label: str, colour: str, marker: str, face: str) -> Line2D:
+        return Line2D([], [], color=colour, marker=marker, mfc=face, mew=1.3, linestyle="none", label=label)
+
+    kinds = dict.fromkeys(p["kind"] for p in points)
+    entries = [entry(kind, COLOURS[kind], "D", COLOURS[kind]) for kind in kinds]
+    entries += [entry(which, INK, marker, INK) for which, marker in MARKERS.items()]
+    entries.append(entry("npsoftmax: filled", INK, "o", INK))
+    if any(p["theirs"] for p in points):
+        entries.append(entry("PyTorch: hollow", INK, "o", "white"))
+    ax.legend(handles=entries, loc="lower right", fontsize=TEXT - 1, labelcolor=INK, edgecolor="none")
+
+
+# ---------------------------------------------------------------- the convolutions, larger
+def _draw_zoom(ax: Axes, points: Sequence[Record], which: str, roofs: Mapping[str, float]) -> None:
+    """Convolutions of one pass on a linear scale, with their names and how many times PyTorch's speed they have."""
+    dress(ax, "arithmetic intensity" if which == BACKWARD else "", "GFLOP/s, effective")
+    ax.set_title(f"the convolutions, {which}", fontsize=TITLE, color=INK, loc="left")
+    ax.set(xscale="log", ylim=(0, 1.4 * max([roofs["sgemm"], *(p["ours"] for p in points)])))
+    ax.set_xticks(TICKS, [str(tick) for tick in TICKS])
+    ax.minorticks_off()
+    ax.axhline(roofs["sgemm"], color=INK, linewidth=2.2, zorder=2)
+    for number, point in enumerate(sorted(points, key=lambda p: p["x"])):
+        _draw_point(ax, point, size=8)
+        _name(ax, point, row=number % len(ROWS))
+    ax.set_xlim(min(p["x"] for p in points) / ROOM, max(p["x"] for p in points) * ROOM)
+
+
+def _name(ax: Axes, point: Record, row: int) -> None:
+    """Name and ratio of a convolution above everything, in one of the rows, with a line down to it."""
+    ax.plot([point["x"]] * 2, [point["ours"], ROWS[row] * ax.get_ylim()[1]], color=FAINT, linewidth=0.6, zorder=1)
+    ax.annotate(
+        _title(point) + (f"  ×{point['ratio']:.1f}" if point["ratio"] else ""),
+        (point["x"], ROWS[row] * ax.get_ylim()[1]),
+        ha="center",
+        va="bottom",
+        fontsize=SMALL + 1,
+        color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        zorder=6,
+    )

@@ -1,0 +1,42 @@
+"""Which algorithm a convolution runs on when nobody says: a small rule, measured by `npsoftmax bench layers`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from npsoftmax.kernels.reference import Pair
+from npsoftmax.kernels.winograd import winograd_tile
+
+FEW_CHANNELS = 16  # below, transforming tiles costs more than their multiplications save
+REGISTERS = 64  # outputs of few inputs (or the other way round) for which the definition in registers is fastest
+WORTH = 0.7  # share of the multiplications of the definition that Winograd may need at most
+
+
+class Choice(NamedTuple):
+    """An algorithm and why."""
+
+    algorithm: str
+    reason: str
+
+
+def choose_convolution(compiled: bool, k: Pair, stride: Pair, inputs: int, outputs: int, size: Pair) -> Choice:
+    """Algorithm for kernels k at `stride`, from `inputs` to `outputs` channels, that gives images of `size` (OH, OW)."""
+    if not compiled:
+        return Choice("im2col", "the compiled kernels are not in use for this array")
+    few = min(inputs, outputs) < FEW_CHANNELS
+    if few and stride == (1, 1) and max(inputs, outputs) <= REGISTERS:
+        return Choice("direct", f"fewer than {FEW_CHANNELS} channels: columns and transforms cost more than they save")
+    if k != (3, 3) or stride != (1, 1) or few:
+        return Choice("tiled", f"Winograd is for 3x3 at stride 1 and {FEW_CHANNELS} channels or more")
+    tile, needed = winograd_multiplications(size)
+    share = needed / (9 * size[0] * size[1])
+    saving = f"Winograd F({tile}x{tile}) needs {share:.0%} of the multiplications"
+    if share > WORTH:
+        return Choice("tiled", f"{saving} on {size[0]}x{size[1]} outputs: too little saved")
+    return Choice("winograd", saving)
+
+
+def winograd_multiplications(size: Pair) -> tuple[int, int]:
+    """The tile for images of `size` (OH, OW), and the multiplications for one channel into one."""
+    tile = winograd_tile(*size)
+    return tile, (tile + 2) ** 2 * -(-size[0] // tile) * -(-size[1] // tile)

@@ -1,0 +1,102 @@
+"""Columns of images, and convolution in tiles of columns: the array's type decides which version runs.
+
+What each function does stands in `reference`; here is only who does it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
+from npsoftmax.kernels import reference
+from npsoftmax.kernels.dispatch import compiled
+from npsoftmax.kernels.reference import Pair, output_size
+
+
+def geometry(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> tuple[int, int]:
+    """(OH, OW) of windows over images of `shape` (N, H, W, C)."""
+    return output_size(shape[1], k[0], stride[0], pad[0]), output_size(shape[2], k[1], stride[1], pad[1])
+
+
+# ---------------------------------------------------------------- columns
+def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """x (N, H, W, C) -> cols (N·OH·OW, KH·KW·C); see `reference.im2col`."""
+    fast = compiled("_im2col", x)
+    if fast is None:
+        return reference.im2col(x, k, stride, pad)
+    oh, ow = geometry(x.shape, k, stride, pad)
+    cols = np.empty((x.shape[0] * oh * ow, k[0] * k[1] * x.shape[3]), dtype=x.dtype)
+    fast.im2col(np.ascontiguousarray(x), cols, *k, *stride, *pad, oh, ow, get_threads())
+    return cols
+
+
+def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
+    """cols (N·OH·OW, KH·KW·C) -> (N, H, W, C) = shape; see `reference.col2im`."""
+    fast = compiled("_im2col", cols)
+    if fast is None:
+        return reference.col2im(cols, shape, k, stride, pad)
+    oh, ow = geometry(shape, k, stride, pad)
+    dx = np.empty(shape, dtype=cols.dtype)
+    fast.col2im(np.ascontiguousarray(cols), dx, *k, *stride, *pad, oh, ow, get_threads())
+    return dx
+
+
+# ---------------------------------------------------------------- convolution in tiles: no column matrix of the batch
+def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+    """y = im2col(x) @ w + b, a few rows of columns at a time. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F).
+
+    With `relu` y = max(y, 0), taken while a tile is still in the cache.
+    """
+    fast = compiled("_im2col", x, w)
+    k = w.shape[:2]
+    oh, ow = geometry(x.shape, k, stride, pad)
+    if fast is None:
+        y = reference.im2col(x, k, stride, pad) @ w.reshape(-1, w.shape[3])
+        y = (y if b is None else y + b).reshape(x.shape[0], oh, ow, -1)
+        return array_module(x).maximum(y, 0) if relu else y
+    y = np.empty((x.shape[0], oh, ow, w.shape[3]), dtype=x.dtype)
+    with single_threaded_blas():
+        fast.conv_forward(
+            np.ascontiguousarray(x), matrix(w), bias_or_zeros(b, x, w), relu, y, *k, *stride, *pad, get_threads()
+        )
+    return y
+
+
+def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """dw = im2col(x)ᵀ @ dy, a few rows of columns at a time. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
+    fast = compiled("_im2col", x, dy)
+    c, f = x.shape[3], dy.shape[3]
+    if fast is None:
+        cols = reference.im2col(x, k, stride, pad)
+        return (cols.T @ dy.reshape(-1, f)).reshape(*k, c, f)
+    # One sum for each thread, added in a fixed order: the same result for the same number of threads.
+    partial = np.zeros((get_threads(), k[0] * k[1] * c, f), dtype=x.dtype)
+    with single_threaded_blas():
+        fast.conv_backward_weight(np.ascontiguousarray(x), np.ascontiguousarray(dy), partial, *k, *stride, *pad)
+    return partial.sum(axis=0).reshape(*k, c, f)
+
+
+def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
+    """dx = col2im(dy @ wᵀ). At stride 1 that is a convolution of dy with the kernel turned round: no scatter at all."""
+    fast = compiled("_im2col", dy, w)
+    kh, kw, _, f = w.shape
+    if fast is None:
+        dcols = dy.reshape(-1, f) @ w.reshape(-1, f).T
+        return reference.col2im(dcols, shape, (kh, kw), stride, pad)
+    if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
+        turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (KH, KW, F, C)
+        return conv2d_tiled(dy, turned, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]))
+    dx = np.empty(shape, dtype=dy.dtype)
+    with single_threaded_blas():
+        fast.conv_backward_input(np.ascontiguousarray(dy), matrix(w), dx, kh, kw, *stride, *pad, get_threads())
+    return dx
+
+
+def matrix(w: np.ndarray) -> np.ndarray:
+    """w (KH, KW, C, F) -> (KH·KW·C, F)."""
+    return np.ascontiguousarray(w).reshape(-1, w.shape[3])
+
+
+def bias_or_zeros(b: np.ndarray | None, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The bias as the compiled kernels take it: always there."""
+    return np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b, dtype=x.dtype)
