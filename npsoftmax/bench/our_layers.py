@@ -62,7 +62,7 @@ def passes(shape: Shape, algorithm: str, arrays: Arrays) -> tuple[Passes, str | 
     calls: Passes = {FORWARD: forward, BACKWARD: backward}
     chosen = None
     if isinstance(shape, Conv):
-        chosen = layer.choice(x.shape[1:], kernels.has_compiled(x)).algorithm
+        chosen = layer.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
         calls |= _halves(arrays, chosen)
     return {name: calls[name] for name in shape.passes() if name in calls}, chosen
 

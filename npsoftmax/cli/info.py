@@ -97,8 +97,8 @@ def describe_model(args: argparse.Namespace) -> str:
     return drawing if args.conv is None else f"{drawing}\n\n{describe_convolutions(model.use_convolution(args.conv))}"
 
 
-def describe_convolutions(model: Any) -> str:
-    """A line for each convolution: the algorithm it runs on for float32 images, and why."""
+def describe_convolutions(model: Any, batch: int = 128) -> str:
+    """A line for each convolution: the algorithm it runs on for a batch of float32 images, and why."""
     import numpy as np
 
     from npsoftmax.cli.drawing import layers_with_shapes
@@ -107,7 +107,7 @@ def describe_convolutions(model: Any) -> str:
 
     compiled = has_compiled(np.empty(0, dtype=np.float32))
     rows = [
-        (name, *layer.choice(shape, compiled))
+        (name, *layer.choice(shape, batch, compiled))
         for name, layer, shape in layers_with_shapes(model.trunk, model.input_shape)
         if isinstance(layer, Conv2d)
     ]

@@ -9,6 +9,7 @@ from npsoftmax.kernels.winograd import winograd_tile
 
 FEW_CHANNELS = 16  # below, transforming tiles costs more than their multiplications save
 REGISTERS = 64  # outputs of few inputs (or the other way round) for which the definition in registers is fastest
+FEW_TILES = 16  # in a batch, for which transforming the weights costs more than it saves
 WORTH = 0.7  # share of the multiplications of the definition that Winograd may need at most
 
 
@@ -19,8 +20,10 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_convolution(compiled: bool, k: Pair, stride: Pair, inputs: int, outputs: int, size: Pair) -> Choice:
-    """Algorithm for kernels k at `stride`, from `inputs` to `outputs` channels, that gives images of `size` (OH, OW)."""
+def choose_convolution(
+    compiled: bool, k: Pair, stride: Pair, inputs: int, outputs: int, size: Pair, images: int
+) -> Choice:
+    """Algorithm for kernels k at `stride`, `inputs` to `outputs` channels, that gives `images` of `size` (OH, OW)."""
     if not compiled:
         return Choice("im2col", "the compiled kernels are not in use for this array")
     few = min(inputs, outputs) < FEW_CHANNELS
@@ -31,6 +34,10 @@ def choose_convolution(compiled: bool, k: Pair, stride: Pair, inputs: int, outpu
     tile, needed = winograd_multiplications(size)
     share = needed / (9 * size[0] * size[1])
     saving = f"Winograd F({tile}x{tile}) needs {share:.0%} of the multiplications"
+    if images * needed < FEW_TILES * (tile + 2) ** 2:
+        return Choice(
+            "tiled", f"{saving}, but {images} x {size[0]}x{size[1]} outputs do not pay for the weights' transform"
+        )
     if share > WORTH:
         return Choice("tiled", f"{saving} on {size[0]}x{size[1]} outputs: too little saved")
     return Choice("winograd", saving)

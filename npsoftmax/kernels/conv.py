@@ -5,11 +5,14 @@ What each function does stands in `reference`; here is only who does it.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
 from npsoftmax.kernels import reference
 from npsoftmax.kernels.dispatch import compiled
+from npsoftmax.kernels.fused import add
 from npsoftmax.kernels.reference import Pair, output_size
 
 
@@ -73,7 +76,7 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
     partial = np.zeros((get_threads(), k[0] * k[1] * c, f), dtype=x.dtype)
     with single_threaded_blas():
         fast.conv_backward_weight(np.ascontiguousarray(x), np.ascontiguousarray(dy), partial, *k, *stride, *pad)
-    return partial.sum(axis=0).reshape(*k, c, f)
+    return sum_of_threads(partial).reshape(*k, c, f)
 
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
@@ -90,6 +93,11 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
     with single_threaded_blas():
         fast.conv_backward_input(np.ascontiguousarray(dy), matrix(w), dx, kh, kw, *stride, *pad, get_threads())
     return dx
+
+
+def sum_of_threads(partial: np.ndarray) -> np.ndarray:
+    """The sums that threads have made, added up in their order: (threads, …) -> (…)."""
+    return functools.reduce(add, partial)
 
 
 def matrix(w: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from npsoftmax.backend import Array, get_threads
-from npsoftmax.kernels.conv import conv2d_tiled, conv2d_tiled_dw, conv2d_tiled_dx, geometry
+from npsoftmax.kernels.conv import conv2d_tiled, conv2d_tiled_dw, conv2d_tiled_dx, geometry, sum_of_threads
 from npsoftmax.kernels.dispatch import compiled
 from npsoftmax.kernels.reference import Pair
 
@@ -39,7 +39,7 @@ def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:
     # One sum for each thread, added in a fixed order: the same result for the same number of threads.
     partial = np.zeros((get_threads(), k[0] * k[1] * c, fast.lanes_for(f, dy.itemsize)), dtype=x.dtype)
     fast.backward_weight(np.ascontiguousarray(x), np.ascontiguousarray(dy), partial, *k, *pad)
-    return np.ascontiguousarray(partial.sum(axis=0)[:, :f]).reshape(*k, c, f)
+    return np.ascontiguousarray(sum_of_threads(partial)[:, :f]).reshape(*k, c, f)
 
 
 def conv2d_direct_dx(dy: Array, w: Array, shape: tuple[int, ...], pad: Pair) -> Array:

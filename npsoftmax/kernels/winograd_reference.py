@@ -58,9 +58,7 @@ def tiles_of(x: Array, size: int, step: int, counts: Pair) -> Array:
     """Squares of `size`, every `step` pixels. x (N, H, W, C) -> (size, size, N, rows, cols, C)."""
     xp = array_module(x)
     rows, cols = counts
-    square = [
-        [x[:, i : i + rows * step : step, j : j + cols * step : step] for j in range(size)] for i in range(size)
-    ]
+    square = [[x[:, i : i + rows * step : step, j : j + cols * step : step] for j in range(size)] for i in range(size)]
     return xp.stack([xp.stack(line) for line in square])
 
 

@@ -74,7 +74,7 @@ class Conv2d(Layer):
             self.params["b"] = start((outputs,), fan_in, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        algorithm = self.choice(x.shape[1:], kernels.has_compiled(x)).algorithm
+        algorithm = self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
         forward = getattr(conv, f"conv2d_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
         return y, (algorithm, cache)
@@ -84,11 +84,11 @@ class Conv2d(Layer):
         dx, dw, db = getattr(conv, f"conv2d_{algorithm}_backward")(dy, pair_cache, need_dx)
         return dx, {"w": dw} if db is None else {"w": dw, "b": db}
 
-    def choice(self, shape: Shape, compiled: bool = True) -> Choice:
-        """The algorithm for samples of `shape`, and why; `compiled`: whether such kernels take the array."""
+    def choice(self, shape: Shape, images: int, compiled: bool = True) -> Choice:
+        """The algorithm for `images` of `shape`, and why; `compiled`: whether such kernels take the array."""
         size = self.output_shape(shape)[:2]
         if self.algorithm == "auto":
-            return choose_convolution(compiled, self.k, self.stride, self.inputs, self.outputs, size)
+            return choose_convolution(compiled, self.k, self.stride, self.inputs, self.outputs, size, images)
         if self.algorithm == "winograd" and (self.k != (3, 3) or self.stride != (1, 1)):
             return Choice("tiled", "asked for winograd, which is for 3x3 at stride 1")
         if self.algorithm == "direct" and self.stride != (1, 1):
@@ -131,13 +131,11 @@ class ConvReLU2d(Conv2d):
         algorithm: str = "auto",
         fused: bool = True,
     ):
-        super().__init__(
-            inputs, outputs, k, rng=rng, stride=stride, pad=pad, bias=bias, init=init, algorithm=algorithm
-        )
+        super().__init__(inputs, outputs, k, rng=rng, stride=stride, pad=pad, bias=bias, init=init, algorithm=algorithm)
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        algorithm = self.choice(x.shape[1:], kernels.has_compiled(x)).algorithm
+        algorithm = self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
         if not self.fused or algorithm not in FUSED:
             z, cache = super().forward(x, train=train, rng=rng)
             y, relu_cache = activation.relu_forward(z)

@@ -156,9 +156,7 @@ class TestAllPasses:
         x, w, b, _ = case.arrays()
         with threads(case.threads):
             plain = kernels.conv2d_winograd(x, w, b, *case.rest)
-            np.testing.assert_array_equal(
-                kernels.conv2d_winograd(x, w, b, *case.rest, relu=True), np.maximum(plain, 0)
-            )
+            np.testing.assert_array_equal(kernels.conv2d_winograd(x, w, b, *case.rest, relu=True), np.maximum(plain, 0))
 
     @large
     def test_the_same_number_of_threads_gives_the_same_bits(self, case):
@@ -245,5 +243,14 @@ def test_the_tile_with_fewer_multiplications(size, tile):
     ],
 )
 def test_the_rule_says_why(arguments, algorithm, reason):
-    choice = choose_convolution(*arguments)
+    choice = choose_convolution(*arguments, 128)
     assert choice.algorithm == algorithm and reason in choice.reason
+
+
+def test_a_few_tiles_do_not_pay_for_the_weights():
+    arguments = (True, (3, 3), (1, 1), 512, 512, (4, 4))
+    assert [choose_convolution(*arguments, images).algorithm for images in (1, 15, 16)] == [
+        "tiled",
+        "tiled",
+        "winograd",
+    ]
