@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from common import (
     whole_number,
     write_json,
 )
+
+from npsoftmax.bench.networks import our_settings
 
 FEATURES, BATCH, RATE = 256, 128, 0.01
 CLASSES = ("100", "1000", "10000", "100000", "1000000")
@@ -177,9 +180,11 @@ def torch_tree(weights: dict[str, Any], n: int) -> tuple[list[Any], Callable[...
 # ---------------------------------------------------------------- workers
 def work(job: Job) -> dict[str, Any]:
     """In a process of its own: the losses of three steps, or the seconds of a step."""
-    from npsoftmax.backend import set_threads
+    with nullcontext() if job["side"] in RIVALS else our_settings(job["threads"]):
+        return measure(job)
 
-    set_threads(job["threads"])
+
+def measure(job: Job) -> dict[str, Any]:
     side, n = job["side"], job["classes"]
     h, labels = batches(n)
     step = torchs(side, n, h, job["threads"]) if side in RIVALS else ours(side, n, h)

@@ -25,11 +25,16 @@ Record = Mapping[str, Any]
 GREEN = "#009E73"  # of Okabe and Ito, as the colours of plots/style.py
 COLOURS = {Conv.kind: BLUE, NormReLU.kind: ORANGE, Pool.kind: GREEN}
 MARKERS = {FORWARD: "o", BACKWARD: "s"}
-LEVELS = {"DRAM": "main memory", "L3": "L3 cache", "L2": "L2 cache"}
-GAP = 1.12  # between a slanting roof and its name
+LEVELS = {  # from the left: above each other
+    "L2": ("L2 cache", {"linewidth": 1.2, "linestyle": ":"}),
+    "L3": ("L3 cache", {"linewidth": 1.2, "linestyle": "--"}),
+    "DRAM": ("main memory", {"linewidth": 1.8, "linestyle": "-"}),
+}
+LEGEND = {"fontsize": TEXT - 1, "labelcolor": INK, "edgecolor": "none", "framealpha": 0.9}
 APART = 1.09  # points of one intensity
 ROOM = 1.25  # beyond the outermost points of the larger drawing
-ROWS = (0.92, 0.81)  # of its height: where names stand, in turn
+ROWS = (0.92, 0.83, 0.74)  # of its height: where names stand
+WIDTH = 0.24  # of its width: what a name takes
 TICKS = (20, 50, 100, 200, 300, 500, 700, 1000, 2000)
 CLOSE = 0.15  # of the largest intensity: convolutions above that are drawn again, larger
 
@@ -62,8 +67,8 @@ def roofline_figure(records: Sequence[Record], roofs: Mapping[str, float], machi
     for point in points:
         _draw_point(main, point, size=6)
         if point["kind"] == Conv.kind and point["pass"] == BACKWARD and point not in zoomed:
-            place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL + 1}
-            main.annotate(_title(point), (point["x"], point["ours"]), **place, color=INK)
+            style = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL + 1}
+            main.annotate(_title(point), (point["x"], point["ours"]), **style, color=INK)
     _draw_legend(main, points)
     return figure
 
@@ -120,34 +125,17 @@ def _draw_roofs(ax: Axes, points: Sequence[Record], roofs: Mapping[str, float]) 
     left = min([0.1, *(0.6 * p["intensity"] for p in points)])
     right = max([1000.0, *(1.6 * p["intensity"] for p in points)])
     ax.set(xscale="log", yscale="log", xlim=(left, right))
-    ax.set_ylim(0.5 * min([roofs["DRAM"] * left, *speeds]), 2.5 * max([roofs["sgemm"], *speeds]))
-    for level, name in LEVELS.items():
-        main = level == "DRAM"
-        style = {"color": INK if main else FAINT, "linewidth": 2.2 if main else 1.0}
+    ax.set_ylim(0.5 * min([roofs["DRAM"] * left, *speeds]), 6 * max([roofs["sgemm"], *speeds]))
+    for level, (name, style) in LEVELS.items():
         meets = roofs["sgemm"] / roofs[level]
-        ax.plot([left, meets], [roofs[level] * left, roofs["sgemm"]], **style, zorder=2)
-        at, side = {"DRAM": (2 * left, 1), "L3": (1.5 * left, -1), "L2": (2 * left, 1)}[level]
-        _write_along(ax, f"{name}, {roofs[level]:.0f} GB/s", at, roofs[level], side, style["color"])
+        label = f"{name}, {roofs[level]:.0f} GB/s"
+        ax.plot([left, meets], [roofs[level] * left, roofs["sgemm"]], color=INK, **style, label=label, zorder=2)
     start = roofs["sgemm"] / max(roofs[level] for level in LEVELS)
-    ax.plot([start, right], [roofs["sgemm"]] * 2, color=INK, linewidth=2.2, zorder=2)
-    text, place = f"matrix products, {roofs['sgemm']:.0f} GFLOP/s", (start, roofs["sgemm"])
-    ax.annotate(text, place, xytext=(0, 5), textcoords="offset points", fontsize=TEXT - 1, color=INK)
-
-
-def _write_along(ax: Axes, text: str, at: float, slope: float, side: int, color: str) -> None:
-    """Text along the roof y = slope·x from x = `at`, above it (side 1) or below (-1)."""
-    slope *= GAP**side
-    ax.text(
-        at,
-        slope * at,
-        text,
-        rotation=math.degrees(math.atan(slope)),
-        rotation_mode="anchor",
-        transform_rotates_text=True,
-        va="bottom" if side > 0 else "top",
-        fontsize=TEXT - 1,
-        color=color,
-    )
+    label = f"level: matrix products, {roofs['sgemm']:.0f} GFLOP/s"
+    ax.plot([start, right], [roofs["sgemm"]] * 2, color=INK, linewidth=3.0, label=label, zorder=2)
+    roof_legend = ax.legend(loc="upper left", title="roofs", title_fontsize=TEXT, **LEGEND)
+    roof_legend.get_title().set_color(INK)
+    ax.add_artist(roof_legend)
 
 
 def _draw_legend(ax: Axes, points: Sequence[Record]) -> None:
@@ -163,7 +151,7 @@ def _draw_legend(ax: Axes, points: Sequence[Record]) -> None:
     entries.append(entry("npsoftmax: filled", INK, "o", INK))
     if any(p["theirs"] for p in points):
         entries.append(entry("PyTorch: hollow", INK, "o", "white"))
-    ax.legend(handles=entries, loc="lower right", fontsize=TEXT - 1, labelcolor=INK, edgecolor="none")
+    ax.legend(handles=entries, loc="lower right", **LEGEND)
 
 
 # ---------------------------------------------------------------- the convolutions, larger
@@ -171,14 +159,19 @@ def _draw_zoom(ax: Axes, points: Sequence[Record], which: str, roofs: Mapping[st
     """Convolutions of one pass on a linear scale, with their names and how many times PyTorch's speed they have."""
     dress(ax, "arithmetic intensity" if which == BACKWARD else "", "GFLOP/s, effective")
     ax.set_title(f"the convolutions, {which}", fontsize=TITLE, color=INK, loc="left")
-    ax.set(xscale="log", ylim=(0, 1.4 * max([roofs["sgemm"], *(p["ours"] for p in points)])))
+    ax.set(xscale="log", ylim=(0, 1.55 * max([roofs["sgemm"], *(p["ours"] for p in points)])))
     ax.set_xticks(TICKS, [str(tick) for tick in TICKS])
     ax.minorticks_off()
     ax.axhline(roofs["sgemm"], color=INK, linewidth=2.2, zorder=2)
-    for number, point in enumerate(sorted(points, key=lambda p: p["x"])):
+    left, right = min(p["x"] for p in points) / ROOM, max(p["x"] for p in points) * ROOM
+    ax.set_xlim(left, right)
+    free_from = [0.0] * len(ROWS)  # where each row's last name ends, as a share of the width
+    for point in sorted(points, key=lambda p: p["x"]):
         _draw_point(ax, point, size=8)
-        _name(ax, point, row=number % len(ROWS))
-    ax.set_xlim(min(p["x"] for p in points) / ROOM, max(p["x"] for p in points) * ROOM)
+        at = math.log(point["x"] / left) / math.log(right / left)
+        row = next((r for r, end in enumerate(free_from) if end <= at - WIDTH / 2), free_from.index(min(free_from)))
+        free_from[row] = at + WIDTH / 2
+        _name(ax, point, row)
 
 
 def _name(ax: Axes, point: Record, row: int) -> None:

@@ -8,8 +8,9 @@
 * `conv2d_direct_*`: the definition in registers, for few channels at stride 1; what trains there.
 * `conv2d_winograd_*`: fewer multiplications, for 3x3 kernels at stride 1; what trains where it is faster.
 
-All agree, in every pass. `conv2d_relu_*` are those that train with max(y, 0) fused in, whose caches also hold y. x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, y (N, OH, OW, F); stride (SH, SW) and pad
-(PH, PW) are pairs. Each cache is (x, w, b is not None, stride, pad): columns are recomputed, never kept.
+All agree, in every pass. `conv2d_relu_*` are those that train with max(y, 0) fused in, whose caches also hold y.
+x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, y (N, OH, OW, F); stride (SH, SW) and pad (PH, PW) are pairs. Each
+cache is (x, w, b is not None, stride, pad, …): columns are recomputed, never kept.
 """
 
 from __future__ import annotations

@@ -10,12 +10,15 @@ one, so that threads share them; sums over blocks are taken in the order of the 
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
-from npsoftmax.kernels import fused
+from npsoftmax.kernels import fused, matmul
+
+Product = Callable[[Array, Array], Array]
 
 # Logits in a block, so that it stays in a second-level cache; and in a batch whose exponentials are kept.
 BLOCK, KEPT = 2**17, 2**21
@@ -31,10 +34,10 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
     xp = array_module(h)
     t = t.astype(xp.int64)  # small unsigned types cannot hold differences
     keep, parts = len(h) * len(w) <= KEPT, _blocks(h, w)
-    inner = _threads_of_a_block(parts)
+    inner, product = _inside_a_block(parts)
 
     def block(part: slice) -> tuple[Array, ...]:
-        z = _logits(h, w, b, part)
+        z = _logits(h, w, b, part, product)
         inside, column = _target(t, part)
         z_t = xp.where(inside, z[xp.arange(len(t)), column], -xp.inf)
         e, top, total, _ = fused.exp_rows(z, out=z, threads=inner)
@@ -56,18 +59,18 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
     h, w, b, t, parts, share, kept = cache
     xp = array_module(h)
     dw, db = xp.empty_like(w), None if b is None else xp.empty_like(b)
-    inner = _threads_of_a_block(parts)
+    inner, product = _inside_a_block(parts)
 
     def block(k: int) -> Array:
         part, e = parts[k], kept[k]
         if e is None:
-            z = _logits(h, w, b, part)
+            z = _logits(h, w, b, part, product)
             e, *_ = fused.exp_rows(z, out=z, threads=inner)
         dz = fused.scaled_less_onehot(e, t - part.start, share[k] * dnll, dnll, threads=inner)
-        dw[part] = dz.T @ h
+        dw[part] = product(dz.T, h)
         if db is not None:
             db[part] = dz.sum(axis=0)
-        return dz @ w[part]
+        return product(dz, w[part])
 
     dh, *others = _shared_out(block, range(len(parts)), xp)
     for other in others:
@@ -80,8 +83,8 @@ def _blocks(h: Array, w: Array) -> list[slice]:
     return [slice(start, min(start + step, len(w))) for start in range(0, len(w), step)]
 
 
-def _logits(h: Array, w: Array, b: Array | None, part: slice) -> Array:
-    z = h @ w[part].T
+def _logits(h: Array, w: Array, b: Array | None, part: slice, product: Product) -> Array:
+    z = product(h, w[part].T)
     if b is not None:
         z += b[part]
     return z
@@ -92,9 +95,9 @@ def _target(t: Array, part: slice) -> tuple[Array, Array]:
     return (t >= part.start) & (t < part.stop), (t - part.start) % (part.stop - part.start)
 
 
-def _threads_of_a_block(parts: list[slice]) -> int | None:
-    """Blocks that share the threads among them have one each; a single block has them all (None)."""
-    return 1 if len(parts) > 1 else None
+def _inside_a_block(parts: list[slice]) -> tuple[int | None, Product]:
+    """Threads and matrix product of one block: one where blocks share the threads, all (None) for a single block."""
+    return (1, operator.matmul) if len(parts) > 1 else (None, matmul)
 
 
 def _shared_out(function: Callable[[Any], Any], items: Any, xp: Any) -> list[Any]:

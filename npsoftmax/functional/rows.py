@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels import matmul
 from npsoftmax.kernels import tree as kernels
 
 
 def dense_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tuple[Array, Any]:
     """h (N, D), w (R, D), b (R,) or None, rows (N, L) -> z (N, L)."""
-    z = h @ w.T  # (N, R)
+    z = matmul(h, w.T)  # (N, R)
     if b is not None:
         z += b
     return array_module(h).take_along_axis(z, rows, axis=1), (h, w, rows)
@@ -29,7 +30,7 @@ def dense_rows_backward(dz: Array, cache: Any) -> tuple[Array, Array, Array]:
     spread = xp.zeros((len(h), len(w) + 1), dtype=h.dtype)  # the last column collects the empty places
     spread[xp.arange(len(h))[:, None], rows] = dz
     spread = spread[:, :-1]
-    return spread @ w, spread.T @ h, spread.sum(axis=0)
+    return matmul(spread, w), matmul(spread.T, h), spread.sum(axis=0)
 
 
 def sparse_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tuple[Array, Any]:

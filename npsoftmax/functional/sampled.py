@@ -6,6 +6,7 @@ from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import loss as losses
+from npsoftmax.kernels import matmul
 
 
 def sampled_softmax_forward(
@@ -20,7 +21,7 @@ def sampled_softmax_forward(
     """
     xp = array_module(h)
     z_t = (h * w[t]).sum(axis=1)
-    z = h @ w[drawn].T  # (N, S)
+    z = matmul(h, w[drawn].T)  # (N, S)
     if b is not None:
         z_t += b[t]
         z += b[drawn]
@@ -39,7 +40,7 @@ def sampled_softmax_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Ar
     xp = array_module(h)
     dz = losses.softmax_cross_entropy_backward(dloss, loss_cache)
     dz_t, dz = dz[:, :1], dz[:, 1:]
-    dh = dz @ w[drawn] + dz_t * w[t]
-    dw = xp.concatenate([dz.T @ h, dz_t * h])
+    dh = matmul(dz, w[drawn]) + dz_t * w[t]
+    dw = xp.concatenate([matmul(dz.T, h), dz_t * h])
     db = xp.concatenate([dz.sum(axis=0), dz_t[:, 0]])
     return dh, xp.concatenate([drawn, t]), dw, db

@@ -17,6 +17,7 @@ from npsoftmax.heads.card import Card
 from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.rows import SPARSE_FROM
 from npsoftmax.heads.search import best_in_groups
+from npsoftmax.kernels import matmul
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import uniform_fan_in
 from npsoftmax.layers.sparse import SparseRows
@@ -110,7 +111,7 @@ class AdaptiveHead(Head):
             tail = self.params[f"tail{g}"]
             h_g = h[samples]
             more, cache = linear_softmax_nll_forward(
-                h_g @ tail["proj"].T, tail["w"], None, rank[samples] - self.ends[g - 1]
+                matmul(h_g, tail["proj"].T), tail["w"], None, rank[samples] - self.ends[g - 1]
             )
             nll[samples] += more
             tail_caches.append((g, samples, h_g, cache))
@@ -126,8 +127,8 @@ class AdaptiveHead(Head):
             grads[f"tail{g}"] = {name: self._no_gradient(p) for name, p in self.params[f"tail{g}"].items()}
         for g, samples, h_g, tail_cache in tail_caches:
             dlow, dw, _ = linear_softmax_nll_backward(dnll[samples], tail_cache)
-            dh[samples] += dlow @ self.params[f"tail{g}"]["proj"]
-            grads[f"tail{g}"] = {"proj": dlow.T @ h_g, "w": dw}
+            dh[samples] += matmul(dlow, self.params[f"tail{g}"]["proj"])
+            grads[f"tail{g}"] = {"proj": matmul(dlow.T, h_g), "w": dw}
         return dh, grads
 
     def _no_gradient(self, p: Array) -> Array | SparseRows:
@@ -164,7 +165,7 @@ class AdaptiveHead(Head):
 
     def _head_log_prob(self, h: Array) -> Array:
         """log p of the classes of the shortlist, then of the clusters. h (N, D) -> (N, cutoffs[0] + G)."""
-        z = h @ self.params["head"]["w"].T
+        z = matmul(h, self.params["head"]["w"].T)
         if "b" in self.params["head"]:
             z += self.params["head"]["b"]
         return log_softmax_forward(z)[0]
@@ -172,7 +173,7 @@ class AdaptiveHead(Head):
     def _tail_log_prob(self, h: Array, head: Array, g: int) -> Array:
         """log p of the classes of cluster g, given the log p of the head. h (N, D) -> (N, classes of cluster g)."""
         tail = self.params[f"tail{g}"]
-        z = h @ tail["proj"].T @ tail["w"].T
+        z = matmul(matmul(h, tail["proj"].T), tail["w"].T)
         return head[:, self.shortlist - 1 + g][:, None] + log_softmax_forward(z)[0]
 
     def macs(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.functional import rows as maps
+from npsoftmax.kernels import matmul
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
@@ -31,7 +32,7 @@ class RowMap:
         """Scores of all rows. h (N, D) -> z (N, R)."""
         if self.sparse:
             return kernels.all_scores(h, self.params["w"], self.params.get("b"))
-        z = h @ self.params["w"].T
+        z = matmul(h, self.params["w"].T)
         if "b" in self.params:
             z += self.params["b"]
         return z

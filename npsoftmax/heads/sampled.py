@@ -15,6 +15,7 @@ from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import ClassInfo, Head
 from npsoftmax.heads.card import Card
 from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.kernels import matmul
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.layers.sparse import SparseRows
@@ -107,7 +108,7 @@ class SampledSoftmaxHead(Head):
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         self.check(h)
-        z = h @ self.params["w"].T
+        z = matmul(h, self.params["w"].T)
         if "b" in self.params:
             z += self.params["b"]
         return log_softmax_forward(z)[0]

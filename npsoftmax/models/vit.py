@@ -62,7 +62,7 @@ def vit(
     activation: str = "gelu",
     pool: str = "class",
     position: str = "learned",
-    embed_std: float = 0.02,
+    embed_std: float = 0.3,
     dropout: float = 0.0,
     attention_dropout: float | None = None,
     drop_path: float = 0.0,
@@ -73,8 +73,9 @@ def vit(
     """Patches and a class token, positions added, `depth` transformer blocks, one vector out of all tokens, layer norm.
 
     attention: the mapping in the middle of every block, attention_opts its options. embed_std: deviation of the class
-    token and of learned positions at the start. drop_path: stochastic depth of the last block; it grows from 0 at the
-    first in equal steps. With pool="class" the last block computes the class token alone: nobody reads the others.
+    token and of learned positions at the start; 0.02 is usual, but patches start at about 0.6, and among them positions
+    so small go unseen for many epochs. drop_path: stochastic depth of the last block; it grows from 0 at the first in
+    equal steps. With pool="class" the last block computes the class token alone: nobody reads the others.
     """
     shape = need_image("vit", input_shape, patch)
     if depth < 1:

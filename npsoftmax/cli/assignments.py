@@ -1,0 +1,73 @@
+"""`npsoftmax assignments`: the folders that students work in."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command on the `add_subparsers()` of the main parser."""
+    parser = subparsers.add_parser("assignments", help="start an assignment, or reset a function", description=__doc__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    start = actions.add_parser("start", help="make the folder of an assignment, with its page and stubs")
+    start.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="such as a1; all five by default")
+    start.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
+    start.set_defaults(run=start_)
+    reset = actions.add_parser("reset", help="put one function back to its stub; the file is kept as .bak")
+    reset.add_argument("function", metavar="FUNCTION", help="such as softmax_backward")
+    reset.add_argument("path", nargs="?", type=Path, metavar="PATH", help="your folder (default: here, or assignments)")
+    reset.set_defaults(run=reset_)
+    build = actions.add_parser("build", help="for this project: cut the stubs from the library's source again")
+    build.add_argument("--check", action="store_true", help="write nothing; exit with 1 if anything differs")
+    build.add_argument("--to", type=Path, default=Path("assignments"), metavar="DIR", help="default: assignments")
+    build.set_defaults(run=build_)
+
+
+def start_(args: argparse.Namespace) -> int:
+    """Make the folders and say what to do next."""
+    from npsoftmax.errors import unknown_name
+    from npsoftmax.grading.exercises import ASSIGNMENTS
+    from npsoftmax.grading.workspace import start
+
+    known = {name: a for a in ASSIGNMENTS.values() for name in (a.id, a.folder)}
+    for name in args.names:
+        if name not in known:
+            raise unknown_name("assignment", name, ASSIGNMENTS)
+    chosen = list(dict.fromkeys(known[name] for name in args.names)) or list(ASSIGNMENTS.values())
+    for assignment, folder in zip(chosen, start(chosen, args.to), strict=True):
+        print(f"{folder}: read README.md, write {assignment.file}, then type")
+        print(f"    npsoftmax grade {assignment.id}{'' if args.to == Path() else f' {args.to}'}")
+    return 0
+
+
+def reset_(args: argparse.Namespace) -> int:
+    """Put the function back."""
+    from npsoftmax.errors import InputError, unknown_name
+    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+    from npsoftmax.grading.student import default_folder, find_file
+    from npsoftmax.grading.workspace import reset
+
+    if args.function not in EXERCISES:
+        raise unknown_name("exercise", args.function, EXERCISES)
+    exercise = EXERCISES[args.function]
+    folder = args.path or default_folder(list(ASSIGNMENTS.values()))
+    file = find_file(folder, exercise)
+    if file is None:
+        raise InputError(
+            f"there is no file for {exercise.name} in {folder}; type npsoftmax assignments start {exercise.assignment}."
+        )
+    kept = reset(exercise, file)
+    print(f"{file}: {exercise.name} is a stub again; the file as it was is {kept.name}")
+    return 0
+
+
+def build_(args: argparse.Namespace) -> int:
+    """Write, or compare."""
+    from npsoftmax.grading.workspace import build
+
+    differences = build(args.to, args.check)
+    for line in differences:
+        print(line if args.check else f"{line}: written" if "belongs" not in line else line)
+    return 1 if args.check and differences else 0

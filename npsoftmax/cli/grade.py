@@ -1,0 +1,227 @@
+"""`npsoftmax grade`: which exercises pass, where the others are wrong, and probably why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+REPORTS = 3  # shown at once; a beginner reads one at a time
+MARKS = {"passed": "✓", "wrong": "✗", "not started": "·"}
+BAR = 20
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command on the `add_subparsers()` of the main parser."""
+    parser = subparsers.add_parser("grade", help="check the exercises of an assignment", description=__doc__)
+    parser.add_argument("target", nargs="?", metavar="ASSIGNMENT|FUNCTION", help="such as a1 or softmax_backward")
+    parser.add_argument("path", nargs="?", metavar="PATH", help="your folder (default: here, or ./assignments)")
+    level = {"nargs": "?", "type": int, "const": 1, "metavar": "LEVEL"}
+    parser.add_argument("--hint", **level, help="a hint for FUNCTION, or for the next step; LEVEL 2 says more")
+    parser.add_argument("--solution", action="store_true", help="the library's version of a FUNCTION that passes")
+    parser.add_argument("--watch", action="store_true", help="check again whenever a file is saved")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="other numbers and shapes (default: 0)")
+    parser.add_argument("--time-limit", type=float, default=10.0, metavar="S", help="seconds an exercise (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list, one entry an exercise")
+    parser.add_argument("--csv", type=Path, metavar="FOLDER", help="print a table of all submissions in FOLDER")
+    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json too")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Grade and print: 0 unless something is wrong, else 1."""
+    from npsoftmax.errors import InputError
+    from npsoftmax.grading.exercises import find
+
+    if args.seed < 0 or args.time_limit <= 0:
+        raise InputError(
+            f"--seed {args.seed} --time-limit {args.time_limit:g}: a seed of at least 0 and a time above 0."
+        )
+    target, folder = _where(args)
+    exercises = find(target)
+    if args.csv is not None:
+        return _submissions(args, exercises)
+    if args.solution:
+        return _solution(args, exercises, folder)
+    if args.watch:
+        return _watch(args, exercises, folder)
+    return _once(args, exercises, folder)
+
+
+def _where(args: argparse.Namespace) -> tuple[str | None, Path]:
+    """The target and the folder; a single word that is a folder and no exercise is the folder."""
+    from npsoftmax.errors import InputError
+    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+    from npsoftmax.grading.student import default_folder
+
+    target, path = args.target, args.path
+    if target is not None and path is None and target not in EXERCISES:
+        given = Path(target)
+        named = [a for a in ASSIGNMENTS.values() if given.name in (a.id, a.folder)]
+        if named and given.is_dir() and given.name == named[0].folder:
+            return named[0].id, given  # a path such as assignments/a1_softmax
+        if not named and (given.is_dir() or "/" in target):
+            target, path = None, target
+    folder = Path(path) if path is not None else default_folder(list(ASSIGNMENTS.values()))
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
+    return target, folder
+
+
+# ---------------------------------------------------------------- one folder
+def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
+    from npsoftmax.errors import InputError
+    from npsoftmax.grading.gradebook import grade_folder, to_gradescope
+    from npsoftmax.grading.student import find_file
+
+    if not any(find_file(folder, exercise) for exercise in exercises):
+        raise InputError(
+            f"{folder} holds no file of an assignment; type npsoftmax assignments start {exercises[0].assignment}, "
+            "or name your folder: npsoftmax grade a1 PATH."
+        )
+    rows = grade_folder(folder, exercises, args.seed, args.time_limit)
+    if args.gradescope is not None:
+        args.gradescope.parent.mkdir(parents=True, exist_ok=True)
+        args.gradescope.write_text(json.dumps(to_gradescope(rows), indent=2) + "\n", encoding="utf-8")
+    if args.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif args.hint is not None:
+        _say(hint(rows, args.hint))
+    else:
+        _say(overview(rows))
+    return 1 if any(row["state"] == "wrong" for row in rows) else 0
+
+
+def overview(rows: list[dict[str, Any]]) -> str:
+    """A bar an assignment, every exercise with its mark, the first reports, and the next step."""
+    from npsoftmax.grading.exercises import ASSIGNMENTS
+
+    lines = []
+    for assignment in dict.fromkeys(row["assignment"] for row in rows):
+        own = [row for row in rows if row["assignment"] == assignment]
+        if len(own) > 1:
+            lines += [_bar(ASSIGNMENTS[assignment], own), *_columns(own), ""]
+    wrong = [row for row in rows if row["state"] == "wrong"]
+    for row in wrong[:REPORTS]:
+        lines += [row["report"], ""]
+    if len(rows) == 1 and rows[0]["state"] != "wrong":
+        lines.append(f"{MARKS[rows[0]['state']]} {rows[0]['assignment']} {rows[0]['exercise']}  {rows[0]['state']}")
+    if len(wrong) > REPORTS:
+        others = ", ".join(row["exercise"] for row in wrong[REPORTS : REPORTS + 4])
+        lines.append(f"{len(wrong) - REPORTS} more are wrong ({others} …): npsoftmax grade FUNCTION shows one.\n")
+    lines += [f"note: {row['exercise']}: {row['note']}" for row in rows if row["note"] and row["file"]]
+    lines.append(_next(rows))
+    return "\n".join(lines)
+
+
+def _bar(assignment: Any, rows: list[dict[str, Any]]) -> str:
+    from npsoftmax.grading.gradebook import score
+
+    passed = sum(row["state"] == "passed" for row in rows)
+    full = BAR * passed // len(rows)
+    reached, possible = score(rows)
+    name = f"{assignment.id} {assignment.title}"
+    bar = "█" * full + "░" * (BAR - full)
+    return f"{name:<36} {bar} {passed:>3} of {len(rows)}   {reached} of {possible} points"
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    cells = [f"{MARKS[row['state']]} {row['exercise']}" for row in rows]
+    width = max(map(len, cells)) + 3
+    many = max(1, 112 // width)
+    return ["  " + "".join(f"{c:<{width}}" for c in cells[i : i + many]).rstrip() for i in range(0, len(cells), many)]
+
+
+def _next(rows: list[dict[str, Any]]) -> str:
+    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+
+    row = next_step(rows)
+    if row is None:
+        return (
+            "everything passes." if len(rows) > 1 else f"npsoftmax grade {rows[0]['exercise']} --solution shows ours."
+        )
+    exercise = EXERCISES[row["exercise"]]
+    where = f"{ASSIGNMENTS[exercise.assignment].folder}/README.md, step {exercise.step}"
+    return f"next: {exercise.name} ({where}); for a hint: npsoftmax grade {exercise.name} --hint"
+
+
+def next_step(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first exercise that is wrong, else the first that is not started."""
+    for state in ("wrong", "not started"):
+        for row in rows:
+            if row["state"] == state:
+                return row
+    return None
+
+
+def hint(rows: list[dict[str, Any]], level: int) -> str:
+    """The hint of that level for the next step, and how to get another."""
+    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+
+    row = next_step(rows) or rows[0]
+    exercise = EXERCISES[row["exercise"]]
+    level = min(max(level, 1), len(exercise.hints))
+    lines = [f"{exercise.assignment} {exercise.name}, hint {level} of {len(exercise.hints)}", exercise.hints[level - 1]]
+    if level < len(exercise.hints):
+        lines.append(f"More: npsoftmax grade {exercise.name} --hint {level + 1}")
+    else:
+        folder = ASSIGNMENTS[exercise.assignment].folder
+        lines.append(f"That was the last one; the derivation is in {folder}/README.md, step {exercise.step}.")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- the other ways
+def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
+    from npsoftmax.errors import InputError
+    from npsoftmax.grading.gradebook import grade_folder
+    from npsoftmax.grading.stubs import solution
+
+    if len(exercises) != 1:
+        raise InputError("--solution needs one FUNCTION, as in npsoftmax grade softmax_backward --solution.")
+    (row,) = grade_folder(folder, exercises, args.seed, args.time_limit)
+    if row["state"] != "passed":
+        raise InputError(
+            f"{row['exercise']} is {row['state']}: the library's version is shown once yours passes; "
+            f"type npsoftmax grade {row['exercise']} --hint."
+        )
+    _say(solution(exercises[0]))
+    return 0
+
+
+def _submissions(args: argparse.Namespace, exercises: list[Any]) -> int:
+    from npsoftmax.grading.gradebook import grade_submissions, score, to_csv
+
+    def tell(name: str, rows: list[dict[str, Any]]) -> None:
+        reached, possible = score(rows)
+        print(f"{name}: {reached} of {possible}", file=sys.stderr)
+
+    graded = grade_submissions(args.csv, exercises, args.seed, args.time_limit, tell)
+    print(to_csv(graded), end="")
+    return 0
+
+
+def _watch(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
+    from npsoftmax.grading.student import find_file
+
+    seen, code = None, 0
+    while True:
+        files = {file for exercise in exercises if (file := find_file(folder, exercise))}
+        now = {file: file.stat().st_mtime_ns for file in files}
+        if now != seen:
+            seen = now
+            _say("\033[2J\033[H" if sys.stdout.isatty() else "")
+            code = _once(args, exercises, folder)
+            _say("watching; Ctrl-C ends it")
+        try:
+            time.sleep(0.3)
+        except KeyboardInterrupt:
+            return code
+
+
+def _say(text: str) -> None:
+    """Print; characters that the terminal does not have become question marks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)

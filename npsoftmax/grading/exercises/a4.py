@@ -1,0 +1,149 @@
+"""a4: attention: a masked softmax, the scaled dot product around it, several heads. The page:
+pages/a4_attention/README.md."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, pair
+from npsoftmax.grading.oracles import attention as oracle
+
+ASSIGNMENT = Assignment(
+    "a4",
+    "a4_attention",
+    "attention.py",
+    "attention",
+    "Scaled dot-product attention, the masked softmax in its middle, and several heads of it.",
+    "import math\nfrom typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n",
+)
+
+PAIRS = "npsoftmax.grading.pairs.attention"
+
+
+# ---------------------------------------------------------------- cases
+def queries(draw: Draw) -> Case:
+    """As many queries as keys, and fewer."""
+    s = draw.sizes("TS", 3, 6)
+    return Case(s, {"t": s["T"], "s": s["S"], "like": draw.normal(1)})
+
+
+def allowed(draw: Draw, *shape: int) -> np.ndarray:
+    """A random mask with at least one True in every row."""
+    mask = draw.rng.random(shape) < 0.6
+    mask[..., 0] |= ~mask.any(axis=-1)
+    return mask
+
+
+def scores(draw: Draw) -> Case:
+    """Scores and a mask."""
+    s = draw.sizes("NTS", 2, 6)
+    shape = tuple(s.values())
+    return Case(s, {"z": draw.normal(*shape), "mask": allowed(draw, *shape)}, ("z",))
+
+
+def nothing_allowed(draw: Draw) -> Case:
+    """A row in which nothing is allowed, and scores that overflow."""
+    case = scores(draw)
+    case.args["mask"][0, 0] = False
+    case.args["z"][1:] += 5000
+    return Case(case.sizes, case.args, note="a row with nothing allowed, scores of 5000")
+
+
+def attended(draw: Draw) -> Case:
+    """Queries, keys, values, and who may look where."""
+    s = draw.sizes("NTSDE", 2, 6)
+    args = {
+        "q": draw.normal(s["N"], s["T"], s["D"]),
+        "k": draw.normal(s["N"], s["S"], s["D"]),
+        "v": draw.normal(s["N"], s["S"], s["E"]),
+        "mask": allowed(draw, s["N"], s["T"], s["S"]),
+    }
+    return Case(s, args, ("q", "k", "v"), {"√D": s["D"] ** 0.5})
+
+
+def in_heads(draw: Draw) -> Case:
+    """The same with an axis of heads."""
+    s = {"N": 2, "heads": 3, "T": 4, "S": 5, "D": 2, "E": 3}
+    args = {
+        "q": draw.normal(2, 3, 4, 2),
+        "k": draw.normal(2, 3, 5, 2),
+        "v": draw.normal(2, 3, 5, 3),
+        "mask": allowed(draw, 2, 3, 4, 5),
+    }
+    return Case(s, args, ("q", "k", "v"), {"√D": 2**0.5})
+
+
+def tokens(draw: Draw) -> Case:
+    """Tokens of six features, to be cut into heads."""
+    s = {"N": 2, "T": int(draw.rng.choice([4, 5])), "D": 6, "heads": int(draw.rng.choice([2, 3]))}
+    return Case(s, {"x": draw.normal(s["N"], s["T"], s["D"]), "heads": s["heads"]})
+
+
+def cut(draw: Draw) -> Case:
+    """Heads, to be put side by side."""
+    s = draw.sizes("NTE", 2, 6)
+    return Case(s | {"heads": 3}, {"y": draw.normal(s["N"], 3, s["T"], s["E"])})
+
+
+def self_attention(draw: Draw) -> Case:
+    """Tokens, weights, and a causal mask."""
+    case = tokens(draw)
+    s, d = case.sizes, 6
+    mask = np.broadcast_to(np.tri(s["T"], dtype=bool), (s["N"], s["heads"], s["T"], s["T"])).copy()
+    args = {
+        "x": case.args["x"],
+        "w_qkv": draw.normal(d, 3 * d),
+        "w_out": draw.normal(d, d),
+        "heads": s["heads"],
+        "mask": mask,
+    }
+    return Case(s, args, ("x", "w_qkv", "w_out"), note="causal mask")
+
+
+# ---------------------------------------------------------------- the table
+EXERCISES = (
+    Exercise(
+        "a4", "causal_mask", "npsoftmax.functional.attention", ("mask",), (queries,), 1,
+        ("np.arange(t)[:, None] >= np.arange(s) compares every query with every key. `like` may stay unused.",),
+        oracle=oracle.causal_mask,
+    ),
+    *pair(
+        "a4", "masked_softmax", PAIRS, 1, (scores, nothing_allowed), oracle.masked_softmax, "p",
+        ("np.where(mask, z, -np.inf) leaves the allowed ones; e^−∞ is 0.",
+         "The maximum of a row with nothing allowed is −∞, and −∞ − (−∞) is NaN: use 0 there, and 1 for its sum."),
+        ("Softmax's own backward: where p is 0, so is dz.",),
+        outputs=("p",), points=(2, 1),
+    ),
+    *pair(
+        "a4", "scaled_dot_product_attention", PAIRS, 2, (attended, in_heads), oracle.scaled_dot_product_attention,
+        "(q, k, v, p)",
+        ("z = q @ kᵀ / √D, the last two axes swapped: k.swapaxes(-1, -2). Then p = masked_softmax(z), y = p @ v.",),
+        ("dv = pᵀ @ dy and dp = dy @ vᵀ; then back through the softmax; then dq = dz @ k and dk = dzᵀ @ q.",
+         "Do not forget 1/√D: z was divided by it."),
+        grads=("dq", "dk", "dv"), points=(2, 3),
+        uses=(("masked_softmax_forward",), ("masked_softmax_backward",)),
+    ),
+    Exercise(
+        "a4", "split_heads", PAIRS, ("heads",), (tokens,), 3,
+        ("reshape D into (heads, D / heads), then bring the head axis before the tokens: transpose(0, 2, 1, 3).",),
+        oracle=oracle.split_heads,
+    ),
+    Exercise(
+        "a4", "merge_heads", PAIRS, ("x",), (cut,), 3,
+        ("transpose(0, 2, 1, 3) first, then reshape: the other way round mixes tokens with heads.",),
+        oracle=oracle.merge_heads,
+    ),
+    *pair(
+        "a4", "multi_head_attention", PAIRS, 4, (self_attention,), oracle.multi_head_attention,
+        "(x, w_qkv, w_out, heads, merged, attention_cache)",
+        ("x @ w_qkv has q in its first D columns, k in the next D, v in the last; split_heads of each.",
+         "Then attention, merge_heads, and @ w_out. attention_cache is what the attention's forward returned."),
+        ("The steps in reverse: @ w_outᵀ, split_heads, attention's backward, merge_heads, side by side, @ w_qkvᵀ.",
+         "A weight's gradient sums over samples and tokens: reshape(-1, D) makes both one axis."),
+        grads=("dx", "dw_qkv", "dw_out"), points=(3, 4),
+        uses=(
+            ("split_heads", "merge_heads", "scaled_dot_product_attention_forward"),
+            ("split_heads", "merge_heads", "scaled_dot_product_attention_backward"),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,203 @@
+"""What is wrong with an answer, as facts: which output, which element, by how much, and in what pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import to_numpy
+from npsoftmax.grading.trial import Outcome, Trial, as_array, scattered, single
+
+OK, WRONG = "ok", "WRONG"
+SAME_RATIO = 1e-4  # ratios of wrong elements that agree this well count as one
+
+
+@dataclass
+class Output:
+    """One output (or gradient) against the right one. problem: what it is called when it is wrong, "" if it is right.
+
+    yours, right: the arrays, where they can be compared; wrong: a mask of the wrong elements; ratio: yours / right,
+    where that is the same in all of them.
+    """
+
+    name: str
+    problem: str = ""
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    yours: np.ndarray | None = None
+    right: np.ndarray | None = None
+    wrong: np.ndarray | None = None
+    ratio: float | None = None
+
+
+@dataclass
+class Findings:
+    """Everything about one trial of one function."""
+
+    trial: Trial
+    outcome: Outcome
+    outputs: list[Output] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)  # of the whole answer, not of one output
+
+    @property
+    def ok(self) -> bool:
+        return not self.facts and not any(o.problem for o in self.outputs)
+
+    @property
+    def wrong_names(self) -> tuple[str, ...]:
+        """Names of the outputs that are wrong, and of the inputs that were changed."""
+        return tuple(o.name for o in self.outputs if o.problem) + self.outcome.changed
+
+
+def judge(trial: Trial, outcome: Outcome) -> Findings:
+    """The facts about the outcome of the plain call, in float64."""
+    found = Findings(trial, outcome)
+    if outcome.raised is not None:
+        return found  # the report tells it from the outcome itself
+    if outcome.misfit:
+        found.facts.append(("returned", outcome.misfit))
+        return found
+    for name, (right, floor) in trial.expected.items():
+        found.outputs.append(compare(trial, name, outcome.outputs[name], right, floor))
+    if "cache" in outcome.outputs and found.ok and trial.exercise.pair and trial.case.wrt:
+        problem = trial.cache_problem(outcome.outputs["cache"])
+        facts = [("cache", problem), ("it has to hold", trial.exercise.cache)] if problem else []
+        found.outputs.append(Output("cache", "WRONG" if problem else "", facts))
+    if outcome.changed:
+        names = " and ".join(dict.fromkeys(outcome.changed))
+        found.facts.append(("changed in place", f"{names}: what is passed in belongs to the caller; work on a copy"))
+    return found
+
+
+def judge_manners(trial: Trial, function: Any) -> Findings:
+    """Called twice, with float32, and with memory that is not contiguous: what else must hold."""
+    first, again = trial.call(function), trial.call(function)
+    found = Findings(trial, first)
+    if not first.like(again):
+        found.facts.append(("called twice", "the second answer on the same input is another one"))
+        return found
+    for stage, change, told in (
+        ("layout", scattered, "on an input whose memory is not contiguous (a slice or a transpose)"),
+        ("float32", single, "on float32 input"),
+    ):
+        if trial.exercise.compiled:  # typed memory takes float64, contiguous, and nothing else
+            break
+        other = trial.call(function, change)
+        problem = _manners_problem(trial, stage, first, other)
+        if problem:
+            found.outcome = other
+            found.facts.append((told, problem))
+            return found
+    return found
+
+
+def _manners_problem(trial: Trial, stage: str, first: Outcome, other: Outcome) -> str:
+    if other.raised is not None:
+        return f"it raised {type(other.raised).__name__}: {other.raised}"
+    if other.misfit:
+        return other.misfit
+    for name in trial.exercise.outputs:
+        a, b = as_array(first.outputs[name]), as_array(other.outputs[name])
+        if a is None or b is None:
+            continue
+        if stage == "float32" and a.dtype.kind == "f":
+            if getattr(other.outputs[name], "dtype", None) != np.float32 and a.ndim:
+                return f"{name} became {b.dtype}: keep the precision that you are given"
+        elif stage == "layout" and not np.allclose(a, b, rtol=1e-9, atol=1e-11):
+            return f"{name} is another one"
+    return ""
+
+
+# ---------------------------------------------------------------- one output
+def compare(trial: Trial, name: str, yours: Any, right: np.ndarray | None, floor: Any) -> Output:
+    """Yours against the right value: type, shape, finiteness, then every element."""
+    if right is None:
+        kind = type(yours).__name__
+        return Output(name) if yours is None else _bad(name, "not None", ("returned", f"{name} is {kind}, not None"))
+    if yours is None:
+        return _bad(name, "None", ("returned", f"{name} is None"))
+    got = as_array(yours)
+    if got is None:
+        return _bad(name, "no array", ("returned", f"{name} is of type {type(yours).__name__}, but an array is needed"))
+    if got.shape != right.shape:
+        shapes = f"yours {_shape(got)}, expected {_shape(right)}"
+        return Output(name, "WRONG SHAPE", [("shape", f"{name}: {shapes}")], got, right)
+    if got.dtype.kind == "f" and not np.isfinite(got[np.isfinite(right)]).all():
+        return _not_finite(trial, name, got, right)
+    return _by_element(trial, name, got, right, floor)
+
+
+def _bad(name: str, problem: str, fact: tuple[str, str]) -> Output:
+    return Output(name, problem, [fact])
+
+
+def _shape(a: np.ndarray) -> str:
+    return str(tuple(a.shape)) if a.ndim else "a single number"
+
+
+def _not_finite(trial: Trial, name: str, got: np.ndarray, right: np.ndarray) -> Output:
+    bad = ~np.isfinite(got) & np.isfinite(right)
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    facts = [
+        ("not finite", f"{place(name, index)} is {got[index]}, expected {number(right[index])}"),
+        ("how many", f"{bad.sum()} of {bad.size}"),
+    ]
+    went_in = _what_went_in(trial, index, got.shape)
+    return Output(name, "NOT FINITE", facts + went_in, got, right, bad)
+
+
+def _what_went_in(trial: Trial, index: tuple[int, ...], shape: tuple[int, ...]) -> list[tuple[str, str]]:
+    for name, value in trial.case.args.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            if value.shape == shape:
+                return [("there went in", f"{place(name, index)} = {number(value[index])}")]
+            largest = float(np.abs(value).max())
+            return [("there went in", f"{name}, with numbers up to {number(largest)}")]
+    return []
+
+
+def _by_element(trial: Trial, name: str, got: np.ndarray, right: np.ndarray, floor: Any) -> Output:
+    yours, known = got.astype(float), np.isfinite(right)
+    gap = np.abs(np.where(known, yours - right, 0.0))
+    largest = np.maximum(np.abs(yours), np.abs(np.where(known, right, 0.0)))
+    wrong = np.asarray(gap > trial.tolerance * largest + floor)
+    if not wrong.any():
+        return Output(name)
+    index = tuple(int(i) for i in np.argwhere(wrong)[0]) if wrong.ndim else ()
+    judge_name = "numeric" if trial.exercise.is_backward else "expected"
+    a, b = yours[index], right[index]
+    facts = [
+        (
+            "first wrong element" if wrong.ndim else "the value",
+            f"{place(name, index):<20}yours {number(a)}      {judge_name} {number(b)}",
+        ),
+        ("relative error", f"{abs(a - b) / max(abs(a), abs(b)):<20.2g}(allowed {trial.tolerance:.0e})"),
+    ]
+    ratio = _ratio(yours[wrong], right[wrong])
+    if wrong.ndim:
+        many = f"{wrong.sum()} of {wrong.size} wrong"
+        if ratio is not None:
+            many += f"; yours / {judge_name} = {ratio:.6g} " + ("everywhere" if wrong.all() else "in all of these")
+        facts.append(("how many", many))
+    return Output(name, WRONG, facts, yours, right, wrong, ratio)
+
+
+def _ratio(yours: np.ndarray, right: np.ndarray) -> float | None:
+    """yours / right, if all agree on it; None where that says nothing (0, or a single element of several)."""
+    if not right.all():
+        return None
+    ratios = yours / right
+    first = float(np.median(ratios))
+    same = np.abs(ratios - first) <= SAME_RATIO * max(abs(first), 1e-3)
+    return first if same.all() and abs(first) > 1e-12 else None
+
+
+def place(name: str, index: tuple[int, ...]) -> str:
+    """dw[0, 2]; the bare name of a single number."""
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+def number(value: Any) -> str:
+    """Six digits, without noise."""
+    return f"{to_numpy(value).item():.6g}" if np.ndim(value) == 0 else str(value)

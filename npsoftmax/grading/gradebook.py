@@ -1,0 +1,153 @@
+"""Many verdicts: of one folder, of a folder of submissions, as CSV and as Gradescope's results file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from npsoftmax.backend import available_cpus
+from npsoftmax.errors import InputError
+from npsoftmax.grading.exercises import SEED, Exercise
+from npsoftmax.grading.runner import LIMIT, Runner
+from npsoftmax.grading.student import find_file, find_in_submission
+
+Row = dict[str, Any]
+CHATTY = 100_000  # characters; who prints more is told
+
+
+def grade_folder(
+    folder: Path,
+    exercises: Iterable[Exercise],
+    seed: int = SEED,
+    limit: float = LIMIT,
+    *,
+    find: Callable[[Path, Exercise], Path | None] = find_file,
+    tell: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """One row an exercise; `tell` hears of each as it comes.
+
+    A row: assignment, exercise, state ("passed", "wrong", "not started"), points, of, cause, mistake, report, note,
+    seed, seconds, file.
+    """
+    rows = []
+    with Runner(seed, limit) as runner:
+        for exercise in exercises:
+            file = find(folder, exercise)
+            row = row_of(exercise, file, runner.grade(exercise, file), seed)
+            rows.append(row)
+            tell(row)
+    return rows
+
+
+def row_of(exercise: Exercise, file: Path | None, verdict: dict[str, Any], seed: int) -> Row:
+    """A verdict as a row."""
+    note = verdict["note"]
+    if verdict["printed"] > CHATTY:
+        said = f"it printed {verdict['printed']:,} characters while it was checked; take the prints out"
+        note = f"{note}; {said}" if note else said
+    passed = verdict["state"] == "passed"
+    return {
+        "assignment": exercise.assignment,
+        "exercise": exercise.name,
+        "state": verdict["state"],
+        "points": exercise.points if passed else 0,
+        "of": exercise.points,
+        "cause": verdict["cause"],
+        "mistake": verdict["mistake"],
+        "report": verdict["report"],
+        "note": note,
+        "seed": seed,
+        "seconds": verdict["seconds"],
+        "file": str(file) if file else None,
+    }
+
+
+def score(rows: Iterable[Row]) -> tuple[int, int]:
+    """Points reached, and of how many."""
+    rows = list(rows)
+    return sum(row["points"] for row in rows), sum(row["of"] for row in rows)
+
+
+# ---------------------------------------------------------------- many submissions
+def grade_submissions(
+    folder: Path,
+    exercises: list[Exercise],
+    seed: int = SEED,
+    limit: float = LIMIT,
+    tell: Callable[[str, list[Row]], None] = lambda name, rows: None,
+) -> dict[str, list[Row]]:
+    """submission -> its rows, for every folder in `folder`. InputError if there is none."""
+    if not folder.is_dir():
+        raise InputError(f"--csv {folder}: there is no such folder; name the one that holds the students' folders.")
+    submissions = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    if not submissions:
+        raise InputError(
+            f"--csv {folder}: it holds no folders; each submission has to be a folder of its own in there."
+        )
+
+    def one(submission: Path) -> list[Row]:
+        rows = grade_folder(submission, exercises, seed, limit, find=find_in_submission)
+        tell(submission.name, rows)
+        return rows
+
+    with ThreadPoolExecutor(available_cpus()) as pool:  # the work is done by the processes that they start
+        return dict(zip((p.name for p in submissions), pool.map(one, submissions), strict=True))
+
+
+def to_csv(graded: dict[str, list[Row]]) -> str:
+    """A row a submission: its name, points, of, passed, wrong, not started, the points of each exercise, and
+    remarks."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [row["exercise"] for row in next(iter(graded.values()))]
+    writer.writerow(["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks"])
+    for submission, rows in graded.items():
+        states = [row["state"] for row in rows]
+        counts = [states.count(state) for state in ("passed", "wrong", "not started")]
+        points = [row["points"] if row["state"] != "not started" else "" for row in rows]
+        writer.writerow([submission, *score(rows), *counts, *points, remarks(rows)])
+    return text.getvalue()
+
+
+def remarks(rows: list[Row]) -> str:
+    """What is to be said of a submission, each thing once, with the exercises that it holds for."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for text in (row["cause"] or first_fact(row["report"]), row["note"] if row["file"] else ""):
+            if text:
+                said.setdefault(text, []).append(row["exercise"])
+    parts = []
+    for text, names in said.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        parts.append(f"{shown}: {text}")
+    return " | ".join(parts)
+
+
+def first_fact(report: str) -> str:
+    """The first line below the head of a report, on one line."""
+    return " ".join(report.partition("\n")[2].partition("\n")[0].split())
+
+
+# ---------------------------------------------------------------- Gradescope
+def to_gradescope(rows: list[Row]) -> dict[str, Any]:
+    """What Gradescope's autograder reads from results.json."""
+    reached, possible = score(rows)
+    tests = [
+        {
+            "name": f"{row['assignment']} {row['exercise']}",
+            "number": str(number),
+            "score": row["points"],
+            "max_score": row["of"],
+            "status": "passed" if row["state"] == "passed" else "failed",
+            "output": row["report"] or row["note"] or row["state"],
+            "output_format": "text",
+            "visibility": "visible",
+        }
+        for number, row in enumerate(rows, start=1)
+    ]
+    seconds = round(sum(row["seconds"] for row in rows))
+    return {"score": reached, "execution_time": seconds, "output": f"{reached} of {possible} points", "tests": tests}

@@ -1,0 +1,91 @@
+"""The text of a failure: where, by how much, in what pattern, probably why, what to read and what to type."""
+
+from __future__ import annotations
+
+import linecache
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from npsoftmax.grading.exercises.base import Exercise
+from npsoftmax.grading.trial import student_line
+
+if TYPE_CHECKING:
+    from npsoftmax.grading.findings import Findings
+
+WIDTH, LABEL, INDENT = 112, 24, 4
+PASSED_MARK, WRONG_MARK, NOT_STARTED_MARK = "✓✗·"
+
+
+def failure_report(findings: Findings, causes: list[str], file: str = "") -> str:
+    """All lines about an answer that is wrong."""
+    trial = findings.trial
+    verdicts = "    ".join(f"{o.name} {o.problem or 'ok'}" for o in findings.outputs)
+    facts = _exception(findings.outcome.raised, file) + findings.facts
+    wrong = [o for o in findings.outputs if o.problem]
+    for output in wrong:
+        facts += output.facts
+    return assemble(trial.exercise, verdicts, f"case {trial}", facts, causes, trial.seed)
+
+
+def assemble(
+    exercise: Exercise, verdicts: str, case: str, facts: list[tuple[str, str]], causes: list[str], seed: int
+) -> str:
+    """The report from its parts."""
+    from npsoftmax.grading.exercises import ASSIGNMENTS
+
+    left = f"{WRONG_MARK} {exercise.assignment} {exercise.name}"
+    head = f"{left:<{LABEL + INDENT}}  {verdicts}".rstrip()
+    lines = [f"{head:<72}  {case}".rstrip()]
+    for label, text in facts:
+        lines += field(label, text)
+    for cause in causes:
+        lines += field("likely cause", cause)
+    folder = ASSIGNMENTS[exercise.assignment].folder
+    lines += field("read", f"{folder}/README.md, step {exercise.step}")
+    lines += field("again", f"npsoftmax grade {exercise.name} --seed {seed}")
+    return "\n".join(lines)
+
+
+def field(label: str, text: str) -> list[str]:
+    """A label and its text, wrapped beside it."""
+    room = WIDTH - LABEL - INDENT
+    lines = [wrapped for part in text.split("\n") for wrapped in (textwrap.wrap(part, room) or [""])]
+    if "      " in text:  # columns are set by hand
+        lines = text.split("\n")
+    if len(label) >= LABEL:
+        return [" " * INDENT + label, *(" " * (INDENT + LABEL) + line for line in lines)]
+    return [f"{' ' * INDENT}{label if i == 0 else '':<{LABEL}}{line}" for i, line in enumerate(lines)]
+
+
+def _exception(error: BaseException | None, file: str) -> list[tuple[str, str]]:
+    if error is None:
+        return []
+    return exception_facts(error, file)
+
+
+def exception_facts(error: BaseException, file: str) -> list[tuple[str, str]]:
+    """What was raised and in which line of the student's file; no line of the grader's."""
+    if isinstance(error, SystemExit):
+        facts = [("raised", "SystemExit: your code calls sys.exit() or quit(), which would end the whole program")]
+    elif isinstance(error, RecursionError):
+        facts = [("raised", "RecursionError: it calls itself without end")]
+    else:
+        text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
+        facts = [("raised", f"{type(error).__name__}: {shortened(text)}" if text else type(error).__name__)]
+    line = student_line(error, file)
+    if line is not None:
+        facts.append(line_fact(file, *line))
+    return facts
+
+
+def line_fact(file: str, number: int, text: str = "") -> tuple[str, str]:
+    """Where in the student's file."""
+    text = text or linecache.getline(file, number).strip()
+    return "where", f"{Path(file).name} line {number}: {text}" if text else f"{Path(file).name} line {number}"
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """The first line or so of a message that may be very long."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
