@@ -17,7 +17,7 @@ from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.functional.dropout import dropout_backward, dropout_forward
+from npsoftmax.functional import dropout
 from npsoftmax.functional.mappings import MAPPINGS, Mapping
 from npsoftmax.options import check_options
 
@@ -118,7 +118,7 @@ def attention_forward(
     p, weights_cache = attention_weights_forward(
         q, k, mask, noise, mapping=mapping, causal=causal, scale=scale, **options
     )
-    dropped, drop_cache = (p, None) if drop is None else dropout_forward(p, drop, keep)
+    dropped, drop_cache = (p, None) if drop is None else dropout.dropout_forward(p, drop, keep)
     return dropped @ v, (weights_cache, dropped, drop_cache, v)
 
 
@@ -128,7 +128,7 @@ def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     dv = _swap(dropped) @ dy
     dp = dy @ _swap(v)
     if drop_cache is not None:
-        dp = dropout_backward(dp, drop_cache)
+        dp = dropout.dropout_backward(dp, drop_cache)
     dq, dk = attention_weights_backward(dp, weights_cache)
     return dq, dk, dv
 

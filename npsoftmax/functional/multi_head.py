@@ -94,8 +94,8 @@ def multi_head_attention_backward(
     in_cache, core_cache, out_cache, heads, algorithm, pair = cache
     dmerged, dw_out, db_out = getattr(dense, f"{pair}_backward")(_rows(dy), out_cache)
     gradients = _gradients_side_by_side(dy, in_cache)
-    _attend_backward(dmerged.reshape(dy.shape), core_cache, heads, algorithm, _parts(gradients))
-    dx, dw_qkv, db_qkv, dcontext = _project_backward(gradients, in_cache, pair, need_dx)
+    _back_through_heads(dmerged.reshape(dy.shape), core_cache, heads, algorithm, _parts(gradients))
+    dx, dw_qkv, db_qkv, dcontext = _back_through_projections(gradients, in_cache, pair, need_dx)
     return dx, dw_qkv, db_qkv, dw_out, db_out, dcontext
 
 
@@ -131,7 +131,7 @@ def _gradients_side_by_side(dy: Array, cache: Any) -> tuple[Array, ...]:
     return tuple(array_module(dy).empty(shape, dtype=dy.dtype) for _, shape in cache)
 
 
-def _project_backward(
+def _back_through_projections(
     gradients: tuple[Array, ...], cache: Any, pair: str, need_dx: bool
 ) -> tuple[Array | None, Array, Array | None, Array | None]:
     xp = array_module(gradients[0])
@@ -184,7 +184,7 @@ def can_be_fused(mapping: str, mask: Array | None, drop: Array | None, causal: b
     return mapping == "softmax" and mask is None and drop is None and not causal
 
 
-def _attend_backward(dy: Array, cache: Any, heads: int, algorithm: str, out: Parts) -> None:
+def _back_through_heads(dy: Array, cache: Any, heads: int, algorithm: str, out: Parts) -> None:
     """Writes dq, dk and dv into `out`."""
     if algorithm == "fused":
         kernels.attention_backward(dy, *cache, out=out)

@@ -13,6 +13,7 @@ from npsoftmax.backend import Array, array_module, get_threads, single_threaded_
 from npsoftmax.kernels import reference
 from npsoftmax.kernels.dispatch import compiled
 from npsoftmax.kernels.fused import add
+from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.reference import Pair, output_size
 
 
@@ -45,6 +46,11 @@ def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
 
 
 # ---------------------------------------------------------------- convolution in tiles: no column matrix of the batch
+# Output positions of a batch that are one tile: it is its product that is then shared out to the threads, so that each
+# reads a part of the weights only.
+ONE_TILE = 256
+
+
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
     """y = im2col(x) @ w + b, a few rows of columns at a time. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F).
 
@@ -57,6 +63,11 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, r
         y = reference.im2col(x, k, stride, pad) @ w.reshape(-1, w.shape[3])
         y = (y if b is None else y + b).reshape(x.shape[0], oh, ow, -1)
         return array_module(x).maximum(y, 0) if relu else y
+    if x.shape[0] * oh * ow <= ONE_TILE:
+        y = matmul(im2col(x, k, stride, pad), matrix(w))
+        if b is not None:
+            y += b
+        return (np.maximum(y, 0, out=y) if relu else y).reshape(x.shape[0], oh, ow, -1)
     y = np.empty((x.shape[0], oh, ow, w.shape[3]), dtype=x.dtype)
     with single_threaded_blas():
         fast.conv_forward(
@@ -72,6 +83,8 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
     if fast is None:
         cols = reference.im2col(x, k, stride, pad)
         return (cols.T @ dy.reshape(-1, f)).reshape(*k, c, f)
+    if dy[..., 0].size <= ONE_TILE:
+        return matmul(im2col(x, k, stride, pad).T, np.ascontiguousarray(dy).reshape(-1, f)).reshape(*k, c, f)
     # One sum for each thread, added in a fixed order: the same result for the same number of threads.
     partial = np.zeros((get_threads(), k[0] * k[1] * c, f), dtype=x.dtype)
     with single_threaded_blas():
@@ -86,6 +99,9 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
     if fast is None:
         dcols = dy.reshape(-1, f) @ w.reshape(-1, f).T
         return reference.col2im(dcols, shape, (kh, kw), stride, pad)
+    if dy[..., 0].size <= ONE_TILE:
+        dcols = matmul(np.ascontiguousarray(dy).reshape(-1, f), matrix(w).T)
+        return col2im(dcols, shape, (kh, kw), stride, pad)
     if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
         turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (KH, KW, F, C)
         return conv2d_tiled(dy, turned, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]))

@@ -19,6 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from npsoftmax import backend, kernels
+from npsoftmax.kernels import conv as conv_kernels
 from npsoftmax.kernels import reference
 
 COMPILED, STATUS = kernels.compiled_status()
@@ -401,29 +402,55 @@ class ConvChecks:
         assert abs(form - by_x) <= allowed and abs(form - by_w) <= allowed
 
 
+@contextmanager
+def one_tile(positions):
+    """Output positions that are a single tile: 0 for tiles always."""
+    usual, conv_kernels.ONE_TILE = conv_kernels.ONE_TILE, positions
+    try:
+        yield
+    finally:
+        conv_kernels.ONE_TILE = usual
+
+
+@pytest.mark.parametrize("positions", [0, 10**9], ids=["tiles", "one tile"])
 class TestTiledConvolution(ConvChecks):
-    @given(cases())
-    def test_forward(self, case):
-        self.check_forward(case)
+    @given(case=cases())
+    def test_forward(self, positions, case):
+        with one_tile(positions):
+            self.check_forward(case)
 
-    @given(cases())
-    def test_dw(self, case):
-        self.check_dw(case)
+    @given(case=cases())
+    def test_dw(self, positions, case):
+        with one_tile(positions):
+            self.check_dw(case)
 
-    @given(cases())
-    def test_dx(self, case):
-        self.check_dx(case)
+    @given(case=cases())
+    def test_dx(self, positions, case):
+        with one_tile(positions):
+            self.check_dx(case)
 
-    @given(cases())
-    def test_adjoints(self, case):
-        self.check_adjoints(case)
+    @given(case=cases())
+    def test_adjoints(self, positions, case):
+        with one_tile(positions):
+            self.check_adjoints(case)
 
     @large
-    def test_large(self, case):
-        self.check_forward(case)
-        self.check_dw(case)
-        self.check_dx(case)
+    def test_large(self, positions, case):
+        with one_tile(positions):
+            self.check_forward(case)
+            self.check_dw(case)
+            self.check_dx(case)
 
+    @given(case=cases())
+    def test_relu_in_the_epilogue(self, positions, case):
+        x, w, b, _ = self.arrays(case)
+        with one_tile(positions), threads(case.threads):
+            plain = kernels.conv2d_tiled(x, w, b, case.stride, case.pad)
+            cut = kernels.conv2d_tiled(x, w, b, case.stride, case.pad, relu=True)
+        np.testing.assert_array_equal(cut, np.maximum(plain, 0))
+
+
+class TestWeightViews(ConvChecks):
     def test_a_transposed_weight_view(self):
         case = Case((2, 5, 6, 3), (3, 2), pad=(1, 1), filters=4)
         x, w, _, dy = self.arrays(case)

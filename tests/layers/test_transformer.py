@@ -240,6 +240,7 @@ def test_dropout_of_a_block_is_drawn_in_training_alone():
         (lambda: MultiHeadAttention(6, 2, rng=R, mapping="sparsmax"), "Did you mean 'sparsemax'"),
         (lambda: MultiHeadAttention(6, 2, rng=R, mapping="log_softmax"), "gives a log-probability"),
         (lambda: MultiHeadAttention(6, 2, rng=R, mapping_opts={"tau": 2.0}), "takes no options, but tau=2.0"),
+        (lambda: MultiHeadAttention(6, 2, rng=R, mapping="taylor_softmax", mapping_opts={"order": 3}), "order is 3"),
         (lambda: MultiHeadAttention(6, 2, rng=R, algorithm="fussed"), "Did you mean 'fused'"),
         (lambda: MultiHeadAttention(6, 2, rng=R, mapping="entmax15", algorithm="tiled"), "take algorithm='plain'"),
         (lambda: MultiHeadAttention(6, 2, rng=R, dropout=1.0), "dropout is 1.0"),

@@ -14,7 +14,7 @@ from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_model
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import leaves
+from npsoftmax.layers import leaves, replace_leaves, tree_map
 from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.models import build_model
 from npsoftmax.random import Rng
@@ -204,9 +204,13 @@ def test_alphas_that_are_none(options, message):
 
 # ---------------------------------------------------------------- what decays
 def decayed(decay, model, **opts):
+    """Names of the parameters that a step without gradient makes smaller, and of all."""
     built = build_model(model, model_opts=opts)
+    replace_leaves(built.params, lambda _, p: np.ones_like(p))
     optimizer = make_optimizer(TrainConfig(optimizer="adamw", weight_decay=0.1, decay=decay), built)
-    return {name for name, factor in optimizer._decay.items() if factor}, {name for name, _ in leaves(built.params)}
+    optimizer.step(built.params, tree_map(np.zeros_like, built.params), lr=0.1)
+    names = {name: bool((p < 1).all()) for name, p in leaves(built.params)}
+    return {name for name, smaller in names.items() if smaller}, set(names)
 
 
 SMALL = {"dim": 6, "heads": 2, "depth": 1, "mlp": 5}
