@@ -2,7 +2,7 @@
 """im2col, col2im, and convolution in tiles of columns. float32 and float64, channels last.
 
 Design: a convolution is `cols @ w`, but the columns of a batch are KH·KW times as large as the images and only ever
-read once. So each thread keeps a few output rows of columns in a buffer that stays in its L2 cache and hands it to
+read once. So each thread keeps a few output rows of columns in a buffer that stays in its caches and hands it to
 one BLAS call:
 
     x ──copy runs of channels──► tile of columns (M, KH·KW·C) ──gemm──► M rows of y

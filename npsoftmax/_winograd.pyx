@@ -18,7 +18,7 @@ The backward is the exact adjoint of that, right to left, and needs the transfor
 
     dM[p] = A dy Aᵀ,    dU[p] = V[p]ᵀ @ dM[p],    dw = Gᵀ dU G,    dV[p] = dM[p] @ U[p]ᵀ,    dx = B dV Bᵀ, overlaps added
 
-Points: 0, ±1, ∞ for m = 2; 0, ±5/8, ±3/2, ∞ for m = 4, ten times as accurate as 0, ±1, ±2 (docs/how-it-is-fast.md).
+Points: 0, ±1, ∞ for m = 2; 0, ±5/8, ±3/2, ∞ for m = 4, twice as accurate as 0, ±1, ±2 (docs/how-it-is-fast.md).
 Points in pairs ±p share the even and the odd part of a polynomial, so a line of six costs 14 operations, not 36.
 
 Transforms run over images, products over positions: no write is shared, and a sum has the same order for any number

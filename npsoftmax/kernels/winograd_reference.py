@@ -16,7 +16,7 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels.reference import Pair, pad_images
 
-# The finite points, for tiles of 2x2 and 4x4 outputs. 5/8 and 3/2 keep float32 ten times as accurate as 1 and 2.
+# The finite points, for tiles of 2x2 and 4x4 outputs. 5/8 and 3/2 keep float32 twice as accurate as 1 and 2.
 POINTS = {
     2: (Fraction(0), Fraction(1), Fraction(-1)),
     4: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
