@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
         return _submissions(args, exercises)
     if args.solution:
         return _solution(args, exercises, folder)
+    if args.hint is not None and len(exercises) == 1:
+        _say(hint(exercises[0], args.hint))
+        return 0
     if args.watch:
         return _watch(args, exercises, folder)
     return _once(args, exercises, folder)
@@ -74,6 +77,7 @@ def _where(args: argparse.Namespace) -> tuple[str | None, Path]:
 # ---------------------------------------------------------------- one folder
 def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
     from npsoftmax.errors import InputError
+    from npsoftmax.grading.exercises import EXERCISES
     from npsoftmax.grading.gradebook import grade_folder, to_gradescope
     from npsoftmax.grading.student import find_file
 
@@ -89,7 +93,7 @@ def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
     if args.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif args.hint is not None:
-        _say(hint(rows, args.hint))
+        _say(hint(EXERCISES[(next_step(rows) or rows[0])["exercise"]], args.hint))
     else:
         _say(overview(rows))
     return 1 if any(row["state"] == "wrong" for row in rows) else 0
@@ -157,12 +161,10 @@ def next_step(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return None
 
 
-def hint(rows: list[dict[str, Any]], level: int) -> str:
-    """The hint of that level for the next step, and how to get another."""
-    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+def hint(exercise: Any, level: int) -> str:
+    """The hint of that level, and how to get another."""
+    from npsoftmax.grading.exercises import ASSIGNMENTS
 
-    row = next_step(rows) or rows[0]
-    exercise = EXERCISES[row["exercise"]]
     level = min(max(level, 1), len(exercise.hints))
     lines = [f"{exercise.assignment} {exercise.name}, hint {level} of {len(exercise.hints)}", exercise.hints[level - 1]]
     if level < len(exercise.hints):

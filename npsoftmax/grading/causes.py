@@ -6,6 +6,7 @@ no rule about shapes or ratios says it better. Then come the rules that hold for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ def likely_causes(function: Callable[..., Any], findings: Findings, others: list
     if exact or alike:
         return [_told(trial, (exact or alike)[0])]
     if outcome.raised is not None:
-        return []
+        return _lost_axis(str(outcome.raised))
     if general := _general(findings):
         return general
     return _by_output(findings, catalogue)
@@ -67,6 +68,17 @@ def _catalogued(trial: Trial, outcome: Outcome, output: Output, catalogue: tuple
 
 
 # ---------------------------------------------------------------- rules for any exercise
+def _lost_axis(message: str) -> list[Cause]:
+    """NumPy refuses shapes such as (6,5) and (6,): the sum of the rows has lost the axis that it ran along."""
+    found = re.search(r"could not be broadcast together with shapes \(([\d,]+)\) \(([\d,]+)\)", message)
+    if found is None:
+        return []
+    first, second = ([int(n) for n in shape.split(",") if n] for shape in found.groups())
+    if first[:-1] != second:
+        return []
+    return [Cause("a sum or a maximum along the last axis has lost that axis: keepdims=True keeps it, with length 1.")]
+
+
 def _general(findings: Findings) -> list[Cause]:
     outcome = findings.outcome
     if outcome.changed and not any(o.problem for o in findings.outputs):
@@ -138,7 +150,7 @@ def _places(trial: Trial, shape: tuple[int, ...]) -> list[tuple[np.ndarray, str]
     found = []
     args = trial.case.args
     labels = args.get("t")
-    if labels is not None and len(shape) == 2 and len(labels) == shape[0]:
+    if labels is not None and shape == (len(labels), trial.case.sizes.get("C")):
         target = np.zeros(shape, dtype=bool)
         target[np.arange(shape[0]), labels] = True
         found += [(target, "only the targets' columns are wrong."), (~target, "only the targets' columns are right.")]

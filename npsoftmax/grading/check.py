@@ -36,11 +36,18 @@ class Verdict:
 
 
 def check(
-    exercise: Exercise, function: Callable[..., Any], seed: int = SEED, *, file: str = "", backend: Backend = NUMPY
+    exercise: Exercise,
+    function: Callable[..., Any],
+    seed: int = SEED,
+    *,
+    file: str = "",
+    backend: Backend = NUMPY,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Verdict:
     """Try `function` on every case of the exercise; the first that fails is reported.
 
-    file: the path of the student's file, so that an exception can be told with its line.
+    file: the path of the student's file, so that an exception can be told with its line; tell: hears "compiling" and
+    "running" around the compiler, which may take longer than a student's code.
     """
     trials = trials_of(exercise, seed, backend)
     for trial in trials:
@@ -54,17 +61,21 @@ def check(
     findings = judge_manners(trials[0], function)
     if not findings.ok:
         return _failed(findings, [], file)
-    return _check_compiled(trials, function, file) if exercise.compiled else Verdict(PASSED)
+    return _check_compiled(trials, function, file, tell) if exercise.compiled else Verdict(PASSED)
 
 
-def _check_compiled(trials: tuple[Trial, ...], function: Callable[..., Any], file: str) -> Verdict:
+def _check_compiled(
+    trials: tuple[Trial, ...], function: Callable[..., Any], file: str, tell: Callable[[str], None]
+) -> Verdict:
     """The same cases again, with the function as machine code."""
     exercise, path = trials[0].exercise, Path(file or inspect.getfile(function))
+    tell("compiling")
     try:
         fast = compiled_function(path, exercise.name)
     except (CompileError, OSError) as error:
         facts = [("in Python", "it is right"), ("not compiled", str(error))]
         return Verdict(WRONG, assemble(exercise, "", "", facts, [], trials[0].seed), str(error))
+    tell("running")
     for trial in trials:
         findings = judge(trial, trial.call(fast))
         if findings.outcome.raised is not None or not findings.ok:

@@ -16,11 +16,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.grading import compiled
 from npsoftmax.grading.exercises import SEED, Exercise
 from npsoftmax.grading.report import assemble, line_fact
 
 Facts = list[tuple[str, str]]
 LIMIT = 10.0  # seconds for one exercise
+COMPILING = 1.1 * compiled.SECONDS
 START = 60.0  # for the process to start, on a machine that is busy
 
 
@@ -44,13 +46,12 @@ class Runner:
             return _verdict("not started", note="there is no file for it")
         if file in self.dead:
             return self._stopped(exercise, self.dead[file])
-        limit = self.limit + exercise.seconds
-        request = {"exercise": exercise.name, "file": str(file), "seed": self.seed, "limit": limit}
+        request = {"exercise": exercise.name, "file": str(file), "seed": self.seed, "limit": self.limit}
         try:
-            answer, at = self._ask(request, limit)
+            answer, at = self._ask(request)
         except OSError:  # it died between two exercises
             self.stop()
-            answer, at = self._ask(request, limit)
+            answer, at = self._ask(request)
         if answer is not None:
             return _verdict(**answer)
         return self._ended(exercise, file, at)
@@ -70,7 +71,7 @@ class Runner:
         self.answers: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_read, args=(self.process.stdout, self.answers), daemon=True).start()
 
-    def _ask(self, request: dict[str, Any], limit: float) -> tuple[dict[str, Any] | None, str]:
+    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
         """The answer, or None where the process hung or died; and what it was doing last."""
         if self.process is None:
             self._start()
@@ -87,7 +88,8 @@ class Runner:
             answer = json.loads(line)
             if "state" in answer:
                 return answer, at
-            at, patience = answer["at"], limit
+            at = answer["at"]
+            patience = COMPILING if at == "compiling" else self.limit
 
     def stop(self) -> None:
         """Kill the process and whatever it started."""
@@ -113,8 +115,7 @@ class Runner:
         self.stop()
         doing = "while it was imported" if at == "loading" else "while it ran"
         if code is None:
-            limit = self.limit + exercise.seconds
-            fact = ("stopped", f"no answer within {limit:g} seconds {doing}: a loop without end?")
+            fact = ("stopped", f"no answer within {self.limit:g} seconds {doing}: a loop without end?")
         elif code == 0 or code > 0:
             fact = ("stopped", f"the whole process ended with exit code {code} {doing}: does it call os._exit or quit?")
         else:

@@ -139,6 +139,7 @@ EXERCISES = (
         ("First du: the backward of version 1. Then back through u = z − min z.",
          "The minimum moves with the logit that attains it: that logit also gets −Σ_j du_j.",
          "Where y == 0 is the minimum; share equally where several tie."),
+        uses=((), ("sum_normalisation_v1_backward",)),
     ),
     *pair(
         "a1", "softmax", SOFTMAX, 2, (rows, deep, large), oracle.softmax, "p", 

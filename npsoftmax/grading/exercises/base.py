@@ -109,7 +109,6 @@ class Exercise:
     judged: tuple[str, ...] = ()
     run: Callable[[Callable[..., Any], dict[str, Any]], Any] | None = None
     file: str = ""
-    seconds: float = 0.0  # added to the time limit
     timed: Callable[[Draw], Case] | None = None
 
     @property

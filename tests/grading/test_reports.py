@@ -1,0 +1,173 @@
+"""What a report says beside the catalogue: general rules, exceptions, and the manners of a function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npsoftmax.functional import dense, softmax
+from npsoftmax.grading.check import check
+from npsoftmax.grading.exercises import EXERCISES
+from npsoftmax.grading.pairs import loss
+from npsoftmax.kernels import reference
+
+
+def verdict_of(name, function, seed=0):
+    verdict = check(EXERCISES[name], function, seed, file=__file__)
+    assert verdict.state == "wrong"
+    return verdict
+
+
+def dense_backward_with(**changes):
+    """The library's, with gradients changed by functions of them."""
+
+    def function(dy, cache):
+        names = ("dx", "dw", "db")
+        gradients = dict(zip(names, dense.dense_backward(dy, cache), strict=True))
+        return tuple(changes.get(n, lambda g: g)(g) if g is not None else None for n, g in gradients.items())
+
+    return function
+
+
+# ---------------------------------------------------------------- general rules
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dw": lambda g: -g}, "the sign is turned round"),
+        ({"dw": lambda g: g * 2}, "times 2"),
+        ({"dx": lambda g: g / 2}, "times ½"),
+        ({"dx": lambda g: g.T}, "dx is transposed"),
+        ({"dw": lambda g: g[:1]}, "too many axes"),
+    ],
+)
+def test_a_pattern_has_a_cause(changes, said):
+    verdict = verdict_of("dense_backward", dense_backward_with(**changes))
+    assert said in verdict.cause and not verdict.mistake
+
+
+def test_a_missing_one_over_n_is_told_by_its_ratio():
+    case = "softmax_cross_entropy_backward"
+    over = verdict_of(case, lambda d, c: loss.softmax_cross_entropy_backward(d, c) / len(c[1]))
+    assert "divided by N" in over.cause and "= 0." in over.report
+
+
+def test_two_outputs_with_two_mistakes_get_a_cause_each():
+    verdict = verdict_of("dense_backward", dense_backward_with(dx=lambda g: -g, db=lambda g: g[None].repeat(2, axis=0)))
+    assert "dx: the sign is turned round" in verdict.cause
+
+
+def test_errors_at_the_border_only_are_told():
+    def inner_only(cols, shape, k, stride, pad):
+        x = reference.col2im(cols, shape, k, stride, pad)
+        x[:, [0, -1]] *= 1.5
+        x[:, :, [0, -1]] *= 1.25
+        return x
+
+    assert "at the border" in verdict_of("col2im", inner_only).cause
+
+
+def test_errors_in_the_targets_column_only_are_told():
+    def shifted(dloss, cache):
+        dz = loss.softmax_cross_entropy_backward(dloss, cache)
+        rows = np.arange(len(dz))
+        dz[rows, cache[1]] += 0.01 * (1 + rows)
+        return dz
+
+    assert "targets' columns are wrong" in verdict_of("softmax_cross_entropy_backward", shifted).cause
+
+
+# ---------------------------------------------------------------- before any number is compared
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda z: None, "returned None"),
+        (lambda z: softmax.softmax_forward(z)[0], "1 value, but 2 were expected"),
+        (lambda z: (z, z, z), "3 values, but 2 were expected"),
+        (lambda z: ("p", None), "an array is needed"),
+        (lambda z: (None, None), "p is None"),
+    ],
+)
+def test_what_is_no_answer_at_all(function, said):
+    assert said in " ".join(verdict_of("softmax_forward", function).report.split())
+
+
+def raises(z):
+    return z @ z
+
+
+def test_an_exception_comes_with_its_line_and_without_the_grader():
+    report = verdict_of("softmax_forward", raises).report
+    assert "ValueError" in report and "return z @ z" in report and "test_reports.py line" in report
+    assert "Traceback" not in report and "trial.py" not in report
+
+
+def test_a_sum_that_lost_its_axis_is_told():
+    assert "keepdims=True" in verdict_of("softmax_forward", lambda z: (z / z.sum(axis=-1), z)).cause
+
+
+def test_sys_exit_is_an_exception_too():
+    def leaves(z):
+        raise SystemExit(0)
+
+    assert "sys.exit" in verdict_of("softmax_forward", leaves).report
+
+
+def test_a_cache_that_the_backward_cannot_use_is_wrong_although_the_result_is_right():
+    verdict = verdict_of("softmax_forward", lambda z: (softmax.softmax_forward(z)[0], z))
+    assert verdict.wrong == ("cache",) and "p ok" in verdict.report and "has to hold" in verdict.report
+
+
+def test_a_nan_is_told_with_what_went_in():
+    def halves(z):
+        p = np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)
+        p[np.isnan(p)] = -np.inf
+        return p, p
+
+    report = verdict_of("softmax_forward", halves).report
+    assert "is -inf, expected 1" in report or "is -inf, expected 0" in report or "-inf" in report
+    assert "there went in" in report and "±5000" in report
+
+
+# ---------------------------------------------------------------- manners
+def test_an_input_that_is_changed_is_told_by_name():
+    def spoils(dy, cache):
+        w = cache[1]
+        result = dense.dense_backward(dy, cache)
+        w *= 2
+        return result
+
+    verdict = verdict_of("dense_backward", spoils)
+    assert verdict.wrong == ("w",) and "w: what is passed in belongs to the caller" in verdict.report
+
+
+def test_float32_has_to_stay():
+    def widens(z):
+        p, _ = softmax.softmax_forward(z.astype(np.float64))
+        return p, p
+
+    assert "became float64" in verdict_of("softmax_forward", widens).report
+
+
+def test_memory_need_not_be_contiguous():
+    def trusts(x):
+        y = np.maximum(np.ndarray(x.shape, x.dtype, memoryview(x)), 0)
+        return y, y
+
+    assert "not contiguous" in verdict_of("relu_forward", trusts).report
+
+
+def test_the_second_answer_has_to_be_the_first():
+    calls = []
+
+    def tired(z):
+        calls.append(1)
+        p, _ = softmax.softmax_forward(z)
+        return (p if len(calls) <= 4 else p * 0.5), p
+
+    assert "called twice" in verdict_of("softmax_forward", tired).report
+
+
+def test_a_report_names_the_step_to_read_and_what_to_type():
+    report = verdict_of("softmax_backward", lambda dy, cache: dy * cache).report
+    assert "a1_softmax/README.md, step 2" in report and "npsoftmax grade softmax_backward --seed 0" in report
+    assert all(len(line) <= 130 for line in report.splitlines())
