@@ -89,6 +89,7 @@ def _import_cupy() -> Any:
 
 # ---------------------------------------------------------------- threads
 _threads: int | None = None
+_found: int | None = None  # what was found when BLAS was limited, so that kernels need not look it up at each call
 _forked = False
 _blas: Any = None
 _blas_depth = 0
@@ -144,10 +145,10 @@ def set_threads(n: int | None) -> None:
     threads of GNU OpenMP do not survive a fork, and a child that waits for them waits for ever. Start workers that
     shall have threads with multiprocessing's "spawn".
     """
-    global _threads
+    global _threads, _found
     if n is not None and n < 1:
         raise InputError(f"--threads is {n}, but at least 1 is needed.")
-    _threads = n
+    _threads, _found = n, None
 
 
 def get_threads() -> int:
@@ -156,6 +157,8 @@ def get_threads() -> int:
         return 1
     if _threads is not None:
         return _threads
+    if _found is not None:
+        return _found
     outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, one for each depth
     return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else available_cpus()
 
@@ -175,18 +178,21 @@ def single_threaded_blas() -> Iterator[None]:
 
     The kernels do all parallel work in their own OpenMP loops and call BLAS inside them. A BLAS that starts threads
     of its own there, or between two such loops, makes the pools fight for the cores (a step takes twice as long).
-    Entering costs some 30 us, entering again inside it nothing.
+    Entering costs some 30 us, entering again inside it nothing. The CPUs that the process may use are counted on
+    entering, not at every call inside.
     """
-    global _blas_depth
+    global _blas_depth, _found
     limiter = None
     if _blas_depth == 0:
         limiter = _blas_controller().limit(limits=1, user_api="blas")
+        _found = get_threads()
     _blas_depth += 1
     try:
         yield
     finally:
         _blas_depth -= 1
         if limiter is not None:
+            _found = None
             limiter.restore_original_limits()
 
 

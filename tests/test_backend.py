@@ -387,3 +387,13 @@ def test_an_allocator_that_is_not_gnus_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _: types.SimpleNamespace())
     assert backend.keep_freed_memory.__wrapped__() is False
+
+
+def test_threads_may_be_set_within_limited_blas():
+    with backend.single_threaded_blas():
+        usual = backend.get_threads()
+        backend.set_threads(usual + 3)
+        assert backend.get_threads() == usual + 3
+        backend.set_threads(None)
+        assert backend.get_threads() == usual
+    assert backend.get_threads() == usual
