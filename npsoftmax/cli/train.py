@@ -123,8 +123,8 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(
         group,
         "--conv",
-        f"how convolutions are computed, all with the same result: {', '.join(ALGORITHMS)}; `npsoftmax info --model NAME "
-        "--conv auto` explains the choice",
+        f"how convolutions are computed, all with the same result: {', '.join(ALGORITHMS)}; "
+        "`npsoftmax info --model NAME --conv` explains the choice",
         metavar="NAME",
     )
     add(group, "--head", f"one of {', '.join(HEADS)}", metavar="NAME")

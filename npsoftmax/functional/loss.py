@@ -137,6 +137,29 @@ def hinge_backward(dloss: Array, cache: Any) -> Array:
     return dz
 
 
+def multi_margin_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array, Any]:
+    """Mean of Σ_{c≠t} max(0, margin + z_c - z_t) / C: every class that comes too close counts, not only the worst.
+
+    z (N, C), t (N,) integer labels -> loss (). InputError for margin <= 0. Source: Weston and Watkins, 1999.
+    """
+    xp = array_module(z)
+    check_targets(z, t)
+    rows = xp.arange(len(t))
+    gap = z - z[rows, t][:, None] + positive("margin", margin)
+    gap[rows, t] = 0
+    close = gap > 0
+    return xp.where(close, gap, 0).sum() / z.size, (close, z.dtype, t)
+
+
+def multi_margin_backward(dloss: Array, cache: Any) -> Array:
+    """dz = +dloss / (N C) for each class too close, and minus all of that for the target. dloss () -> dz (N, C)."""
+    close, dtype, t = cache
+    xp = array_module(close)
+    dz = close * xp.asarray(dloss / close.size, dtype=dtype)
+    dz[xp.arange(len(t)), t] = -dz.sum(axis=1)
+    return dz
+
+
 # ---------------------------------------------------------------- shared
 def check_targets(z: Array, t: Array) -> None:
     """InputError unless z is (N, C), N >= 1, and t (N,) whole numbers; on the host, also in 0 … C - 1."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import unknown_name
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import softmax
 from npsoftmax.functional.softmax import positive
@@ -102,15 +103,21 @@ class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
         return super().loss_of_scores(z, targets, train, rng)
 
 
-class HingeHead(FlatHead):
-    """Multi-class hinge: loss = mean max(0, m + max_{c≠y} z_c - z_y), which is 0 once the target leads by m.
+RIVALS = ("all", "worst")
 
-    margin: m > 0. No likelihood: a hinge says who wins, not how surely. log_prob is defined as log softmax(z),
-    whose confidence nothing has trained; predict is its argmax.
+
+class HingeHead(FlatHead):
+    """Multi-class hinge: loss = mean Σ_{c≠y} max(0, m + z_c - z_y) / C, which is 0 once the target leads all by m.
+
+    margin: m > 0. rivals: "all", as above (Weston and Watkins; PyTorch's MultiMarginLoss), or "worst":
+    max(0, m + max_{c≠y} z_c - z_y) (Crammer and Singer), which with many classes may teach a fresh network to
+    make all scores equal (docs/margins-and-priors.md).
+    No likelihood: a hinge says who wins, not how surely. log_prob is defined as log softmax(z), whose confidence
+    nothing has trained; predict is its argmax.
     """
 
     likelihood = False
-    card = Card("max(0, m + max_{c≠y} z_c - z_y)", "Crammer and Singer, 2001")
+    card = Card("Σ_{c≠y} max(0, m + z_c - z_y) / C", "Weston and Watkins, 1999; Crammer and Singer, 2001")
 
     def __init__(
         self,
@@ -119,18 +126,24 @@ class HingeHead(FlatHead):
         *,
         rng: Rng,
         margin: float = 1.0,
+        rivals: str = "all",
         linear: bool = True,
         bias: bool = True,
         init: str = "default",
     ):
         super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
         self.margin = positive("margin", margin)
+        if rivals not in RIVALS:
+            raise unknown_name("rivals", rivals, RIVALS)
+        self.rivals = rivals
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
-        return losses.hinge_forward(z, targets, self.margin)
+        forward = losses.multi_margin_forward if self.rivals == "all" else losses.hinge_forward
+        return forward(z, targets, self.margin)
 
     def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.hinge_backward(dloss, cache)
+        backward = losses.multi_margin_backward if self.rivals == "all" else losses.hinge_backward
+        return backward(dloss, cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(z)[0]

@@ -23,6 +23,8 @@ CASES = {
     "entmax15_loss": {},
     "hinge": {},
     "hinge wide": {"margin": 2.5},
+    "multi_margin": {},
+    "multi_margin wide": {"margin": 2.5},
 }
 every_loss = pytest.mark.parametrize("case", CASES)
 # nll takes log-probabilities, so a constant added to all of them is no invariance of it.
@@ -175,7 +177,9 @@ def test_an_absent_class_is_pushed_down_by_all_and_up_by_none():
 
 
 # ---------------------------------------------------------------- sparse losses and hinge
-@pytest.mark.parametrize(("case", "margin"), [("sparsemax_loss", 1.0), ("entmax15_loss", 2.0), ("hinge", 1.0)])
+@pytest.mark.parametrize(
+    ("case", "margin"), [("sparsemax_loss", 1.0), ("entmax15_loss", 2.0), ("hinge", 1.0), ("multi_margin", 1.0)]
+)
 def test_a_loss_with_a_margin_is_zero_beyond_it_and_positive_before(case, margin):
     forward, backward = pair(case)
     t = np.array([1])
@@ -189,7 +193,7 @@ def test_a_loss_with_a_margin_is_zero_beyond_it_and_positive_before(case, margin
     assert dz[0, 2] == 0
 
 
-@pytest.mark.parametrize("case", ["sparsemax_loss", "entmax15_loss", "hinge", "softmax_cross_entropy"])
+@pytest.mark.parametrize("case", ["sparsemax_loss", "entmax15_loss", "hinge", "multi_margin", "softmax_cross_entropy"])
 @settings(max_examples=30, deadline=None)
 @given(c=st.integers(2, 9), seed=st.integers(0, 999), scale=st.sampled_from([0.1, 1.0, 10.0]))
 def test_losses_are_not_negative_and_convex(case, c, seed, scale):
@@ -205,6 +209,13 @@ def test_hinge_moves_only_the_target_and_its_first_worst_rival():
     value, cache = loss.hinge_forward(z, np.array([0, 0]))
     assert value == pytest.approx((1 + 2 - 1) / 2)
     np.testing.assert_array_equal(loss.hinge_backward(2.0, cache), [[-1, 1, 0, 0], [0, 0, 0, 0]])
+
+
+def test_multi_margin_moves_the_target_and_all_that_come_too_close():
+    z = np.array([[1.0, 2.0, 1.5, -1.0], [9.0, 0.0, 0.0, 0.0]])
+    value, cache = loss.multi_margin_forward(z, np.array([0, 0]))
+    assert value == pytest.approx((2 + 1.5) / 8)
+    np.testing.assert_allclose(loss.multi_margin_backward(8.0, cache), [[-2, 1, 1, 0], [0, 0, 0, 0]])
 
 
 # ---------------------------------------------------------------- user mistakes
@@ -235,7 +246,9 @@ def test_bad_smoothing_is_an_input_error(case, smoothing):
 
 
 @pytest.mark.parametrize("value", [0, -1, np.nan, np.inf])
-@pytest.mark.parametrize(("case", "option"), [("softmax_cross_entropy", "temperature"), ("hinge", "margin")])
+@pytest.mark.parametrize(
+    ("case", "option"), [("softmax_cross_entropy", "temperature"), ("hinge", "margin"), ("multi_margin", "margin")]
+)
 def test_bad_temperature_and_margin_are_input_errors(case, option, value):
     with pytest.raises(InputError, match=f"{option} is"):
         pair(case)[0](*batch(2, 3), **{option: value})
@@ -269,5 +282,7 @@ def oracle(torch, case, z, t):
             own = functional.one_hot(t, z.shape[1]).bool()
             rival = z.masked_fill(own, -torch.inf).amax(dim=1)
             return torch.relu(options.get("margin", 1.0) + rival - z[own]).mean()
+        case "multi_margin":
+            return functional.multi_margin_loss(z, t, margin=options.get("margin", 1.0))
         case name:
             return getattr(pytest.importorskip("entmax"), name)(z, t).mean()

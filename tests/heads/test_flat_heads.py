@@ -243,7 +243,7 @@ def test_a_margin_costs_softmax_at_most_the_margin():
 
 
 def test_hinge_is_zero_once_the_target_leads_by_the_margin():
-    head = of_scores("hinge", 3, margin=2.0)
+    head = of_scores("hinge", 3, margin=2.0, rivals="worst")
     kept = evaluate(head, np.array([[5.0, 3.0, 1.0]]), np.array([0]))
     assert kept["loss"] == 0
     assert not kept["h"].any()
@@ -251,6 +251,16 @@ def test_hinge_is_zero_once_the_target_leads_by_the_margin():
     assert short["loss"] == 0.5
     assert short["h"].tolist() == [[-1, 1, 0]]
     assert not head.likelihood
+
+
+def test_hinge_counts_all_rivals_that_come_too_close():
+    head = of_scores("hinge", 3, margin=2.0)
+    assert evaluate(head, np.array([[5.0, 3.0, 1.0]]), np.array([0]))["loss"] == 0
+    short = evaluate(head, np.array([[4.0, 3.0, 2.5]]), np.array([0]))
+    assert short["loss"] == pytest.approx((1 + 0.5) / 3)
+    np.testing.assert_allclose(short["h"], [[-2 / 3, 1 / 3, 1 / 3]])
+    with pytest.raises(InputError, match="unknown rivals 'worse'. Did you mean 'worst'"):
+        of_scores("hinge", 3, rivals="worse")
 
 
 def test_hinge_reports_the_softmax_of_its_scores():

@@ -48,6 +48,7 @@ CASES = [
     ("balanced", {"prior": "train", "strength": 0.5, "label_smoothing": 0.1}),
     ("cosine", {"scale": 4.0, "label_smoothing": 0.1}),
     ("hinge", {"margin": 3.0}),
+    ("hinge", {"margin": 2.0, "rivals": "worst"}),
     ("hierarchical", {"tree": "huffman"}),
     ("hierarchical", {"tree": "superclass", "bias": False}),
     ("sampled", {"samples": 3, "distribution": "uniform"}),

@@ -50,7 +50,8 @@ def check(arrays, pad, threads):
     )
     ax, aw, ab, ady = (np.abs(a) for a in (x64, w64, b64, dy64))
     plain = kernels.conv2d_tiled(ax, aw, ab, ONE, pad)
-    terms = plain, plain, kernels.conv2d_tiled_dx(ady, aw, x.shape, ONE, pad), kernels.conv2d_tiled_dw(ax, ady, k, ONE, pad)
+    of_dx, of_dw = kernels.conv2d_tiled_dx(ady, aw, x.shape, ONE, pad), kernels.conv2d_tiled_dw(ax, ady, k, ONE, pad)
+    terms = plain, plain, of_dx, of_dw
     # The rounding bound of a sum, |error| <= (terms + 2)·eps·Σ|a||b|, of the longest sum: the weight gradient's.
     depth = max(w[..., 0].size, w[0, 0].size * 9, dy[..., 0].size) + 2
     for ours, exact, size in zip(got, expected, terms, strict=True):
