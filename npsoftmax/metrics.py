@@ -45,9 +45,7 @@ def classification_metrics(
 
     targets, predicted = _labels("targets", targets, n_classes), _labels("predicted", predicted, n_classes)
     if predicted.ndim != 2 or targets.shape != predicted.shape[:1]:
-        raise InputError(
-            f"predicted has shape {predicted.shape}, targets {targets.shape}; expected (N, k) and (N,)."
-        )
+        raise InputError(f"predicted has shape {predicted.shape}, targets {targets.shape}; expected (N, k) and (N,).")
     precision, recall, f1, _ = precision_recall_fscore_support(
         targets, predicted[:, 0], labels=np.arange(n_classes), average="macro", zero_division=0
     )
@@ -136,9 +134,7 @@ def _labels(what: str, values: Array, n_classes: int) -> np.ndarray:
     if labels.size == 0:
         raise InputError(f"{what} is empty (shape {labels.shape}); metrics need at least one sample.")
     if labels.dtype.kind not in "iu":
-        raise InputError(
-            f"{what} is of type {labels.dtype}; expected whole numbers from 0 to {n_classes - 1}."
-        )
+        raise InputError(f"{what} is of type {labels.dtype}; expected whole numbers from 0 to {n_classes - 1}.")
     low, high = labels.min(), labels.max()
     if low < 0 or high >= n_classes:
         raise InputError(f"{what} has labels {low} to {high}; {n_classes} classes are 0 to {n_classes - 1}.")
@@ -226,9 +222,7 @@ def read_columns(path: Path, required: Iterable[str]) -> dict[str, np.ndarray]:
     line, header = next(lines, (1, []))
     missing = [name for name in required if name not in header]
     if missing:
-        raise InputError(
-            f"{path} line {line}: no column {', '.join(missing)} in header {','.join(header)!r}."
-        )
+        raise InputError(f"{path} line {line}: no column {', '.join(missing)} in header {','.join(header)!r}.")
     rows = []
     for line, cells in lines:
         if len(cells) != len(header):

@@ -259,7 +259,7 @@ def test_hinge_counts_all_rivals_that_come_too_close():
     short = evaluate(head, np.array([[4.0, 3.0, 2.5]]), np.array([0]))
     assert short["loss"] == pytest.approx((1 + 0.5) / 3)
     np.testing.assert_allclose(short["h"], [[-2 / 3, 1 / 3, 1 / 3]])
-    with pytest.raises(InputError, match="unknown rivals 'worse'. Did you mean 'worst'"):
+    with pytest.raises(InputError, match=r"unknown rivals 'worse'\. Did you mean 'worst'"):
         of_scores("hinge", 3, rivals="worse")
 
 

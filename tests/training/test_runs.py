@@ -190,9 +190,7 @@ def test_noise_at_evaluation_is_drawn_from_the_seed(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     trainer = begin(tmp_path / "run", optimizer="sgd", lr=1e30, schedule="constant")
     with (
-        pytest.raises(
-            InputError, match=r"at step \d+ \(learning rate 1e\+30; the last finite loss was"
-        ),
+        pytest.raises(InputError, match=r"at step \d+ \(learning rate 1e\+30; the last finite loss was"),
         np.errstate(all="ignore"),
     ):
         trainer.fit()
