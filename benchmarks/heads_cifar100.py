@@ -23,7 +23,6 @@ from pathlib import Path
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "hierarchical-superclass": ("hierarchical", ["--head-opt", "tree=superclass"]),
     "hierarchical-slower": ("hierarchical", ["--lr", "2e-3"]),
-    "log_taylor_softmax-4": ("log_taylor_softmax", ["--head-opt", "order=4"]),
     "log_taylor_softmax-6": ("log_taylor_softmax", ["--head-opt", "order=6"]),
 }
 
