@@ -21,10 +21,10 @@ def has_compiled(*arrays: Array) -> bool:
 
 # ---------------------------------------------------------------- clipping
 def square_sum(g: Array) -> float:
-    """Σ g² of all values, () in the array's own type or a float. Added up in double precision where compiled."""
+    """Σ g² of all values, squared and added up in double precision; () on the device that g is on, or a float."""
     fast = compiled("_update", g)
     if fast is None:
-        return array_module(g).square(g).sum()
+        return array_module(g).square(g, dtype=np.float64).sum()
     flat = _flat(g)
     sums = np.empty(fast.count_chunks(flat.size))
     fast.square_sum(flat, sums, threads_for(flat.size))
