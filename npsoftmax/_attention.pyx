@@ -7,15 +7,16 @@ into vector instructions (libm's is called for one number at a time). Attention 
 time: its scores, ROWS queries at most, stay in the cache between the two products, and only log Σ e^z of each row is
 kept; backward makes the weights from it again. Heads are runs of columns and BLAS takes any distance between rows, so
 nothing is transposed or copied. Threads share out rows, or heads of samples; no write is shared, and the sums over all
-rows (dgamma, dbeta) are made in parts whose number is the caller's, so that the bits do not depend on the threads. The readable version of everything here is kernels/attention_reference.py.
+rows (dgamma, dbeta) are made in parts whose number is the caller's, so that the bits do not depend on the
+threads. The readable version of everything here is kernels/attention_reference.py.
 """
 
 from cython cimport floating
 from cython.parallel cimport parallel, prange
-from libc.math cimport erfc, exp, log, logf, sqrt, sqrtf
-from libc.stdint cimport int32_t
+from libc.math cimport erfc, log, logf, sqrt, sqrtf
 from libc.stdlib cimport abort, free, malloc
 
+from npsoftmax._arithmetic cimport added, dot, exponential
 from npsoftmax._blas cimport NORMAL, TRANSPOSED, gemm
 
 ctypedef Py_ssize_t index
@@ -24,37 +25,8 @@ cdef enum:
     BLOCK = 1024    # elements of GELU that a thread takes at a time
     ROWS = 128      # queries whose scores are in the cache at a time
 
-cdef union Bits:
-    int32_t whole
-    float real
-
 
 # ---------------------------------------------------------------- arithmetic
-cdef inline float exp32(float x) noexcept nogil:
-    """e^x to the last digit or two, without a branch: 2^n · e^r, n whole, |r| <= log(2) / 2. 0 stands at e^-87."""
-    cdef Bits power
-    cdef float n, r, y
-    x = <float>-87 if x < <float>-87 else x
-    x = <float>88 if x > <float>88 else x
-    n = (x * <float>1.4426950408889634 + <float>12582912) - <float>12582912    # 1.5 · 2^23: rounds to a whole number
-    r = (x - n * <float>0.693359375) + n * <float>2.12194440e-4                # log(2) in two parts, the first exact
-    y = <float>(1.0 / 5040) * r + <float>(1.0 / 720)
-    y = y * r + <float>(1.0 / 120)
-    y = y * r + <float>(1.0 / 24)
-    y = y * r + <float>(1.0 / 6)
-    y = y * r + <float>0.5
-    y = y * r * r + r + 1
-    power.whole = (<int32_t>n + 127) << 23
-    return y * power.real
-
-
-cdef inline floating exponential(floating x) noexcept nogil:
-    if floating is float:
-        return exp32(x)
-    else:
-        return exp(x)
-
-
 cdef inline float tail32(float a, float e) noexcept nogil:
     """Φ(−a) for a >= 0, given e = exp(−a²/2): e times a polynomial in t = 1 / (1 + 0.21 a).
 
@@ -80,30 +52,6 @@ cdef inline floating normal_cdf(floating x, floating e) noexcept nogil:
         return a if x < 0 else 1 - a
     else:
         return 0.5 * erfc(-x * 0.70710678118654752440)
-
-
-# Sixteen sums side by side, which the compiler may keep in vector registers; a single sum it may not reorder.
-cdef inline floating added(floating* sums) noexcept nogil:
-    cdef index j
-    for j in range(8):
-        sums[j] += sums[j + 8]
-    for j in range(4):
-        sums[j] += sums[j + 4]
-    return (sums[0] + sums[2]) + (sums[1] + sums[3])
-
-
-cdef inline floating dot(const floating* x, const floating* y, index n) noexcept nogil:
-    cdef floating sums[16]
-    cdef floating rest = 0
-    cdef index i, j, whole = n - n % 16
-    for j in range(16):
-        sums[j] = 0
-    for i in range(0, whole, 16):
-        for j in range(16):
-            sums[j] += x[i + j] * y[i + j]
-    for i in range(whole, n):
-        rest += x[i] * y[i]
-    return added(sums) + rest
 
 
 cdef inline floating total(const floating* x, index n) noexcept nogil:

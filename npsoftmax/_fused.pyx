@@ -8,8 +8,10 @@ keep a loop from being vectorised. The readable version of everything here is ke
 
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.math cimport INFINITY, exp
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
+
+from npsoftmax._arithmetic cimport exponential
 
 ctypedef Py_ssize_t index
 
@@ -17,37 +19,6 @@ cdef index CHUNK = 16384
 
 cdef enum:
     LANES = 64    # sums that run side by side
-
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-
-    /* e^x for x <= 0, to 2 units in the last place, in steps that a compiler can vectorise (the C library's function
-       is a call). x = n ln 2 + r with |r| <= (ln 2) / 2; adding 1.5 * 2^23 rounds to n, in the low bits of the sum,
-       and the shift moves it to the exponent's place. Below -87, where that would overflow, it is 0. */
-    static inline float npsoftmax_exp(float x)
-    {
-        float t, n, r, p, scale, lowest = x < -87.0f ? 0.0f : 1.0f;
-        int32_t bits;
-        x = x < -87.0f ? -87.0f : x;
-        t = x * 1.44269504f + 12582912.0f;
-        n = t - 12582912.0f;
-        r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-        p = 1.0f / 720 + r * (1.0f / 5040);
-        p = 1.0f / 120 + r * p;
-        p = 1.0f / 24 + r * p;
-        p = 1.0f / 6 + r * p;
-        p = 0.5f + r * p;
-        p = 1.0f + r * (1.0f + r * p);
-        memcpy(&bits, &t, 4);
-        bits = (int32_t)((uint32_t)bits << 23) + 0x3f800000;
-        memcpy(&scale, &bits, 4);
-        return p * scale * lowest;
-    }
-    """
-    float npsoftmax_exp(float x) noexcept nogil
 
 
 cdef inline index chunks(index n) noexcept nogil:
@@ -115,13 +86,6 @@ cdef floating largest(const floating* z, index n) noexcept nogil:
     for i in range(LANES):
         top = tops[i] if tops[i] > top else top
     return top
-
-
-cdef inline floating exponential(floating x) noexcept nogil:
-    if floating is float:
-        return npsoftmax_exp(x)
-    else:
-        return exp(x)
 
 
 cdef void exp_row(const floating* z, index n, floating temperature, floating* e, floating* sums) noexcept nogil:

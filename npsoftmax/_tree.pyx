@@ -14,6 +14,8 @@ from libc.math cimport exp, expf, log1p, log1pf
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
+from npsoftmax._arithmetic cimport dot
+
 import numpy as np
 
 ctypedef Py_ssize_t index
@@ -36,25 +38,6 @@ cdef index NODES = 64
 
 
 # ---------------------------------------------------------------- arithmetic
-cdef floating dot(const floating* x, const floating* y, index n) noexcept nogil:
-    """Sixteen sums side by side, which the compiler may keep in vector registers; a single sum it may not reorder."""
-    cdef floating sums[16]
-    cdef floating total = 0
-    cdef index i, j, whole = n - n % 16
-    for j in range(16):
-        sums[j] = 0
-    for i in range(0, whole, 16):
-        for j in range(16):
-            sums[j] += x[i + j] * y[i + j]
-    for i in range(whole, n):
-        total += x[i] * y[i]
-    for j in range(8):
-        sums[j] += sums[j + 8]
-    for j in range(4):
-        sums[j] += sums[j + 4]
-    return total + ((sums[0] + sums[2]) + (sums[1] + sums[3]))
-
-
 cdef void add_scaled(floating* to, floating factor, const floating* x, index n) noexcept nogil:
     cdef index i
     for i in range(n):

@@ -59,15 +59,10 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, r
     fast = compiled("_im2col", x, w)
     k = w.shape[:2]
     oh, ow = geometry(x.shape, k, stride, pad)
-    if fast is None:
-        y = reference.im2col(x, k, stride, pad) @ w.reshape(-1, w.shape[3])
-        y = (y if b is None else y + b).reshape(x.shape[0], oh, ow, -1)
+    if fast is None or x.shape[0] * oh * ow <= ONE_TILE:
+        y = matmul(im2col(x, k, stride, pad), w.reshape(-1, w.shape[3]))
+        y = (y if b is None else y + b).reshape(x.shape[0], oh, ow, w.shape[3])
         return array_module(x).maximum(y, 0) if relu else y
-    if x.shape[0] * oh * ow <= ONE_TILE:
-        y = matmul(im2col(x, k, stride, pad), matrix(w))
-        if b is not None:
-            y += b
-        return (np.maximum(y, 0, out=y) if relu else y).reshape(x.shape[0], oh, ow, -1)
     y = np.empty((x.shape[0], oh, ow, w.shape[3]), dtype=x.dtype)
     with single_threaded_blas():
         fast.conv_forward(
@@ -80,11 +75,8 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
     """dw = im2col(x)ᵀ @ dy, a few rows of columns at a time. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
     fast = compiled("_im2col", x, dy)
     c, f = x.shape[3], dy.shape[3]
-    if fast is None:
-        cols = reference.im2col(x, k, stride, pad)
-        return (cols.T @ dy.reshape(-1, f)).reshape(*k, c, f)
-    if dy[..., 0].size <= ONE_TILE:
-        return matmul(im2col(x, k, stride, pad).T, np.ascontiguousarray(dy).reshape(-1, f)).reshape(*k, c, f)
+    if fast is None or dy[..., 0].size <= ONE_TILE:
+        return matmul(im2col(x, k, stride, pad).T, dy.reshape(-1, f)).reshape(*k, c, f)
     # One sum for each thread, added in a fixed order: the same result for the same number of threads.
     partial = np.zeros((get_threads(), k[0] * k[1] * c, f), dtype=x.dtype)
     with single_threaded_blas():
@@ -96,12 +88,8 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
     """dx = col2im(dy @ wᵀ). At stride 1 that is a convolution of dy with the kernel turned round: no scatter at all."""
     fast = compiled("_im2col", dy, w)
     kh, kw, _, f = w.shape
-    if fast is None:
-        dcols = dy.reshape(-1, f) @ w.reshape(-1, f).T
-        return reference.col2im(dcols, shape, (kh, kw), stride, pad)
-    if dy[..., 0].size <= ONE_TILE:
-        dcols = matmul(np.ascontiguousarray(dy).reshape(-1, f), matrix(w).T)
-        return col2im(dcols, shape, (kh, kw), stride, pad)
+    if fast is None or dy[..., 0].size <= ONE_TILE:
+        return col2im(matmul(dy.reshape(-1, f), w.reshape(-1, f).T), shape, (kh, kw), stride, pad)
     if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
         turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (KH, KW, F, C)
         return conv2d_tiled(dy, turned, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, get_threads
 from npsoftmax.kernels import tree_reference as reference
+from npsoftmax.kernels.dispatch import compiled
 from npsoftmax.kernels.extension import load_extension
 
 
@@ -25,11 +26,8 @@ def has_compiled(h: Array, w: Array) -> bool:
 
 
 def _compiled(h: Array, w: Array) -> Any:
-    if not (isinstance(h, np.ndarray) and isinstance(w, np.ndarray)):
-        return None
-    if h.dtype != w.dtype or h.dtype not in (np.float32, np.float64) or not w.flags.c_contiguous or not len(h):
-        return None
-    return _extension()
+    fast = compiled("_tree", h, w)
+    return fast if fast is not None and w.flags.c_contiguous and len(h) else None
 
 
 # ---------------------------------------------------------------- chosen rows

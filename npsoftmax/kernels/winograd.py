@@ -41,8 +41,7 @@ def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, r
 
 def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> tuple[Array, Array]:
     """dx and dw, which share the transform of dy; see `winograd_reference.conv2d_winograd_backward`."""
-    dx, dw = _backward(x, dy, w, pad, tile)
-    return dx, dw
+    return _backward(x, dy, w, pad, tile)
 
 
 def conv2d_winograd_dx(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:

@@ -117,21 +117,8 @@ class ConvReLU2d(Conv2d):
     Arguments and shapes as in Conv2d. fused=False, "im2col" and "naive" run the two pairs one after the other.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        k: int | tuple[int, int],
-        *,
-        rng: Rng,
-        stride: int | tuple[int, int] = 1,
-        pad: int | tuple[int, int] = 0,
-        bias: bool = True,
-        init: str = "default",
-        algorithm: str = "auto",
-        fused: bool = True,
-    ):
-        super().__init__(inputs, outputs, k, rng=rng, stride=stride, pad=pad, bias=bias, init=init, algorithm=algorithm)
+    def __init__(self, inputs: int, outputs: int, k: int | tuple[int, int], *, fused: bool = True, **options: Any):
+        super().__init__(inputs, outputs, k, **options)
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:

@@ -6,6 +6,9 @@ from npsoftmax.errors import InputError
 from npsoftmax.layers import BatchNormReLU, Conv2d, Dense, Layer, ReLU, Sequential
 from npsoftmax.random import Rng
 
+# Leaf names of the parameters that are no weights: biases, norms, a class token, positions.
+NOT_WEIGHTS = ("b", "gamma", "beta", "token", "position")
+
 
 def features_of(trunk: Sequential, input_shape: tuple[int, ...]) -> int:
     """Length of the feature vector that the trunk gives the head; InputError if its output is no vector."""

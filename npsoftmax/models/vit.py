@@ -19,14 +19,14 @@ from npsoftmax.layers import (
     TokenPool,
     TransformerBlock,
 )
-from npsoftmax.models.trunks import logits_layers, need_image
+from npsoftmax.models.trunks import NOT_WEIGHTS, logits_layers, need_image
 from npsoftmax.random import Rng
 
 
 class VisionTransformer(Sequential):
     """The trunk that `vit` builds. no_decay: leaf names of what weight decay should leave alone."""
 
-    no_decay = ("b", "gamma", "beta", "token", "position")
+    no_decay = NOT_WEIGHTS
 
     def attention_maps(self, x: Array) -> Array:
         """Where the class token looks in the last block, in evaluation. x (N, H, W, C) -> (N, heads, rows, columns).

@@ -14,7 +14,7 @@ from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.layers import leaves
 from npsoftmax.models import Model, build_model
-from npsoftmax.models.vit import VisionTransformer
+from npsoftmax.models.trunks import NOT_WEIGHTS
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import restore_model
 from npsoftmax.training.config import TrainConfig
@@ -95,7 +95,7 @@ def undecayed(decay: str, model: Model) -> tuple[str, ...]:
     decay: "all" for none; "weights" for norms, biases, positions and the class token; "auto" for what the model's trunk
     says in `no_decay`: transformers exempt what "weights" does, the other networks nothing.
     """
-    names = {"all": (), "weights": VisionTransformer.no_decay}.get(decay, getattr(model.trunk, "no_decay", ()))
+    names = {"all": (), "weights": NOT_WEIGHTS}.get(decay, getattr(model.trunk, "no_decay", ()))
     present = {name.rpartition(".")[2] for name, _ in leaves(model.params)}
     return tuple(name for name in names if name in present)
 
