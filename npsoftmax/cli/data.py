@@ -62,15 +62,17 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from npsoftmax.data.load import find_dataset
+    from npsoftmax.data.load import SUPERCLASSES, find_dataset
 
     rows = [("NAME", "CLASSES", "IMAGES", "WHERE")]
     for name, classes in (("cifar100", "100"), ("cifar10", "10")):
         found = find_dataset(name, args.data_dir)
         where = str(found[1]) if found else f"not found; type: npsoftmax data download {name}"
         rows.append((name, classes, "50,000 + 10,000", where))
+        if name == "cifar100":
+            rows.append((SUPERCLASSES, "20", "50,000 + 10,000", "the same images, labelled by superclass"))
     rows.append(("synthetic100", "100", "10,000 + 2,000", "drawn when asked for"))
     rows.append(("digits", "10", "1,437 + 360", "comes with scikit-learn"))
     for name, classes, images, where in rows:
-        print(f"{name:<13} {classes:>7}  {images:<16} {where}")
+        print(f"{name:<21} {classes:>7}  {images:<16} {where}")
     return 0

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a model and write a run directory",
     "eval": "evaluate a checkpoint of a run",
     "plot": "draw the plots of a run again",
+    "compare": "run several recipes or heads and write a report",
     "heads": "the table of softmax heads, or one head with its options",
     "grade": "check the exercises of an assignment",
     "assignments": "start an assignment, or reset a function",

@@ -9,7 +9,6 @@ from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from npsoftmax.errors import InputError
-from npsoftmax.options import parse_pairs
 
 # What may still be said when a run is resumed; everything else is as it was begun.
 WITH_RESUME = {"resume", "stop_after", "threads", "data_dir", "backend", "device", "run", "command", "quiet"}
@@ -26,6 +25,33 @@ def add_parser(subparsers: Any) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of `train`; none has a default of its own, so that a resumed run knows what was typed."""
+    plain = {"default": argparse.SUPPRESS}
+    group = parser.add_argument_group("a run that is written down")
+    group.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="a published experiment, such as e1/log_softmax (npsoftmax compare --list shows all); --epochs, "
+        "--limit-train, --limit-test and --batch-size may be changed, and the run is then labelled as shortened",
+        **plain,
+    )
+    group.add_argument("--config", metavar="FILE", help="all settings from a file like a run's config.toml", **plain)
+    group.add_argument(
+        "--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain
+    )
+    add_settings(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain
+    )
+    group.add_argument(
+        "--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule", **plain
+    )
+    group.add_argument("--no-plots", action="store_true", help="write no plots", **plain)
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors", **plain)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options that are settings of a run: those of TrainConfig."""
     from npsoftmax.training import TrainConfig
 
     defaults = {f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(TrainConfig)}
@@ -47,18 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
     add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
     add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
-    plain = {"default": argparse.SUPPRESS}
-    group.add_argument(
-        "--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain
-    )
-    group.add_argument(
-        "--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain
-    )
-    group.add_argument(
-        "--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule", **plain
-    )
-    group.add_argument("--no-plots", action="store_true", help="write no plots", **plain)
-    group.add_argument("--quiet", action="store_true", help="print nothing but errors", **plain)
 
 
 def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
@@ -66,7 +80,8 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(
         group,
         "--data",
-        "auto (CIFAR-100 if it is on disk, else synthetic100), cifar100, cifar10, synthetic100, digits",
+        "auto (CIFAR-100 if it is on disk, else synthetic100), cifar100, cifar100-superclasses, cifar10, synthetic100, "
+        "digits",
         metavar="NAME",
     )
     add(group, "--data-dir", "folder that holds the CIFAR files; also $NPSOFTMAX_DATA", metavar="DIR")
@@ -179,12 +194,19 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         help="an option of the schedule, such as pct_start=0.2; may be repeated",
     )
     add(
+        group,
+        "--tested",
+        "whose parameters are tested: of the best epoch by validation, or of the last",
+        metavar="NAME",
+    )
+    add(
         group, "--early-stop", "stop after this many epochs without a better validation accuracy", type=int, metavar="N"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, plot; returns the exit code."""
+    from npsoftmax.cli.settings import new_config
     from npsoftmax.plots import plot_run
     from npsoftmax.training import Progress, RunDirectory, Trainer, finish_run, prepare
 
@@ -193,63 +215,29 @@ def run(args: argparse.Namespace) -> int:
     if stop_after is not None and stop_after < 1:
         raise InputError(f"--stop-after is {stop_after}, but at least 1 epoch is needed.")
     resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
-    config = _resumed_config(resumed, given) if resumed else _new_config(given)
+    config = _resumed_config(resumed, given) if resumed else new_config(given)
     progress = Progress(config.epochs, quiet=given.get("quiet", False))
     session = prepare(config)
     if session.dataset.note:
         progress.say(session.dataset.note)
     directory = resumed or RunDirectory.plan(session.config, session.dataset.name, given.get("out"))
     trainer = Trainer(session, directory, progress, stop_after=stop_after)
-    if resumed:
-        trainer.resume()
-        progress.say(f"resumed {directory.path} after {trainer.state.epoch} epochs, {trainer.state.step} steps")
-    else:
+    if not resumed:
         directory.describe(session.config, session.dataset, session.backend)
-    progress.say(_headline(session))
-    state = trainer.fit()
-    if trainer.interrupted:
-        progress.say(f"interrupted: saved at step {state.step}; continue with --resume {directory.path}")
-    summary = finish_run(session, directory, state, trainer.interrupted)
+    with directory.locked():
+        if resumed:
+            trainer.resume()
+            progress.say(f"resumed {directory.path} after {trainer.state.epoch} epochs, {trainer.state.step} steps")
+        progress.say(_headline(session))
+        state = trainer.fit()
+        if trainer.interrupted:
+            progress.say(f"interrupted: saved at step {state.step}; continue with --resume {directory.path}")
+        summary = finish_run(session, directory, state, trainer.interrupted)
     progress.say(_result(summary))
     if not given.get("no_plots", False):
         plot_run(directory.path)
     progress.say(f"everything is in {directory.path}")
     return 0
-
-
-def _new_config(given: dict[str, Any]) -> Any:
-    from npsoftmax.training import TrainConfig
-
-    names = {f.name for f in fields(TrainConfig)}
-    values = {name: value for name, value in given.items() if name in names}
-    for name in ("model_opts", "head_opts", "schedule_opts"):
-        if name in values:
-            values[name] = parse_pairs(values[name])
-    if "label_smoothing" in given:
-        values.setdefault("head_opts", {})["label_smoothing"] = given["label_smoothing"]
-    _add_attention(values, given)
-    return TrainConfig(**values)
-
-
-def _add_attention(values: dict[str, Any], given: dict[str, Any]) -> None:
-    """Put --attention and --attention-opt among the options of the model. InputError where it has no attention."""
-    from npsoftmax.models import MODELS, model_builder
-    from npsoftmax.options import option_defaults
-    from npsoftmax.training import TrainConfig
-
-    if not ("attention" in given or "attention_opts" in given):
-        return
-    model = values.get("model", TrainConfig.model)
-    if "attention" not in option_defaults(model_builder(model)):
-        having = [name for name, builder in MODELS.items() if "attention" in option_defaults(builder)]
-        raise InputError(
-            f"--attention is for transformers, but {model} has no attention; choose --model {', '.join(having)}."
-        )
-    options = values.setdefault("model_opts", {})
-    if "attention" in given:
-        options["attention"] = given["attention"]
-    if "attention_opts" in given:
-        options["attention_opts"] = parse_pairs(given["attention_opts"])
 
 
 def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
@@ -269,10 +257,18 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
 def _headline(session: Any) -> str:
     config, model = session.config, session.model
     held_out = "no validation" if session.validation is None else f"{len(session.validation.y):,} for validation"
-    return (
+    what = (
         f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
         f"{session.train_images:,} images to train, {held_out}, {len(session.test.y):,} to test"
     )
+    return f"{_label(config.recipe, config.shortened)}{what}"
+
+
+def _label(recipe: str | None, shortened: str | None) -> str:
+    """What stands before everything that is said of a recipe's run."""
+    if recipe is None:
+        return ""
+    return f"{recipe}: " if shortened is None else f"{recipe}, SHORTENED ({shortened}): "
 
 
 def _result(summary: dict[str, Any]) -> str:
@@ -286,7 +282,8 @@ def _result(summary: dict[str, Any]) -> str:
     if test["ece"] is not None:
         parts.append(f"ECE {test['ece']:.4f}")
     which = "best by validation" if summary["checkpoint"] == "best" else "last"
-    return f"test ({which}, epoch {summary['checkpoint_epoch']}): " + ", ".join(parts)
+    label = _label(summary["recipe"], summary["shortened"])
+    return f"{label}test ({which}, epoch {summary['checkpoint_epoch']}): " + ", ".join(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

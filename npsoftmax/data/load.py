@@ -13,7 +13,9 @@ from npsoftmax.data.split import stratified_subset
 from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
 from npsoftmax.errors import InputError, unknown_name
 
-DATASETS = ("auto", *CIFAR_NAMES, "synthetic100", "digits")
+# The 20 superclasses of CIFAR-100 as its labels.
+SUPERCLASSES = "cifar100-superclasses"
+DATASETS = ("auto", *CIFAR_NAMES, SUPERCLASSES, "synthetic100", "digits")
 
 
 def load_dataset(
@@ -28,10 +30,10 @@ def load_dataset(
 ) -> Dataset:
     """Load the data set called `name`; its `note` says in one line what it is and where it came from.
 
-    auto: CIFAR-100 where it is found, else synthetic100. data_dir: the folder of the CIFAR files, or the one
-    around it; without it $NPSOFTMAX_DATA and the user's cache are searched. download: fetch CIFAR when it is not
-    there. seed: of synthetic100. limit_train, limit_test: take this many images, every class its share.
-    check_md5=False reads CIFAR files of other content than the official one.
+    auto: CIFAR-100 where it is found, else synthetic100. cifar100-superclasses: its images under 20 labels. data_dir:
+    the folder of the CIFAR files, or the one around it; without it $NPSOFTMAX_DATA and the user's cache are searched.
+    download: fetch CIFAR when it is not there. seed: of synthetic100. limit_train, limit_test: take this many images,
+    every class its share. check_md5=False reads CIFAR files of other content than the official one.
     Raises InputError for an unknown name, files that are missing or damaged, and limits out of range.
     """
     if name not in DATASETS:
@@ -40,6 +42,9 @@ def load_dataset(
         return _limit(load_digits(), limit_train, limit_test)
     if name == "synthetic100":
         return _synthetic(seed, limit_train, limit_test)
+    if name == SUPERCLASSES:
+        fine = load_dataset("cifar100", data_dir, download=download, check_md5=check_md5)
+        return _limit(_under_superclasses(fine), limit_train, limit_test)
     wanted = "cifar100" if name == "auto" else name
     found = find_dataset(wanted, data_dir)
     if found is None and name == "auto" and data_dir is None:
@@ -79,6 +84,21 @@ def _places(data_dir: str | Path | None) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--data-dir {folder} is a file, but the folder that holds the data set was expected.")
     return [folder]
+
+
+def _under_superclasses(fine: Dataset) -> Dataset:
+    """The same images, labelled by superclass."""
+    assert fine.coarse is not None and fine.coarse_names is not None  # CIFAR-100 has them
+    return dataclasses.replace(
+        fine,
+        name=SUPERCLASSES,
+        y_train=fine.coarse[fine.y_train],
+        y_test=fine.coarse[fine.y_test],
+        class_names=fine.coarse_names,
+        coarse=None,
+        coarse_names=None,
+        note=f"{fine.note}, labelled by superclass",
+    )
 
 
 def _synthetic(seed: int, limit_train: int | None, limit_test: int | None, why: str = "") -> Dataset:

@@ -35,12 +35,16 @@ class Run:
 
     @property
     def title(self) -> str:
-        """dataset · model · head · test accuracy."""
+        """dataset · model · head · test accuracy, and whether a recipe was shortened."""
         if not self.summary:
             return f"{self.name} · unfinished"
         parts = [str(self.summary[key]) for key in ("dataset", "model", "head") if self.summary.get(key)]
         accuracy = (self.summary.get("test") or {}).get("accuracy")
-        return " · ".join(parts if accuracy is None else [*parts, f"test accuracy {accuracy:.2%}"])
+        if accuracy is not None:
+            parts.append(f"test accuracy {accuracy:.2%}")
+        if self.summary.get("shortened"):
+            parts.append(f"{self.summary['recipe']} SHORTENED: {self.summary['shortened']}")
+        return " · ".join(parts)
 
 
 def read_run(run_dir: Path) -> Run:

@@ -15,10 +15,16 @@ from npsoftmax.training.mixing import check_alpha
 # What weight decay acts on: all parameters, weights alone (no norms, biases, positions), or what suits the model.
 DECAYS = ("auto", "all", "weights")
 
+# Whose parameters are tested at the end: those of the best epoch by validation, or those of the last.
+TESTED = ("best", "last")
+
 
 @dataclass
 class TrainConfig:
-    """Everything that decides a run. None means "not set"; see `npsoftmax train --help` for what each does."""
+    """Everything that decides a run. None means "not set"; see `npsoftmax train --help` for what each does.
+
+    recipe: the published experiment that this is; shortened: what was changed of it, in words.
+    """
 
     data: str = "auto"
     data_dir: str | None = None
@@ -50,8 +56,11 @@ class TrainConfig:
     schedule: str = "one_cycle"
     schedule_opts: dict[str, Any] = field(default_factory=dict)
     early_stop: int | None = None
+    tested: str = "best"
     seed: int = 0
     log_every: int = 10
+    recipe: str | None = None
+    shortened: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
@@ -63,6 +72,8 @@ class TrainConfig:
         check_alpha("--cutmix", self.cutmix)
         if self.decay not in DECAYS:
             raise unknown_name("--decay", self.decay, DECAYS)
+        if self.tested not in TESTED:
+            raise unknown_name("--tested", self.tested, TESTED)
 
     def save(self, path: Path) -> None:
         """Write as TOML; what is not set is left out."""
@@ -76,12 +87,16 @@ class TrainConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError(f"{path} cannot be read as a run's configuration: {error}") from error
+        return cls.of(values, str(path))
+
+    @classmethod
+    def of(cls, values: dict[str, Any], source: str) -> TrainConfig:
+        """From plain values; InputError names `source` and the setting that is unknown or of the wrong type."""
         known = {f.name: f.type for f in fields(cls)}
-        for name, value in values.items():
+        for name in values:
             if name not in known:
-                raise unknown_name(f"setting in {path}", name, known)
-            values[name] = _typed(path, name, value, str(known[name]))
-        return cls(**values)
+                raise unknown_name(f"setting in {source}", name, known)
+        return cls(**{name: _typed(source, name, value, str(known[name])) for name, value in values.items()})
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -92,11 +107,11 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _typed(path: Path, name: str, value: Any, wanted: str) -> Any:
+def _typed(source: str, name: str, value: Any, wanted: str) -> Any:
     kinds = {"int": int, "float": (int, float), "bool": bool, "str": str, "dict": dict}
     kind = kinds[wanted.partition("[")[0].partition(" ")[0]]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{path}: {name} = {value!r}, but {wanted} was expected.")
+        raise InputError(f"{source}: {name} = {value!r}, but {wanted} was expected.")
     if isinstance(value, dict):
         return {key: _option(option) for key, option in value.items()}
     return float(value) if wanted.startswith("float") else value

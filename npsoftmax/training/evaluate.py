@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Backend, to_numpy
+from npsoftmax.backend import Array, Backend, to_numpy
 from npsoftmax.data import Batches
 from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
 from npsoftmax.models import Model
@@ -66,6 +66,18 @@ def predict_all(model: Model, batches: Batches, backend: Backend, rng: Rng) -> P
     # A plain minus would show a perfect score as -0.0.
     nll, table = (0.0 - log_likelihood / len(joined), joined_reliability(tables)) if tables else (None, None)
     return Predictions(joined, np.concatenate(labels), total / len(joined), nll, table)
+
+
+def outputs_of(model: Model, batches: Batches, backend: Backend, rng: Rng) -> Iterator[tuple[Array, float, np.ndarray]]:
+    """Outputs p (n, C) of a head that takes a cross entropy of them, its loss, and the targets, batch by batch.
+
+    The noise is that of `predict_all`.
+    """
+    head = model.head
+    for h, t, samples in _features(model, batches, backend):
+        noise = rng.child("evaluation").at(0, samples)
+        loss, _ = head.loss(h, backend.asarray(t), rng=noise)
+        yield head.outputs(head.scores(h)[0], False, noise)[0], float(loss), t
 
 
 def _features(model: Model, batches: Batches, backend: Backend) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:

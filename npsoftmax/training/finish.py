@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from npsoftmax.backend import single_threaded_blas
+import numpy as np
+
+from npsoftmax.backend import single_threaded_blas, to_numpy
+from npsoftmax.heads.legacy_flat import CrossEntropyOfOutputs
 from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
 from npsoftmax.training.checkpoint import restore_model, write_json
-from npsoftmax.training.evaluate import metrics_of, predict_all
+from npsoftmax.training.evaluate import metrics_of, outputs_of, predict_all
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.session import Session
 from npsoftmax.training.trainer import State
 
 
 def finish_run(session: Session, run: RunDirectory, state: State, interrupted: bool = False) -> dict[str, Any]:
-    """Evaluate the best parameters by validation (the last ones without it) and write summary.json and the tables.
+    """Evaluate the parameters that `tested` names (without validation the last) and write summary.json and the tables.
 
     The test set is looked at here, once, and decides nothing. With very many classes there is no confusion matrix
     (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py).
     """
-    chosen = "last" if state.best_epoch is None else "best"
+    chosen = "last" if state.best_epoch is None or session.config.tested == "last" else "best"
     source = run.checkpoint_file(chosen)
     restore_model(session.model, source)
     summary = summarise(session, state) | {
@@ -30,6 +34,7 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
     with single_threaded_blas():
         test = predict_all(session.model, session.test, session.backend, session.rng)
         summary["test"] = metrics_of(session.model, test)
+        summary |= closer_look(session, test.accuracy)
         summary["validation"] = None
         if session.validation is not None:
             held_out = predict_all(session.model, session.validation, session.backend, session.rng)
@@ -43,6 +48,38 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
     return summary
 
 
+def closer_look(session: Session, accuracy: float) -> dict[str, Any]:
+    """test_without_noise, where the head draws noise in evaluation; double_normalisation, where it normalises twice."""
+    head, found = session.model.head, {}
+    if getattr(head, "eval_noise", False):
+        head.eval_noise = False
+        try:
+            clean = predict_all(session.model, session.test, session.backend, session.rng)
+        finally:
+            head.eval_noise = True
+        found["test_without_noise"] = metrics_of(session.model, clean)
+    if isinstance(head, CrossEntropyOfOutputs):
+        found["double_normalisation"] = double_normalisation(session, accuracy)
+    return found
+
+
+def double_normalisation(session: Session, accuracy: float) -> dict[str, float]:
+    """What the loss of a cross entropy of probabilities p must be, and is, on the test set.
+
+    Always loss = mean lse(p) − mean p_y; where the largest p of nearly every sample is 1, ln(e + C − 1) − accuracy.
+    """
+    lse, target, largest, loss, n = 0.0, 0.0, 0.0, 0.0, len(session.test.y)
+    for outputs, value, t in outputs_of(session.model, session.test, session.backend, session.rng):
+        p = to_numpy(outputs).astype(np.float64)
+        lse += float(np.log(np.exp(p).sum(axis=1)).sum())
+        target += float(p[np.arange(len(t)), t].sum())
+        largest += float(p.max(axis=1).sum())
+        loss += value * len(t)
+    saturated = math.log(math.e + session.dataset.n_classes - 1) - accuracy
+    found = {"loss": loss, "mean_lse": lse, "mean_p_target": target, "mean_max_p": largest}
+    return {name: total / n for name, total in found.items()} | {"if_saturated": saturated, "accuracy": accuracy}
+
+
 def summarise(session: Session, state: State) -> dict[str, Any]:
     """What summary.json says of the run itself."""
     config, model = session.config, session.model
@@ -51,6 +88,8 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "classes": session.dataset.n_classes,
         "model": config.model,
         "head": config.head,
+        "recipe": config.recipe,
+        "shortened": config.shortened,
         "backend": config.backend,
         "parameters": model.parameter_count(),
         "epochs": state.epoch,

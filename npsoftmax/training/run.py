@@ -4,7 +4,7 @@ config.toml   env.json   classes.json          what was run, where, on which cla
 metrics.csv   steps.csv                        a row per epoch; a row every few steps
 summary.json  confusion.csv  reliability.csv   the test set
 checkpoints/  last.safetensors  best.safetensors  state.json
-plots/
+plots/         lock                           the figures; the process that trains here
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,30 @@ class RunDirectory:
             raise InputError(
                 f"cannot write to --out {self.path}: {error.strerror}. Choose a folder you may write to."
             ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here too. InputError where one does.
+
+        The lock ends with the process, however that ends. Where the system has no such locks, nothing is kept.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not a Unix
+            yield
+            return
+        with open(self.path / "lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise InputError(
+                    f"process {file.read().strip() or '?'} is training in {self.path} now; wait until it has ended."
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
 
     @classmethod
     def existing(cls, path: str | Path) -> RunDirectory:

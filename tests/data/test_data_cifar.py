@@ -270,6 +270,14 @@ def test_editions_are_complete() -> None:
     }
 
 
+def test_superclasses_are_labels_of_the_same_images(small: Path) -> None:
+    fine = load_dataset("cifar100", small, check_md5=False)
+    coarse = load_dataset("cifar100-superclasses", small, check_md5=False)
+    assert coarse.class_names == fine.coarse_names and coarse.n_classes == 20 and coarse.coarse is None
+    assert np.array_equal(coarse.x_test, fine.x_test)
+    assert np.array_equal(coarse.y_train, fine.coarse[fine.y_train])
+
+
 @pytest.mark.cifar
 def test_the_real_cifar100(cifar: Path) -> None:
     dataset = load_dataset("cifar100", cifar)

@@ -1,0 +1,281 @@
+"""`npsoftmax compare`, and examples/compare_heads.py: several runs and one report of them."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.options import parse_pairs
+
+DESCRIPTION = """\
+Runs several recipes or heads, each with several seeds, and writes report.html and report.md beside the runs. A run
+that is finished is kept, one that was begun goes on: type the same command again after Ctrl-C or a failure. Settings of
+`npsoftmax train` may be given too and hold for all runs; a recipe has its own.
+
+  npsoftmax compare e3 --seeds 3
+  npsoftmax compare --heads softmax,gumbel_softmax,hierarchical --model convnet --epochs 5
+  npsoftmax compare --heads gumbel_softmax --vary head.tau=0.3,1,3 --epochs 3
+  npsoftmax compare --report runs/compare-e3
+"""
+OWN = {"recipes", "heads", "vary", "seeds", "out", "jobs", "title", "report", "list", "command", "run"}
+TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register this command and its options."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="run several recipes or heads and write a report",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """All options of `compare`, and those of `train` that are settings."""
+    from npsoftmax.cli import train
+
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="a recipe such as e3/softmax, or a report: e3")
+    parser.add_argument("--heads", metavar="NAMES", help="heads instead of recipes, with commas between; all for all")
+    parser.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="KEY=A,B,…",
+        help="run every row with each of these values of a setting: lr, optimizer, data, model, … or head.tau, "
+        "model.width, schedule.warmup, …; may be repeated",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each row, seeds following each other"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of the runs and the report (default: runs/compare-<what>)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time; they share the cores")
+    parser.add_argument("--title", default="", help="heading of the report")
+    parser.add_argument("--report", metavar="DIR", help="only write the report of this folder again")
+    parser.add_argument("--list", action="store_true", help="list all recipes")
+    train.add_settings(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is not finished, then write the report; 1 where runs are missing from it."""
+    from npsoftmax.compare import Comparison, run_all, write_report
+
+    if args.list:
+        return list_recipes()
+    if args.report:
+        print_report(write_report(Comparison.existing(args.report), args.title))
+        return 0
+    for name in ("seeds", "jobs"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name} is {getattr(args, name)}, but at least 1 is needed.")
+    given = {name: value for name, value in vars(args).items() if name not in OWN}
+    rows = planned_rows(args.recipes, args.heads, args.vary, args.seeds, given)
+    comparison = Comparison(args.out or default_folder(args.recipes, args.heads))
+    comparison.add(rows)
+    comparison.save()
+    jobs = list(comparison.jobs())
+    # Ended from outside, this process ends its jobs as Ctrl-C would: they save, and nothing runs on unseen.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Display(jobs) as display:
+        ended = run_all(jobs, args.jobs, display.tell, display.watch)
+    print_report(write_report(comparison, args.title))
+    if display.failed or not ended:
+        print(f"{display.failed} runs failed; type the same command again to go on.", file=sys.stderr)
+    return 0 if ended and not display.failed else 1
+
+
+def print_report(paths: Sequence[Path]) -> None:
+    """Say where the report is."""
+    for path in paths:
+        if path.suffix in (".html", ".md"):
+            print(f"the report is in {path}")
+
+
+def list_recipes() -> int:
+    """A line a recipe."""
+    from npsoftmax.recipes import load_recipe, recipe_names
+
+    names = recipe_names()
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:<{width}}  {load_recipe(name).title}")
+    return 0
+
+
+# ---------------------------------------------------------------- what is to be run
+def planned_rows(
+    recipes: Sequence[str], heads: str | None, vary: Sequence[str], seeds: int, given: dict[str, Any]
+) -> list[Any]:
+    """The rows of the report; InputError for names and settings that do not exist, before anything runs."""
+    from npsoftmax.cli.settings import new_config, settings_of
+    from npsoftmax.compare import Row
+    from npsoftmax.recipes import load_recipe, recipes_called
+
+    if bool(recipes) == bool(heads):
+        raise InputError("give recipes (such as e3/softmax; --list shows them) or --heads softmax,gumbel_softmax.")
+    if "head" in given:
+        raise InputError("npsoftmax compare takes --heads, with commas between their names, and not --head.")
+    if heads:
+        configs = {name: new_config(given | {"head": name}) for name in head_names(heads)}
+    else:
+        names = dict.fromkeys(one for name in recipes for one in recipes_called(name))
+        configs = {name: load_recipe(name).config_with(settings_of(given)) for name in names}
+    if vary and not heads:
+        raise InputError("--vary goes with --heads: a recipe has its settings.")
+    rows = []
+    for name, config in configs.items():
+        for values in itertools.product(*(parse_variation(text) for text in vary)):
+            label = " ".join([name, *(f"{key.rpartition('.')[2]}={shown(value)}" for key, value in values)])
+            changed = varied(config, values)
+            check_names(changed)
+            row_seeds = tuple(range(config.seed, config.seed + seeds))
+            rows.append(Row(label, changed, row_seeds, {key.rpartition(".")[2]: value for key, value in values}))
+    return rows
+
+
+def head_names(text: str) -> list[str]:
+    """'a,b' or 'all' -> names of heads; all are those without mistakes."""
+    from npsoftmax.heads import HEADS
+
+    if text == "all":
+        return [name for name, head in HEADS.items() if not head.legacy]
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in HEADS:
+            raise unknown_name("head", name, HEADS)
+    return names
+
+
+def parse_variation(text: str) -> list[tuple[str, Any]]:
+    """'head.tau=0.5,1' -> [('head.tau', 0.5), ('head.tau', 1)]."""
+    from npsoftmax.training import TrainConfig
+
+    key, equals, values = text.partition("=")
+    key = key.strip().replace("-", "_")
+    table, dot, _ = key.partition(".")
+    known = [f.name for f in fields(TrainConfig) if f.name not in TABLES.values()]
+    if not equals or not values:
+        raise InputError(f"--vary {text!r} is not of the form key=a,b; type for example --vary head.tau=0.5,1,2.")
+    if (dot and table not in TABLES) or (not dot and key not in known):
+        raise unknown_name("setting in --vary", key, [*known, *(f"{name}.…" for name in TABLES)])
+    return [(key, parse_pairs([f"x={value}"])["x"]) for value in values.split(",")]
+
+
+def varied(config: Any, values: Iterable[tuple[str, Any]]) -> Any:
+    """The settings with these values."""
+    for key, value in values:
+        table, dot, option = key.partition(".")
+        if dot:
+            name = TABLES[table]
+            config = replace(config, **{name: getattr(config, name) | {option: value}})
+        else:
+            config = replace(config, **{key: value})
+    return config
+
+
+def check_names(config: Any) -> None:
+    """InputError for a model, a head or an option of theirs that does not exist."""
+    from npsoftmax.heads import HEADS
+    from npsoftmax.models import model_builder
+    from npsoftmax.options import check_options
+
+    check_options(f"model {config.model!r}", model_builder(config.model), config.model_opts)
+    if config.head not in HEADS:
+        raise unknown_name("head", config.head, HEADS)
+    check_options(f"head {config.head!r}", HEADS[config.head], config.head_opts)
+
+
+def default_folder(recipes: Sequence[str], heads: str | None) -> Path:
+    """runs/compare-<what>: the same for the same command, so that it goes on where it was."""
+    what = re.sub(r"[^\w.]+", "-", "-".join(recipes) or heads or "")
+    return Path("runs", f"compare-{what}"[:80])
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+# ---------------------------------------------------------------- progress
+class Display:
+    """One bar for all runs on a terminal, a line a run everywhere."""
+
+    def __init__(self, jobs: Sequence[Any]):
+        from rich.console import Console
+
+        from npsoftmax.compare.runner import finished
+
+        self.console = Console(highlight=False, soft_wrap=True, file=sys.stderr)
+        self.total = sum(job.config.epochs for job in jobs)
+        already = [job for job in jobs if finished(job)]
+        self.done = float(sum(job.config.epochs for job in already))
+        self.count, self.ended, self.failed = len(jobs), len(already), 0
+        self._bar: Any = None
+
+    def __enter__(self) -> Display:
+        if self.ended:
+            self.console.print(f"{self.ended} of {self.count} runs are finished already")
+        if self.console.is_terminal:
+            from rich import progress
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=None),
+                progress.TextColumn("{task.completed:.1f}/{task.total} epochs"),
+                progress.TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.total, completed=self.done)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self, job: Any, what: str) -> None:
+        """A job started or ended."""
+        from npsoftmax.compare.runner import last_words
+
+        if what == "finished":
+            self.ended += 1
+            self.done += job.config.epochs
+        self.failed += what == "failed"
+        why = f": {last_words(job.log)} (all of it in {job.log})" if what == "failed" else ""
+        self.console.print(
+            f"{what} {job.row.name}, seed {job.seed} ({self.ended}/{self.count} done){why}", markup=False
+        )
+
+    def watch(self, running: Sequence[Any]) -> None:
+        """Move the bar."""
+        from npsoftmax.compare.runner import progress_of
+
+        if self._bar is not None:
+            names = ", ".join(job.row.name for job in running)
+            part = sum(progress_of(job) for job in running)
+            self._bar.update(self._task, completed=self.done + part, description=names)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `compare` command as a program of its own: examples/compare_heads.py."""
+    from npsoftmax.cli.main import run_command
+
+    parser = argparse.ArgumentParser(
+        prog=os.path.basename(sys.argv[0]),
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+    return run_command(parser.parse_args(argv))

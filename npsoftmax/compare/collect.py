@@ -1,0 +1,134 @@
+"""What the runs of a comparison came to, read from their folders."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.compare.plan import Comparison, Job, Row
+from npsoftmax.compare.runner import finished, last_words, progress_of
+from npsoftmax.plots.run_files import Run, read_run
+from npsoftmax.recipes import Recipe, load_recipe
+
+NEAR = 0.95  # of the best accuracy: how soon a run is nearly done
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run of a row: its files, or (where it is not finished) why there are none."""
+
+    seed: int
+    run: Run | None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A row with all its runs."""
+
+    row: Row
+    recipe: Recipe | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The finished runs."""
+        return [outcome.run for outcome in self.outcomes if outcome.run is not None]
+
+    @property
+    def shortened(self) -> str | None:
+        """How the row differs from its recipe; None where it does not."""
+        return self.row.config.shortened
+
+    def values(self, read: Callable[[Run], float | None]) -> list[float]:
+        """What `read` finds in each finished run; without those in which it finds nothing."""
+        found = (read(run) for run in self.runs)
+        return [float(value) for value in found if value is not None]
+
+    def verdict(self) -> str:
+        """Whether the published accuracy came out: reproduced, not reproduced, shortened, or nothing to compare."""
+        if self.recipe is None or not self.recipe.expected:
+            return ""
+        accuracies = self.values(test("accuracy"))
+        if not accuracies:
+            return "missing"
+        if self.shortened:
+            return "shortened"
+        low, high = self.recipe.expected["accuracy"]
+        return "reproduced" if low <= 100 * statistics.mean(accuracies) <= high else "not reproduced"
+
+
+def collect(comparison: Comparison) -> list[RowResult]:
+    """All rows of a comparison with what is there of them."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in comparison.rows}
+    for job in comparison.jobs():
+        outcomes[job.row.name].append(_outcome(job))
+    return [
+        RowResult(row, load_recipe(row.config.recipe) if row.config.recipe else None, tuple(outcomes[name]))
+        for name, row in comparison.rows.items()
+    ]
+
+
+def _outcome(job: Job) -> Outcome:
+    if finished(job):
+        return Outcome(job.seed, read_run(job.folder))
+    if not job.folder.is_dir():
+        why = f"failed: {last_words(job.log)}" if job.log.is_file() else "not begun"
+        return Outcome(job.seed, None, why)
+    done = f"{progress_of(job):.1f} of {job.config.epochs} epochs done"
+    return Outcome(job.seed, None, f"not finished, {done}; its log ends with: {last_words(job.log)}")
+
+
+# ---------------------------------------------------------------- readers of one number
+def test(name: str) -> Callable[[Run], float | None]:
+    """Reads a score of the test set, such as "accuracy"."""
+    return lambda run: run.summary["test"].get(name)
+
+
+def clean(name: str) -> Callable[[Run], float | None]:
+    """Reads a score of the test set without the noise that the head adds in evaluation; None for other heads."""
+    return lambda run: (run.summary.get("test_without_noise") or {}).get(name)
+
+
+def summary_value(name: str) -> Callable[[Run], float | None]:
+    """Reads a number of summary.json."""
+    return lambda run: run.summary.get(name)
+
+
+def fastest_epoch(run: Run) -> float | None:
+    """Seconds of the fastest epoch, evaluation included: what else the machine did slows single ones down."""
+    seconds = run.epochs.get("seconds")
+    return None if seconds is None or not len(seconds) else float(np.nanmin(seconds))
+
+
+def curve(run: Run, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and the validation `what` ("loss", "accuracy"); that of training where nothing was held out."""
+    values = run.epochs[f"val_{what}"]
+    return run.epochs["epoch"], values if np.isfinite(values).any() else run.epochs[f"train_{what}"]
+
+
+def epochs_to_near_best(run: Run) -> float | None:
+    """The first epoch whose accuracy is at least NEAR of the run's best."""
+    epochs, accuracy = curve(run, "accuracy")
+    if not np.isfinite(accuracy).any():
+        return None
+    return float(epochs[np.nanargmax(accuracy >= NEAR * np.nanmax(accuracy))])
+
+
+def relation(run: Run) -> dict[str, float] | None:
+    """What a head that normalises twice said of its own loss (see `heads.legacy_flat`); None for other heads."""
+    found: Any = run.summary.get("double_normalisation")
+    return found
+
+
+def environment(run_folder: Any) -> dict[str, Any]:
+    """env.json of a run; empty where it is not there."""
+    try:
+        return json.loads((run_folder / "env.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

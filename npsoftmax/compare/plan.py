@@ -1,0 +1,130 @@
+"""What is to be run: rows (a head, a recipe, a value of what varies), each with several seeds, in one folder.
+
+Design: the plan stands in comparison.json beside the runs, so that a report needs nothing but the folder, and the same
+command typed again finds what is finished. More rows may be added later; a row that is there keeps its settings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from npsoftmax.errors import InputError
+from npsoftmax.training.checkpoint import write_json
+from npsoftmax.training.config import TrainConfig
+
+# Settings that say where a run happens and not what it computes.
+ELSEWHERE = ("data_dir", "threads", "device", "log_every", "seed")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report: settings, and the seeds to run them with. varied: what a sweep changed, by name."""
+
+    name: str
+    config: TrainConfig
+    seeds: tuple[int, ...]
+    varied: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The name as one that every file system takes."""
+        return re.sub(r"[^\w.=+-]+", "-", self.name)
+
+    def settings(self) -> dict[str, Any]:
+        """What must not change between two visits, as plain values."""
+        values = {name: value for name, value in asdict(self.config).items() if name not in ELSEWHERE}
+        return json.loads(json.dumps(values))
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run of a row; two are the same only if they are one object."""
+
+    row: Row
+    seed: int
+    folder: Path
+
+    @property
+    def config(self) -> TrainConfig:
+        return replace(self.row.config, seed=self.seed)
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_suffix(".log")
+
+
+class Comparison:
+    """The rows of a folder."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.file = self.path / "comparison.json"
+        self.rows: dict[str, Row] = {}
+        if self.file.is_file():
+            self._load()
+
+    @classmethod
+    def existing(cls, path: str | Path) -> Comparison:
+        """That of a folder that `compare` wrote; InputError if it is none."""
+        found = cls(path)
+        if not found.rows:
+            raise InputError(
+                f"{path} is no comparison: it has no comparison.json. Give the --out of npsoftmax compare."
+            )
+        return found
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add rows, or seeds to rows. InputError where a row is here with other settings."""
+        for row in rows:
+            known = self.rows.get(row.name)
+            if known is None:
+                self.rows[row.name] = row
+                continue
+            before, now = known.settings(), row.settings()
+            changed = [name for name in now if before.get(name) != now[name]]
+            if changed:
+                raise InputError(
+                    f"{self.path} has a row {row.name!r} with {changed[0]} = {before.get(changed[0])!r}, not "
+                    f"{now[changed[0]]!r}. Give another --out, or leave the setting as it was."
+                )
+            seeds = tuple(sorted({*known.seeds, *row.seeds}))
+            self.rows[row.name] = replace(row, seeds=seeds)
+
+    def save(self) -> None:
+        """Write comparison.json."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to --out {self.path}: {error.strerror}. Choose another folder.") from error
+        rows = [
+            {"name": row.name, "seeds": row.seeds, "varied": row.varied, "train": _plain(row.config)}
+            for row in self.rows.values()
+        ]
+        write_json(self.file, {"rows": rows})
+
+    def jobs(self) -> Iterator[Job]:
+        """All runs: every row with its first seed, then with its second, so that a first table is there early."""
+        most = max((len(row.seeds) for row in self.rows.values()), default=0)
+        for number in range(most):
+            for row in self.rows.values():
+                if number < len(row.seeds):
+                    seed = row.seeds[number]
+                    yield Job(row, seed, self.path / row.folder / f"seed-{seed}")
+
+    def _load(self) -> None:
+        try:
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+            for row in content["rows"]:
+                config = TrainConfig.of(row["train"], str(self.file))
+                self.rows[row["name"]] = Row(row["name"], config, tuple(row["seeds"]), row["varied"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.file} cannot be read as a comparison: {error!r}.") from error
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in asdict(config).items() if value is not None}

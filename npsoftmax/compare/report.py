@@ -1,0 +1,153 @@
+"""The report of a comparison: report.md with figures/*.svg beside it, and report.html, which holds everything itself.
+
+Design: both are made from the same tables and figures. The page needs no network and no script; figures are SVG inside
+`img` tags, so that their names cannot clash, and wide tables scroll by themselves on a narrow screen.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from npsoftmax._version import __version__
+from npsoftmax.compare.collect import RowResult, collect, environment
+from npsoftmax.compare.figures import all_figures
+from npsoftmax.compare.plan import Comparison
+from npsoftmax.compare.tables import Table, all_tables
+from npsoftmax.errors import InputError
+from npsoftmax.training.checkpoint import write_replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; max-width: 1200px;
+       padding: 1rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+p { max-width: 46rem; } .small { color: #555; font-size: .875rem; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap;
+         vertical-align: top; }
+th { border-bottom: 2px solid #888; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+td.text, th.text { text-align: left; white-space: normal; min-width: 11rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 1rem; }
+.figures img { width: 100%; height: auto; max-width: 520px; }
+"""
+
+
+def write_report(comparison: Comparison, title: str = "") -> list[Path]:
+    """Write report.md, report.html, scores.csv and figures/ into the comparison's folder; the paths.
+
+    InputError where nothing is finished yet.
+    """
+    results = collect(comparison)
+    if not any(result.runs for result in results):
+        why = next((outcome.missing for result in results for outcome in result.outcomes), "it has no rows")
+        raise InputError(f"no run in {comparison.path} is finished yet, so there is no report ({why}).")
+    title = title or f"{len(results)} rows compared"
+    tables, about = all_tables(results), circumstances(comparison, results)
+    pictures = {name: as_svg(figure) for name, figure in all_figures(results).items()}
+    folder = comparison.path / "figures"
+    folder.mkdir(exist_ok=True)
+    files = {folder / f"{name}.svg": svg for name, svg in pictures.items()}
+    files |= {
+        comparison.path / "scores.csv": as_csv(next(table for table in tables if table.heading == "Scores")),
+        comparison.path / "report.md": as_markdown(title, about, tables, list(pictures)),
+        comparison.path / "report.html": as_html(title, about, tables, pictures),
+    }
+    for path, text in files.items():
+        write_replacing(path, text.encode())
+    return list(files)
+
+
+def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[str]:
+    """What was run where, in sentences."""
+    run = next(run for result in results for run in result.runs)
+    folder = next(job.folder for job in comparison.jobs() if (job.folder / "env.json").is_file())
+    env = environment(folder)
+    missing = sum(outcome.run is None for result in results for outcome in result.outcomes)
+    lines = [
+        f"Data: {run.summary['dataset']}, {run.summary['train_images']:,} images to train. Made by npsoftmax "
+        f"{__version__} on {time.strftime('%Y-%m-%d')}; {env.get('processor', 'unknown processor')}, "
+        f"{env.get('threads', '?')} threads, {env.get('backend', '?')}, kernels: {env.get('kernels', '?')}.",
+    ]
+    shortened = [result for result in results if result.shortened]
+    if shortened:
+        names = ", ".join(f"{result.row.name} ({result.shortened})" for result in shortened)
+        lines.append(f"SHORTENED, and so no reproduction: {names}.")
+    if missing:
+        lines.append(f"{missing} runs are missing; the last table says which and why.")
+    return lines
+
+
+# ---------------------------------------------------------------- forms
+def as_svg(figure: Figure) -> str:
+    """The figure as SVG, the same bytes every time."""
+    import matplotlib
+
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "npsoftmax", "svg.fonttype": "path"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def as_csv(table: Table) -> str:
+    """The table as CSV."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([table.columns, *table.rows])
+    return file.getvalue()
+
+
+def as_markdown(title: str, about: Sequence[str], tables: Sequence[Table], figures: Sequence[str]) -> str:
+    """The report in Markdown, with links to figures/."""
+    parts = [f"# {title}", *about]
+    for table in tables:
+        rule = ["---" if place == 0 or name in table.text else "---:" for place, name in enumerate(table.columns)]
+        lines = [table.columns, rule, *table.rows]
+        parts += [f"## {table.heading}", table.about]
+        parts.append("\n".join(f"| {' | '.join(cell.replace('|', '¦') for cell in line)} |" for line in lines))
+    parts += ["## Figures", *(f"![{name}](figures/{name}.svg)" for name in figures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(title: str, about: Sequence[str], tables: Sequence[Table], figures: dict[str, str]) -> str:
+    """The report as one page that needs nothing else."""
+    body = [f"<h1>{html.escape(title)}</h1>", *(f'<p class="small">{html.escape(line)}</p>' for line in about)]
+    for table in tables:
+        body += [f"<h2>{html.escape(table.heading)}</h2>", f"<p>{html.escape(table.about)}</p>", html_table(table)]
+    images = "\n".join(
+        f'<img alt="{html.escape(name.replace("_", " "))}" src="data:image/svg+xml;base64,'
+        f'{base64.b64encode(svg.encode()).decode()}">'
+        for name, svg in figures.items()
+    )
+    body += ["<h2>Figures</h2>", f'<div class="figures">\n{images}\n</div>']
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    )
+    content = "\n".join(body)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{content}\n</body></html>\n'
+
+
+def html_table(table: Table) -> str:
+    """One table that scrolls by itself where it is too wide."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        drawn = (
+            f"<{tag}{' class=text' if name in table.text else ''}>{html.escape(cell)}</{tag}>"
+            for name, cell in zip(table.columns, cells, strict=True)
+        )
+        return f"<tr>{''.join(drawn)}</tr>"
+
+    rows = "\n".join([line("th", table.columns), *(line("td", row) for row in table.rows)])
+    return f'<div class="wide"><table>\n{rows}\n</table></div>'

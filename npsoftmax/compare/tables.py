@@ -1,0 +1,196 @@
+"""The tables of a report as rows of text; html.py and markdown.py draw them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from npsoftmax.compare.collect import (
+    NEAR,
+    RowResult,
+    clean,
+    epochs_to_near_best,
+    fastest_epoch,
+    relation,
+    summary_value,
+    test,
+)
+from npsoftmax.plots.run_files import Run
+
+SATURATED = 0.99  # mean largest probability from which loss = ln(e + C - 1) - accuracy is to hold
+CLOSE = 0.003
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, a sentence, columns and rows of cells; the first column is text, `text` names others that are."""
+
+    heading: str
+    about: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    text: tuple[str, ...] = ()
+
+
+def spread(values: Sequence[float], form: str, factor: float = 1.0) -> str:
+    """The mean, and the standard deviation (of a sample) where there are several."""
+    if not values:
+        return NOTHING
+    mean = form.format(factor * statistics.mean(values))
+    return mean if len(values) == 1 else f"{mean} ± {form.format(factor * statistics.stdev(values))}"
+
+
+# ---------------------------------------------------------------- what came out
+SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
+    ("accuracy %", test("accuracy"), "{:.2f}", 100),
+    ("top-5 %", test("top5"), "{:.2f}", 100),
+    ("precision", test("precision_macro"), "{:.4f}", 1),
+    ("recall", test("recall_macro"), "{:.4f}", 1),
+    ("F1", test("f1_macro"), "{:.4f}", 1),
+    ("NLL", test("nll"), "{:.3f}", 1),
+    ("ECE", test("ece"), "{:.3f}", 1),
+    ("parameters", summary_value("parameters"), "{:,.0f}", 1),
+    ("s/epoch", fastest_epoch, "{:.1f}", 1),
+    (f"epochs to {NEAR:.0%} of best", epochs_to_near_best, "{:.0f}", 1),
+)
+
+
+def score_table(results: Sequence[RowResult]) -> Table:
+    """All metrics of all rows."""
+    rows = []
+    for result in results:
+        constant = {"parameters"}
+        cells = [
+            spread(result.values(read)[:1] if name in constant else result.values(read), form, factor)
+            for name, read, form, factor in SCORES
+        ]
+        rows.append((result.row.name, f"{len(result.runs)} of {len(result.outcomes)}", *cells))
+    about = (
+        "Test set. Mean ± standard deviation over the seeds; precision, recall and F1 are means over classes; NLL: "
+        f"{NOTHING} where the loss is no likelihood; s/epoch: of the fastest epoch."
+    )
+    return Table("Scores", about, ("row", "runs", *(name for name, *_ in SCORES)), rows)
+
+
+def noise_table(results: Sequence[RowResult]) -> Table | None:
+    """The same parameters with and without the noise that a head adds in evaluation."""
+    rows = [
+        (
+            result.row.name,
+            spread(result.values(test("accuracy")), "{:.2f}", 100),
+            spread(result.values(clean("accuracy")), "{:.2f}", 100),
+        )
+        for result in results
+        if result.values(clean("accuracy"))
+    ]
+    about = "Test accuracy in percent with the noise that these rows add to their scores in evaluation, and without it."
+    return Table("Noise in evaluation", about, ("row", "with noise", "without"), rows) if rows else None
+
+
+# ---------------------------------------------------------------- beside what was published
+def published_table(results: Sequence[RowResult]) -> Table | None:
+    """The published number, ours, the difference and a verdict."""
+    rows = []
+    for result in results:
+        recipe = result.recipe
+        if recipe is None:
+            continue
+        ours = result.values(test("accuracy"))
+        said = recipe.published.get("accuracy")
+        difference = NOTHING if said is None or not ours else f"{100 * statistics.mean(ours) - said:+.2f}"
+        low, high = recipe.expected.get("accuracy", (None, None))
+        rows.append(
+            (
+                result.row.name,
+                recipe.title,
+                NOTHING if said is None else f"{said:g}",
+                spread(ours, "{:.2f}", 100),
+                difference,
+                NOTHING if low is None else f"{low:g} to {high:g}",
+                result.verdict() or NOTHING,
+                "; ".join(
+                    filter(
+                        None, (result.shortened, f"open in the source: {', '.join(recipe.open)}" if recipe.open else "")
+                    )
+                )
+                or NOTHING,
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        "row",
+        "what is computed",
+        "published %",
+        "ours %",
+        "difference",
+        "counts as reproduced",
+        "verdict",
+        "remarks",
+    )
+    about = "Test accuracy. Rows without a published number are ours: the same experiment wired as it should be."
+    return Table("Beside what was published", about, columns, rows, ("what is computed", "verdict", "remarks"))
+
+
+def relation_table(results: Sequence[RowResult]) -> Table | None:
+    """The losses of heads that normalise twice, against what they must be."""
+    rows = []
+    for result in results:
+        for outcome in result.outcomes:
+            found = None if outcome.run is None else relation(outcome.run)
+            if found is None:
+                continue
+            gap = found["loss"] - found["if_saturated"]
+            saturated = found["mean_max_p"] > SATURATED
+            said = (
+                f"{'holds' if abs(gap) <= CLOSE else 'does NOT hold'} within {CLOSE}" if saturated else "not saturated"
+            )
+            rows.append(
+                (
+                    f"{result.row.name}, seed {outcome.seed}",
+                    f"{found['loss']:.6f}",
+                    f"{found['loss'] - found['mean_lse'] + found['mean_p_target']:.1e}",
+                    f"{found['mean_max_p']:.4f}",
+                    f"{found['if_saturated']:.4f}",
+                    f"{gap:+.4f}",
+                    said,
+                )
+            )
+    if not rows:
+        return None
+    columns = (
+        "run",
+        "loss",
+        "loss − (mean lse(p) − mean p_y)",
+        "mean max p",
+        "ln(e + C − 1) − accuracy",
+        "gap",
+        "relation",
+    )
+    about = (
+        "A cross entropy of outputs p that are probabilities already: always loss = mean lse(p) − mean p_y, and "
+        "where p is all but one-hot, loss = ln(e + C − 1) − accuracy. It then says no more than the accuracy."
+    )
+    return Table("Softmax applied twice", about, columns, rows, ("relation",))
+
+
+# ---------------------------------------------------------------- what is not there
+def missing_table(results: Sequence[RowResult]) -> Table | None:
+    """The runs that are not finished, and why."""
+    rows = [
+        (f"{result.row.name}, seed {outcome.seed}", outcome.missing)
+        for result in results
+        for outcome in result.outcomes
+        if outcome.run is None
+    ]
+    return (
+        Table("Missing runs", "Type the same command again to go on.", ("run", "why"), rows, ("why",)) if rows else None
+    )
+
+
+def all_tables(results: Sequence[RowResult]) -> list[Table]:
+    """The tables that have something to say, in their order in the report."""
+    made = (published_table, score_table, noise_table, relation_table, missing_table)
+    return [table for table in (make(results) for make in made) if table is not None]

@@ -1,0 +1,239 @@
+"""`npsoftmax compare`: plans, runs that fail or are stopped, and the report."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from npsoftmax.cli.compare import parse_variation, planned_rows
+from npsoftmax.cli.main import main
+from npsoftmax.compare import Comparison, Row, collect
+from npsoftmax.compare.figures import mean_curve, sweep_lines
+from npsoftmax.compare.runner import finished, progress_of
+from npsoftmax.compare.tables import spread
+from npsoftmax.errors import InputError
+from npsoftmax.training import TrainConfig
+
+QUICK = ["--data", "digits", "--limit-train", "200", "--limit-test", "100", "--model", "mlp", "--epochs", "2"]
+
+
+def row(name="a", seeds=(0,), **settings):
+    return Row(name, TrainConfig(**settings), seeds)
+
+
+# ---------------------------------------------------------------- the plan
+def test_every_row_is_run_once_before_any_is_run_twice(tmp_path):
+    comparison = Comparison(tmp_path)
+    comparison.add([row("a", (0, 1)), row("b", (5, 6, 7))])
+    order = [(job.row.name, job.config.seed) for job in comparison.jobs()]
+    assert order == [("a", 0), ("b", 5), ("a", 1), ("b", 6), ("b", 7)]
+
+
+def test_rows_and_seeds_may_be_added_but_not_changed(tmp_path):
+    first = Comparison(tmp_path)
+    first.add([row("a", (0, 1), lr=0.1)])
+    first.save()
+    again = Comparison(tmp_path)
+    again.add([row("a", (1, 2), lr=0.1, threads=2), row("b e/x")])
+    assert again.rows["a"].seeds == (0, 1, 2)
+    assert again.rows["b e/x"].folder == "b-e-x"
+    with pytest.raises(InputError, match=r"row 'a' with lr = 0\.1, not 0\.2"):
+        Comparison(tmp_path).add([row("a", lr=0.2)])
+
+
+def test_a_folder_without_a_comparison_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no comparison.json"):
+        Comparison.existing(tmp_path)
+    (tmp_path / "comparison.json").write_text('{"rows": [{}]}')
+    with pytest.raises(InputError, match="cannot be read"):
+        Comparison(tmp_path)
+
+
+def test_a_sweep_makes_a_row_of_every_combination():
+    rows = planned_rows([], "gumbel_softmax", ["head.tau=0.5,2", "lr=0.1,0.2"], 2, {"epochs": 1})
+    assert [r.name for r in rows] == [f"gumbel_softmax tau={tau} lr={lr}" for tau in (0.5, 2) for lr in (0.1, 0.2)]
+    assert rows[2].config.head_opts == {"tau": 2} and rows[2].config.lr == 0.1
+    assert rows[2].varied == {"tau": 2, "lr": 0.1} and rows[2].seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give recipes"),
+        (["e3", "--heads", "softmax"], "give recipes"),
+        (["e33"], "recipe"),
+        (["--heads", "sofmax"], "softmax"),
+        (["--heads", "softmax", "--seeds", "0"], "--seeds is 0"),
+        (["--heads", "softmax", "--vary", "head.tau=1"], "option of head"),
+        (["--heads", "softmax", "--vary", "lr"], "key=a,b"),
+        (["--heads", "softmax", "--vary", "rate=1"], "setting in --vary"),
+        (["e3", "--vary", "lr=1"], "--vary goes with --heads"),
+        (["--heads", "softmax", "--head", "softmax"], "and not --head"),
+        (["e3", "--lr", "1"], "--lr is fixed by the recipe"),
+        (["--report", "nowhere"], "no comparison"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_of_a_sweep_are_read_as_options_are():
+    assert parse_variation("optimizer=sgd,adam") == [("optimizer", "sgd"), ("optimizer", "adam")]
+    assert parse_variation("head.bias=true") == [("head.bias", True)]
+
+
+# ---------------------------------------------------------------- runs and their report
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Three heads, two seeds; the third cannot train."""
+    folder = tmp_path_factory.mktemp("compared") / "out"
+    heads = "softmax,legacy_double_softmax,log_gumbel_softmax"
+    words = ["compare", "--heads", heads, "--seeds", "2", "--out", str(folder), "--title", "Three <heads>", *QUICK]
+    assert main(words) == 0
+    return folder, words
+
+
+class Page(html.parser.HTMLParser):
+    """Counts rows and collects what a page would load from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.sources, self.text = 0, [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.rows += tag == "tr"
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_report_holds_every_row_and_needs_nothing_else(compared):
+    folder, _ = compared
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert "Three <heads>" in page.text
+    for name in ("softmax", "legacy_double_softmax", "log_gumbel_softmax"):
+        assert name in page.text
+    assert page.sources and all(source.startswith("data:") for source in page.sources)
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    for line in markdown.splitlines():
+        if line.startswith("!["):
+            assert (folder / line.partition("(")[2].rstrip(")")).is_file()
+
+
+def test_the_scores_are_means_over_the_seeds(compared):
+    folder, _ = compared
+    results = collect(Comparison(folder))
+    with open(folder / "scores.csv", encoding="utf-8") as file:
+        scores = {line["row"]: line for line in csv.DictReader(file)}
+    for result in results:
+        accuracies = [run.summary["test"]["accuracy"] for run in result.runs]
+        assert len(accuracies) == 2
+        mean, deviation = 100 * np.mean(accuracies), 100 * np.std(accuracies, ddof=1)
+        assert scores[result.row.name]["accuracy %"] == f"{mean:.2f} ± {deviation:.2f}"
+
+
+def test_the_loss_of_a_double_softmax_is_what_it_must_be(compared):
+    folder, _ = compared
+    runs = {result.row.name: result.runs for result in collect(Comparison(folder))}
+    for run in runs["legacy_double_softmax"]:
+        found = run.summary["double_normalisation"]
+        assert found["loss"] == pytest.approx(found["mean_lse"] - found["mean_p_target"], abs=1e-6)
+        assert found["loss"] == pytest.approx(run.summary["test"]["nll"], abs=1e-6)
+        assert found["if_saturated"] == pytest.approx(np.log(np.e + 9) - run.summary["test"]["accuracy"])
+    assert "double_normalisation" not in runs["softmax"][0].summary
+
+
+def test_the_same_command_again_runs_nothing(compared, capsys):
+    folder, words = compared
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/summary.json")}
+    assert len(before) == 6
+    assert main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*/summary.json")} == before
+    assert "6 of 6 runs are finished already" in capsys.readouterr().err
+
+
+def test_a_failed_run_is_named_and_the_others_stay(tmp_path, capsys):
+    words = ["compare", "--heads", "softmax", "--out", str(tmp_path / "o"), *QUICK, "--optimizer", "sgd"]
+    assert main([*words[:3], "--vary", "lr=0.1,1e30", *words[3:]]) == 1
+    said = capsys.readouterr()
+    assert "failed softmax lr=1e+30, seed 0" in said.err and "the network before the head diverged" in said.err
+    results = {result.row.name: result for result in collect(Comparison(tmp_path / "o"))}
+    assert results["softmax lr=0.1"].runs and not results["softmax lr=1e+30"].runs
+    report = (tmp_path / "o" / "report.md").read_text(encoding="utf-8")
+    assert (
+        "## Missing runs" in report
+        and "the network before the head diverged" in report
+        and "1 runs are missing" in report
+    )
+
+
+def test_a_shortened_recipe_is_labelled_everywhere(tmp_path, capsys):
+    words = ["e3/softmax", "--out", str(tmp_path / "o"), "--epochs", "1", "--limit-train", "100"]
+    monkeyed = [*words, "--limit-test", "100", "--data-dir", str(tmp_path)]
+    assert main(["compare", *monkeyed]) == 2  # no CIFAR-100 there: nothing to report, and the report says why
+    assert "CIFAR" in capsys.readouterr().err
+
+
+def test_noise_in_evaluation_is_taken_away_beside_it(tmp_path):
+    words = ["--head", "gumbel_softmax", "--head-opt", "eval_noise=true", "--out", str(tmp_path / "r"), "--quiet"]
+    assert main(["train", *words, *QUICK, "--no-plots"]) == 0
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert summary["test_without_noise"]["accuracy"] > summary["test"]["accuracy"]
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
+    options = ["--heads", "softmax", "--out", str(tmp_path / "o")]
+    words = [sys.executable, "-m", "npsoftmax.cli.main", "compare", *options]
+    words += ["--data", "synthetic100", "--model", "mlp", "--epochs", "8"]
+    process = subprocess.Popen(words)
+    job = next(iter(_wait_for(lambda: list(Comparison(tmp_path / "o").jobs()))))
+    _wait_for(lambda: progress_of(job) >= 2)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    done = progress_of(job)
+    assert not finished(job) and done >= 2
+    lines = (job.folder / "metrics.csv").read_text().splitlines()
+    assert subprocess.run(words).returncode == 0
+    assert finished(job)
+    assert (job.folder / "metrics.csv").read_text().splitlines()[: len(lines)] == lines
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+# ---------------------------------------------------------------- pieces
+def test_a_mean_is_over_the_epochs_that_all_runs_have():
+    long, short = (np.arange(1, 4), np.array([1.0, 2, 3])), (np.arange(1, 3), np.array([3.0, 4]))
+    epochs, values = mean_curve([long, short])
+    assert epochs.tolist() == [1, 2] and values.mean(axis=0).tolist() == [2, 3]
+
+
+def test_a_spread_needs_two_values():
+    assert spread([], "{:.1f}") == "–"
+    assert spread([0.5], "{:.1f}", 100) == "50.0"
+    assert spread([0.4, 0.6], "{:.1f}", 100) == "50.0 ± 14.1"
+
+
+def test_a_sweep_of_words_is_no_line():
+    assert sweep_lines([]) == []
