@@ -82,6 +82,7 @@ def extensions() -> list[Extension]:
         "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         "extra_compile_args": compile_flags,
         "extra_link_args": link_flags,
+        "depends": [str(path) for path in Path("npsoftmax").glob("_*.h")],
     }
     sources = sorted(Path("npsoftmax").glob("_*.pyx"))
     modules = [Extension(f"npsoftmax.{path.stem}", [str(path)], **options) for path in sources]

@@ -6,7 +6,7 @@ normalised while it is in the first-level cache, and the exponential of GELU is 
 into vector instructions (libm's is called for one number at a time). Attention works on one head of one sample at a
 time: its scores, ROWS queries at most, stay in the cache between the two products, and only log Σ e^z of each row is
 kept; backward makes the weights from it again. Heads are runs of columns and BLAS takes any distance between rows, so
-nothing is transposed or copied. Threads share out rows, or heads of samples; no write is shared, and the sums over all
+nothing of them is transposed. Threads share out rows, or heads of samples; no write is shared, and the sums over all
 rows (dgamma, dbeta) are made in parts whose number is the caller's, so that the bits do not depend on the
 threads. The readable version of everything here is kernels/attention_reference.py.
 """
@@ -17,7 +17,7 @@ from libc.math cimport erfc, log, logf, sqrt, sqrtf
 from libc.stdlib cimport abort, free, malloc
 
 from npsoftmax._arithmetic cimport added, dot, exponential
-from npsoftmax._blas cimport NORMAL, TRANSPOSED, gemm
+from npsoftmax._small_products cimport pack, packed_size, product
 
 ctypedef Py_ssize_t index
 
@@ -227,14 +227,19 @@ cdef void weights_of_scores(floating* z, floating* lse, index m, index s, floati
 
 
 cdef void head_forward(const floating* q, const floating* k, const floating* v, floating* y, floating* lse,
-                       floating* z, Sizes n, floating scale) noexcept nogil:
-    """One head of one sample; z: room for ROWS rows of scores."""
+                       floating* room, Sizes n, floating scale) noexcept nogil:
+    """One head of one sample; room: for ROWS rows of scores, and k and v packed."""
     cdef index row = 0, m
+    cdef floating* z = room
+    cdef floating* keys = z + min(<index>ROWS, n.t) * n.s
+    cdef floating* values = keys + packed_size(n.d, n.s)
+    pack(k, 1, n.k, n.d, n.s, keys)    # kᵀ
+    pack(v, n.v, 1, n.s, n.d, values)
     while row < n.t:
         m = min(<index>ROWS, n.t - row)
-        gemm[floating](NORMAL, TRANSPOSED, m, n.s, n.d, q + row * n.q, n.q, k, n.k, 0, z, n.s)
+        product(q + row * n.q, n.q, 1, keys, m, n.s, n.d, z, n.s, False)
         weights_of_scores(z, lse + row, m, n.s, scale)
-        gemm[floating](NORMAL, NORMAL, m, n.d, n.s, z, n.s, v, n.v, 0, y + row * n.y, n.y)
+        product(z, n.s, 1, values, m, n.d, n.s, y + row * n.y, n.y, False)
         row = row + m
 
 
@@ -249,7 +254,8 @@ def attention(const floating[:, :, :] q, const floating[:, :, :] k, const floati
     n.q, n.k, n.v, n.y = distance(q), distance(k), distance(v), distance[floating](y)
     scale = <floating>(1 / sqrt(<double>n.d))
     with nogil, parallel(num_threads=threads):
-        room = <floating*>malloc(min(<index>ROWS, n.t) * n.s * sizeof(floating))
+        room = <floating*>malloc((min(<index>ROWS, n.t) * n.s + packed_size(n.d, n.s) + packed_size(n.s, n.d))
+                                 * sizeof(floating))
         if room is NULL:
             abort()
         for i in prange(q.shape[0] * heads, schedule="static"):
@@ -275,28 +281,45 @@ cdef void scores_backward(floating* p, floating* dp, const floating* lse, const 
 
 
 cdef void head_backward(const floating* dy, const floating* q, const floating* k, const floating* v, const floating* y,
-                        const floating* lse, floating* dq, floating* dk, floating* dv, floating* p, floating* dz,
-                        Sizes n, floating scale) noexcept nogil:
-    """One head of one sample; p, dz: room for ROWS rows of scores each."""
-    cdef index row = 0, m
-    cdef floating more = 0    # the first rows set dk and dv, the others add to them
+                        const floating* lse, floating* dq, floating* dk, floating* dv, floating* room, Sizes n,
+                        floating scale) noexcept nogil:
+    """One head of one sample; room: as `backward_room` says."""
+    cdef index row = 0, m, most = min(<index>ROWS, n.t)
+    cdef floating* p = room
+    cdef floating* dz = p + most * n.s
+    cdef floating* keys = dz + most * n.s
+    cdef floating* turned_keys = keys + packed_size(n.s, n.d)
+    cdef floating* turned_values = turned_keys + packed_size(n.d, n.s)
+    cdef floating* rows = turned_values + packed_size(n.d, n.s)
+    cdef bint more = False    # the first rows set dk and dv, the others add to them
+    pack(k, n.k, 1, n.s, n.d, keys)
+    pack(k, 1, n.k, n.d, n.s, turned_keys)
+    pack(v, 1, n.v, n.d, n.s, turned_values)
     while row < n.t:
         m = min(<index>ROWS, n.t - row)
-        gemm[floating](NORMAL, TRANSPOSED, m, n.s, n.d, q + row * n.q, n.q, k, n.k, 0, p, n.s)
-        gemm[floating](NORMAL, TRANSPOSED, m, n.s, n.d, dy + row * n.dy, n.dy, v, n.v, 0, dz, n.s)
+        product(q + row * n.q, n.q, 1, turned_keys, m, n.s, n.d, p, n.s, False)
+        product(dy + row * n.dy, n.dy, 1, turned_values, m, n.s, n.d, dz, n.s, False)
         scores_backward(p, dz, lse + row, dy + row * n.dy, y + row * n.y, m, n, scale)
-        gemm[floating](TRANSPOSED, NORMAL, n.s, n.d, m, p, n.s, dy + row * n.dy, n.dy, more, dv, n.dv)
-        gemm[floating](TRANSPOSED, NORMAL, n.s, n.d, m, dz, n.s, q + row * n.q, n.q, more, dk, n.dk)
-        gemm[floating](NORMAL, NORMAL, m, n.d, n.s, dz, n.s, k, n.k, 0, dq + row * n.dq, n.dq)
-        more = 1
+        pack(dy + row * n.dy, n.dy, 1, m, n.d, rows)
+        product(p, 1, n.s, rows, n.s, n.d, m, dv, n.dv, more)
+        pack(q + row * n.q, n.q, 1, m, n.d, rows)
+        product(dz, 1, n.s, rows, n.s, n.d, m, dk, n.dk, more)
+        product(dz, n.s, 1, keys, m, n.d, n.s, dq + row * n.dq, n.dq, False)
+        more = True
         row = row + m
+
+
+cdef index backward_room(Sizes n) noexcept nogil:
+    """Numbers for two blocks of scores, for k packed in both ways, v, and a block of q or dy."""
+    cdef index most = min(<index>ROWS, n.t)
+    return 2 * most * n.s + packed_size(n.s, n.d) + 2 * packed_size(n.d, n.s) + packed_size(most, n.d)
 
 
 def attention_backward(const floating[:, :, :] dy, const floating[:, :, :] q, const floating[:, :, :] k,
                        const floating[:, :, :] v, const floating[:, :, :] y, const floating[:, :, ::1] lse,
                        floating[:, :, :] dq, floating[:, :, :] dk, floating[:, :, :] dv, int threads):
     """dy, y, q, dq (N, T, D), k, v, dk, dv (N, S, D), lse (N, heads, T). Layouts as in `attention`."""
-    cdef index heads = lse.shape[1], i, sample, column, size
+    cdef index heads = lse.shape[1], i, sample, column
     cdef Sizes n
     cdef floating* room = NULL
     cdef floating scale
@@ -304,9 +327,8 @@ def attention_backward(const floating[:, :, :] dy, const floating[:, :, :] q, co
     n.q, n.k, n.v, n.y, n.dy = distance(q), distance(k), distance(v), distance(y), distance(dy)
     n.dq, n.dk, n.dv = distance[floating](dq), distance[floating](dk), distance[floating](dv)
     scale = <floating>(1 / sqrt(<double>n.d))
-    size = min(<index>ROWS, n.t) * n.s
     with nogil, parallel(num_threads=threads):
-        room = <floating*>malloc(2 * size * sizeof(floating))
+        room = <floating*>malloc(backward_room(n) * sizeof(floating))
         if room is NULL:
             abort()
         for i in prange(q.shape[0] * heads, schedule="static"):
@@ -314,5 +336,5 @@ def attention_backward(const floating[:, :, :] dy, const floating[:, :, :] q, co
             column = i % heads * n.d
             head_backward(&dy[sample, 0, column], &q[sample, 0, column], &k[sample, 0, column], &v[sample, 0, column],
                           &y[sample, 0, column], &lse[sample, i % heads, 0], &dq[sample, 0, column],
-                          &dk[sample, 0, column], &dv[sample, 0, column], room, room + size, n, scale)
+                          &dk[sample, 0, column], &dv[sample, 0, column], room, n, scale)
         free(room)

@@ -17,7 +17,16 @@ from npsoftmax.models import build_model, model_builder
 from npsoftmax.options import option_defaults
 from npsoftmax.random import Rng
 
-MODELS = ("mlp", "convnet", "tinyvgg", "resnet9")  # those that have a twin in twins.py
+# name -> (model, its options): those that have a twin in twins.py.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mlp": ("mlp", {}),
+    "convnet": ("convnet", {}),
+    "convnet_e4": ("convnet", {"widths": (6, 8, 10), "fc": 200}),  # the small network of a published comparison
+    "tinyvgg": ("tinyvgg", {}),
+    "resnet9": ("resnet9", {}),
+    "vit_small": ("vit_small", {}),  # both sides compute the class token alone in the last block
+    "vit_small_usual": ("vit_small", {}),  # PyTorch's side computes all tokens there, as it is usually written
+}
 CLASSES, IMAGE = 100, (32, 32, 3)
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 
@@ -32,9 +41,10 @@ class Ours:
     """A model of npsoftmax with its batch, ready to step; its methods are those of `twins.Torch`."""
 
     def __init__(self, job: Job):
-        has_dropout = "dropout" in option_defaults(model_builder(job["model"]))
-        options = {"dropout": 0.0} if has_dropout and not job["dropout"] else {}
-        self.model = build_model(job["model"], "softmax", CLASSES, IMAGE, model_opts=options)
+        name, options = MODELS[job["model"]]
+        if "dropout" in option_defaults(model_builder(name)) and not job["dropout"]:
+            options = options | {"dropout": 0.0}
+        self.model = build_model(name, "softmax", CLASSES, IMAGE, model_opts=options)
         self.x, self.t = batch(job["batch_size"])
         self.samples = np.arange(len(self.t))
         self.noise, self.steps = Rng(0, "noise"), 0

@@ -6,8 +6,8 @@ The modules have the names that the layers have in npsoftmax: its `trunk.block1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from npsoftmax.bench.networks import CLASSES, LEARNING_RATE, MOMENTUM, batch
+from npsoftmax.bench.torch_vit import Patches, vit_modules
 from npsoftmax.bench.workers import Job
 
-SUFFIXES = {nn.Conv2d: ("w", "b"), nn.Linear: ("w", "b"), nn.BatchNorm2d: ("gamma", "beta")}
+WEIGHT, NORM = {"weight": "w", "bias": "b"}, {"weight": "gamma", "bias": "beta"}
+# What PyTorch calls a parameter -> what we call it; parameters of other modules have the same name in both.
+OUR_NAMES = {nn.Conv2d: WEIGHT, Patches: WEIGHT, nn.Linear: WEIGHT, nn.BatchNorm2d: NORM, nn.LayerNorm: NORM}
 
 
 class Named(nn.Sequential):
@@ -37,9 +40,9 @@ class Residual(Named):
 
 
 class Twin(Named):
-    """Trunk and linear head. `flat` (C, H, W) is what the trunk flattens before the first linear map."""
+    """Trunk and linear head. `flat` (C, H, W) is what the trunk flattens before the first linear map, if it does."""
 
-    def __init__(self, trunk: Named, flat: tuple[int, int, int], features: int):
+    def __init__(self, trunk: Named, flat: tuple[int, int, int] | None, features: int):
         super().__init__(trunk=trunk, head=nn.Linear(features, CLASSES))
         self.flat = flat
 
@@ -57,17 +60,17 @@ def mlp() -> Twin:
     return Twin(trunk, (3, 32, 32), 128)
 
 
-def convnet() -> Twin:
+def convnet(widths: tuple[int, int, int] = (32, 64, 128), fc: int = 256) -> Twin:
     """Three convolutions with ReLU and pooling, one hidden dense layer."""
     layers: dict[str, nn.Module] = {}
     channels = 3
-    for number, width in enumerate((32, 64, 128), start=1):
+    for number, width in enumerate(widths, start=1):
         layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, padding=1)
         layers[f"relu{number}"] = nn.ReLU()
         layers[f"pool{number}"] = nn.MaxPool2d(2)
         channels = width
-    trunk = Named(**layers, flatten=nn.Flatten(), fc=nn.Linear(128 * 4 * 4, 256), relu_fc=nn.ReLU())
-    return Twin(trunk, (128, 4, 4), 256)
+    trunk = Named(**layers, flatten=nn.Flatten(), fc=nn.Linear(channels * 4 * 4, fc), relu_fc=nn.ReLU())
+    return Twin(trunk, (channels, 4, 4), fc)
 
 
 def tinyvgg() -> Twin:
@@ -106,17 +109,29 @@ def _conv_norm_relu(inputs: int, outputs: int) -> Named:
     return Named(conv=nn.Conv2d(inputs, outputs, 3, padding=1), norm=nn.BatchNorm2d(outputs), relu=nn.ReLU())
 
 
-TWINS = {"mlp": mlp, "convnet": convnet, "tinyvgg": tinyvgg, "resnet9": resnet9}
+def vit_small(queries: int | None = 1) -> Twin:
+    """Six transformer blocks on patches of 4x4, the last one for so many tokens."""
+    return Twin(Named(**vit_modules(4, 192, 6, 3, 384, queries)), None, 192)
+
+
+TWINS: dict[str, Callable[[], Twin]] = {
+    "mlp": mlp,
+    "convnet": convnet,
+    "convnet_e4": partial(convnet, (6, 8, 10), 200),
+    "tinyvgg": tinyvgg,
+    "resnet9": resnet9,
+    "vit_small": vit_small,
+    "vit_small_usual": partial(vit_small, None),
+}
 
 
 # ---------------------------------------------------------------- parameters
 def our_parameters(twin: Twin) -> dict[str, nn.Parameter]:
     """The twin's parameters by the names that they have in npsoftmax."""
     return {
-        f"{path}.{name}": parameter
+        f"{path}.{OUR_NAMES.get(type(module), {}).get(name, name)}": parameter
         for path, module in twin.named_modules()
-        if type(module) in SUFFIXES
-        for name, parameter in zip(SUFFIXES[type(module)], (module.weight, module.bias), strict=True)
+        for name, parameter in module.named_parameters(recurse=False)
     }
 
 
@@ -126,19 +141,20 @@ def load_parameters(twin: Twin, arrays: Mapping[str, np.ndarray]) -> None:
     with torch.no_grad():
         for name, parameter in our_parameters(twin).items():
             flat = twin.flat if name == after_flatten else None
-            parameter.copy_(torch.from_numpy(torch_layout(arrays[name], flat)))
+            parameter.copy_(torch.from_numpy(torch_layout(arrays[name], tuple(parameter.shape), flat)))
 
 
-def torch_layout(array: np.ndarray, flat: tuple[int, int, int] | None = None) -> np.ndarray:
-    """A parameter in PyTorch's layout; `flat` (C, H, W) for a linear map of a flattened image."""
-    if array.ndim == 4:
-        array = array.transpose(3, 2, 0, 1)  # (KH, KW, C, F) -> (F, C, KH, KW)
-    elif array.ndim == 2 and flat:
+def torch_layout(array: np.ndarray, shape: tuple[int, ...], flat: tuple[int, int, int] | None = None) -> np.ndarray:
+    """A parameter in PyTorch's layout, of `shape`; `flat` (C, H, W) for a linear map of a flattened image."""
+    if len(shape) == 4:  # (KH, KW, C, F), or (KH·KW·C, F) of patches -> (F, C, KH, KW)
+        f, c, kh, kw = shape
+        array = array.reshape(kh, kw, c, f).transpose(3, 2, 0, 1)
+    elif len(shape) == 2 and flat:
         c, h, w = flat
-        array = array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(-1, c * h * w)  # (M, C·H·W)
-    elif array.ndim == 2:
+        array = array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(shape)  # (M, C·H·W)
+    elif len(shape) == 2:
         array = array.T
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array.reshape(shape))
 
 
 # ---------------------------------------------------------------- one side of a comparison

@@ -10,19 +10,29 @@ from npsoftmax.kernels.dispatch import compiled, threads_for
 # Multiply-adds for which a product is worth a thread's start, in units of threads_for's values.
 WORK = 16
 
+# How many times longer than both sides of the result a sum must be to be shared out itself.
+LONG = 4
 
-def matmul(a: Array, b: Array) -> Array:
-    """a @ b for matrices a (M, K) and b (K, N), on as many threads as `--threads` says.
+
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """a @ b + bias for matrices a (M, K), b (K, N) and bias (N,) or None, on as many threads as `--threads` says.
 
     Transposed views are read where they lie. NumPy's own product runs on one thread within a training step.
     """
-    fast = compiled("_matmul", a, b)
+    fast = compiled("_matmul", a, b) if bias is None else compiled("_matmul", a, b, bias)
     if fast is None or 0 in a.shape or 0 in b.shape or a.shape[1:] != b.shape[:1] or b.ndim != 2:
-        return a @ b
-    c = np.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+        y = a @ b
+        return y if bias is None else y + bias
+    m, k, n = *a.shape, b.shape[1]
     (a, ta), (b, tb) = _as_stored(a), _as_stored(b)
+    threads = threads_for(m * k * n // WORK)
     with single_threaded_blas():
-        fast.matmul(a, b, c, ta, tb, threads_for(c.size * (a.shape[0] if ta else a.shape[1]) // WORK))
+        if ta and not tb and bias is None and threads > 1 and k >= LONG * max(m, n):
+            parts = np.empty((threads, m, n), dtype=a.dtype)
+            fast.matmul_parts(a, b, parts)
+            return parts.sum(axis=0)
+        c = np.empty((m, n), dtype=a.dtype)
+        fast.matmul(a, b, None if bias is None else np.ascontiguousarray(bias), c, ta, tb, threads)
     return c
 
 

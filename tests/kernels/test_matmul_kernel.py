@@ -20,32 +20,40 @@ LAYOUTS = {
 layouts = st.sampled_from(sorted(LAYOUTS))
 
 
-@given(sizes, sizes, sizes, layouts, layouts, st.sampled_from([np.float32, np.float64]), st.integers(1, 5))
-def test_it_is_the_matrix_product(m, k, n, layout_a, layout_b, dtype, threads):
+@given(
+    sizes, sizes, sizes, layouts, layouts, st.sampled_from([np.float32, np.float64]), st.integers(1, 5), st.booleans()
+)
+def test_it_is_the_matrix_product(m, k, n, layout_a, layout_b, dtype, threads, with_bias):
     rng = np.random.default_rng(m + 41 * k + 1681 * n)
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    bias = rng.standard_normal(2 * n).astype(dtype)[::2] if with_bias else None
+    added = 0.0 if bias is None else bias.astype(float)
     backend.set_threads(threads)
     try:
-        c = matmul(LAYOUTS[layout_a](a), LAYOUTS[layout_b](b))
+        c = matmul(LAYOUTS[layout_a](a), LAYOUTS[layout_b](b), bias)
     finally:
         backend.set_threads(None)
-    allowed = (k + 2) * np.finfo(dtype).eps * (np.abs(a).astype(float) @ np.abs(b))
+    allowed = (k + 3) * np.finfo(dtype).eps * (np.abs(a).astype(float) @ np.abs(b) + np.abs(added))
     assert c.dtype == dtype and c.flags.c_contiguous
-    assert (np.abs(c - a.astype(float) @ b) <= allowed).all()
+    assert (np.abs(c - (a.astype(float) @ b + added)) <= allowed).all()
 
 
-@pytest.mark.parametrize("shape", [(700, 300, 5), (5, 300, 700), (257, 33, 129)])
+@pytest.mark.parametrize("shape", [(700, 300, 5), (5, 300, 700), (257, 33, 129), (40, 5000, 30)])
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_products_large_enough_for_threads(shape, threads):
     m, k, n = shape
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+    a, b, bias = rng.standard_normal((m, k)), rng.standard_normal((k, n)), rng.standard_normal(n)
     backend.set_threads(threads)
     try:
         c, again = matmul(a, b), matmul(a, b)
         transposed = matmul(a.T.copy().T, b.T.copy().T)
+        sum_over_rows = matmul(a.T.copy().T, b)  # where k is long, this is what a weight's gradient is
+        biased = matmul(a, b, bias)
     finally:
         backend.set_threads(None)
+    np.testing.assert_allclose(sum_over_rows, a @ b, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(biased, a @ b + bias, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(c, a @ b, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(transposed, a @ b, rtol=1e-12, atol=1e-12)
     assert c.tobytes() == again.tobytes()

@@ -1,0 +1,71 @@
+# cython: language_level=3
+"""Products of matrices that fit a cache: c (m, n) = a (m, k) @ b (k, n), where BLAS spends more on its preparations.
+
+b is packed into panels of PANEL columns, one row of a panel after the other and zeros where b ends. Then PANEL / 4 sums
+for each of four rows of a stay in registers while k runs: two loads of b and four numbers of a serve 4 · PANEL
+multiplications. Operands are read by strides, so that a transposed one costs nothing.
+"""
+
+from cython cimport floating
+from libc.string cimport memcpy, memset
+
+cdef extern from *:
+    """
+    #define NUMBER float
+    #define VECTOR npsoftmax_float_vector
+    #define LANES 8
+    #define NAME(x) npsoftmax_float_##x
+    #include "_small_products.h"
+    #define NUMBER double
+    #define VECTOR npsoftmax_double_vector
+    #define LANES 4
+    #define NAME(x) npsoftmax_double_##x
+    #include "_small_products.h"
+    """
+    void npsoftmax_float_product(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t,
+                                 Py_ssize_t, float*, Py_ssize_t, int) noexcept nogil
+    void npsoftmax_double_product(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t,
+                                  Py_ssize_t, double*, Py_ssize_t, int) noexcept nogil
+
+cdef enum:
+    PANEL = 16    # columns of a panel in float32; half as many in float64
+
+
+cdef inline Py_ssize_t panel_width(floating* unused) noexcept nogil:
+    return PANEL if sizeof(floating) == 4 else PANEL // 2
+
+
+cdef inline Py_ssize_t packed_size(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Numbers that the panels of b (k, n) need, in either type."""
+    return k * ((n + PANEL - 1) // PANEL) * PANEL
+
+
+cdef inline void pack(const floating* b, Py_ssize_t rb, Py_ssize_t cb, Py_ssize_t k, Py_ssize_t n,
+                      floating* panels) noexcept nogil:
+    """b[l, j], at b[l · rb + j · cb], into panels."""
+    cdef Py_ssize_t j = 0, l, i, width = panel_width(panels), columns
+    while j < n:
+        columns = min(width, n - j)
+        if columns < width:
+            memset(panels, 0, k * width * sizeof(floating))
+        if cb == 1:
+            for l in range(k):
+                memcpy(panels + l * width, b + l * rb + j, columns * sizeof(floating))
+        else:
+            for i in range(columns):
+                for l in range(k):
+                    panels[l * width + i] = b[l * rb + (j + i) * cb]
+        panels = panels + k * width
+        j = j + width
+
+
+cdef inline void product(const floating* a, Py_ssize_t ra, Py_ssize_t ca, const floating* panels, Py_ssize_t m,
+                         Py_ssize_t n, Py_ssize_t k, floating* c, Py_ssize_t ldc, bint more) noexcept nogil:
+    """c (m, n), rows ldc apart, = a @ b, where a[i, l] is at a[i · ra + l · ca] and `pack` made panels of b (k, n).
+
+    more: add to c instead of setting it.
+    """
+    if floating is float:
+        npsoftmax_float_product(a, ra, ca, panels, m, n, k, c, ldc, more)
+    else:
+        npsoftmax_double_product(a, ra, ca, panels, m, n, k, c, ldc, more)
