@@ -15,7 +15,7 @@ import numpy as np
 from npsoftmax.compare.collect import RowResult, curve, fastest_epoch, relation, test
 from npsoftmax.compare.tables import SATURATED
 from npsoftmax.plots.run_files import Run
-from npsoftmax.plots.style import FAINT, INK, SMALL, TEXT, TITLE, draw_line, dress
+from npsoftmax.plots.style import FAINT, INK, SMALL, TEXT, TITLE, draw_line, dress, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +56,7 @@ def curves_figure(results: Sequence[RowResult], what: str, heading: str, ylabel:
     shown = [result for result in results if result.runs]
     figure, ax = canvas(heading, len(shown))
     dress(ax, "epoch", ylabel)
+    whole_numbers(ax)
     looks = styles(results)
     for result in shown:
         epochs, values = mean_curve([curve(run, what) for run in result.runs])

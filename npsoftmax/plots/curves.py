@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npsoftmax.plots.run_files import Run
-from npsoftmax.plots.style import BLUE, ORANGE, add_legend, draw_line, dress, new_figure
+from npsoftmax.plots.style import BLUE, ORANGE, add_legend, draw_line, dress, new_figure, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def _epoch_figure(
         ax.plot(epochs[at], validation[at], "o", markersize=8, mfc="none", mec=ORANGE)
     if epochs.size:  # all of them, so that a curve that became NaN is seen to end early
         ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    _whole_numbers(ax)
+    whole_numbers(ax)
     add_legend(ax)
     return figure
 
@@ -89,11 +89,5 @@ def learning_rate_figure(run: Run) -> Figure:
 def _step_axis(ax: Axes, step: np.ndarray) -> None:
     if step.size:
         ax.set_xlim(0, step[-1] + 1)
-    _whole_numbers(ax)
+    whole_numbers(ax)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-
-
-def _whole_numbers(ax: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))

@@ -62,6 +62,13 @@ def draw_line(ax: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
         ax.plot(x[finite], y[finite], marker=marker, markersize=4, **{"linewidth": 1.6, **style})
 
 
+def whole_numbers(ax: Axes) -> None:
+    """Ticks of the x axis at whole numbers only, few of them."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+
+
 def text_of(name: str) -> str:
     """A class name as text: CIFAR's underscores are spaces, and a very long name is cut."""
     text = name.replace("_", " ").replace("$", r"\$")
