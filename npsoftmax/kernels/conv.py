@@ -11,7 +11,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
 from npsoftmax.kernels import reference
-from npsoftmax.kernels.dispatch import compiled
+from npsoftmax.kernels.dispatch import compiled, threads_for
 from npsoftmax.kernels.fused import add
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.reference import Pair, output_size
@@ -30,7 +30,7 @@ def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
         return reference.im2col(x, k, stride, pad)
     oh, ow = geometry(x.shape, k, stride, pad)
     cols = np.empty((x.shape[0] * oh * ow, k[0] * k[1] * x.shape[3]), dtype=x.dtype)
-    fast.im2col(np.ascontiguousarray(x), cols, *k, *stride, *pad, oh, ow, get_threads())
+    fast.im2col(np.ascontiguousarray(x), cols, *k, *stride, *pad, oh, ow, threads_for(cols.size))
     return cols
 
 
@@ -41,7 +41,7 @@ def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
         return reference.col2im(cols, shape, k, stride, pad)
     oh, ow = geometry(shape, k, stride, pad)
     dx = np.empty(shape, dtype=cols.dtype)
-    fast.col2im(np.ascontiguousarray(cols), dx, *k, *stride, *pad, oh, ow, get_threads())
+    fast.col2im(np.ascontiguousarray(cols), dx, *k, *stride, *pad, oh, ow, threads_for(cols.size))
     return dx
 
 

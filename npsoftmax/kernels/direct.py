@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.backend import Array, get_threads
+from npsoftmax.backend import Array
 from npsoftmax.kernels.conv import conv2d_tiled, conv2d_tiled_dw, conv2d_tiled_dx, geometry, sum_of_threads
-from npsoftmax.kernels.dispatch import compiled
+from npsoftmax.kernels.dispatch import compiled, threads_for_products
 from npsoftmax.kernels.reference import Pair
 
 ONE = (1, 1)
@@ -26,7 +26,8 @@ def conv2d_direct(x: Array, w: Array, b: Array | None, pad: Pair, relu: bool = F
     weights[:, : w.shape[3]] = w.reshape(-1, w.shape[3])
     bias[: w.shape[3]] = 0 if b is None else b
     y = np.empty((x.shape[0], *geometry(x.shape, k, ONE, pad), w.shape[3]), dtype=x.dtype)
-    fast.forward(np.ascontiguousarray(x), weights, bias, relu, y, *k, *pad, get_threads())
+    threads = threads_for_products(y.size * len(weights))
+    fast.forward(np.ascontiguousarray(x), weights, bias, relu, y, *k, *pad, threads)
     return y
 
 
@@ -37,7 +38,8 @@ def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:
         return conv2d_tiled_dw(x, dy, k, ONE, pad)
     c, f = x.shape[3], dy.shape[3]
     # One sum for each thread, added in a fixed order: the same result for the same number of threads.
-    partial = np.zeros((get_threads(), k[0] * k[1] * c, fast.lanes_for(f, dy.itemsize)), dtype=x.dtype)
+    threads = threads_for_products(dy.size * k[0] * k[1] * c)
+    partial = np.zeros((threads, k[0] * k[1] * c, fast.lanes_for(f, dy.itemsize)), dtype=x.dtype)
     fast.backward_weight(np.ascontiguousarray(x), np.ascontiguousarray(dy), partial, *k, *pad)
     return np.ascontiguousarray(sum_of_threads(partial)[:, :f]).reshape(*k, c, f)
 

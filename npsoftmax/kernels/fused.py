@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 WIDE = 256  # values in a wide row, at least; see _norm.pyx
+FEW = 4096  # values that NumPy adds up before a kernel is even called
 PARTS = 64  # sums that threads work on, at most: their number must not depend on that of the threads
 
 
@@ -35,7 +36,7 @@ PARTS = 64  # sums that threads work on, at most: their number must not depend o
 def column_sum(rows: Array) -> Array:
     """Sum of each column; see `fused_reference.column_sum`."""
     fast = compiled("_norm", rows)
-    if fast is None or not rows.size:
+    if fast is None or rows.size < FEW:
         return reference.column_sum(rows)
     c, width = rows.shape[1], _wide_row(rows.shape[1])
     sums = np.zeros((_parts(fast, rows, width), c))

@@ -18,6 +18,8 @@ def column_sum(rows: Array) -> Array:
     """
     m, channels = rows.shape
     block = 256
+    if m < block:
+        return rows.sum(axis=0)
     whole = m // block * block
     return rows[:whole].reshape(-1, block, channels).sum(axis=1).sum(axis=0) + rows[whole:].sum(axis=0)
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npsoftmax.backend import Array, single_threaded_blas
-from npsoftmax.kernels.dispatch import compiled, threads_for
-
-# Multiply-adds for which a product is worth a thread's start, in units of threads_for's values.
-WORK = 16
+from npsoftmax.kernels.dispatch import compiled, threads_for_products
 
 # How many times longer than both sides of the result a sum must be to be shared out itself.
 LONG = 4
@@ -24,8 +21,11 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         y = a @ b
         return y if bias is None else y + bias
     m, k, n = *a.shape, b.shape[1]
+    if min(m, k, n) == 1:  # one row, column or sample: nothing is used twice, and BLAS' preparations are in vain
+        y = a * b if k == 1 else a @ b
+        return y if bias is None else y + bias
     (a, ta), (b, tb) = _as_stored(a), _as_stored(b)
-    threads = threads_for(m * k * n // WORK)
+    threads = threads_for_products(m * k * n)
     with single_threaded_blas():
         if ta and not tb and bias is None and threads > 1 and k >= LONG * max(m, n):
             parts = np.empty((threads, m, n), dtype=a.dtype)

@@ -49,6 +49,7 @@ class Optimizer(ABC):
     def __init__(self, params: Tree, slots: Sequence[str], *, weight_decay: float, no_decay: tuple[str, ...]):
         self.weight_decay = _at_least_0("weight_decay", weight_decay)
         self.state: dict[str, Tree] = {slot: tree_map(_zeros, params) for slot in slots}
+        self._slots = [dict(leaves(tree)) for tree in self.state.values()]  # the same arrays, by name
         self.steps = 0
         self._decay = {name: self.weight_decay for name, _ in leaves(params)}
         for suffix in no_decay:
@@ -68,12 +69,11 @@ class Optimizer(ABC):
         """
         rates = self._rates(_at_least_0("lr", lr), momentum, self.steps + 1)
         arrays, gradients = dict(leaves(params)), dict(leaves(grads))
-        slots = [dict(leaves(tree)) for tree in self.state.values()]
         self._check(arrays, gradients)
         self.steps += 1
         for name, p in arrays.items():
             apply = self._update_rows if isinstance(gradients[name], SparseRows) else self._update_array
-            apply(p, gradients[name], [slot[name] for slot in slots], self._decay[name], rates)
+            apply(p, gradients[name], [slot[name] for slot in self._slots], self._decay[name], rates)
 
     def state_tree(self) -> Tree:
         """The state to save, together with `steps`: the arrays themselves, not copies."""
