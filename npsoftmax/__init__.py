@@ -22,6 +22,10 @@ _HOME = {
     "check_gradients": "npsoftmax.gradcheck",
     "load_dataset": "npsoftmax.data",
     "load_run": "npsoftmax.training",
+    "ImageClassifier": "npsoftmax.estimators",
+    "SoftmaxClassifier": "npsoftmax.estimators",
+    "load_torch": "npsoftmax.torch_weights",
+    "save_torch": "npsoftmax.torch_weights",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -19,6 +19,8 @@ COMMANDS = {
     "grade": "check the exercises of an assignment",
     "assignments": "start an assignment, or reset a function",
     "data": "download, verify or list data sets",
+    "export": "write the weights of a run for PyTorch",
+    "import": "make a run of weights that come from PyTorch",
     "info": "what is installed, or a model: shapes, parameters, multiply-adds",
     "bench": "measure speed and memory, beside PyTorch",
 }
@@ -33,7 +35,8 @@ def build_parser(wanted: str | None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         if name == wanted:
-            importlib.import_module(f"npsoftmax.cli.{name}").add_parser(subparsers)
+            module = "import_" if name == "import" else name  # a word of Python's own
+            importlib.import_module(f"npsoftmax.cli.{module}").add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=text)
     return parser

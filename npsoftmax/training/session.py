@@ -102,11 +102,15 @@ def undecayed(decay: str, model: Model) -> tuple[str, ...]:
 
 def run_schedule(session: Session) -> Schedule:
     """The learning rate over all steps of the run."""
-    config = session.config
+    return schedule_of(session.config, len(session.train))
+
+
+def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
+    """The schedule that `config` names, over all its epochs."""
     options = dict(config.schedule_opts)
     if config.schedule == "one_cycle" and config.optimizer == "sgd" and config.momentum == 0:
         options.setdefault("cycle_momentum", False)  # there is no momentum to cycle
-    return make_schedule(config.schedule, config.lr, len(session.train), config.epochs, **options)
+    return make_schedule(config.schedule, config.lr, steps_per_epoch, config.epochs, **options)
 
 
 def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Session:
