@@ -18,7 +18,7 @@ from npsoftmax.training.checkpoint import write_json
 from npsoftmax.training.config import TrainConfig
 
 # Settings that say where a run happens and not what it computes.
-ELSEWHERE = ("data_dir", "threads", "device", "log_every", "seed")
+ELSEWHERE = ("data_dir", "threads", "device", "log_every", "checkpoint_every", "seed")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
 from npsoftmax.metrics import CONFUSION_CLASSES, read_columns, read_confusion, read_reliability
 
 Columns = dict[str, np.ndarray]
@@ -56,7 +56,7 @@ def read_run(run_dir: Path) -> Run:
             "Give the directory that npsoftmax train wrote."
         )
     finished = (folder / "summary.json").exists()
-    summary = _read_json(folder / "summary.json") if finished else {}
+    summary = read_json(folder / "summary.json") if finished else {}
     # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
     calibrated = (summary.get("test") or {}).get("ece") is not None
 
@@ -79,19 +79,9 @@ def read_run(run_dir: Path) -> Run:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
-    return content
-
-
 def _read_coarse(path: Path, names: list[str]) -> tuple[np.ndarray | None, list[str]]:
     """(superclass of each class or None, superclass names); `names`: the confusion matrix's, if any."""
-    content = _read_json(path)
+    content = read_json(path)
     coarse, coarse_names = content.get("coarse"), content.get("coarse_names")
     if coarse is None or coarse_names is None:
         return None, []
