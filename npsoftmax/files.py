@@ -150,12 +150,21 @@ def _sync_folder(folder: Path) -> None:
 def read_at_most(path: Path, most: int) -> bytes:
     """The content of a file. InputError where it cannot be read or is longer than `most` bytes."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(most + 1)  # not the size that the system reports: a device or a pipe has none
+        content = read_up_to(path, most + 1)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     if len(content) > most:
         raise InputError(f"{path} cannot be read: it is longer than {most:,} bytes.")
+    return content
+
+
+def read_up_to(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a file, or all of them; raises OSError."""
+    with open(path, "rb") as file:
+        # Not `most` at once: room would be made for all of it. A device or a pipe has no size, and is read to its end.
+        content = file.read(min(os.fstat(file.fileno()).st_size, most))
+        while len(content) < most and (more := file.read(min(max(len(content), 2**16), most - len(content)))):
+            content += more
     return content
 
 

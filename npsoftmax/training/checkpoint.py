@@ -19,6 +19,10 @@ from npsoftmax.files import copy_replacing, replacing, write_new, write_replacin
 from npsoftmax.layers import Tree, leaves
 from npsoftmax.models import Model
 
+# What odd content of a file makes safetensors, NumPy and json raise: types without a name in NumPy, sizes beyond all
+# numbers, nesting without an end.
+ODD_CONTENT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 
 class Saved(NamedTuple):
     """What a checkpoint holds: dotted name -> array, and the state (None where none was saved)."""
@@ -59,7 +63,7 @@ def load_saved(path: Path) -> Saved:
         if metadata.get("sha256", None) not in (None, _checksum(arrays, text)):
             raise ValueError("its checksum is not that of its content")
         return Saved(arrays, json.loads(text))
-    except (SafetensorError, OSError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, *ODD_CONTENT) as error:
         raise InputError(f"checkpoint {path} is damaged and cannot be read: {error}.") from error
 
 

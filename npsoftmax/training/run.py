@@ -118,6 +118,7 @@ class RunDirectory:
     def describe(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
         """Make the directory and write what does not change during the run; last config.toml, which makes it a run."""
         self.make()
+        self.remove_parts()
         write_json(self.path / "env.json", environment(backend))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]
         names = {"names": list(dataset.class_names), "coarse": coarse, "coarse_names": dataset.coarse_names}

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked pr
 KILLS = 50
 LONGER = [
     "--data=digits", "--limit-train=400", "--limit-test=100", "--model=mlp", "--model-opt=hidden=32", "--batch-size=32",
-    "--epochs=12", "--augment=standard", "--mixup=0.3", "--head=hierarchical", "--optimizer=adamw", "--log-every=1",
-    "--checkpoint-every=2", "--early-stop=11",
+    "--epochs=8", "--augment=standard", "--mixup=0.3", "--head=hierarchical", "--optimizer=adamw", "--log-every=1",
+    "--checkpoint-every=2", "--early-stop=7",
 ]  # fmt: skip
 SHORT = ["--data=digits", "--limit-train=120", "--limit-test=50", "--model=mlp", "--batch-size=32", "--epochs=2"]
 SHORT += ["--checkpoint-every=3", "--log-every=1"]
