@@ -21,6 +21,8 @@ from npsoftmax.training.config import TrainConfig
 # Settings that say where a run happens and not what it computes.
 ELSEWHERE = ("data_dir", "threads", "device", "log_every", "checkpoint_every", "seed")
 
+MOST_NAME = 200  # bytes: file systems take names of 255
+
 
 @dataclass(frozen=True)
 class Row:
@@ -125,7 +127,10 @@ class Comparison:
             if not _is_row(row):
                 raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is none.")
             config = TrainConfig.of(row["train"], str(self.file))
-            self.rows[row["name"]] = Row(row["name"], config, tuple(row["seeds"]), row["varied"])
+            read = Row(row["name"], config, tuple(row["seeds"]), row["varied"])
+            if len(read.folder.encode()) > MOST_NAME:
+                raise InputError(f"{self.file} cannot be read as a comparison: the name of row {number} is too long.")
+            self.rows[read.name] = read
 
 
 def _is_row(row: Any) -> bool:
@@ -133,7 +138,7 @@ def _is_row(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
     name, seeds = row.get("name"), row.get("seeds")
-    numbers = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    numbers = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
     tables = all(isinstance(row.get(key), dict) for key in ("varied", "train"))
     return isinstance(name, str) and numbers and tables
 

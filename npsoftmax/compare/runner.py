@@ -51,7 +51,7 @@ def progress_of(job: Job) -> float:
         state_file = job.folder / "checkpoints" / "state.json"
         state = State.of(read_json(state_file), state_file)
         a_epoch = state.step / max(state.epoch, 1)
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, csv.Error):
         return 0.0
     return epochs + min(max(step - state.step, 0) / max(a_epoch, 1), 0.99)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from npsoftmax.errors import InputError, unknown_name
@@ -43,7 +44,8 @@ class EarlyStopping:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state()` returned. InputError where it is something else."""
         best, waited = state.get("best"), state.get("waited")
-        if not (best is None or type(best) in (int, float)) or type(waited) is not int or waited < 0:
+        number = best is None or (type(best) is float and math.isfinite(best))
+        if not number or type(waited) is not int or waited < 0:
             raise InputError(
                 f"the saved state of early stopping is {state!r:.80}, but a best value and a count belong there."
             )
