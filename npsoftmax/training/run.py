@@ -118,6 +118,8 @@ class RunDirectory:
     def describe(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
         """Make the directory and write what does not change during the run; last config.toml, which makes it a run."""
         self.make()
+        if self.config_file.exists():  # another process was faster
+            raise InputError(f"--out {self.path} has become a run meanwhile. Choose another name.")
         self.remove_parts()
         write_json(self.path / "env.json", environment(backend))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]

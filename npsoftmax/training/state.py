@@ -60,6 +60,6 @@ def _is(value: Any, kind: str) -> bool:
         return kind.endswith("None")
     if kind.startswith(("int", "float")):
         if type(value) is int:
-            return (0 <= value if kind.startswith("int") else True) and abs(value) < 2**53
+            return (value >= 0 if kind.startswith("int") else True) and abs(value) < 2**53
         return type(value) is float and kind.startswith("float") and math.isfinite(value)
     return isinstance(value, bool if kind.startswith("bool") else dict)
