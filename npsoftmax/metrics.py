@@ -18,6 +18,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, to_numpy
 from npsoftmax.errors import InputError
+from npsoftmax.files import write_replacing
 
 BINS = 15
 CORNER = "true/predicted"
@@ -233,10 +234,11 @@ def read_columns(path: Path, required: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_replacing(path, text.getvalue().encode())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

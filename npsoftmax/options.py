@@ -77,9 +77,17 @@ def _convert(what: str, value: Any, hint: Any) -> Any:
     ):
         return value
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return as_float(what, value)
     expected = getattr(origin, "__name__", str(hint))
     raise InputError(f"{what} is {value!r}, but {_article(expected)} was expected.")
+
+
+def as_float(what: str, value: float) -> float:
+    """A number as a float. InputError naming `what` for a whole number beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{what} is a number of {len(str(value))} digits, too large for a float.") from None
 
 
 def _convert_union(what: str, value: Any, hints: tuple[Any, ...]) -> Any:

@@ -39,7 +39,7 @@ def test_data_flows_one_way(capsys):
 
 
 def loaded_by(statement):
-    code = f"import sys; {statement}; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    code = f"import sys\n{statement}\nprint(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
@@ -57,8 +57,21 @@ def test_heavy_libraries_are_loaded_where_they_are_used(statement):
     assert not loaded_by(statement) & HEAVY
 
 
-def test_importing_the_package_does_not_even_load_numpy():
-    assert "numpy" not in loaded_by("import npsoftmax")
+HELP = (
+    "import contextlib, io; from npsoftmax.cli.main import main\n"
+    "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main([{word!r}])"
+)
+
+
+@pytest.mark.parametrize("statement", ["import npsoftmax", HELP.format(word="--help"), HELP.format(word="--version")])
+def test_neither_importing_the_package_nor_asking_for_help_loads_even_numpy(statement):
+    """What takes 0.1 s or more to import; beside the libraries, the parts of the standard library that do not help."""
+    slow = {"numpy", "asyncio", "multiprocessing", "email", "http", "ssl", "unittest", "ctypes", "sqlite3", "tomli_w"}
+    assert not loaded_by(statement) & (HEAVY | slow)
+    code = f"{statement}\nimport sys; print(*[name for name in sys.modules if name.startswith('npsoftmax')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ours = {"npsoftmax", "npsoftmax._version", "npsoftmax.cli", "npsoftmax.cli.main", "npsoftmax.errors"}
+    assert done.returncode == 0 and set(done.stdout.split()) <= ours
 
 
 def test_every_public_name_of_the_package_can_be_had():

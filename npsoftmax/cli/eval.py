@@ -12,7 +12,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("eval", help="evaluate a checkpoint of a run")
     parser.add_argument("directory", metavar="RUN", help="the run directory")
     parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which parameters (default: best)"
+        "--checkpoint", choices=("best", "last", "previous"), default="best", help="which parameters (default: best)"
     )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: test)")
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")

@@ -56,6 +56,9 @@ def run_command(args: argparse.Namespace) -> int:
     except InputError as error:
         print(f"npsoftmax: error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"npsoftmax: error: there is not enough memory: {error or 'something is too large'}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("npsoftmax: interrupted", file=sys.stderr)
         return 130

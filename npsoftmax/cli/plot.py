@@ -42,6 +42,7 @@ def plot_attention(run_dir: Path, data_dir: str | None) -> Path:
 
     from npsoftmax.backend import single_threaded_blas, to_numpy
     from npsoftmax.errors import InputError
+    from npsoftmax.files import replacing
     from npsoftmax.models.vit import VisionTransformer
     from npsoftmax.plots import DPI, read_run
     from npsoftmax.plots.attention import attention_figure
@@ -64,5 +65,6 @@ def plot_attention(run_dir: Path, data_dir: str | None) -> Path:
         read_run(run_dir), test.x[chosen], maps, [names[t] for t in test.y[chosen]], [names[t] for t in predicted]
     )
     path = Path(run_dir) / "plots" / "attention.png"
-    figure.savefig(path, dpi=DPI)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=DPI, format="png")
     return path

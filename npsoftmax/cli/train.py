@@ -11,7 +11,8 @@ from typing import Any
 from npsoftmax.errors import InputError
 
 # What may still be said when a run is resumed; everything else is as it was begun.
-WITH_RESUME = {"resume", "stop_after", "threads", "data_dir", "backend", "device", "run", "command", "quiet"}
+CHANGEABLE = ("threads", "data_dir", "backend", "device", "checkpoint_every")
+WITH_RESUME = {"resume", "checkpoint", "stop_after", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--config", metavar="FILE", help="all settings from a file like a run's config.toml", **plain)
     group.add_argument(
         "--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain
+    )
+    group.add_argument(
+        "--checkpoint",
+        choices=("last", "previous"),
+        help="with --resume, where to continue: last, or previous if that is damaged (default: last)",
+        **plain,
     )
     add_settings(parser)
     group = parser.add_argument_group("output")
@@ -73,6 +80,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
     add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
     add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
+    add(group, "--checkpoint-every", "save every N steps too, not only after each epoch", type=int, metavar="N")
 
 
 def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
@@ -214,6 +222,8 @@ def run(args: argparse.Namespace) -> int:
     stop_after = given.get("stop_after")
     if stop_after is not None and stop_after < 1:
         raise InputError(f"--stop-after is {stop_after}, but at least 1 epoch is needed.")
+    if "checkpoint" in given and "resume" not in given:
+        raise InputError("--checkpoint says where to continue; give it together with --resume RUN.")
     resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
     config = _resumed_config(resumed, given) if resumed else new_config(given)
     progress = Progress(config.epochs, quiet=given.get("quiet", False))
@@ -222,11 +232,12 @@ def run(args: argparse.Namespace) -> int:
         progress.say(session.dataset.note)
     directory = resumed or RunDirectory.plan(session.config, session.dataset.name, given.get("out"))
     trainer = Trainer(session, directory, progress, stop_after=stop_after)
-    if not resumed:
-        directory.describe(session.config, session.dataset, session.backend)
+    directory.make()
     with directory.locked():
-        if resumed:
-            trainer.resume()
+        if not resumed:
+            directory.describe(session.config, session.dataset, session.backend)
+        else:
+            trainer.resume(given.get("checkpoint", "last"))
             progress.say(f"resumed {directory.path} after {trainer.state.epoch} epochs, {trainer.state.step} steps")
         progress.say(_headline(session))
         state = trainer.fit()
@@ -243,14 +254,14 @@ def run(args: argparse.Namespace) -> int:
 def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
     from npsoftmax.training import TrainConfig
 
-    refused = sorted(set(given) - WITH_RESUME - {"no_plots"})
+    refused = sorted(set(given) - WITH_RESUME)
     if refused:
         raise InputError(
             f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings "
-            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend and --device may be "
-            "given."
+            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend, --device and "
+            "--checkpoint-every may be given."
         )
-    changes = {name: given[name] for name in ("threads", "data_dir", "backend", "device") if name in given}
+    changes = {name: given[name] for name in CHANGEABLE if name in given}
     return replace(TrainConfig.load(directory.config_file), **changes)
 
 

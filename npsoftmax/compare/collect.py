@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ import numpy as np
 
 from npsoftmax.compare.plan import Comparison, Job, Row
 from npsoftmax.compare.runner import finished, last_words, progress_of
+from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
 from npsoftmax.plots.run_files import Run, read_run
 from npsoftmax.recipes import Recipe, load_recipe
 
@@ -129,6 +130,6 @@ def relation(run: Run) -> dict[str, float] | None:
 def environment(run_folder: Any) -> dict[str, Any]:
     """env.json of a run; empty where it is not there."""
     try:
-        return json.loads((run_folder / "env.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(run_folder / "env.json")
+    except InputError:
         return {}

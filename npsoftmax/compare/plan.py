@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
 from npsoftmax.training.checkpoint import write_json
 from npsoftmax.training.config import TrainConfig
 
 # Settings that say where a run happens and not what it computes.
-ELSEWHERE = ("data_dir", "threads", "device", "log_every", "seed")
+ELSEWHERE = ("data_dir", "threads", "device", "log_every", "checkpoint_every", "seed")
+
+MOST_NAME = 200  # bytes: file systems take names of 255
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Row:
 
     @property
     def folder(self) -> str:
-        """The name as one that every file system takes."""
-        return re.sub(r"[^\w.=+-]+", "-", self.name)
+        """The name as one that every file system takes, inside the folder of the comparison."""
+        return re.sub(r"^\.|[^\w.=+-]+", "-", self.name) or "-"
 
     def settings(self) -> dict[str, Any]:
         """What must not change between two visits, as plain values."""
@@ -117,13 +120,27 @@ class Comparison:
                     yield Job(row, seed, self.path / row.folder / f"seed-{seed}")
 
     def _load(self) -> None:
-        try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
-            for row in content["rows"]:
-                config = TrainConfig.of(row["train"], str(self.file))
-                self.rows[row["name"]] = Row(row["name"], config, tuple(row["seeds"]), row["varied"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.file} cannot be read as a comparison: {error!r}.") from error
+        rows = read_json(self.file).get("rows")
+        if not isinstance(rows, list):
+            raise InputError(f"{self.file} cannot be read as a comparison: it has no list of rows.")
+        for number, row in enumerate(rows):
+            if not _is_row(row):
+                raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is none.")
+            config = TrainConfig.of(row["train"], str(self.file))
+            read = Row(row["name"], config, tuple(row["seeds"]), row["varied"])
+            if len(read.folder.encode()) > MOST_NAME:
+                raise InputError(f"{self.file} cannot be read as a comparison: the name of row {number} is too long.")
+            self.rows[read.name] = read
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a plain value has what `save` writes of a row."""
+    if not isinstance(row, dict):
+        return False
+    name, seeds = row.get("name"), row.get("seeds")
+    numbers = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
+    tables = all(isinstance(row.get(key), dict) for key in ("varied", "train"))
+    return isinstance(name, str) and numbers and tables
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

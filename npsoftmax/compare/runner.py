@@ -7,7 +7,6 @@ was begun goes on from its checkpoint. How far each is, is read from the tables 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from npsoftmax.compare.plan import Job
+from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
 from npsoftmax.training.run import RunDirectory
+from npsoftmax.training.state import State
 
 TRAIN = (sys.executable, "-m", "npsoftmax.cli.main", "train")
 POLL = 0.5  # seconds between two looks at the running jobs
@@ -30,10 +32,11 @@ Tell = Callable[[Job, str], None]  # a job and what became of it: "started", "fi
 def finished(job: Job) -> bool:
     """Whether the job's run has come to its end."""
     try:
-        summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = read_json(job.folder / "summary.json")
+        ended = summary["epochs"] >= summary["planned_epochs"] or job.config.early_stop is not None
+        return ended and not summary["interrupted"]
+    except (InputError, KeyError, TypeError):
         return False
-    return not summary["interrupted"] and (summary["epochs"] >= summary["planned_epochs"] or job.config.early_stop)
 
 
 def progress_of(job: Job) -> float:
@@ -45,11 +48,12 @@ def progress_of(job: Job) -> float:
             return 0.0
         with open(job.folder / "steps.csv", encoding="utf-8") as file:
             step = max((int(row["step"]) for row in csv.DictReader(file)), default=0)
-        state = json.loads((job.folder / "checkpoints" / "state.json").read_text(encoding="utf-8"))
-        a_epoch = state["step"] / max(state["epoch"], 1)
-    except (OSError, ValueError, KeyError, TypeError):
+        state_file = job.folder / "checkpoints" / "state.json"
+        state = State.of(read_json(state_file), state_file)
+        a_epoch = state.step / max(state.epoch, 1)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, csv.Error):
         return 0.0
-    return epochs + min(max(step - state["step"], 0) / max(a_epoch, 1), 0.99)
+    return epochs + min(max(step - state.step, 0) / max(a_epoch, 1), 0.99)
 
 
 def run_all(jobs: Iterable[Job], at_once: int, tell: Tell, watch: Callable[[list[Job]], None]) -> bool:

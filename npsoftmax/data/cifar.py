@@ -18,8 +18,12 @@ import numpy as np
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.editions import Edition, file_error, md5_problem
 from npsoftmax.data.pickles import BadData, as_array, as_text, read_pickle
+from npsoftmax.files import read_up_to
 
 PIXELS = 3 * 32 * 32
+MOST_BYTES = 2**28  # of a file; the largest official one has 155 million
+MOST_NAMES = 1000  # of classes
+MOST_TEXT = 2**16  # bytes of a file of names
 
 
 def read_cifar(edition: Edition, folder: Path, *, check_md5: bool = True) -> Dataset:
@@ -138,7 +142,7 @@ def _read_names(edition: Edition, folder: Path, check_md5: bool) -> tuple[tuple[
     paths = [folder / file for file in contents] * 2  # the python edition has all names in one file
     try:
         if edition.binary:
-            lists = [data.decode("latin1").split() for data in contents.values()]
+            lists = [_words(data) for data in contents.values()]
         else:
             keys = ["fine_label_names", "coarse_label_names"] if edition.n_coarse else ["label_names"]
             content = _python_dict(contents[paths[0].name])
@@ -152,10 +156,18 @@ def _read_names(edition: Edition, folder: Path, check_md5: bool) -> tuple[tuple[
     return tuple(lists[0]), tuple(lists[1]) if edition.n_coarse else None
 
 
+def _words(data: bytes) -> list[str]:
+    if len(data) > MOST_TEXT:
+        raise BadData(f"is {len(data):,} bytes long, too long for names")
+    return data.decode("latin1").split()
+
+
 def _name_list(content: dict[str, object], key: str) -> list[str]:
     names = _entry(content, key)
     if not isinstance(names, list):
         raise BadData(f"has an entry {key!r} that is not a list")
+    if len(names) > MOST_NAMES:
+        raise BadData(f"has {len(names):,} names")
     return [as_text(name) for name in names]
 
 
@@ -175,11 +187,13 @@ def _superclasses(edition: Edition, folder: Path, y: np.ndarray, coarse_y: np.nd
 # ---------------------------------------------------------------- files
 def _read_file(edition: Edition, path: Path, md5: str | None) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_up_to(path, MOST_BYTES + 1)
     except FileNotFoundError:
         raise file_error(edition, path, "is missing") from None
     except OSError as error:
         raise file_error(edition, path, f"cannot be read ({error.strerror})") from None
+    if len(data) > MOST_BYTES:
+        raise file_error(edition, path, f"is longer than {MOST_BYTES:,} bytes")
     problem = md5_problem(hashlib.md5(data).hexdigest(), md5) if md5 else None
     if problem:
         raise file_error(edition, path, f"{problem} ({len(data):,} bytes)")

@@ -3,13 +3,15 @@
 Design: a pickle is a program for a small stack machine, and `pickle.load` runs it, with whatever calls it
 holds. The CIFAR files need a few instructions that build dicts, lists and strings, and one kind of call: "make a
 NumPy array". This reader knows those instructions alone. A call becomes an inert `Call` record, which `as_array`
-reads; any other instruction and any name outside `ALLOWED` is refused. No instruction can ask for more memory
-than the file holds.
+reads; any other instruction and any name outside `ALLOWED` is refused. Memory is bounded by the size of the file: no
+instruction makes more than a small object and the bytes that follow it, there are at most MOST_INSTRUCTIONS, and what
+is copied when it is read, though a file may refer to it many times, is short (MOST_TEXT).
 Source: CPython's pickletools documents every instruction.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,10 @@ RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarr
 FROM_BUFFER = {("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer")}
 DTYPE, NDARRAY, ENCODE = ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode")
 ALLOWED = {*RECONSTRUCT, *FROM_BUFFER, DTYPE, NDARRAY, ENCODE}
+
+MOST_INSTRUCTIONS = 2**20  # the largest official file has 250,000
+MOST_TEXT = 256  # characters of a key or a name
+MOST_AXES = 4
 
 
 class BadData(ValueError):
@@ -71,7 +77,10 @@ def as_bytes(value: Any) -> bytes:
 
 
 def as_text(value: Any) -> str:
-    """A str, or the str in the bytes that Python 2 wrote."""
+    """A str, or the str in the bytes that Python 2 wrote; of MOST_TEXT characters at most."""
+    found = value.args[0] if isinstance(value, Call) and value.args else value
+    if isinstance(found, str | bytes) and len(found) > MOST_TEXT:
+        raise BadData(f"holds a name of {len(found)} characters, more than {MOST_TEXT}")
     return value if isinstance(value, str) else as_bytes(value).decode("latin1")
 
 
@@ -89,12 +98,11 @@ def as_array(value: Any) -> np.ndarray:
     if not (isinstance(dtype, Call) and dtype.function.key == DTYPE and dtype.args and _is_uint8(dtype.args[0])):
         raise BadData("holds an array of another type than uint8")
     content = as_bytes(content)
-    if not (isinstance(shape, tuple) and shape and all(type(n) is int and n >= 0 for n in shape)):
+    if not (isinstance(shape, tuple) and 1 <= len(shape) <= MOST_AXES):
         raise BadData("holds an array without a valid shape")
-    size = 1
-    for n in shape:  # Python's integers: a product that overflows cannot match
-        size *= n
-    if size != len(content) or len(shape) > 4:
+    if not all(type(n) is int and 0 <= n <= max(len(content), 2**15) for n in shape):
+        raise BadData(f"holds an array whose {len(content)} bytes do not fit its shape")
+    if math.prod(shape) != len(content):
         raise BadData(f"holds an array whose {len(content)} bytes do not fit its shape")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if order == "F" else "C")
 
@@ -114,8 +122,12 @@ class _Machine:
 
     def run(self) -> Any:
         try:
+            done = 0
             while (code := self.number(1)) != STOP:
                 INSTRUCTIONS[code](self)
+                done += 1
+                if done > MOST_INSTRUCTIONS:
+                    raise BadData(f"has more than {MOST_INSTRUCTIONS:,} instructions")
             if self.marks or len(self.stack) != 1:
                 raise BadData(f"is damaged: it ends at byte {self.position} with its values unfinished")
             return self.stack[0]

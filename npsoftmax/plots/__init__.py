@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npsoftmax.files import replacing
 from npsoftmax.plots.calibration import reliability_figure
 from npsoftmax.plots.classes import confusion_figure, per_class_figure
 from npsoftmax.plots.curves import (
@@ -60,10 +61,11 @@ def plot_run(run_dir: Path) -> list[Path]:
     """
     run = read_run(run_dir)
     folder = Path(run_dir) / "plots"
-    folder.mkdir(exist_ok=True)
     paths = []
     for name, (draw, needed) in FIGURES.items():
         if len(getattr(run, needed)):
             paths.append(folder / f"{name}.png")
-            draw(run).savefig(paths[-1], dpi=DPI)
+            figure = draw(run)
+            with replacing(paths[-1]) as beside:
+                figure.savefig(beside, dpi=DPI, format="png")
     return paths

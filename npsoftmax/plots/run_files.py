@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
 from npsoftmax.metrics import CONFUSION_CLASSES, read_columns, read_confusion, read_reliability
 
 Columns = dict[str, np.ndarray]
@@ -56,7 +56,7 @@ def read_run(run_dir: Path) -> Run:
             "Give the directory that npsoftmax train wrote."
         )
     finished = (folder / "summary.json").exists()
-    summary = _read_json(folder / "summary.json") if finished else {}
+    summary = _read_summary(folder / "summary.json") if finished else {}
     # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
     calibrated = (summary.get("test") or {}).get("ece") is not None
 
@@ -79,22 +79,22 @@ def read_run(run_dir: Path) -> Run:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
-    return content
+def _read_summary(path: Path) -> dict[str, Any]:
+    summary = read_json(path)
+    test, classes = summary.get("test") or {}, summary.get("classes", 0)
+    if not isinstance(test, dict) or type(test.get("accuracy", 0.0)) is not float or type(classes) is not int:
+        raise InputError(f"{path} is no summary of a run: it has no number of classes or no accuracy.")
+    return summary
 
 
 def _read_coarse(path: Path, names: list[str]) -> tuple[np.ndarray | None, list[str]]:
     """(superclass of each class or None, superclass names); `names`: the confusion matrix's, if any."""
-    content = _read_json(path)
+    content = read_json(path)
     coarse, coarse_names = content.get("coarse"), content.get("coarse_names")
     if coarse is None or coarse_names is None:
         return None, []
+    if not all(isinstance(value, list) for value in (coarse, coarse_names, content.get("names", []))):
+        raise InputError(f"{path}: names, coarse and coarse_names must be lists.")
     n_classes, n_groups = len(names or content.get("names", [])), len(coarse_names)
     if len(coarse) != n_classes or not all(isinstance(c, int) and 0 <= c < n_groups for c in coarse):
         raise InputError(f"{path}: coarse must be {n_classes} numbers from 0 to {n_groups - 1}, one a class.")

@@ -1,73 +1,93 @@
-"""Arrays and state on disk: safetensors and JSON, each written beside its place and then renamed."""
+"""Checkpoints and small files of a run: safetensors and JSON, each written beside its place and then renamed.
+
+Design: a checkpoint holds its arrays, the plain state that belongs to them, and a checksum of both, in one file, so
+that they always match and damage is seen: a flipped bit among the parameters would otherwise train on unnoticed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from npsoftmax.backend import array_module, to_numpy
 from npsoftmax.errors import InputError
+from npsoftmax.files import copy_replacing, replacing, write_new, write_replacing
 from npsoftmax.layers import Tree, leaves
 from npsoftmax.models import Model
 
-
-def write_replacing(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment the path holds all of the old or all of the new content."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}. Free some space or choose another --out.") from error
+# What odd content of a file makes safetensors, NumPy and json raise: types without a name in NumPy, sizes beyond all
+# numbers, nesting without an end.
+ODD_CONTENT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def save_arrays(path: Path, tree: Tree, state: dict[str, Any] | None = None) -> None:
-    """Save every leaf under its dotted name, and a plain `state` in the same file, so that the two always match."""
+class Saved(NamedTuple):
+    """What a checkpoint holds: dotted name -> array, and the state (None where none was saved)."""
+
+    arrays: dict[str, np.ndarray]
+    state: Any
+
+
+def save_arrays(path: Path, tree: Tree, state: dict[str, Any] | None = None, *, before: Path | None = None) -> None:
+    """Save every leaf under its dotted name, and a plain `state` in the same file.
+
+    before: where that which `path` holds now is kept.
+    """
     from safetensors.numpy import save
 
     # safetensors 0.8.0 silently writes transposed arrays in the wrong order.
     arrays = {name: np.ascontiguousarray(to_numpy(array)) for name, array in leaves(tree)}
-    metadata = None if state is None else {"state": json.dumps(state)}
-    write_replacing(path, save(arrays, metadata=metadata))
+    text = json.dumps(state)
+    content = save(arrays, metadata={"state": text, "sha256": _checksum(arrays, text)})
+    with replacing(path) as beside:
+        write_new(beside, content)
+        if before is not None and path.exists():
+            copy_replacing(path, before)
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Dotted name -> array. InputError where the file is missing or damaged."""
-    from safetensors.numpy import load_file
-
-    return _reading(path, lambda: load_file(path))
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """The state saved with the arrays. InputError where there is none."""
-    from safetensors import safe_open
-
-    def read() -> dict[str, Any]:
-        with safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {})["state"])
-
-    return _reading(path, read)
-
-
-def _reading(path: Path, read: Callable[[], Any]) -> Any:
-    from safetensors import SafetensorError
+def load_saved(path: Path) -> Saved:
+    """Read a checkpoint. InputError where it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}.")
     try:
-        return read()
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint {path} is damaged and cannot be read: {error}") from error
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        text = metadata.get("state", "null")
+        # A file from before there were checksums has none.
+        if metadata.get("sha256", None) not in (None, _checksum(arrays, text)):
+            raise ValueError("its checksum is not that of its content")
+        return Saved(arrays, json.loads(text))
+    except (SafetensorError, OSError, *ODD_CONTENT) as error:
+        raise InputError(f"checkpoint {path} is damaged and cannot be read: {error}.") from error
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Dotted name -> array. InputError where the file is missing or damaged."""
+    return load_saved(path).arrays
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The state saved with the arrays. InputError where there is none."""
+    state = load_saved(path).state
+    if not isinstance(state, dict):
+        raise InputError(f"checkpoint {path} is damaged and cannot be read: it has no state.")
+    return state
+
+
+def _checksum(arrays: dict[str, np.ndarray], state: str) -> str:
+    """SHA-256 of all that a checkpoint means, whatever the order in the file."""
+    found = hashlib.sha256(state.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def restore(tree: Tree, arrays: dict[str, np.ndarray], source: Path) -> None:
@@ -77,45 +97,30 @@ def restore(tree: Tree, arrays: dict[str, np.ndarray], source: Path) -> None:
     if missing:
         raise InputError(f"{source} has no {missing[0]!r}: it was saved from another model or head.")
     for name, array in own.items():
-        if tuple(arrays[name].shape) != tuple(array.shape):
-            raise InputError(
-                f"{source}: {name!r} has shape {arrays[name].shape}, but this model's has {tuple(array.shape)}."
-            )
+        found = arrays[name]
+        if tuple(found.shape) != tuple(array.shape):
+            raise InputError(f"{source}: {name!r} has shape {found.shape}, but this model's has {tuple(array.shape)}.")
+        if found.dtype.kind != array.dtype.kind:
+            raise InputError(f"{source}: {name!r} is {found.dtype}, but this model's is {array.dtype}.")
     for name, array in own.items():
         array[...] = array_module(array).asarray(arrays[name], dtype=array.dtype)
 
 
-def restore_model(model: Model, source: Path) -> dict[str, np.ndarray]:
-    """Copy a checkpoint into the parameters and buffers of `model`; returns all arrays of the file."""
-    arrays = load_arrays(source)
-    restore(model.params, arrays, source)
-    restore(model.buffers, arrays, source)
-    return arrays
+def fill_model(model: Model, arrays: dict[str, np.ndarray], source: Path) -> None:
+    """Copy the arrays of a checkpoint into the parameters and buffers of `model`. InputError as for `restore`."""
+    restore({**dict(leaves(model.params)), **dict(leaves(model.buffers))}, arrays, source)
 
 
-def unflatten(arrays: dict[str, Any]) -> Tree:
-    """Dotted names -> nested dicts."""
-    tree: Tree = {}
-    for dotted, value in arrays.items():
-        *path, last = dotted.split(".")
-        place = tree
-        for name in path:
-            place = place.setdefault(name, {})
-        place[last] = value
-    return tree
+def restore_model(model: Model, source: Path) -> Any:
+    """Copy a checkpoint into the parameters and buffers of `model`; returns the state saved with them."""
+    saved = load_saved(source)
+    fill_model(model, saved.arrays, source)
+    return saved.state
 
 
 def write_json(path: Path, value: Any) -> None:
     """Save a plain value, readable; a number that is not finite becomes null."""
     write_replacing(path, (json.dumps(_finite(value), indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """InputError where the file is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _finite(value: Any) -> Any:

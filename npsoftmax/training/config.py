@@ -10,6 +10,8 @@ from typing import Any
 import tomli_w
 
 from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.files import read_at_most, write_replacing
+from npsoftmax.options import as_float
 from npsoftmax.training.mixing import check_alpha
 
 # What weight decay acts on: all parameters, weights alone (no norms, biases, positions), or what suits the model.
@@ -17,6 +19,8 @@ DECAYS = ("auto", "all", "weights")
 
 # Whose parameters are tested at the end: those of the best epoch by validation, or those of the last.
 TESTED = ("best", "last")
+
+MOST_TEXT = 2**15  # bytes of a configuration: more would be none, and may take long to be read
 
 
 @dataclass
@@ -59,15 +63,15 @@ class TrainConfig:
     tested: str = "best"
     seed: int = 0
     log_every: int = 10
+    checkpoint_every: int | None = None
     recipe: str | None = None
     shortened: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but at least {least} is needed."
-                )
+        for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("checkpoint_every", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, but at least {least} is needed.")
         check_alpha("--mixup", self.mixup)
         check_alpha("--cutmix", self.cutmix)
         if self.decay not in DECAYS:
@@ -78,14 +82,15 @@ class TrainConfig:
     def save(self, path: Path) -> None:
         """Write as TOML; what is not set is left out."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
-        path.write_text(tomli_w.dumps(_without_none(values)), encoding="utf-8")
+        write_replacing(path, tomli_w.dumps(_without_none(values)).encode())
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
         """Read what `save` wrote. InputError where it is no such file."""
+        text = read_at_most(path, MOST_TEXT)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            values = tomllib.loads(text.decode())
+        except (RecursionError, ValueError) as error:  # not all of tomllib's errors are its own
             raise InputError(f"{path} cannot be read as a run's configuration: {error}") from error
         return cls.of(values, str(path))
 
@@ -114,7 +119,7 @@ def _typed(source: str, name: str, value: Any, wanted: str) -> Any:
         raise InputError(f"{source}: {name} = {value!r}, but {wanted} was expected.")
     if isinstance(value, dict):
         return {key: _option(option) for key, option in value.items()}
-    return float(value) if wanted.startswith("float") else value
+    return as_float(f"{source}: {name}", value) if wanted.startswith("float") else value
 
 
 def _option(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from npsoftmax.errors import InputError, unknown_name
@@ -41,8 +42,14 @@ class EarlyStopping:
         return {"best": self.best, "waited": self.waited}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` returned."""
-        self.best, self.waited = state["best"], int(state["waited"])
+        """Go on from what `state()` returned. InputError where it is something else."""
+        best, waited = state.get("best"), state.get("waited")
+        number = best is None or (type(best) is float and math.isfinite(best))
+        if not number or type(waited) is not int or waited < 0:
+            raise InputError(
+                f"the saved state of early stopping is {state!r:.80}, but a best value and a count belong there."
+            )
+        self.best, self.waited = best, waited
 
     def _improves(self, value: float) -> bool:
         if self.best is None:

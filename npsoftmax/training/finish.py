@@ -14,7 +14,7 @@ from npsoftmax.training.checkpoint import restore_model, write_json
 from npsoftmax.training.evaluate import metrics_of, outputs_of, predict_all
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.session import Session
-from npsoftmax.training.trainer import State
+from npsoftmax.training.state import State
 
 
 def finish_run(session: Session, run: RunDirectory, state: State, interrupted: bool = False) -> dict[str, Any]:
@@ -23,12 +23,17 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
     The test set is looked at here, once, and decides nothing. With very many classes there is no confusion matrix
     (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py).
     """
+    with run.saying_how_to_go_on():
+        return _finish(session, run, state, interrupted)
+
+
+def _finish(session: Session, run: RunDirectory, state: State, interrupted: bool) -> dict[str, Any]:
     chosen = "last" if state.best_epoch is None or session.config.tested == "last" else "best"
     source = run.checkpoint_file(chosen)
-    restore_model(session.model, source)
+    tested = State.of(restore_model(session.model, source), source)
     summary = summarise(session, state) | {
         "checkpoint": chosen,
-        "checkpoint_epoch": state.best_epoch if chosen == "best" else state.epoch,
+        "checkpoint_epoch": tested.epoch,
         "interrupted": interrupted,
     }
     with single_threaded_blas():

@@ -3,19 +3,20 @@
 config.toml   env.json   classes.json          what was run, where, on which classes
 metrics.csv   steps.csv                        a row per epoch; a row every few steps
 summary.json  confusion.csv  reliability.csv   the test set
-checkpoints/  last.safetensors  best.safetensors  state.json
+checkpoints/  last.safetensors  previous.safetensors  best.safetensors  state.json
 plots/         lock                           the figures; the process that trains here
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
 import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from npsoftmax._version import __version__
 from npsoftmax.backend import Backend, get_threads
 from npsoftmax.data import Dataset
 from npsoftmax.errors import InputError
+from npsoftmax.files import WriteError, append, remove_parts, sync, write_errors, write_replacing
 from npsoftmax.kernels import compiled_status
-from npsoftmax.training.checkpoint import write_json, write_replacing
+from npsoftmax.training.checkpoint import write_json
 from npsoftmax.training.config import TrainConfig
 
 METRICS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
@@ -47,7 +49,7 @@ class RunDirectory:
     def plan(cls, config: TrainConfig, data_name: str, out: str | None) -> RunDirectory:
         """A directory to be made: `out`, or runs/<date>_<data>_<model>_<head>. InputError if it is in use."""
         path = Path(out) if out else _free_name(Path("runs"), f"{data_name}_{config.model}_{config.head}")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())) and not _was_never_a_run(path):
             raise InputError(
                 f"--out {path} exists and is not empty. Choose another name, or --resume {path} to continue that run."
             )
@@ -56,13 +58,13 @@ class RunDirectory:
     def make(self) -> None:
         """Make the folders. InputError where that is not allowed."""
         try:
-            (self.path / "checkpoints").mkdir(parents=True)
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"cannot write to --out {self.path}: {error.strerror}. Choose a folder you may write to."
             ) from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training here too. InputError where one does.
 
@@ -73,18 +75,32 @@ class RunDirectory:
         except ImportError:  # not a Unix
             yield
             return
-        with open(self.path / "lock", "a+", encoding="utf-8") as file:
+        lock = self.path / "lock"
+        with write_errors(lock):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                file.seek(0)
-                raise InputError(
-                    f"process {file.read().strip() or '?'} is training in {self.path} now; wait until it has ended."
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+                who = os.read(descriptor, 20).decode(errors="replace").strip() or "?"
+                raise InputError(f"process {who} is training in {self.path} now; wait until it has ended.") from error
+            with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, str(os.getpid()).encode())
             yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def saying_how_to_go_on(self) -> Iterator[None]:
+        """Within it, an error in writing says that nothing is lost and what to type."""
+        try:
+            yield
+        except WriteError as error:
+            raise InputError(
+                f"cannot write {error.path} ({error.reason}); what was written before is kept, and when this is "
+                f"mended the run goes on with: npsoftmax train --resume {self.path}"
+            ) from error
 
     @classmethod
     def existing(cls, path: str | Path) -> RunDirectory:
@@ -93,44 +109,63 @@ class RunDirectory:
         if not run.path.is_dir():
             raise InputError(f"there is no folder {path}. Give the directory of a run, such as runs/2026-01-31_….")
         if not run.config_file.is_file():
-            raise InputError(f"{path} is not a run: it has no config.toml. Runs are made by npsoftmax train.")
+            raise InputError(
+                f"{path} is not a run: it has no config.toml. Runs are made by npsoftmax train; one that was killed "
+                "before it began is begun by the same command again."
+            )
         return run
 
     def describe(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-        """Make the directory and write what does not change during the run."""
+        """Make the directory and write what does not change during the run; last config.toml, which makes it a run."""
         self.make()
-        config.save(self.config_file)
+        if self.config_file.exists():  # another process was faster
+            raise InputError(f"--out {self.path} has become a run meanwhile. Choose another name.")
+        self.remove_parts()
         write_json(self.path / "env.json", environment(backend))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]
         names = {"names": list(dataset.class_names), "coarse": coarse, "coarse_names": dataset.coarse_names}
         write_json(self.path / "classes.json", names)
+        config.save(self.config_file)
 
     # ------------------------------------------------------------ tables
     def append(self, path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-        """Add rows to a CSV table; None is an empty cell."""
-        new = not path.exists()
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            if new:
-                writer.writeheader()
-            writer.writerows({name: _cell(row[name]) for name in columns} for row in rows)
+        """Add rows to a CSV table, all of them or (WriteError) none; None is an empty cell."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        if not path.exists() or path.stat().st_size == 0:
+            writer.writerow(columns)
+        writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+        append(path, text.getvalue().encode())
 
     def cut_tables(self, epoch: int, step: int) -> None:
         """Forget rows that were written after the checkpoint of `epoch` and `step`: they will be written again."""
-        self._keep(self.metrics_file, "epoch", epoch)
-        self._keep(self.steps_file, "step", step)
+        for path, columns, end in ((self.metrics_file, METRICS, epoch), (self.steps_file, STEPS, step)):
+            rows = [row for row in _rows(path, columns) if int(row.partition(",")[0]) <= end]
+            if rows:
+                write_replacing(path, "".join([",".join(columns) + "\r\n", *rows]).encode())
+            else:
+                with write_errors(path):
+                    path.unlink(missing_ok=True)
 
-    def _keep(self, path: Path, column: str, last: int) -> None:
-        if not path.is_file():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        place = lines[0].strip().split(",").index(column)
-        kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[place]) <= last]
-        write_replacing(path, "".join([lines[0], *kept]).encode())
+    def sync_tables(self) -> None:
+        """Wait until the tables are on the disk."""
+        for path in (self.metrics_file, self.steps_file):
+            if path.exists():
+                sync(path)
 
     # ------------------------------------------------------------ checkpoints
     def checkpoint_file(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.safetensors"
+
+    def is_unbegun(self) -> bool:
+        """Whether nothing was trained and saved here yet."""
+        checkpoints = any(self.checkpoint_file(name).exists() for name in ("last", "previous"))
+        return not checkpoints and not _rows(self.metrics_file, METRICS) and not _rows(self.steps_file, STEPS)
+
+    def remove_parts(self) -> None:
+        """Remove what killed processes left half written."""
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_parts(folder)
 
 
 def environment(backend: Backend) -> dict[str, Any]:
@@ -164,6 +199,39 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor()
+
+
+def _was_never_a_run(path: Path) -> bool:
+    """Whether a folder holds only what a run leaves that is killed before it has begun."""
+    begun = {"lock", "env.json", "classes.json", "checkpoints"}
+    return (
+        path.is_dir()
+        and all(child.name in begun or child.name.endswith(".part") for child in path.iterdir())
+        and not any((path / "checkpoints").glob("*.safetensors"))
+    )
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> list[str]:
+    """The whole rows of a table, without its header; none where there is no such table.
+
+    What a power cut left of others is passed over.
+    """
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    lines = text.splitlines(keepends=True)
+    return [
+        line
+        for line in lines
+        if line.endswith("\n") and line.count(",") == len(columns) - 1 and _is_count(line.partition(",")[0])
+    ]
+
+
+def _is_count(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal() and len(cell) < 16
 
 
 def _free_name(folder: Path, what: str) -> Path:

@@ -114,7 +114,7 @@ def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
 
 
 def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Session:
-    """The session of an earlier run with the parameters of one of its checkpoints ("best" or "last").
+    """The session of an earlier run with the parameters of one of its checkpoints ("best", "last" or "previous").
 
     `changes` replace settings, such as data_dir, where the data now lies. Without validation there is no "best", and
     "last" is taken.

@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from npsoftmax.backend import Array, keep_freed_memory, single_threaded_blas
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
+from npsoftmax.files import copy_replacing
 from npsoftmax.layers import Tree, leaves
-from npsoftmax.training.checkpoint import load_state, restore_model, save_arrays, unflatten, write_json
+from npsoftmax.training.checkpoint import Saved, fill_model, load_saved, save_arrays, write_json
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import MANY_CLASSES, predict_all
@@ -27,28 +29,7 @@ from npsoftmax.training.mixing import Mixed, mix, mixed_backward, mixed_forward
 from npsoftmax.training.progress import Progress
 from npsoftmax.training.run import METRICS, STEPS, RunDirectory
 from npsoftmax.training.session import Session, make_optimizer, run_schedule
-
-
-@dataclass
-class State:
-    """Where a run stands. Epochs and steps count those done; the sums are those of the epoch under way."""
-
-    epoch: int = 0
-    step: int = 0
-    step_in_epoch: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seen: int = 0
-    epoch_seconds: float = 0.0
-    train_seconds: float = 0.0
-    total_seconds: float = 0.0
-    images: int = 0
-    best_accuracy: float | None = None
-    best_epoch: int | None = None
-    early_stopping: dict[str, Any] | None = None
-    stopped_early: bool = False
-    optimizer_steps: int = 0
-    last_loss: float | None = None
+from npsoftmax.training.state import State
 
 
 class Trainer:
@@ -71,6 +52,7 @@ class Trainer:
         self.interrupted = False
         # Losses that may still be on the device: read every few steps, so that training does not wait for them.
         self._pending: list[tuple[int, float, float | None, Array, Array | None, int]] = []
+        self._since = 0.0  # when the seconds that are not yet in the state began
 
     def _stops_early(self) -> bool:
         if self.config.early_stop is not None and self.session.validation is None:
@@ -84,7 +66,9 @@ class Trainer:
         """Train up to the last epoch, early stopping or Ctrl-C; what was learned is saved in every case."""
         self.progress.start_table()
         keep_freed_memory()
-        with single_threaded_blas(), self._catching_interrupt():
+        with self.run.saying_how_to_go_on(), single_threaded_blas(), self._catching_interrupt():
+            if not self.run.checkpoint_file("last").exists():
+                self.save()  # a disk that cannot be written is found now, and killed at any moment the run can go on
             while self.state.epoch < self.last_epoch and not self.state.stopped_early and not self.interrupted:
                 self._epoch()
         return self.state
@@ -92,23 +76,36 @@ class Trainer:
     def _epoch(self) -> None:
         state, train = self.state, self.session.train
         self.progress.start_epoch(state.epoch + 1, self.session.train_images, state.seen)
-        started = time.perf_counter()
+        self._since = time.perf_counter()
         try:
             with made_ahead(train.epoch(state.epoch, state.step_in_epoch)) as batches:
                 for x, targets, samples in batches:
                     self._step(x, targets, samples)
                     if self.interrupted:
                         break
-            self._read_losses()
-            elapsed = time.perf_counter() - started
+                    if self._checkpoint_is_due():
+                        self._settle()
+                        self.save()
+                        self._since = time.perf_counter()
+            self._settle()
         finally:
             self.progress.end_bar()
-        state.epoch_seconds += elapsed
-        state.train_seconds += elapsed
         if state.step_in_epoch < len(train):
             self.save()  # interrupted inside the epoch: it continues from here
         else:
             self._finish_epoch()
+
+    def _checkpoint_is_due(self) -> bool:
+        every, state = self.config.checkpoint_every, self.state
+        # The last step of an epoch has its checkpoint after the validation.
+        return every is not None and state.step % every == 0 and state.step_in_epoch < len(self.session.train)
+
+    def _settle(self) -> None:
+        """Put into the state what the steps so far came to: losses and seconds."""
+        self._read_losses()
+        elapsed = time.perf_counter() - self._since
+        self.state.epoch_seconds += elapsed
+        self.state.train_seconds += elapsed
 
     def _step(self, x: Array, targets: Array, samples: Array) -> None:
         state, model, backend = self.state, self.model, self.session.backend
@@ -224,25 +221,66 @@ class Trainer:
         return {**dict(leaves(self.model.params)), **dict(leaves(self.model.buffers))}
 
     def save(self) -> None:
-        """Write the checkpoint `last` and state.json."""
+        """Write the checkpoint `last`, keep the one before as `previous`, and write state.json.
+
+        The tables are on the disk before a checkpoint that counts on them.
+        """
+        self.run.sync_tables()
         self.state.optimizer_steps = self.optimizer.steps
         tree = {**self._model_tree(), "optimizer": self.optimizer.state_tree()}
-        save_arrays(self.run.checkpoint_file("last"), tree, asdict(self.state))
+        last, previous = self.run.checkpoint_file("last"), self.run.checkpoint_file("previous")
+        save_arrays(last, tree, asdict(self.state), before=previous)
         write_json(self.run.state_file, asdict(self.state))
 
-    def resume(self) -> None:
-        """Go on from the checkpoint `last` of the run directory."""
-        source = self.run.checkpoint_file("last")
-        state, arrays = load_state(source), restore_model(self.model, source)
-        saved = unflatten({name: array for name, array in arrays.items() if name.startswith("optimizer.")})
-        try:
-            self.state = State(**state)
-        except TypeError as error:
-            raise InputError(f"{source} was saved by another version of npsoftmax: {error}") from error
-        self.optimizer.load_state(saved.get("optimizer", {}), self.state.optimizer_steps)
-        if self.stopper is not None and self.state.early_stopping is not None:
-            self.stopper.load_state(self.state.early_stopping)
-        self.run.cut_tables(self.state.epoch, self.state.step)
+    def resume(self, checkpoint: str = "last") -> None:
+        """Go on from a checkpoint of the run directory: `last`, or (where that is damaged) `previous`.
+
+        A run that was killed before its first checkpoint is begun. InputError where the checkpoint cannot be read or
+        is none of this run; it says what to type where the one before it is whole.
+        """
+        run = self.run
+        with run.saying_how_to_go_on():
+            run.remove_parts()
+            if run.is_unbegun():
+                run.cut_tables(0, 0)
+                return
+            source = run.checkpoint_file(checkpoint)
+            try:
+                self.state, saved = self._read(source)
+            except InputError as error:
+                raise InputError(f"{error} {self._instead_of(checkpoint)}") from error
+            fill_model(self.model, saved.arrays, source)
+            moments = {n.removeprefix("optimizer."): a for n, a in saved.arrays.items() if n.startswith("optimizer.")}
+            self.optimizer.load_state(moments, self.state.optimizer_steps)
+            if self.stopper is not None and self.state.early_stopping is not None:
+                self.stopper.load_state(self.state.early_stopping)
+            if checkpoint != "last":
+                copy_replacing(source, run.checkpoint_file("last"))
+            run.cut_tables(self.state.epoch, self.state.step)
+
+    def _read(self, source: Path) -> tuple[State, Saved]:
+        saved = load_saved(source)
+        state = State.of(saved.state, source)
+        state.check_place(len(self.session.train), source)
+        return state, saved
+
+    def _instead_of(self, checkpoint: str) -> str:
+        """What can be done where a checkpoint cannot be read."""
+        run = self.run
+        if checkpoint == "last":
+            try:
+                state, _ = self._read(run.checkpoint_file("previous"))
+            except InputError:
+                pass
+            else:
+                return (
+                    f"The one before it, after {state.epoch} epochs and {state.step} steps, is whole; to go on from "
+                    f"that, type: npsoftmax train --resume {run.path} --checkpoint previous"
+                )
+        return (
+            "There is no other to go on from; to begin the same run anew, type: "
+            f"npsoftmax train --config {run.config_file} --out {run.path}-again"
+        )
 
     @contextmanager
     def _catching_interrupt(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from npsoftmax.models import build_model
 from npsoftmax.random import Rng
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, finish_run
 from npsoftmax.training import evaluate as evaluation
+from npsoftmax.training.checkpoint import load_arrays
 from npsoftmax.training.evaluate import metrics_of, predict_all
 from npsoftmax.training.session import Session
 
@@ -98,3 +99,19 @@ def test_with_many_classes_the_loss_stands_for_the_likelihood(monkeypatch, head)
     assert (many["nll"] is None) == (head == "hinge")
     for name, score in few.items():
         assert many[name] == (score if score is None else pytest.approx(score, rel=1e-6)), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_rows_that_are_updated_now_and_then_resume_to_the_last_bit(tmp_path, optimizer):
+    """Sparse rows: momentum and moments of the rows that a step does not touch are in the checkpoint too."""
+    options = {"optimizer": optimizer, "epochs": 4, "weight_decay": 1e-2}
+    whole, _ = run(session(20_000, **options), tmp_path / "whole")
+    directory = RunDirectory(tmp_path / "parts")
+    Trainer(session(20_000, **options), directory, Progress(4, quiet=True), stop_after=2).fit()
+    second = Trainer(session(20_000, **options), directory, Progress(4, quiet=True))
+    second.resume()
+    assert second.state.epoch == 2
+    second.fit()
+    files = [trainer.run.checkpoint_file("last") for trainer in (whole, second)]
+    a, b = (load_arrays(file) for file in files)
+    assert a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)

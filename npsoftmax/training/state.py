@@ -1,0 +1,65 @@
+"""Where a run stands: a handful of numbers, saved with its parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from npsoftmax.errors import InputError
+
+
+@dataclass
+class State:
+    """Where a run stands. Epochs and steps count those done; the sums are those of the epoch under way."""
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0
+    total_seconds: float = 0.0
+    images: int = 0
+    best_accuracy: float | None = None
+    best_epoch: int | None = None
+    early_stopping: dict[str, Any] | None = None
+    stopped_early: bool = False
+    optimizer_steps: int = 0
+    last_loss: float | None = None
+
+    @classmethod
+    def of(cls, values: Any, source: Path) -> State:
+        """From what was saved in `source`. InputError names what it cannot be."""
+        if not isinstance(values, dict):
+            raise InputError(f"{source} holds no state of a run.")
+        kinds = {f.name: str(f.type) for f in fields(cls)}
+        for name, value in values.items():
+            if name not in kinds:
+                raise InputError(f"{source} was saved by another version of npsoftmax: its state has {name!r}.")
+            if not _is(value, kinds[name]):
+                raise InputError(f"{source}: {name} is {value!r:.80}, but {kinds[name]} was expected.")
+        return cls(**values)
+
+    def check_place(self, steps_per_epoch: int, source: Path) -> None:
+        """InputError unless epochs and steps go together in a run of so many steps an epoch."""
+        fits = self.step == self.epoch * steps_per_epoch + self.step_in_epoch and self.step_in_epoch < steps_per_epoch
+        if not fits or self.optimizer_steps != self.step:
+            raise InputError(
+                f"{source} was saved after {self.epoch} epochs and {self.step_in_epoch} of {self.step} steps, but this "
+                f"run has {steps_per_epoch} steps an epoch. Give it the data that it was begun with."
+            )
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a plain value can be a field annotated as `kind`; counts are not negative and numbers are finite."""
+    if value is None:
+        return kind.endswith("None")
+    if kind.startswith(("int", "float")):
+        if type(value) is int:
+            return (value >= 0 if kind.startswith("int") else True) and abs(value) < 2**53
+        return type(value) is float and kind.startswith("float") and math.isfinite(value)
+    return isinstance(value, bool if kind.startswith("bool") else dict)
