@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.functional import path
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
@@ -35,6 +35,7 @@ class BinaryTree:
         self.even = tree in ("balanced", "halving")
         children = trees.build(tree, classes)
         self.buffers: Tree = {"children": children, "up": trees.uplinks(children)}
+        self._fetched: tuple[Array, list[tuple[int, int]]] = (None, [])
         if not self.even:
             self.buffers["depth"] = np.array([len(trees.levels(children))])
 
@@ -73,7 +74,16 @@ class BinaryTree:
         return trees.to_text(self.buffers["children"], names)
 
     def _depth(self) -> int:
-        return len(trees.even_levels(self.n)) if self.even else int(self.buffers["depth"][0])
+        if self.even or not isinstance(self.buffers["children"], np.ndarray):
+            return len(self._levels())
+        return int(self.buffers["depth"][0])
 
     def _levels(self) -> list[tuple[int, int]]:
-        return trees.even_levels(self.n) if self.even else trees.levels(self.buffers["children"])
+        children = self.buffers["children"]
+        if self.even:
+            return trees.even_levels(self.n)
+        if isinstance(children, np.ndarray):
+            return trees.levels(children)
+        if self._fetched[0] is not children:  # the tree of a device is looked at once, since that waits for it
+            self._fetched = children, trees.levels(to_numpy(children))
+        return self._fetched[1]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import array_module, to_numpy
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
-from npsoftmax.layers import Tree, leaves
+from npsoftmax.layers import Tree, leaves, replace_leaves
 from npsoftmax.models import Model
 
 
@@ -81,8 +81,14 @@ def restore(tree: Tree, arrays: dict[str, np.ndarray], source: Path) -> None:
             raise InputError(
                 f"{source}: {name!r} has shape {arrays[name].shape}, but this model's has {tuple(array.shape)}."
             )
-    for name, array in own.items():
-        array[...] = array_module(array).asarray(arrays[name], dtype=array.dtype)
+
+    def read(name: str, array: Array) -> Array:
+        if not isinstance(array, np.ndarray):  # a new one: what is known of a device's array is known by the object
+            return array_module(array).asarray(arrays[name], dtype=array.dtype)
+        array[...] = arrays[name]
+        return array
+
+    replace_leaves(tree, read)
 
 
 def restore_model(model: Model, source: Path) -> dict[str, np.ndarray]:
