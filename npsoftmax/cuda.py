@@ -50,7 +50,7 @@ class Kernels:
 
 
 def cuda(name: str, *arrays: Array) -> Kernels | None:
-    """The kernels of kernels/<name>.cu, or None unless all arrays are on a device and of one type, float32 or float64."""
+    """The kernels of kernels/<name>.cu; None unless all arrays are on a device and of one type, float32 or float64."""
     first = arrays[0]
     if isinstance(first, np.ndarray) or not hasattr(first, "dtype"):
         return None

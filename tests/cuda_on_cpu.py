@@ -25,6 +25,7 @@ FLAGS += ("-Wno-unused-function", "-Wno-unused-variable", "-Wno-unknown-pragmas"
 FOLDER = Path(tempfile.gettempdir()) / "npsoftmax-kernels-on-cpu"
 
 SIGNATURE = re.compile(r"KERNEL\s+(\w+)\s*\(([^)]*)\)\s*\{")
+HELPER = re.compile(r"__device__ inline \w+ (\w+)\s*\([^)]*\)\s*\{")
 SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsigned long long": np.uint64}
 SCALARS |= {"unsigned char": np.uint8, "float": np.float32, "double": np.float64}
 GUARD = 64  # bytes on either side of an array
@@ -34,6 +35,7 @@ class KernelError(AssertionError):
     """A kernel was called wrongly, or did what no kernel may."""
 
 
+@functools.cache
 def parameters(code: str) -> dict[str, list[tuple[str, bool, bool, str]]]:
     """name of a kernel -> (type, whether it is a pointer, whether it may not be written to, name) of each parameter."""
     found = {}
@@ -48,8 +50,24 @@ def parameters(code: str) -> dict[str, list[tuple[str, bool, bool, str]]]:
     return found
 
 
-def needs_barriers(code: str) -> bool:
-    return "__syncthreads" in code
+@functools.cache
+def with_barriers(code: str) -> frozenset[str]:
+    """The kernels of a file that come to a barrier, in a function that they call or themselves."""
+    bodies = {match[1]: body_at(code, match.end()) for match in SIGNATURE.finditer(code)}
+    helpers = {match[1]: body_at(code, match.end()) for match in HELPER.finditer(code)}
+    waiting = {"__syncthreads"}
+    while more := {name for name, body in helpers.items() if any(w in body for w in waiting)} - waiting:
+        waiting |= more
+    return frozenset(name for name, body in bodies.items() if any(w in body for w in waiting))
+
+
+def body_at(code: str, start: int) -> str:
+    """What stands between the brace before `start` and the one that closes it."""
+    depth, end = 1, start
+    while depth:
+        depth += {"{": 1, "}": -1}.get(code[end], 0)
+        end += 1
+    return code[start:end]
 
 
 def as_cpp(code: str) -> str:
@@ -140,7 +158,7 @@ def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, fa
     if min(sizes) < 1 or sizes[1] > 65535 or len(grid) > 2 or block[1:] not in ((), (1,), (1, 1)):
         raise KernelError(f"{name} cannot be launched on a grid of {grid} blocks of {block}")
     function = getattr(build(code, options), f"run_{name}")
-    if function(addresses, sizes, ctypes.c_uint(block[0]), needs_barriers(code), falling):
+    if function(addresses, sizes, ctypes.c_uint(block[0]), name in with_barriers(code), falling):
         raise KernelError(f"{name} has a barrier that some threads of a block do not come to")
     for guarded in kept:
         if isinstance(guarded, Guarded):

@@ -217,8 +217,8 @@ for _name in METHODS:
 
 ELEMENTWISE = words(
     "add subtract multiply divide maximum minimum exp log log1p expm1 sqrt square abs sign negative isnan isfinite "
-    "isinf logical_and logical_or logical_not logaddexp sin cos tanh power floor ceil rint equal not_equal greater less "
-    "where"
+    "isinf logical_and logical_or logical_not logaddexp sin cos tanh power floor ceil rint equal not_equal "
+    "greater less where"
 )
 WHOLE = words(
     "sum mean max min prod any all argmax argmin cumsum concatenate stack append broadcast_to broadcast_arrays "

@@ -13,6 +13,7 @@ from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
 from npsoftmax.heads.rows import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import SCORES
+from npsoftmax.kernels import on_device
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
@@ -42,12 +43,13 @@ class BinaryTree:
     def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:
         nodes, signs = kernels.climb(self.buffers["up"], targets, self._depth(), h.dtype)  # (N, L)
         z, map_cache = self.map.chosen(h, nodes)
-        value, cache = path.path_loss_forward(z, signs)
-        return value, (map_cache, cache)
+        pair = "path_loss_fused" if on_device(z) else "path_loss"
+        value, cache = getattr(path, f"{pair}_forward")(z, signs)
+        return value, (map_cache, (pair, cache))
 
     def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
-        map_cache, loss_cache = cache
-        return self.map.backward(path.path_loss_backward(dloss, loss_cache), map_cache)
+        map_cache, (pair, loss_cache) = cache
+        return self.map.backward(getattr(path, f"{pair}_backward")(dloss, loss_cache), map_cache)
 
     def log_prob(self, h: Array) -> Array:
         return path.tree_log_prob_forward(self.map.all(h), self.buffers["children"], self._levels())[0]

@@ -102,6 +102,16 @@ def climb(up: Array, labels: Array, levels: int, dtype: Any) -> tuple[Array, Arr
     return nodes, signs
 
 
+def path_losses(z: Array, signs: Array) -> Array:
+    """The loss of each path; see `tree_reference.path_losses`."""
+    return device.path_losses(z, signs)
+
+
+def path_slopes(z: Array, signs: Array) -> Array:
+    """Its derivative by the scores; see `tree_reference.path_slopes`."""
+    return device.path_slopes(z, signs)
+
+
 def all_scores(h: Array, w: Array, b: Array | None) -> Array:
     """Scores of all rows, summed as `best_first` sums them; see `tree_reference.all_scores`."""
     fast = _compiled(h, w)
