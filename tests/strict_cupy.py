@@ -223,7 +223,7 @@ ELEMENTWISE = words(
 WHOLE = words(
     "sum mean max min prod any all argmax argmin cumsum concatenate stack append broadcast_to broadcast_arrays "
     "take_along_axis put_along_axis sort argsort partition searchsorted pad tile repeat einsum matmul tensordot vdot "
-    "clip flip expand_dims transpose swapaxes reshape zeros_like ones_like full_like"
+    "clip flip expand_dims transpose swapaxes reshape zeros_like ones_like full_like may_share_memory shares_memory"
 )
 WAITING = words("nonzero flatnonzero argwhere unique")
 CREATION = words("zeros ones full arange eye")
