@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array
-from npsoftmax.cuda import compiled_for
+from npsoftmax.cuda import MOST_ITEMS, compiled_for
 
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -60,7 +60,7 @@ class Rng:
         n, elements = shape[0], math.prod(shape[1:])
         blocks = -(-elements // 4)
         samples = self._samples(n, xp)
-        if hasattr(xp, "RawModule"):  # the same bits in one pass
+        if hasattr(xp, "RawModule") and 0 < n * elements <= MOST_ITEMS:  # the same bits in one pass
             words = xp.empty(shape, dtype=xp.uint32)
             key = (np.uint32(word) for word in self._key())
             gpu = compiled_for(xp, "philox", "f")

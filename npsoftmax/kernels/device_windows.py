@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.cuda import Kernels, cuda
+from npsoftmax.cuda import MOST_ITEMS, Kernels, cuda
 from npsoftmax.kernels import reference
 from npsoftmax.kernels.reference import Pair, output_size
 
@@ -23,8 +23,10 @@ def geometry(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> tuple[
 # ---------------------------------------------------------------- columns
 def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """See `reference.im2col`."""
-    gpu = cuda("windows", x)
-    return reference.im2col(x, k, stride, pad) if gpu is None else _im2col(gpu, x, k, stride, pad)
+    gpu, sizes = cuda("windows", x), geometry(x.shape, k, stride, pad)
+    if gpu is None or len(x) * sizes[3] * sizes[4] * k[0] * k[1] * x.shape[3] > MOST_ITEMS:
+        return reference.im2col(x, k, stride, pad)
+    return _im2col(gpu, x, k, stride, pad)
 
 
 def _im2col(gpu: Kernels, x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
@@ -79,7 +81,8 @@ def conv2d(gpu: Kernels, x: Array, w: Array, b: Array | None, stride: Pair, pad:
     y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
     matrix = w.reshape(-1, f)
     for images in _chunks(len(x), sizes):
-        y[images] = (_columns(gpu, x[images], w.shape[:2], stride, pad) @ matrix).reshape(-1, *y.shape[1:])
+        rows = y[images].reshape(-1, f)  # a view: y is contiguous
+        xp.matmul(_columns(gpu, x[images], w.shape[:2], stride, pad), matrix, out=rows)
     if b is not None or relu:
         gpu_rows = cuda("softmax", y)
         assert gpu_rows is not None  # as for x

@@ -346,3 +346,11 @@ def test_large_arrays_are_not_given_to_kernels_that_count_in_int(strict, monkeyp
     monkeypatch.setattr(cuda, "MOST_ITEMS", 11)
     assert cuda.cuda("norm", x) is None
     same(device_rows.column_sum(x), np.zeros(4))
+
+
+def test_columns_too_many_for_an_int_are_made_by_the_reference(strict, monkeypatch):
+    images = numbers(0, (2, 5, 5, 1))[0]
+    monkeypatch.setattr(device_windows, "MOST_ITEMS", images.size)  # enough for the images, not for nine times as much
+    monkeypatch.setattr(device_windows, "_im2col", lambda *_: pytest.fail("the kernel was called"))
+    geometry = (3, 3), (1, 1), (1, 1)
+    same(kernels.im2col(strict.asarray(images), *geometry), reference.im2col(images, *geometry))
