@@ -1,4 +1,4 @@
-"""NumPy or CuPy, at the edges; and the settings of the process: threads, and what the allocator does with freed memory.
+"""NumPy or CuPy, at the edges; and the settings of the process: threads, precision, what the allocator keeps.
 
 Design: the array decides. Code below the edges starts with `xp = array_module(x)` and never asks for a backend;
 `get_backend` is called once, where parameters and batches are made. There is no global switch.
@@ -22,6 +22,8 @@ from npsoftmax.errors import InputError, unknown_name
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 BACKENDS = ("numpy", "cupy")
+PRECISIONS = ("auto", "fp32", "tf32")
+TF32_SINCE = 80  # compute capability 8.0
 
 
 def array_module(x: Array) -> Any:
@@ -39,52 +41,143 @@ def to_numpy(x: Array) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Backend:
-    """Where arrays live: `xp` creates them, `asarray` moves them there, `synchronize` waits for the device."""
+    """Where arrays live: `xp` creates them, `asarray` moves them there, `synchronize` waits for the device.
+
+    device: its number; precision: that of products of float32 matrices there, "fp32" or "tf32".
+    """
 
     name: str
     xp: Any
+    device: int = 0
+    precision: str = "fp32"
+
+    @property
+    def on_host(self) -> bool:
+        return self.name == "numpy"
 
     def asarray(self, x: Array, dtype: Any = None) -> Array:
         return self.xp.asarray(x, dtype=dtype)
 
     def synchronize(self) -> None:
-        if self.name == "cupy":
+        if not self.on_host:
             self.xp.cuda.Device().synchronize()
 
+    @property
+    def out_of_memory(self) -> tuple[type[BaseException], ...]:
+        """What is raised where an array does not fit the device; nothing on the host."""
+        return () if self.on_host else (self.xp.cuda.memory.OutOfMemoryError,)
 
-def get_backend(name: str = "numpy", device: int = 0) -> Backend:
+    def free_memory(self) -> None:
+        """Give what no array holds back to the device."""
+        if not self.on_host:
+            self.xp.get_default_memory_pool().free_all_blocks()
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that arrays hold on the device now, and that CuPy took for them: about the most they ever held."""
+        if self.on_host:
+            return {}
+        pool = self.xp.get_default_memory_pool()
+        return {"device_bytes_used": pool.used_bytes(), "device_bytes_held": pool.total_bytes()}
+
+    def describe(self) -> dict[str, Any]:
+        """The device and its software, for env.json; nothing on the host."""
+        if self.on_host:
+            return {}
+        runtime = self.xp.cuda.runtime
+        properties = runtime.getDeviceProperties(self.device)
+        return {
+            "device": properties["name"].decode(),
+            "device_number": self.device,
+            "device_memory": properties["totalGlobalMem"],
+            "driver": _cuda_version(runtime.driverGetVersion()),
+            "cuda": _cuda_version(runtime.runtimeGetVersion()),
+            "cupy": self.xp.__version__,
+            "precision": self.precision,
+        }
+
+
+def _cuda_version(number: int) -> str:
+    """12080 -> "12.8": the CUDA version of a library, or the newest that a driver can run."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def get_backend(name: str = "numpy", device: int = 0, precision: str = "auto") -> Backend:
     """The backend called `name`; for "cupy", device number `device` is made current.
 
-    Raises InputError that says what is missing (CuPy, a driver, a device) and what to install.
+    precision: of products of float32 matrices on a device, for the whole process. "fp32": in full. "tf32": by tensor
+    cores, whose factors have 10 bits after the point and not 23; about ten times as fast. "auto": tf32 where there is
+    such hardware. NumPy always computes in full. Raises InputError that says what is missing (CuPy, a driver, a device,
+    the hardware) and what to do.
     """
+    if precision not in PRECISIONS:
+        raise unknown_name("--precision", precision, PRECISIONS)
     if name == "numpy":
+        if precision == "tf32":
+            raise InputError("--precision tf32 is for NVIDIA GPUs; add --backend cupy, or leave it out.")
         return Backend("numpy", np)
     if name != "cupy":
         raise unknown_name("backend", name, BACKENDS)
     cupy = _import_cupy()
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise InputError(
-            f"--backend cupy: CuPy is installed but found no usable CUDA driver or GPU ({error}). "
-            "Run nvidia-smi to see the driver; use --backend numpy on this machine."
-        ) from error
+    count = _count_devices(cupy)
     if not 0 <= device < count:
         raise InputError(f"--backend cupy: device {device} was asked for, but there are {count} (0 to {count - 1}).")
     cupy.cuda.Device(device).use()
-    return Backend("cupy", cupy)
+    return Backend("cupy", cupy, device, _set_precision(cupy, device, precision))
 
 
 def _import_cupy() -> Any:
     try:
         import cupy
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(
             "CuPy is not installed, so --backend cupy cannot run. With an NVIDIA GPU, type "
             'pip install "npsoftmax[cuda12]" '
             "(CUDA 12) or [cuda13]; without one, use --backend numpy."
         ) from error
+    except ImportError as error:
+        raise InputError(
+            f"--backend cupy: CuPy is installed, but cannot be loaded ({str(error).strip().splitlines()[-1]}). "
+            "Have only one of its packages, for the CUDA version that nvidia-smi shows: cupy-cuda12x or cupy-cuda13x."
+        ) from error
     return cupy
+
+
+def _count_devices(cupy: Any) -> int:
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        if "InsufficientDriver" in str(error):
+            raise InputError(
+                f"--backend cupy: CuPy {cupy.__version__} finds no NVIDIA driver, or one too old for its CUDA version "
+                f"({error}). Run nvidia-smi: it shows the newest CUDA that the driver can run; install the CuPy for "
+                "it, or a newer driver, or use --backend numpy."
+            ) from error
+        raise InputError(
+            f"--backend cupy: CuPy is installed but found no usable CUDA driver or GPU ({error}). "
+            "Run nvidia-smi to see the driver; use --backend numpy on this machine."
+        ) from error
+    if count == 0:
+        raise InputError(
+            "--backend cupy: there is a CUDA driver, but no GPU that this process may use. Run nvidia-smi, and see "
+            "whether CUDA_VISIBLE_DEVICES hides it; use --backend numpy on this machine."
+        )
+    return count
+
+
+def _set_precision(cupy: Any, device: int, wanted: str) -> str:
+    """Tell CuPy, and return what it is to be."""
+    capability = cupy.cuda.Device(device).compute_capability  # "80" is 8.0, "120" is 12.0
+    able = int(capability) >= TF32_SINCE
+    if wanted == "tf32" and not able:
+        raise InputError(
+            f"--precision tf32 needs a GPU of compute capability 8.0 or higher, but device {device} has "
+            f"{capability[:-1]}.{capability[-1]}; use --precision fp32."
+        )
+    chosen = "tf32" if able and wanted != "fp32" else "fp32"
+    kinds = cupy._core._routines_linalg
+    kind = kinds.COMPUTE_TYPE_TF32 if chosen == "tf32" else kinds.COMPUTE_TYPE_DEFAULT
+    cupy._core.set_compute_type(np.float32, kind)
+    return chosen
 
 
 # ---------------------------------------------------------------- threads

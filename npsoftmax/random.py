@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array
+from npsoftmax.cuda import MOST_ITEMS, compiled_for
 
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -58,7 +59,14 @@ class Rng:
         """Uniform uint32 of `shape`; element e of sample s is word e % 4 of block (e // 4, s, step)."""
         n, elements = shape[0], math.prod(shape[1:])
         blocks = -(-elements // 4)
-        samples = self._samples(n, xp)[:, None]  # (N, 1)
+        samples = self._samples(n, xp)
+        if hasattr(xp, "RawModule") and 0 < n * elements <= MOST_ITEMS:  # the same bits in one pass
+            words = xp.empty(shape, dtype=xp.uint32)
+            key = (np.uint32(word) for word in self._key())
+            gpu = compiled_for(xp, "philox", "f")
+            gpu.each("philox", n * blocks, samples, words, np.uint64(self.step), *key, elements, blocks)
+            return words
+        samples = samples[:, None]  # (N, 1)
         counter = (
             xp.arange(blocks, dtype=xp.uint64)[None],
             samples & xp.uint64(MASK32),

@@ -96,8 +96,32 @@ def runtime(count):
 
 
 def test_without_a_driver_the_error_says_how_to_look(fake_cupy):
-    fake_cupy.cuda = runtime(RuntimeError("cudaErrorInsufficientDriver"))
-    with pytest.raises(InputError, match=r"no usable CUDA driver or GPU \(cudaErrorInsufficientDriver\).*nvidia-smi"):
+    fake_cupy.cuda, fake_cupy.__version__ = runtime(RuntimeError("cudaErrorInsufficientDriver")), "14.2"
+    with pytest.raises(InputError, match=r"CuPy 14.2 finds no NVIDIA driver, or one too old.*nvidia-smi.*numpy"):
+        get_backend("cupy")
+
+
+def test_any_other_error_of_the_driver_is_shown(fake_cupy):
+    fake_cupy.cuda = runtime(RuntimeError("cudaErrorSystemNotReady"))
+    with pytest.raises(InputError, match=r"no usable CUDA driver or GPU \(cudaErrorSystemNotReady\).*nvidia-smi"):
+        get_backend("cupy")
+
+
+def test_a_driver_without_a_device(fake_cupy):
+    fake_cupy.cuda = runtime(0)
+    with pytest.raises(InputError, match=r"no GPU that this process may use.*CUDA_VISIBLE_DEVICES"):
+        get_backend("cupy")
+
+
+def test_a_cupy_that_cannot_be_loaded_is_not_called_missing(monkeypatch):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "cupy":
+                raise ImportError("CuPy is not correctly installed.\noriginal error: libcublas.so.12: cannot open")
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(InputError, match=r"is installed, but cannot be loaded \(original error: libcublas.*nvidia-smi"):
         get_backend("cupy")
 
 
@@ -111,9 +135,50 @@ def test_a_device_that_is_not_there(fake_cupy, device):
 def test_the_device_asked_for_is_made_current(fake_cupy):
     used = []
     fake_cupy.cuda = runtime(2)
-    fake_cupy.cuda.Device = lambda n: types.SimpleNamespace(use=lambda: used.append(n))
+    fake_cupy.cuda.Device = lambda n: types.SimpleNamespace(use=lambda: used.append(n), compute_capability="75")
+    told = accepting_precision(fake_cupy)
     cupy = get_backend("cupy", 1)
-    assert (cupy.name, cupy.xp, used) == ("cupy", fake_cupy, [1])
+    assert (cupy.name, cupy.xp, cupy.device, used) == ("cupy", fake_cupy, 1, [1])
+    assert (cupy.precision, told) == ("fp32", {"f": "default"})
+
+
+def accepting_precision(fake_cupy):
+    """What the pretended library is told, by type of number."""
+    told = {}
+    linalg = types.SimpleNamespace(COMPUTE_TYPE_DEFAULT="default", COMPUTE_TYPE_TF32="tf32")
+    fake_cupy._core = types.SimpleNamespace(
+        _routines_linalg=linalg, set_compute_type=lambda dtype, kind: told.update({np.dtype(dtype).char: kind})
+    )
+    return told
+
+
+@pytest.mark.parametrize(
+    ("capability", "wanted", "got"),
+    [
+        ("80", "auto", "tf32"),
+        ("120", "auto", "tf32"),
+        ("90", "fp32", "fp32"),
+        ("86", "tf32", "tf32"),
+        ("75", "auto", "fp32"),
+    ],
+)
+def test_precision_is_what_the_device_has(fake_cupy, capability, wanted, got):
+    fake_cupy.cuda = runtime(1)
+    fake_cupy.cuda.Device = lambda n: types.SimpleNamespace(use=lambda: None, compute_capability=capability)
+    told = accepting_precision(fake_cupy)
+    assert get_backend("cupy", precision=wanted).precision == got
+    assert told == {"f": "tf32" if got == "tf32" else "default"}
+
+
+def test_precisions_that_cannot_be(fake_cupy):
+    fake_cupy.cuda = runtime(1)
+    fake_cupy.cuda.Device = lambda n: types.SimpleNamespace(use=lambda: None, compute_capability="75")
+    with pytest.raises(InputError, match=r"needs a GPU of compute capability 8.0 or higher, but device 0 has 7.5"):
+        get_backend("cupy", precision="tf32")
+    with pytest.raises(InputError, match=r"--precision tf32 is for NVIDIA GPUs"):
+        get_backend("numpy", precision="tf32")
+    with pytest.raises(InputError, match=r"unknown --precision 'bf16'.*Known: auto, fp32, tf32"):
+        get_backend("numpy", precision="bf16")
 
 
 @pytest.mark.gpu

@@ -72,11 +72,10 @@ def _cupy_line() -> str:
     from npsoftmax.errors import InputError
 
     try:
-        cupy = get_backend("cupy").xp
+        found = get_backend("cupy").describe()
     except InputError as error:
         return f"not usable: {error}"
-    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    return f"CuPy {cupy.__version__} on {name}"
+    return "CuPy {cupy} on {device}, driver for CUDA {driver}, products in {precision}".format(**found)
 
 
 def describe_model(args: argparse.Namespace) -> str:

@@ -77,6 +77,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     add(group, "--backend", "where arrays live: numpy, or cupy (an NVIDIA GPU)", metavar="{numpy,cupy}")
     add(group, "--device", "number of the GPU", type=int, metavar="N")
+    add(
+        group,
+        "--precision",
+        "of matrix products on a GPU: fp32, tf32 (tensor cores, 10 bits after the point) or auto (tf32 where it can)",
+        metavar="NAME",
+    )
     add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
     add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
     add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
@@ -272,7 +278,12 @@ def _headline(session: Any) -> str:
         f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
         f"{session.train_images:,} images to train, {held_out}, {len(session.test.y):,} to test"
     )
-    return f"{_label(config.recipe, config.shortened)}{what}"
+    return f"{_label(config.recipe, config.shortened)}{what}{_where(session.backend)}"
+
+
+def _where(backend: Any) -> str:
+    """The device and the precision of its products; nothing for the host."""
+    return "" if backend.on_host else f"; on {backend.describe()['device']}, products in {backend.precision}"
 
 
 def _label(recipe: str | None, shortened: str | None) -> str:

@@ -51,6 +51,20 @@ AUGMENTATIONS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
 }
 
 
+# Numbers that each draws for an image: mirror; then two of the shift; then two of the square.
+DRAWS = {"none": 0, "flip": 1, "standard": 3, "cutout": 5}
+
+
+def border_of(height: int) -> int:
+    """Pixels of the black border around an image."""
+    return max(1, round(height * BORDER))
+
+
+def square_of(height: int) -> int:
+    """Side of the square that is cut out of an image."""
+    return max(1, round(height * SQUARE))
+
+
 def get_augmentation(name: str) -> Callable[[np.ndarray, Rng], np.ndarray]:
     """The augmentation called `name`. Raises InputError for another name."""
     if name not in AUGMENTATIONS:
@@ -73,7 +87,7 @@ def _mirror(x: np.ndarray, u: np.ndarray) -> np.ndarray:
 def _crop(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     """A window of the old size out of the image with a black border."""
     n, height, width, channels = x.shape
-    border = max(1, round(height * BORDER))
+    border = border_of(height)
     offset = (u * (2 * border + 1)).astype(np.int64)  # (N, 2): down, across
     padded = np.zeros((n, height + 2 * border, (width + 2 * border) * channels), x.dtype)
     padded[:, border:-border, border * channels : -border * channels] = x.reshape(n, height, -1)
@@ -86,7 +100,7 @@ def _crop(x: np.ndarray, u: np.ndarray) -> np.ndarray:
 def _cut(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     """A square with its centre on any pixel in the mean colour of the image."""
     n, height, width, channels = x.shape
-    side = max(1, round(height * SQUARE))
+    side = square_of(height)
     corner = (u * (height, width)).astype(np.int64) - side // 2
     rows = x.reshape(n, height, -1).sum(axis=1, dtype=np.uint32)  # (N, W*C): long loops first
     mean = (rows.reshape(n, width, channels).mean(axis=1) / height).round().astype(x.dtype)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from npsoftmax.backend import Array, Backend
 from npsoftmax.data.augment import get_augmentation
+from npsoftmax.data.device import DeviceImages
 from npsoftmax.data.normalize import Normalization
 from npsoftmax.errors import InputError
 from npsoftmax.random import Rng
@@ -17,7 +19,8 @@ class Batches:
 
     Order and noise are functions of (rng, epoch, sample): an epoch drawn again, or alone, is the same.
     The last batch is smaller where batch_size does not divide N, or is left out with `drop_last`.
-    For evaluation: shuffle=False and no augmentation. Raises InputError for sizes that do not fit.
+    For evaluation: shuffle=False and no augmentation. With a `backend` that is a device, images are uploaded at once,
+    and batches are made there: the same ones. Raises InputError for sizes that do not fit.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class Batches:
         augment: str = "none",
         shuffle: bool = True,
         drop_last: bool = False,
+        backend: Backend | None = None,
     ):
         if x.dtype != np.uint8 or x.ndim != 4:
             raise InputError(f"images must be uint8 (N, H, W, C), but are {x.dtype} {x.shape}.")
@@ -43,6 +47,8 @@ class Batches:
         self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
         self.normalize, self.augment = normalize, get_augmentation(augment)
         self.shuffle, self.drop_last = shuffle, drop_last
+        on_host = backend is None or backend.on_host
+        self.there = None if on_host else DeviceImages(x, y, normalize, augment, backend)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -54,14 +60,19 @@ class Batches:
         n = len(self.x)
         return self.rng.child("shuffle").at(epoch).permutation(n) if self.shuffle else np.arange(n)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Array, Array, Array]]:
         """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
 
         Begins with batch number `first`, without making those before it.
         """
         order = self.order(epoch)
         noise = self.rng.child("augment")
+        if self.there is not None:
+            order = self.there.backend.asarray(order)
         for step in range(first, len(self)):
             samples = order[step * self.batch_size : (step + 1) * self.batch_size]
+            if self.there is not None:
+                yield *self.there.batch(samples, noise.at(epoch, samples)), samples
+                continue
             images = self.augment(self.x[samples], noise.at(epoch, samples))
             yield self.normalize.apply(images), self.y[samples].astype(np.int64, copy=False), samples

@@ -37,12 +37,15 @@ class Normalization:
             raise InputError(f"images of shape {x.shape} do not fit a normalization of {len(self.mean)} channels.")
         # One long row an image: with the channels innermost, NumPy's loops would be three numbers long.
         n, *shape = x.shape
-        repeats = shape[0] * shape[1]
-        scale = 1 / (255 * np.array(self.std))
-        shift = np.array(self.mean) / np.array(self.std)
-        y = np.multiply(x.reshape(n, -1), np.tile(scale, repeats).astype(np.float32), dtype=np.float32)
-        y -= np.tile(shift, repeats).astype(np.float32)
+        scale, shift = (np.tile(values, shape[0] * shape[1]) for values in self.factors())
+        y = np.multiply(x.reshape(n, -1), scale, dtype=np.float32)
+        y -= shift
         return y.reshape(x.shape)
+
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """scale and shift, float32 (C,), of y = x · scale − shift."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "mean": list(self.mean), "std": list(self.std)}

@@ -33,6 +33,17 @@ def path_loss_backward(dloss: Array, cache: Any) -> Array:
     return signs * xp.where(turned >= 0, 1, tail) / (1 + tail) * (-dloss / turned.shape[0])
 
 
+def path_loss_fused_forward(z: Array, signs: Array) -> tuple[Array, Any]:
+    """`path_loss_forward` in one pass where a device has a kernel for it. z, signs (N, L) -> loss ()."""
+    return kernels.path_losses(z, signs).sum() / z.shape[0], (z, signs)
+
+
+def path_loss_fused_backward(dloss: Array, cache: Any) -> Array:
+    """`path_loss_backward` in one pass. dloss () -> dz (N, L)."""
+    z, signs = cache
+    return kernels.path_slopes(z, signs) * (dloss / z.shape[0])
+
+
 # ---------------------------------------------------------------- all leaves
 def tree_log_prob_forward(z: Array, children: Array, levels: list[tuple[int, int]]) -> tuple[Array, Any]:
     """log p of every leaf: log p(right child) = log p(node) − softplus(−z), log p(left) = log p(node) − softplus(z).

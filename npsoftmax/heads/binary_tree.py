@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.functional import path
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
 from npsoftmax.heads.rows import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import SCORES
+from npsoftmax.kernels import on_device
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
@@ -35,18 +36,20 @@ class BinaryTree:
         self.even = tree in ("balanced", "halving")
         children = trees.build(tree, classes)
         self.buffers: Tree = {"children": children, "up": trees.uplinks(children)}
+        self._fetched: tuple[Array, list[tuple[int, int]]] = (None, [])
         if not self.even:
             self.buffers["depth"] = np.array([len(trees.levels(children))])
 
     def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:
         nodes, signs = kernels.climb(self.buffers["up"], targets, self._depth(), h.dtype)  # (N, L)
         z, map_cache = self.map.chosen(h, nodes)
-        value, cache = path.path_loss_forward(z, signs)
-        return value, (map_cache, cache)
+        pair = "path_loss_fused" if on_device(z) else "path_loss"
+        value, cache = getattr(path, f"{pair}_forward")(z, signs)
+        return value, (map_cache, (pair, cache))
 
     def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
-        map_cache, loss_cache = cache
-        return self.map.backward(path.path_loss_backward(dloss, loss_cache), map_cache)
+        map_cache, (pair, loss_cache) = cache
+        return self.map.backward(getattr(path, f"{pair}_backward")(dloss, loss_cache), map_cache)
 
     def log_prob(self, h: Array) -> Array:
         return path.tree_log_prob_forward(self.map.all(h), self.buffers["children"], self._levels())[0]
@@ -73,7 +76,16 @@ class BinaryTree:
         return trees.to_text(self.buffers["children"], names)
 
     def _depth(self) -> int:
-        return len(trees.even_levels(self.n)) if self.even else int(self.buffers["depth"][0])
+        if self.even or not isinstance(self.buffers["children"], np.ndarray):
+            return len(self._levels())
+        return int(self.buffers["depth"][0])
 
     def _levels(self) -> list[tuple[int, int]]:
-        return trees.even_levels(self.n) if self.even else trees.levels(self.buffers["children"])
+        children = self.buffers["children"]
+        if self.even:
+            return trees.even_levels(self.n)
+        if isinstance(children, np.ndarray):
+            return trees.levels(children)
+        if self._fetched[0] is not children:  # the tree of a device is looked at once, since that waits for it
+            self._fetched = children, trees.levels(to_numpy(children))
+        return self._fetched[1]

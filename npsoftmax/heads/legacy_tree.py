@@ -118,7 +118,7 @@ class LegacyHierarchicalMissingStepHead(Head):
         nodes[:, 0], signs[:, 0] = -1, 0  # paths run from the leaf up: the last decision comes first
         z, map_cache = self.tree.map.chosen(h, nodes)
         value, cache = path.path_loss_forward(z, signs)
-        return value, (map_cache, cache)
+        return value, (map_cache, ("path_loss", cache))
 
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         return self.tree.backward(cache, dloss)

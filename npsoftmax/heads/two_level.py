@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,14 @@ class TwoLevel:
         self.n = classes.n
         _, group = np.unique(classes.coarse, return_inverse=True)  # superclasses without a class don't count
         members = np.argsort(group, kind="stable")
+        self.largest = int(np.bincount(group).max())  # classes of a superclass, at most
         self.buffers: Tree = {
             "group": group.astype(np.int64),
             "members": members,
             "start": np.concatenate([[0], np.cumsum(np.bincount(group))]),
             "place": np.argsort(members),
         }
+        self._fetched: tuple[Array, list[int]] = (None, [])
         self.groups = Dense(features, int(group.max()) + 1, rng=rng.child("group"), bias=bias, init=init)
         self.classes = RowMap(
             features, self.n, sparse=self.n >= SPARSE_FROM, rng=rng.child("class"), bias=bias, init=init
@@ -53,7 +56,7 @@ class TwoLevel:
         start, members = self.buffers["start"], self.buffers["members"]
         group = self.buffers["group"][targets]
         first, size = start[group], start[group + 1] - start[group]
-        column = xp.arange(int(size.max()))
+        column = xp.arange(self.largest)
         rows = xp.where(column < size[:, None], members[(first[:, None] + column) % self.n], -1)  # (N, M)
         z_group, group_cache = self.groups.forward(h)
         z_class, class_cache = self.classes.chosen(h, rows)
@@ -77,7 +80,7 @@ class TwoLevel:
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
         z = self.classes.all(h)
         log_p = xp.empty_like(z)
-        start = to_numpy(self.buffers["start"]).tolist()
+        start = self._start()
         for g in range(self.groups.outputs):
             members = self.buffers["members"][start[g] : start[g + 1]]
             log_p[:, members] = log_p_group[:, g : g + 1] + log_softmax_forward(z[:, members])[0]
@@ -89,7 +92,7 @@ class TwoLevel:
             return top_k(self.log_prob(h), k)
         xp = array_module(h)
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
-        start = to_numpy(self.buffers["start"])
+        start = self._start()
 
         def candidates(samples: Array, g: int) -> tuple[Array, Array]:
             members = self.buffers["members"][start[g] : start[g + 1]]
@@ -97,7 +100,16 @@ class TwoLevel:
             z, _ = self.classes.chosen(h[samples], rows)
             return log_p_group[samples, g][:, None] + log_softmax_forward(z)[0], members
 
-        return best_in_groups(log_p_group, (start[1:] - start[:-1]).tolist(), k, candidates)
+        return best_in_groups(log_p_group, [end - first for first, end in pairwise(start)], k, candidates)
+
+    def _start(self) -> list[int]:
+        """Where each superclass starts, on the host; on a device it is looked at once, since that waits for it."""
+        start = self.buffers["start"]
+        if isinstance(start, np.ndarray):
+            return start.tolist()
+        if self._fetched[0] is not start:
+            self._fetched = start, to_numpy(start).tolist()
+        return self._fetched[1]
 
     def macs(self) -> int:
         """Those of the superclasses and of the classes of an average one."""

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, get_threads, single_threaded_blas
+from npsoftmax.cuda import cuda
 from npsoftmax.kernels import attention_reference as reference
+from npsoftmax.kernels import device_rows as device
 from npsoftmax.kernels.attention_reference import Three
 from npsoftmax.kernels.dispatch import compiled, threads_for
 
@@ -25,6 +27,11 @@ def has_compiled(*arrays: Array) -> bool:
     return _compiled(*arrays) is not None
 
 
+def in_one_pass(*arrays: Array) -> bool:
+    """Whether layer norm and GELU of arrays like these run in one pass: compiled, or by a kernel of the device."""
+    return has_compiled(*arrays) or cuda("norm", *arrays) is not None
+
+
 def _compiled(*arrays: Array | None) -> Any:
     given = [a for a in arrays if a is not None]
     return compiled("_attention", *given) if all(a.size for a in given) else None
@@ -35,7 +42,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array | None, eps: float) -> Three:
     """y, and mean and scale of every row; see `attention_reference.layer_norm`."""
     fast = _compiled(x, gamma, beta)
     if fast is None:
-        return reference.layer_norm(x, gamma, beta, eps)
+        return device.layer_norm(x, gamma, beta, eps)
     y, mean, scale = np.empty(x.shape, x.dtype), np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
     fast.layer_norm(*_contiguous(x, gamma, beta), y, mean, scale, eps, threads_for(x.size))
     return y, mean, scale
@@ -45,7 +52,7 @@ def layer_norm_backward(dy: Array, x: Array, gamma: Array, mean: Array, scale: A
     """dx, dgamma, dbeta; see `attention_reference.layer_norm_backward`."""
     fast = _compiled(dy, x, gamma, mean, scale)
     if fast is None:
-        return reference.layer_norm_backward(dy, x, gamma, mean, scale)
+        return device.layer_norm_backward(dy, x, gamma, mean, scale)
     dx = np.empty(x.shape, x.dtype)
     sums = np.zeros((2, min(PARTS, len(x)), x.shape[1]), x.dtype)
     fast.layer_norm_backward(*_contiguous(dy, x, gamma, mean, scale), dx, *sums, threads_for(x.size))
@@ -58,7 +65,7 @@ def gelu(x: Array) -> Array:
     """See `attention_reference.gelu`."""
     fast = _compiled(x)
     if fast is None:
-        return reference.gelu(x)
+        return device.gelu(x)
     x = np.ascontiguousarray(x)
     y = np.empty_like(x)
     fast.gelu(x.reshape(-1), y.reshape(-1), threads_for(x.size))
@@ -69,7 +76,7 @@ def gelu_backward(dy: Array, x: Array) -> Array:
     """See `attention_reference.gelu_backward`."""
     fast = _compiled(dy, x)
     if fast is None:
-        return reference.gelu_backward(dy, x)
+        return device.gelu_backward(dy, x)
     dy, x = _contiguous(dy, x)
     dx = np.empty_like(x)
     fast.gelu_backward(dy.reshape(-1), x.reshape(-1), dx.reshape(-1), threads_for(x.size))

@@ -10,7 +10,8 @@ import functools
 import numpy as np
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
-from npsoftmax.kernels import reference
+from npsoftmax.cuda import cuda
+from npsoftmax.kernels import device_windows as device
 from npsoftmax.kernels.dispatch import compiled, threads_for
 from npsoftmax.kernels.fused import add
 from npsoftmax.kernels.matmul import matmul
@@ -27,7 +28,7 @@ def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """x (N, H, W, C) -> cols (N·OH·OW, KH·KW·C); see `reference.im2col`."""
     fast = compiled("_im2col", x)
     if fast is None:
-        return reference.im2col(x, k, stride, pad)
+        return device.im2col(x, k, stride, pad)
     oh, ow = geometry(x.shape, k, stride, pad)
     cols = np.empty((x.shape[0] * oh * ow, k[0] * k[1] * x.shape[3]), dtype=x.dtype)
     fast.im2col(np.ascontiguousarray(x), cols, *k, *stride, *pad, oh, ow, threads_for(cols.size))
@@ -38,7 +39,7 @@ def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
     """cols (N·OH·OW, KH·KW·C) -> (N, H, W, C) = shape; see `reference.col2im`."""
     fast = compiled("_im2col", cols)
     if fast is None:
-        return reference.col2im(cols, shape, k, stride, pad)
+        return device.col2im(cols, shape, k, stride, pad)
     oh, ow = geometry(shape, k, stride, pad)
     dx = np.empty(shape, dtype=cols.dtype)
     fast.col2im(np.ascontiguousarray(cols), dx, *k, *stride, *pad, oh, ow, threads_for(cols.size))
@@ -56,6 +57,8 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, r
 
     With `relu` y = max(y, 0), taken while a tile is still in the cache.
     """
+    if gpu := cuda("windows", x, w):
+        return device.conv2d(gpu, x, w, b, stride, pad, relu)
     fast = compiled("_im2col", x, w)
     k = w.shape[:2]
     oh, ow = geometry(x.shape, k, stride, pad)
@@ -73,6 +76,8 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, r
 
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """dw = im2col(x)ᵀ @ dy, a few rows of columns at a time. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
+    if gpu := cuda("windows", x, dy):
+        return device.conv2d_dw(gpu, x, dy, k, stride, pad)
     fast = compiled("_im2col", x, dy)
     c, f = x.shape[3], dy.shape[3]
     if fast is None or dy[..., 0].size <= ONE_TILE:
@@ -86,6 +91,8 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ). At stride 1 that is a convolution of dy with the kernel turned round: no scatter at all."""
+    if gpu := cuda("windows", dy, w):
+        return device.conv2d_dx(gpu, dy, w, shape, stride, pad)
     fast = compiled("_im2col", dy, w)
     kh, kw, _, f = w.shape
     if fast is None or dy[..., 0].size <= ONE_TILE:

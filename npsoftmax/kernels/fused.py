@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array
+from npsoftmax.kernels import device_rows as device
 from npsoftmax.kernels import fused_reference as reference
 from npsoftmax.kernels.dispatch import compiled, threads_for
 
@@ -37,7 +38,7 @@ def column_sum(rows: Array) -> Array:
     """Sum of each column; see `fused_reference.column_sum`."""
     fast = compiled("_norm", rows)
     if fast is None or rows.size < FEW:
-        return reference.column_sum(rows)
+        return device.column_sum(rows)
     c, width = rows.shape[1], _wide_row(rows.shape[1])
     sums = np.zeros((_parts(fast, rows, width), c))
     fast.column_sum(_flat(rows), c, width, sums, threads_for(rows.size))
@@ -48,7 +49,7 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
     """Mean and variance of each column; see `fused_reference.column_moments`."""
     fast = compiled("_norm", rows)
     if fast is None or not rows.size:
-        return reference.column_moments(rows)
+        return device.column_moments(rows)
     c, width = rows.shape[1], _wide_row(rows.shape[1])
     parts = _parts(fast, rows, width)
     count, means, m2 = np.zeros(parts), np.zeros((parts, c)), np.zeros((parts, c))
@@ -72,7 +73,7 @@ def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) ->
     """(x − mean)·factor + shift, and ReLU of it; see `fused_reference.normalise`."""
     fast = compiled("_norm", x, mean, factor, shift)
     if fast is None or not x.size:
-        return reference.normalise(x, mean, factor, shift, relu)
+        return device.normalise(x, mean, factor, shift, relu)
     y = np.empty(x.shape, dtype=x.dtype)
     fast.normalise(_flat(x), _wide(mean, factor, shift), relu, y.reshape(-1), threads_for(x.size))
     return y
@@ -82,7 +83,7 @@ def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array
     """The two sums of its backward; see `fused_reference.normalise_sums`."""
     fast = compiled("_norm", dy, x, mean, factor, shift)
     if fast is None or not x.size:
-        return reference.normalise_sums(dy, x, mean, factor, shift, relu)
+        return device.normalise_sums(dy, x, mean, factor, shift, relu)
     c, v = len(mean), _wide(mean, factor, shift)
     sums = np.zeros((2, _parts(fast, x.reshape(-1, c), v.shape[1]), c))
     fast.normalise_sums(_flat(dy), _flat(x), c, v, relu, *sums, threads_for(x.size))
@@ -96,7 +97,7 @@ def normalise_dx(
     """The gradient of its input; see `fused_reference.normalise_dx`."""
     fast = compiled("_norm", dy, x, mean, factor, shift, slope, offset)
     if fast is None or not x.size:
-        return reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
+        return device.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
     dx = np.empty(x.shape, dtype=x.dtype)
     v = _wide(mean, factor, shift, slope, offset)
     fast.normalise_dx(_flat(dy), _flat(x), v, relu, dx.reshape(-1), threads_for(x.size))
@@ -124,7 +125,7 @@ def relu_backward(dy: Array, y: Array) -> Array:
     """dy where y > 0; see `fused_reference.relu_backward`."""
     fast = compiled("_fused", dy, y)
     if fast is None or not y.size:
-        return reference.relu_backward(dy, y)
+        return device.relu_backward(dy, y)
     dx = np.empty(y.shape, dtype=y.dtype)
     fast.relu_backward(_flat(dy), _flat(y), dx.reshape(-1), threads_for(y.size))
     return dx
@@ -154,7 +155,7 @@ def exp_rows(
     """
     fast = compiled("_fused", z)
     if fast is None or not z.size:
-        return reference.exp_rows(z, temperature, out)
+        return device.exp_rows(z, temperature, out)
     e = np.empty(z.shape, dtype=z.dtype) if out is None else out
     sums = np.empty((len(z), 3), dtype=z.dtype)
     fast.exp_rows(np.ascontiguousarray(z), temperature, e, sums, threads or threads_for(z.size))
@@ -167,7 +168,7 @@ def scaled_less_onehot(
     """The gradient of logits from exponentials; see `fused_reference.scaled_less_onehot`; threads as above."""
     fast = compiled("_fused", e, factor, height)
     if fast is None or not e.size:
-        return reference.scaled_less_onehot(e, t, factor, height, low)
+        return device.scaled_less_onehot(e, t, factor, height, low)
     dz = np.empty(e.shape, dtype=e.dtype)
     columns = np.ascontiguousarray(t, dtype=np.int64)
     rows = np.ascontiguousarray(factor), np.ascontiguousarray(height)

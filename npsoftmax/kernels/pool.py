@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npsoftmax.backend import Array
+from npsoftmax.kernels import device_windows as device
 from npsoftmax.kernels import reference
 from npsoftmax.kernels.dispatch import compiled, threads_for
 from npsoftmax.kernels.reference import Pair, output_size
@@ -14,7 +15,7 @@ def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> 
     """y and the winning tap of every window; see `reference.max_pool`."""
     fast = compiled("_pool", x)
     if fast is None or k[0] * k[1] > reference.MOST_TAPS:
-        return reference.max_pool(x, k, stride, pad, relu)
+        return device.max_pool(x, k, stride, pad, relu)
     oh, ow = (output_size(x.shape[axis + 1], k[axis], stride[axis], pad[axis]) for axis in (0, 1))
     y = np.empty((x.shape[0], oh, ow, x.shape[3]), dtype=x.dtype)
     index = np.empty(y.shape, dtype=np.uint8)
@@ -26,7 +27,7 @@ def max_pool_backward(dy: Array, index: Array, shape: tuple[int, ...], k: Pair, 
     """dx of `max_pool`; see `reference.max_pool_backward`."""
     fast = compiled("_pool", dy)
     if fast is None or index.dtype != np.uint8:
-        return reference.max_pool_backward(dy, index, shape, k, stride, pad)
+        return device.max_pool_backward(dy, index, shape, k, stride, pad)
     dx = np.empty(shape, dtype=dy.dtype)
     places = np.ascontiguousarray(dy), np.ascontiguousarray(index), dx
     fast.max_pool_backward(*places, *k, *stride, *pad, threads_for(dx.size))

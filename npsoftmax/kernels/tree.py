@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, get_threads
+from npsoftmax.kernels import device_tree as device
 from npsoftmax.kernels import tree_reference as reference
 from npsoftmax.kernels.dispatch import compiled
 from npsoftmax.kernels.extension import load_extension
@@ -35,7 +36,7 @@ def chosen_scores(h: Array, w: Array, b: Array | None, rows: Array) -> Array:
     """Scores of the rows chosen for each sample; see `tree_reference.chosen_scores`."""
     fast = _compiled(h, w)
     if fast is None:
-        return reference.chosen_scores(h, w, b, rows)
+        return device.chosen_scores(h, w, b, rows)
     z = np.empty(rows.shape, dtype=h.dtype)
     fast.chosen_scores(np.ascontiguousarray(h), w, b, rows, z, get_threads())
     return z
@@ -45,7 +46,7 @@ def chosen_dh(dz: Array, w: Array, rows: Array) -> Array:
     """Gradient of the features; see `tree_reference.chosen_dh`."""
     fast = _compiled(dz, w)
     if fast is None:
-        return reference.chosen_dh(dz, w, rows)
+        return device.chosen_dh(dz, w, rows)
     dh = np.empty((len(rows), w.shape[1]), dtype=w.dtype)
     fast.chosen_dh(np.ascontiguousarray(dz), w, rows, dh, get_threads())
     return dh
@@ -55,7 +56,7 @@ def chosen_dw(dz: Array, h: Array, rows: Array) -> tuple[Array, Array, Array]:
     """Rows that were chosen and their gradients; see `tree_reference.chosen_dw`."""
     fast = _compiled(dz, np.ascontiguousarray(h)) if isinstance(h, np.ndarray) else None
     if fast is None:
-        return reference.chosen_dw(dz, h, rows)
+        return device.chosen_dw(dz, h, rows)
     unique, starts, places = _runs(rows)
     dw, db = np.empty((len(unique), h.shape[1]), dtype=h.dtype), np.empty(len(unique), dtype=h.dtype)
     fast.chosen_dw(np.ascontiguousarray(dz).reshape(-1), np.ascontiguousarray(h), places, starts, dw, db, get_threads())
@@ -85,7 +86,7 @@ def subtract_rows(p: Array, rows: Array, values: Array, factor: float) -> None:
     """p[rows] -= factor · values, in place; see `tree_reference.subtract_rows`."""
     fast = _compiled(values, p) if p.ndim == 2 else None
     if fast is None:
-        reference.subtract_rows(p, rows, values, factor)
+        device.subtract_rows(p, rows, values, factor)
     else:
         fast.subtract_rows(p, rows, np.ascontiguousarray(values), factor, get_threads())
 
@@ -95,11 +96,20 @@ def climb(up: Array, labels: Array, levels: int, dtype: Any) -> tuple[Array, Arr
     """Nodes and signs (of `dtype`) from each leaf to the root; see `tree_reference.climb`."""
     fast = _extension() if isinstance(up, np.ndarray) and dtype in (np.float32, np.float64) else None
     if fast is None:
-        nodes, signs = reference.climb(up, labels, levels)
-        return nodes, signs.astype(dtype)
+        return device.climb(up, labels, levels, dtype)
     nodes, signs = np.empty((len(labels), levels), dtype=np.int64), np.empty((len(labels), levels), dtype=dtype)
     fast.climb(up, np.ascontiguousarray(labels, dtype=np.int64), nodes, signs, get_threads())
     return nodes, signs
+
+
+def path_losses(z: Array, signs: Array) -> Array:
+    """The loss of each path; see `tree_reference.path_losses`."""
+    return device.path_losses(z, signs)
+
+
+def path_slopes(z: Array, signs: Array) -> Array:
+    """Its derivative by the scores; see `tree_reference.path_slopes`."""
+    return device.path_slopes(z, signs)
 
 
 def all_scores(h: Array, w: Array, b: Array | None) -> Array:
@@ -116,7 +126,7 @@ def tree_log_prob(z: Array, children: Array, levels: reference.Levels) -> Array:
     """log p of every class, added up as `best_first` does it; see `tree_reference.tree_log_prob`."""
     fast = _compiled(z, z) if z.flags.c_contiguous else None
     if fast is None:
-        return reference.tree_log_prob(z, children, levels)
+        return device.tree_log_prob(z, children, levels)
     out = np.empty((len(z), len(children) + 1), dtype=z.dtype)
     fast.tree_log_prob(z, children, out, get_threads())
     return out

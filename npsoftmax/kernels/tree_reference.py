@@ -71,6 +71,21 @@ def climb(up: Array, labels: Array, levels: int) -> tuple[Array, Array]:
     return xp.stack(nodes, axis=1), xp.stack(signs, axis=1)
 
 
+def path_losses(z: Array, signs: Array) -> Array:
+    """Σ_l softplus(−s_l·z_l) along each path. z (N, L), signs (N, L): +1 right, −1 left, 0 past the end -> (N,)."""
+    xp = array_module(z)
+    turned = -signs * z
+    return (xp.maximum(turned, 0) + xp.log1p(xp.exp(-xp.abs(turned))) * xp.abs(signs)).sum(axis=1)
+
+
+def path_slopes(z: Array, signs: Array) -> Array:
+    """−s·σ(−s·z), what z adds to its path's loss. z, signs as in `path_losses` -> (N, L)."""
+    xp = array_module(z)
+    turned = -signs * z
+    tail = xp.exp(-xp.abs(turned))
+    return -signs * xp.where(turned >= 0, 1, tail) / (1 + tail)
+
+
 def all_scores(h: Array, w: Array, b: Array | None) -> Array:
     """z = h @ wᵀ + b. h (N, D), w (R, D), b (R,) or None -> z (N, R)."""
     z = h @ w.T

@@ -74,7 +74,7 @@ class Conv2d(Layer):
             self.params["b"] = start((outputs,), fan_in, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        algorithm = self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
+        algorithm = self._algorithm_for(x)
         forward = getattr(conv, f"conv2d_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
         return y, (algorithm, cache)
@@ -83,6 +83,12 @@ class Conv2d(Layer):
         algorithm, pair_cache = cache
         dx, dw, db = getattr(conv, f"conv2d_{algorithm}_backward")(dy, pair_cache, need_dx)
         return dx, {"w": dw} if db is None else {"w": dw, "b": db}
+
+    def _algorithm_for(self, x: Array) -> str:
+        if self.algorithm == "auto" and kernels.on_device(x):
+            self.output_shape(x.shape[1:])
+            return "tiled"  # columns of a few images at a time, and the device's own matrix product
+        return self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
 
     def choice(self, shape: Shape, images: int, compiled: bool = True) -> Choice:
         """The algorithm for `images` of `shape`, and why; `compiled`: whether such kernels take the array."""
@@ -122,7 +128,7 @@ class ConvReLU2d(Conv2d):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        algorithm = self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
+        algorithm = self._algorithm_for(x)
         if not self.fused or algorithm not in FUSED:
             z, cache = super().forward(x, train=train, rng=rng)
             y, relu_cache = activation.relu_forward(z)

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsoftmax.backend import array_module, to_numpy
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.files import copy_replacing, replacing, write_new, write_replacing
-from npsoftmax.layers import Tree, leaves
+from npsoftmax.layers import Tree, leaves, replace_leaves
 from npsoftmax.models import Model
 
 # What odd content of a file makes safetensors, NumPy and json raise: types without a name in NumPy, sizes beyond all
@@ -92,7 +92,25 @@ def _checksum(arrays: dict[str, np.ndarray], state: str) -> str:
 
 def restore(tree: Tree, arrays: dict[str, np.ndarray], source: Path) -> None:
     """Copy saved arrays into the leaves of `tree`. InputError, with nothing changed, where they do not fit."""
-    own = dict(leaves(tree))
+    _check_fit(dict(leaves(tree)), arrays, source)
+
+    def read(name: str, array: Array) -> Array:
+        if not isinstance(array, np.ndarray):  # a new one: what is known of a device's array is known by the object
+            return array_module(array).asarray(arrays[name], dtype=array.dtype)
+        array[...] = arrays[name]
+        return array
+
+    replace_leaves(tree, read)
+
+
+def fill_model(model: Model, arrays: dict[str, np.ndarray], source: Path) -> None:
+    """`restore` for parameters and buffers: both fit, or nothing is changed."""
+    _check_fit(dict(leaves(model.buffers)), arrays, source)
+    restore(model.params, arrays, source)
+    restore(model.buffers, arrays, source)
+
+
+def _check_fit(own: dict[str, Array], arrays: dict[str, np.ndarray], source: Path) -> None:
     missing = [name for name in own if name not in arrays]
     if missing:
         raise InputError(f"{source} has no {missing[0]!r}: it was saved from another model or head.")
@@ -102,13 +120,6 @@ def restore(tree: Tree, arrays: dict[str, np.ndarray], source: Path) -> None:
             raise InputError(f"{source}: {name!r} has shape {found.shape}, but this model's has {tuple(array.shape)}.")
         if found.dtype.kind != array.dtype.kind:
             raise InputError(f"{source}: {name!r} is {found.dtype}, but this model's is {array.dtype}.")
-    for name, array in own.items():
-        array[...] = array_module(array).asarray(arrays[name], dtype=array.dtype)
-
-
-def fill_model(model: Model, arrays: dict[str, np.ndarray], source: Path) -> None:
-    """Copy the arrays of a checkpoint into the parameters and buffers of `model`. InputError as for `restore`."""
-    restore({**dict(leaves(model.params)), **dict(leaves(model.buffers))}, arrays, source)
 
 
 def restore_model(model: Model, source: Path) -> Any:

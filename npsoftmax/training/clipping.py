@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from npsoftmax.backend import Array
+from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
 from npsoftmax.layers.base import Tree, leaves, tree_map
@@ -21,18 +22,25 @@ def clip_by_value(grads: Tree, limit: float) -> Tree:
     return tree_map(clipped, grads)
 
 
-def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, float]:
+def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, Any]:
     """Gradients scaled so that their norm is at most `max_norm`; and the norm they had.
 
     norm = √(Σ g²) over all elements of all leaves; g · min(1, max_norm / (norm + 1e-6)), as PyTorch's
     `clip_grad_norm_`. Gradients that need no scaling come back as they are. A norm that is not finite is for
-    the caller to report: the gradients are useless then. Raises InputError unless max_norm > 0.
+    the caller to report: the gradients are useless then. On a device norm and factor stay there, the norm as an array
+    (), since to look at them would be to wait for it. Raises InputError unless max_norm > 0.
     """
     max_norm = _positive("max_norm", max_norm)
-    norm = math.sqrt(sum(_square_sum(g) for _, g in leaves(grads)))
-    if norm + 1e-6 <= max_norm:
-        return grads, norm
-    factor = max_norm / (norm + 1e-6)
+    squares = sum(_square_sum(g) for _, g in leaves(grads))
+    xp = array_module(squares)
+    if xp.__name__ == "numpy":
+        norm = math.sqrt(squares)
+        if norm + 1e-6 <= max_norm:
+            return grads, norm
+        factor = max_norm / (norm + 1e-6)
+    else:
+        norm = xp.sqrt(squares)
+        factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
     return tree_map(lambda g: g.scaled(factor) if isinstance(g, SparseRows) else update.scale(g, factor), grads), norm
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import tomli_w
 
+from npsoftmax.backend import PRECISIONS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
 from npsoftmax.options import as_float
@@ -46,6 +47,7 @@ class TrainConfig:
     head_opts: dict[str, Any] = field(default_factory=dict)
     backend: str = "numpy"
     device: int = 0
+    precision: str = "auto"
     threads: int | None = None
     epochs: int = 6
     batch_size: int = 128
@@ -74,6 +76,8 @@ class TrainConfig:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but at least {least} is needed.")
         check_alpha("--mixup", self.mixup)
         check_alpha("--cutmix", self.cutmix)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("--precision", self.precision, PRECISIONS)
         if self.decay not in DECAYS:
             raise unknown_name("--decay", self.decay, DECAYS)
         if self.tested not in TESTED:

@@ -56,6 +56,7 @@ def predict_all(model: Model, batches: Batches, backend: Backend, rng: Rng) -> P
         noise = rng.child("evaluation").at(0, samples)
         loss, _ = head.loss(h, backend.asarray(t), rng=noise)
         total += float(loss) * len(t)
+        t = to_numpy(t)
         targets.append(t)
         labels.append(to_numpy(head.predict(h, k, rng=noise)))
         if head.classes.n <= MANY_CLASSES:
@@ -77,10 +78,10 @@ def outputs_of(model: Model, batches: Batches, backend: Backend, rng: Rng) -> It
     for h, t, samples in _features(model, batches, backend):
         noise = rng.child("evaluation").at(0, samples)
         loss, _ = head.loss(h, backend.asarray(t), rng=noise)
-        yield head.outputs(head.scores(h)[0], False, noise)[0], float(loss), t
+        yield head.outputs(head.scores(h)[0], False, noise)[0], float(loss), to_numpy(t)
 
 
-def _features(model: Model, batches: Batches, backend: Backend) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+def _features(model: Model, batches: Batches, backend: Backend) -> Iterator[tuple[Array, Array, Array]]:
     """Features (n, D) of all images with their targets and samples (n,), few enough at a time for the head."""
     rows = max(1, SCORES // model.head.classes.n)
     for x, t, samples in batches.epoch(0):

@@ -105,4 +105,5 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "legacy": model.head.legacy,
         "seconds_per_epoch": state.total_seconds / state.epoch if state.epoch else None,
         "images_per_second": state.images / state.train_seconds if state.train_seconds else None,
+        **session.backend.memory(),
     }

@@ -29,13 +29,13 @@ from npsoftmax.random import Rng
 class Mixed:
     """A mixed batch: images (N, H, W, C); each is `weight` its own and 1 − weight that of sample `partners[i]`."""
 
-    images: np.ndarray
-    partners: np.ndarray
+    images: Array
+    partners: Array
     weight: float
 
 
 # ---------------------------------------------------------------- images
-def mix(x: np.ndarray, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> Mixed:
+def mix(x: Array, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> Mixed:
     """Mix each image of a batch with another one, drawn at random. x (N, H, W, C), as the network gets it.
 
     mixup, cutmix: α > 0 of the weight's Beta(α, α) distribution, 0 for never; with both, a coin decides for each batch.
@@ -43,7 +43,7 @@ def mix(x: np.ndarray, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> 
     1 − weight of the area comes from the partner, and weight is then what it left (Yun et al. 2019, arXiv 1905.04899).
     """
     coin, level, *centre = rng.child("draws").uniform((1, 4), np.float64)[0]
-    partners = rng.child("partners").permutation(len(x))
+    partners = array_module(x).asarray(rng.child("partners").permutation(len(x)))
     cut = cutmix > 0 and (mixup == 0 or coin < 0.5)
     weight = _beta(cutmix if cut else mixup, level)
     if not cut:
@@ -65,13 +65,13 @@ def _beta(alpha: float, level: float) -> float:
     return float(betaincinv(alpha, alpha, level))
 
 
-def _blend(x: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
+def _blend(x: Array, other: Array, weight: float) -> Array:
     other *= 1 - weight  # a copy of this function's own
     other += x * weight
     return other
 
 
-def _paste(x: np.ndarray, other: np.ndarray, weight: float, centre: list[float]) -> tuple[np.ndarray, float]:
+def _paste(x: Array, other: Array, weight: float, centre: list[float]) -> tuple[Array, float]:
     """`x` with a rectangle of `other`, cut off at the edge, and the share of x that is left."""
     edges = []
     for size, place in zip(x.shape[1:3], centre, strict=True):

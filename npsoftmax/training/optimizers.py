@@ -119,7 +119,7 @@ class Optimizer(ABC):
             self._update_array(copy, g, slots, decay, rates)
             p[...] = copy
             return
-        if update.has_compiled(p, g, *slots):
+        if update.takes(p, g, *slots):
             self._update_compiled(p, g, slots, decay, rates)
             return
         block = max(1, min(BLOCK, p.size) if xp is np else p.size)

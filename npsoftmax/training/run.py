@@ -186,6 +186,7 @@ def environment(backend: Backend) -> dict[str, Any]:
         **machine,
         "backend": backend.name,
         "kernels": compiled_status()[1],
+        **backend.describe(),
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }

@@ -43,7 +43,7 @@ class Session:
 def prepare(config: TrainConfig) -> Session:
     """Load the data and build the model that `config` describes."""
     set_threads(config.threads)
-    backend = get_backend(config.backend, config.device)
+    backend = get_backend(config.backend, config.device, config.precision)
     dataset = load_dataset(
         config.data,
         config.data_dir,
@@ -68,7 +68,7 @@ def prepare(config: TrainConfig) -> Session:
     normalization = fit_normalization(config.normalize, dataset.x_train[kept])
 
     def batches(x: np.ndarray, y: np.ndarray, **options: Any) -> Batches:
-        return Batches(x, y, rng=rng, normalize=normalization, **options)
+        return Batches(x, y, rng=rng, normalize=normalization, backend=backend, **options)
 
     train = batches(
         dataset.x_train[kept], dataset.y_train[kept], batch_size=config.batch_size, augment=config.augment, shuffle=True

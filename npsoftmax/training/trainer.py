@@ -10,8 +10,9 @@ import math
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from npsoftmax.training.checkpoint import Saved, fill_model, load_saved, save_ar
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import MANY_CLASSES, predict_all
+from npsoftmax.training.memory import fitting_batch_size, out_of_memory_message
 from npsoftmax.training.mixing import Mixed, mix, mixed_backward, mixed_forward
 from npsoftmax.training.progress import Progress
 from npsoftmax.training.run import METRICS, STEPS, RunDirectory
@@ -69,8 +71,13 @@ class Trainer:
         with self.run.saying_how_to_go_on(), single_threaded_blas(), self._catching_interrupt():
             if not self.run.checkpoint_file("last").exists():
                 self.save()  # a disk that cannot be written is found now, and killed at any moment the run can go on
-            while self.state.epoch < self.last_epoch and not self.state.stopped_early and not self.interrupted:
-                self._epoch()
+            try:
+                while self.state.epoch < self.last_epoch and not self.state.stopped_early and not self.interrupted:
+                    self._epoch()
+            except self.session.backend.out_of_memory as error:
+                traceback.clear_frames(error.__traceback__)  # they hold the arrays of the step that failed
+                fitting = fitting_batch_size(self.session)
+                raise InputError(out_of_memory_message(self.session, fitting, self.run.path)) from error
         return self.state
 
     def _epoch(self) -> None:
@@ -78,7 +85,7 @@ class Trainer:
         self.progress.start_epoch(state.epoch + 1, self.session.train_images, state.seen)
         self._since = time.perf_counter()
         try:
-            with made_ahead(train.epoch(state.epoch, state.step_in_epoch)) as batches:
+            with self._batches() as batches:
                 for x, targets, samples in batches:
                     self._step(x, targets, samples)
                     if self.interrupted:
@@ -107,6 +114,11 @@ class Trainer:
         self.state.epoch_seconds += elapsed
         self.state.train_seconds += elapsed
 
+    def _batches(self) -> AbstractContextManager[Iterator[tuple[Array, Array, Array]]]:
+        """The rest of this epoch: made ahead by a thread, or on the device, which does it without being waited for."""
+        batches = self.session.train.epoch(self.state.epoch, self.state.step_in_epoch)
+        return made_ahead(batches) if self.session.backend.on_host else nullcontext(batches)
+
     def _step(self, x: Array, targets: Array, samples: Array) -> None:
         state, model, backend = self.state, self.model, self.session.backend
         lr, momentum = self.schedule(state.step)
@@ -130,7 +142,7 @@ class Trainer:
         state.step += 1
         state.step_in_epoch += 1
         self._pending.append((state.step, lr, momentum, loss, correct, len(targets)))
-        if backend.name == "numpy" or state.step % self.config.log_every == 0:
+        if backend.on_host or state.step % self.config.log_every == 0:
             self._read_losses()
 
     def _mixed(self, x: Array) -> Mixed | None:

@@ -212,6 +212,7 @@ CASES = {
     ),
     "dropout": Case("dropout", ((4, 5, 3),), (MASK, 0.6)),
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
+    "path_loss_fused": Case("path_loss_fused", ((5, 4),), (SIGNS,), grads=1),
     "tree_log_prob": Case("tree_log_prob", ((3, 4),), (CHILDREN, LEVELS)),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -214,7 +214,7 @@ def test_blocks_leave_no_seam(variant, monkeypatch):
     whole, blocked = {"w": np.random.default_rng(0).normal(size=(5, 7))}, {}
     blocked["w"] = whole["w"].copy()
     one, other = make(variant, whole), make(variant, blocked)
-    monkeypatch.setattr(update, "has_compiled", lambda *_: False)
+    monkeypatch.setattr(update, "takes", lambda *_: False)
     for step in range(3):
         grads = some_grads(whole, step)
         one.step(whole, grads, lr=0.1)
@@ -232,7 +232,7 @@ def test_the_compiled_rule_is_the_readable_one(variant, dtype, size, monkeypatch
     results = []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(update, "has_compiled", lambda *_: False)
+            monkeypatch.setattr(update, "takes", lambda *_: False)
         params = {"w": start.copy()}
         optimizer = make(variant, params)
         for step in range(5):

@@ -1,0 +1,79 @@
+"""CUDA kernels for the arrays of a device: found, compiled at their first use, and launched.
+
+Design: a file kernels/<name>.cu is plain CUDA C in which `real` stands for float or double; it is compiled once for
+each, by NVRTC through CuPy, which keeps the result on disk. A kernel takes pointers to contiguous arrays, whole numbers
+as `int` and others as `real`: `launch` converts them, so no call can get a type wrong without a word. No kernel adds
+with atomics: every output has one thread, or one block, that sums in a fixed order, so two runs agree bit for bit.
+The same files run on the CPU in the tests.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import Array, array_module
+
+FOLDER = Path(__file__).parent / "kernels"
+REALS = {"f": "float", "d": "double"}
+BLOCK = 256  # threads of a block; `block_sum` in common.cuh counts on it
+MOST_ITEMS = 2**30  # elements of an array, so that an index of any kernel fits an int
+
+
+class Kernels:
+    """The kernels of one file, compiled for one type of number."""
+
+    def __init__(self, raw: Any, real: type[np.generic]):
+        self._raw, self._real = raw, real
+        self._functions: dict[str, Any] = {}
+
+    def each(self, name: str, items: int, *args: Any) -> None:
+        """Run a kernel with one thread for each item; its last parameter is the number of items."""
+        if items:
+            self.blocks(name, (-(-items // BLOCK),), *args, items)
+
+    def blocks(self, name: str, blocks: tuple[int, ...], *args: Any) -> None:
+        """Run a kernel in so many blocks of BLOCK threads, along up to two axes."""
+        if name not in self._functions:
+            self._functions[name] = self._raw.get_function(name)
+        self._functions[name](blocks, (BLOCK,), tuple(map(self._argument, args)))
+
+    def _argument(self, value: Any) -> Any:
+        if value is None:
+            return np.intp(0)  # a null pointer
+        if isinstance(value, bool | int):
+            return np.int32(value)
+        return self._real(value) if isinstance(value, float) else value
+
+
+def cuda(name: str, *arrays: Array) -> Kernels | None:
+    """The kernels of kernels/<name>.cu; None unless all arrays are on a device and of one type, float32 or float64."""
+    first = arrays[0]
+    if isinstance(first, np.ndarray) or not hasattr(first, "dtype"):
+        return None
+    xp, char = array_module(first), first.dtype.char
+    if not hasattr(xp, "RawModule") or char not in REALS:
+        return None
+    for array in arrays:
+        if not isinstance(array, xp.ndarray) or array.dtype.char != char or array.size > MOST_ITEMS:
+            return None
+    return compiled_for(xp, name, char)
+
+
+@functools.cache
+def compiled_for(xp: Any, name: str, char: str) -> Kernels:
+    """The kernels of one file for numbers of a type ("f" or "d"), whatever arrays they are for."""
+    return Kernels(xp.RawModule(code=source(name), options=options(char)), np.dtype(char).type)
+
+
+def source(name: str) -> str:
+    """The text that is compiled: what all files share, then the file."""
+    return "".join((FOLDER / file).read_text(encoding="utf-8") for file in ("common.cuh", f"{name}.cu"))
+
+
+def options(char: str) -> tuple[str, ...]:
+    """What the compiler is told beside it."""
+    return f"-DREAL={REALS[char]}", f"-DBLOCK={BLOCK}", "-std=c++14"

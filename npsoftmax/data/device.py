@@ -1,0 +1,45 @@
+"""Images that live on a device: uploaded once, as bytes, and made into batches there in one pass.
+
+A batch is the one that the host would have made: the same draws decide, and the arithmetic is the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npsoftmax.backend import Array, Backend
+from npsoftmax.cuda import compiled_for
+from npsoftmax.data.augment import DRAWS, border_of, square_of
+from npsoftmax.data.normalize import Normalization
+from npsoftmax.random import Rng
+
+
+class DeviceImages:
+    """Images x, uint8 (N, H, W, C), and labels y, (N,), on the device of `backend`."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, normalize: Normalization, augment: str, backend: Backend):
+        self.backend = backend
+        self.x, self.y = backend.asarray(x), backend.asarray(y, dtype=np.int64)
+        self.scale, self.shift = (backend.asarray(values) for values in normalize.factors())
+        height = x.shape[1]
+        self.draws = DRAWS[augment]
+        self.border = border_of(height) if self.draws > 1 else 0
+        self.side = square_of(height) if self.draws > 3 else 0
+
+    def batch(self, samples: Array, rng: Rng) -> tuple[Array, Array]:
+        """The images of `samples` (n,), changed as `rng` says and normalised, and their labels.
+
+        -> x float32 (n, H, W, C), y int64 (n,)
+        """
+        xp, (_, h, w, c), n = self.backend.xp, self.x.shape, len(samples)
+        kernels = compiled_for(xp, "images", "f")
+        u = rng.uniform((n, self.draws), np.float32, xp) if self.draws else None
+        colours = None
+        if self.side:
+            colours = xp.empty((n, c), dtype=xp.int32)
+            places = self.x, samples, u, colours, self.draws, self.border, h, w, c
+            kernels.each("mean_colours", colours.size, *places)
+        y = xp.empty((n, h, w, c), dtype=xp.float32)
+        arrays = self.x, samples, u, colours, self.scale, self.shift, y
+        kernels.each("make_batch", y.size, *arrays, self.draws, self.border, self.side, h, w, c)
+        return y, self.y[samples]

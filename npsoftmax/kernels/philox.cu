@@ -1,0 +1,20 @@
+// Philox4x32-10; the definition is in random.py. One thread a block of four words: it writes those of the sample's
+// `elements` that there are.
+KERNEL philox(const unsigned long long* samples, unsigned* words, unsigned long long step, unsigned key0, unsigned key1,
+              int elements, int blocks, int items) {
+    ITEM(i, items);
+    const int n = i / blocks, block = i % blocks;
+    unsigned c0 = (unsigned)block, c1 = (unsigned)samples[n], c2 = (unsigned)(samples[n] >> 32), c3 = (unsigned)step;
+    for (int round = 0; round < 10; round++) {
+        const unsigned long long product0 = (unsigned long long)c0 * 0xD2511F53u;
+        const unsigned long long product1 = (unsigned long long)c2 * 0xCD9E8D57u;
+        c0 = (unsigned)(product1 >> 32) ^ c1 ^ key0;
+        c1 = (unsigned)product1;
+        c2 = (unsigned)(product0 >> 32) ^ c3 ^ key1;
+        c3 = (unsigned)product0;
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    const unsigned word[4] = {c0, c1, c2, c3};
+    for (int k = 0; k < 4 && 4 * block + k < elements; k++) words[n * elements + 4 * block + k] = word[k];
+}

@@ -1,0 +1,40 @@
+"""What to say when a step does not fit the memory of a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from npsoftmax.training.session import Session
+
+
+def fitting_batch_size(session: Session) -> int | None:
+    """The largest half, quarter, … of the batch size of which a step fits the device: found by trying. None if none.
+
+    Batch norm's averages are not what they were afterwards.
+    """
+    size = session.config.batch_size // 2
+    while size and not _fits(session, size):
+        size //= 2
+    return size or None
+
+
+def _fits(session: Session, size: int) -> bool:
+    session.backend.free_memory()
+    x, t, samples = next(session.train.epoch(0))
+    rng = session.rng.child("noise").at(0, samples[:size])
+    try:
+        _, cache = session.model.loss(x[:size], t[:size], train=True, rng=rng)
+        session.model.backward(cache)
+        session.backend.synchronize()
+    except session.backend.out_of_memory:
+        return False
+    return True
+
+
+def out_of_memory_message(session: Session, fitting: int | None, run: Path) -> str:
+    """A sentence with what would fit."""
+    config = session.config
+    start = f"a step of --batch-size {config.batch_size} does not fit the memory of device {config.device}. "
+    if fitting is None:
+        return start + "Not even one image does; choose a smaller model, or --backend numpy."
+    return start + f"--batch-size {fitting} does (tried). What was saved before stands in {run}."

@@ -1,0 +1,231 @@
+"""Training with --backend cupy on the strict stand-in: the run of the host, without waiting, with its errors."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import weakref
+
+import numpy as np
+import pytest
+import strict_cupy
+from parity import assert_same, table
+
+from npsoftmax.backend import get_backend
+from npsoftmax.cli.main import main
+from npsoftmax.data import AUGMENTATIONS, Batches, fit_normalization
+from npsoftmax.data.augment import DRAWS
+from npsoftmax.errors import InputError
+from npsoftmax.heads import HEADS, ClassInfo
+from npsoftmax.models import MODELS, build_model
+from npsoftmax.random import Rng
+from npsoftmax.training.checkpoint import load_arrays
+from npsoftmax.training.clipping import clip_by_norm, clip_by_value
+from npsoftmax.training.optimizers import OPTIMIZERS
+
+TINY = table("models/test_models.py", "TINY")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning"),
+    pytest.mark.filterwarnings("ignore:adaptive softmax"),
+]
+
+
+# ---------------------------------------------------------------- batches
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
+@pytest.mark.parametrize("shape", [(11, 8, 6, 3), (5, 32, 32, 3), (4, 1, 1, 1), (7, 9, 17, 2)])
+def test_batches_are_those_of_the_host(augment, shape, strict, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, 9, shape[0])
+    options = {"rng": Rng(3), "normalize": fit_normalization("standard", x), "augment": augment}
+    here, there = Batches(x, y, 3, **options), Batches(x, y, 3, backend=strict, **options)
+    with strict_cupy.no_waiting():
+        found = list(there.epoch(4, first=1))
+    expected = list(here.epoch(4, first=1))
+    assert len(found) == len(expected) == len(here) - 1
+    for got, want in zip(found, expected, strict=True):
+        assert_same(list(got), list(want), strict, augment, rtol=0, atol=0)
+
+
+def test_every_augmentation_can_be_made_on_a_device():
+    assert set(DRAWS) == set(AUGMENTATIONS)
+
+
+def test_images_are_uploaded_once(strict, monkeypatch):
+    x, y = np.zeros((6, 4, 4, 3), np.uint8), np.zeros(6, np.int64)
+    batches = Batches(x, y, 2, rng=Rng(0), normalize=fit_normalization("none", x), augment="cutout", backend=strict)
+    uploaded = []
+    real = strict.xp.asarray
+    monkeypatch.setattr(strict.xp, "asarray", lambda a, dtype=None: uploaded.append(a) or real(a, dtype))
+    list(batches.epoch(0))
+    assert [a.shape for a in uploaded if isinstance(a, np.ndarray)] == [(6,)], "the order of the epoch and no more"
+
+
+# ---------------------------------------------------------------- a step does not wait
+# What has to: the clusters of a batch, and the rows of a sparse gradient, are shapes that depend on values.
+WAIT = {"adaptive", "legacy_adaptive_untrained", "sampled"}
+
+
+def one_step(model, optimizer, clip, x, t):
+    rng = Rng(0, "noise").at(3)
+    h, _, cache = model.forward(x, t, train=True, rng=rng)
+    correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum()
+    grads = model.backward(cache)
+    if clip:
+        grads = clip_by_norm(clip_by_value(grads, 1.0), 0.1)[0]
+    optimizer.step(model.params, grads, lr=0.1)
+    return correct
+
+
+def device_model(name, head, strict, **options):
+    classes = ClassInfo(7, counts=np.arange(1, 8), coarse=np.arange(7) % 2)
+    model_opts, shape = TINY[name]
+    if head == "legacy_adaptive_untrained":
+        model_opts, options = {**model_opts, "logits": 7}, {"head_opts": {"cutoffs": (3, 5)}, **options}
+    model = build_model(name, head, classes, shape, model_opts=model_opts, **options).to(strict)
+    x = np.random.default_rng(0).standard_normal((5, *shape)).astype(np.float32)
+    return model, strict.asarray(x), strict.asarray(np.array([1, 6, 0, 1, 2]))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_of_no_model_waits_for_the_device(name, strict):
+    model, x, t = device_model(name, "softmax", strict)
+    optimizer = OPTIMIZERS["adam"](model.params)
+    with strict_cupy.no_waiting():
+        one_step(model, optimizer, True, x, t)
+
+
+@pytest.mark.parametrize("head", [*HEADS, "huffman", "superclass"])
+def test_a_step_of_few_heads_waits_for_the_device(head, strict):
+    options = {"head_opts": {"tree": head}} if head in ("huffman", "superclass") else {}
+    model, x, t = device_model("mlp", "hierarchical" if options else head, strict, **options)
+    optimizer = OPTIMIZERS["sgd"](model.params, momentum=0.9)
+    model.predict(x, rng=Rng(0))  # the tree of a device is looked at once
+    if head in WAIT:
+        with strict_cupy.no_waiting(), pytest.raises(strict_cupy.Synchronised):
+            one_step(model, optimizer, False, x, t)
+    else:
+        with strict_cupy.no_waiting():
+            one_step(model, optimizer, False, x, t)
+
+
+# ---------------------------------------------------------------- a run
+SHORT = """train --data digits --limit-train 60 --limit-test 20 --epochs 2 --batch-size 16 --log-every 3 --no-plots
+    --quiet --lr 0.01 --seed 5"""
+RUN = shlex.split(SHORT)
+CONVNET = shlex.split("--model convnet --model-opt widths=2,4 --model-opt fc=8 --head hierarchical --augment cutout")
+
+
+def train(path, *words):
+    assert main([*RUN, "--out", str(path), *words]) == 0
+    return json.loads((path / "summary.json").read_text()), load_arrays(path / "checkpoints" / "last.safetensors")
+
+
+def test_a_run_is_that_of_the_host_and_says_where_it_was(strict, tmp_path):
+    words = [*CONVNET, "--clip-norm", "1", "--mixup", "0.4"]
+    here, host = train(tmp_path / "numpy", *words)
+    there, device = train(tmp_path / "cupy", *words, "--backend", "cupy", "--device", "1", "--precision", "fp32")
+    assert host.keys() == device.keys()
+    for name, expected in host.items():
+        np.testing.assert_allclose(device[name], expected, rtol=1e-3, atol=2e-5, err_msg=name)
+    assert there["test"]["nll"] == pytest.approx(here["test"]["nll"], rel=1e-4)
+    environment = json.loads((tmp_path / "cupy" / "env.json").read_text())
+    assert environment["device"] == "Pretended GPU 1" and environment["device_number"] == 1
+    assert (environment["driver"], environment["cuda"], environment["precision"]) == ("12.8", "12.9", "fp32")
+    assert there["device_bytes_held"] == 5 << 20 and "device_bytes_held" not in here
+    assert "device" not in json.loads((tmp_path / "numpy" / "env.json").read_text())
+
+
+def test_two_runs_agree_to_the_bit_and_a_resumed_one_too(strict, tmp_path):
+    words = [*CONVNET, "--backend", "cupy"]
+    _, first = train(tmp_path / "first", *words)
+    _, second = train(tmp_path / "second", *words)
+    train(tmp_path / "third", *words, "--stop-after", "1")
+    assert main(["train", "--resume", str(tmp_path / "third"), "--quiet", "--no-plots"]) == 0
+    third = load_arrays(tmp_path / "third" / "checkpoints" / "last.safetensors")
+    for name, expected in first.items():
+        assert (second[name] == expected).all() and (third[name] == expected).all(), name
+
+
+def test_a_run_of_the_host_goes_on_on_a_device(strict, tmp_path):
+    train(tmp_path / "run", "--model", "mlp", "--stop-after", "1")
+    assert main(["train", "--resume", str(tmp_path / "run"), "--backend", "cupy", "--quiet", "--no-plots"]) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["backend"] == "cupy"
+
+
+def test_losses_are_read_every_few_steps(strict, tmp_path, monkeypatch):
+    """With 54 images in 4 steps an epoch: nothing of a step is read between the third and the end of the epoch."""
+    from npsoftmax.training.trainer import Trainer
+
+    waits, step = [], Trainer._step
+
+    def watched(self, *args):
+        before = len(strict_cupy.ndarray.waits)
+        step(self, *args)
+        waits.append(len(strict_cupy.ndarray.waits) - before)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    train(tmp_path / "run", *CONVNET, "--backend", "cupy")
+    assert [bool(n) for n in waits] == [False, False, True, False, False, True, False, False]
+
+
+def test_precision_is_said_to_the_library(strict, capsys, tmp_path):
+    assert get_backend("cupy").precision == "tf32"
+    assert strict.xp.compute_types["f"] == 7
+    assert get_backend("cupy", precision="fp32").precision == "fp32"
+    assert strict.xp.compute_types["f"] == 1
+    assert (
+        main(
+            [*(w for w in RUN if w != "--quiet"), "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]
+        )
+        == 0
+    )
+    assert "on Pretended GPU 0, products in tf32" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- what users will meet
+def test_out_of_memory_says_what_fits(strict, tmp_path, monkeypatch, capsys):
+    from npsoftmax.models.base import Model
+
+    forward = Model.forward
+
+    failed = []
+
+    def limited(self, x, *args, **options):
+        assert all(array() is None for array in failed), "a step that failed still holds its arrays"
+        if len(x) > 9:
+            large = strict.asarray(np.zeros(3))
+            failed.append(weakref.ref(large))
+            raise strict_cupy.OutOfMemoryError("Out of memory allocating 1 bytes")
+        return forward(self, x, *args, **options)
+
+    monkeypatch.setattr(Model, "forward", limited)
+    assert main([*RUN, "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]) == 2
+    said = capsys.readouterr().err
+    assert "--batch-size 16 does not fit the memory of device 0. --batch-size 8 does" in said
+
+
+def test_out_of_memory_for_a_single_image(strict, tmp_path, monkeypatch, capsys):
+    from npsoftmax.models.base import Model
+
+    def full(*_, **__):
+        raise strict_cupy.OutOfMemoryError("Out of memory allocating 1 bytes")
+
+    monkeypatch.setattr(Model, "forward", full)
+    assert main([*RUN, "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]) == 2
+    assert "Not even one image does" in capsys.readouterr().err
+
+
+def test_labels_out_of_range_are_found_before_they_reach_the_device(strict):
+    from npsoftmax.data import Dataset
+
+    x = np.zeros((2, 4, 4, 3), np.uint8)
+    with pytest.raises(InputError, match="must be 0 to 1, but are 0 to 2"):
+        Dataset("mine", x, np.array([0, 2]), x, np.array([0, 1]), ("a", "b"))
+
+
+def test_evaluation_of_a_run(strict, tmp_path, capsys):
+    train(tmp_path / "run", *CONVNET, "--backend", "cupy")
+    assert main(["eval", str(tmp_path / "run")]) == 0
+    on_device = capsys.readouterr().out
+    assert main(["eval", str(tmp_path / "run"), "--backend", "numpy"]) == 0
+    assert on_device == capsys.readouterr().out

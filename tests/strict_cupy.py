@@ -1,0 +1,354 @@
+"""A stand-in for CuPy in host memory that is as strict at the edges as CuPy, and stricter where that finds mistakes.
+
+Its arrays do not mix with NumPy's, convert to them only by `get` (or `item`, `float` and the like, which wait for a
+device), and have the functions that CuPy has and nothing else. Fresh memory holds NaN. It knows how often the device
+would have been waited for, and can refuse that. Kernels run on the CPU (cuda_on_cpu), or there are none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import types
+from typing import ClassVar
+
+import cuda_on_cpu
+import numpy as np
+
+SCALARS = (bool, int, float, np.generic)
+words = str.split
+
+
+class Synchronised(AssertionError):
+    """The device was waited for where that is forbidden."""
+
+
+class Flags:
+    def __init__(self, flags):
+        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
+
+
+class ndarray:
+    """An array on the pretended device; `_a` is its memory."""
+
+    __module__ = "cupy"
+    __array_ufunc__ = None  # np.add(x, 1) and the like raise TypeError
+    __hash__ = None
+    waits: ClassVar[list[str]] = []  # what waited for the device
+    forbidden = False
+
+    def __init__(self, a):
+        self._a = a
+
+    # ------------------------------------------------------------ the way out
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Use `.get()` instead.")
+
+    def __array_function__(self, function, *_):
+        raise TypeError(f"numpy.{function.__name__} was called with an array of the device")
+
+    def _wait(self, what):
+        if ndarray.forbidden:
+            raise Synchronised(f"{what} waits for the device")
+        ndarray.waits.append(what)
+        return self._a
+
+    def get(self):
+        return self._wait("get").copy()
+
+    def item(self):
+        return self._wait("item").item()
+
+    def tolist(self):
+        return self._wait("tolist").tolist()
+
+    def __float__(self):
+        return float(self._wait("float"))
+
+    def __int__(self):
+        return int(self._wait("int"))
+
+    def __bool__(self):
+        return bool(self._wait("bool"))
+
+    def __index__(self):
+        return operator.index(self._wait("index").item())
+
+    # ------------------------------------------------------------ what an array knows of itself
+    shape = property(lambda self: self._a.shape)
+    dtype = property(lambda self: self._a.dtype)
+    ndim = property(lambda self: self._a.ndim)
+    size = property(lambda self: self._a.size)
+    nbytes = property(lambda self: self._a.nbytes)
+    itemsize = property(lambda self: self._a.itemsize)
+    strides = property(lambda self: self._a.strides)
+    flags = property(lambda self: Flags(self._a.flags))
+    T = property(lambda self: ndarray(self._a.T))
+
+    def __len__(self):
+        return len(self._a)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        return f"strict_cupy.ndarray{self.shape} of {self.dtype}"
+
+    # ------------------------------------------------------------ elements
+    def __getitem__(self, key):
+        return wrapped(self._a[self._key(key)])
+
+    def __setitem__(self, key, value):
+        self._a[self._key(key, isinstance(value, ndarray) and value.ndim)] = inside(value)
+
+    def _key(self, key, waits=True):
+        parts = key if isinstance(key, tuple) else (key,)
+        for part in parts:
+            allowed = part is None or part is Ellipsis or isinstance(part, slice | int | np.integer | ndarray)
+            if not allowed or isinstance(part, bool):
+                raise TypeError(f"{type(part).__name__} is no index of an array on a device")
+            if isinstance(part, ndarray) and part.dtype == bool and waits:
+                self._wait("a boolean index")
+        found = tuple(part._a if isinstance(part, ndarray) else part for part in parts)
+        return found if isinstance(key, tuple) else found[0]
+
+    def astype(self, dtype, copy=True):
+        return ndarray(self._a.astype(dtype, copy=copy))
+
+    def copy(self):
+        return ndarray(self._a.copy())
+
+    def reshape(self, *shape):
+        return ndarray(self._a.reshape(*shape))
+
+    def transpose(self, *axes):
+        return ndarray(self._a.transpose(*axes))
+
+    def swapaxes(self, a, b):
+        return ndarray(self._a.swapaxes(a, b))
+
+    def ravel(self):
+        return ndarray(self._a.ravel())
+
+
+def inside(x):
+    """The memory of an operand; TypeError for what CuPy takes none of."""
+    if isinstance(x, ndarray):
+        return x._a
+    if isinstance(x, SCALARS):
+        return x
+    raise TypeError(f"Unsupported type {type(x)}")
+
+
+def wrapped(x):
+    return ndarray(x if isinstance(x, np.ndarray) else np.asarray(x))
+
+
+def _unwrapped(x):
+    """An argument of a function: an operand, or lists and tuples of them, or what is no array at all."""
+    if isinstance(x, ndarray):
+        return x._a
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"Unsupported type {type(x)}")
+    return type(x)(map(_unwrapped, x)) if type(x) in (list, tuple) else x
+
+
+def _given_back(result, out):
+    if out is not None:
+        return out
+    if isinstance(result, np.ndarray | np.generic):
+        return wrapped(result)
+    return tuple(map(wrapped, result)) if isinstance(result, list | tuple) else result
+
+
+def function_of(name, waits=False):
+    real = getattr(np, name)
+
+    def function(*args, **options):
+        if waits:
+            ndarray._wait(next(a for a in args if isinstance(a, ndarray)), name)
+        if name in ("sort", "argsort") and options.get("kind") not in (None, "stable"):
+            raise ValueError(f"{name}: CuPy sorts stably and in no other way")
+        out = options.get("out")
+        result = real(*map(_unwrapped, args), **{key: _unwrapped(value) for key, value in options.items()})
+        return _given_back(result, out)
+
+    function.__name__ = name
+    return function
+
+
+def _operator(name):
+    real = getattr(operator, name)
+    in_place = name.startswith("i") and name not in ("invert",)
+
+    def apply(self, *others):
+        result = real(self._a, *(inside(other) for other in others))
+        if in_place:
+            self._a = result
+            return self
+        return wrapped(result)
+
+    return apply
+
+
+def _reflected(name):
+    real = getattr(operator, name)
+    return lambda self, other: wrapped(real(inside(other), self._a))
+
+
+BINARY = words("add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift")
+for _name in BINARY:
+    _dunder = _name.rstrip("_")
+    setattr(ndarray, f"__{_dunder}__", _operator(_name))
+    setattr(ndarray, f"__r{_dunder}__", _reflected(_name))
+    setattr(ndarray, f"__i{_dunder}__", _operator(f"i{_dunder}"))
+for _name in words("neg pos invert abs eq ne lt le gt ge"):
+    setattr(ndarray, f"__{_name}__", _operator(_name))
+
+
+def _method(name, waits=False):
+    free = function_of(name, waits)
+    return lambda self, *args, **options: free(self, *args, **options)
+
+
+METHODS = words("sum mean max min prod any all argmax argmin argsort cumsum clip round squeeze repeat take var std")
+for _name in METHODS:
+    setattr(ndarray, _name, _method(_name))
+
+ELEMENTWISE = words(
+    "add subtract multiply divide maximum minimum exp log log1p expm1 sqrt square abs sign negative isnan isfinite "
+    "isinf logical_and logical_or logical_not logaddexp sin cos tanh power floor ceil rint equal not_equal "
+    "greater less where"
+)
+WHOLE = words(
+    "sum mean max min prod any all argmax argmin cumsum concatenate stack append broadcast_to broadcast_arrays "
+    "take_along_axis put_along_axis sort argsort partition searchsorted pad tile repeat einsum matmul tensordot vdot "
+    "clip flip expand_dims transpose swapaxes reshape zeros_like ones_like full_like may_share_memory shares_memory"
+)
+WAITING = words("nonzero flatnonzero argwhere unique")
+CREATION = words("zeros ones full arange eye")
+NAMES = words(
+    "float32 float64 int32 int64 intp uint8 uint32 uint64 bool_ generic floating integer dtype finfo iinfo inf nan pi "
+    "newaxis"
+)
+
+
+def empty(shape, dtype=float):
+    fresh = np.empty(shape, dtype)
+    fresh.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN, or -1
+    return ndarray(fresh)
+
+
+def empty_like(x, dtype=None):
+    return empty(x.shape, dtype or x.dtype)
+
+
+def asarray(x, dtype=None):
+    """From the host, which is the one way in, or as it is."""
+    if isinstance(x, ndarray):
+        return ndarray(np.asarray(x._a, dtype))
+    return ndarray(np.array(x, dtype))
+
+
+def ascontiguousarray(x, dtype=None):
+    return ndarray(np.ascontiguousarray(inside(x), dtype))
+
+
+# ---------------------------------------------------------------- kernels
+class RawModule:
+    """Kernels that run on the CPU, every other launch with the threads of a block in falling order."""
+
+    launches = 0
+
+    def __init__(self, *, code, options=()):
+        self.code, self.options = code, tuple(options)
+
+    def get_function(self, name):
+        def call(grid, block, args):
+            RawModule.launches += 1
+            arrays = [a._a if isinstance(a, ndarray) else a for a in args]
+            cuda_on_cpu.run(self.code, self.options, name, grid, block, arrays, falling=RawModule.launches % 2 == 0)
+
+        return call
+
+
+# ---------------------------------------------------------------- the module
+def module(kernels: bool = True) -> types.ModuleType:
+    """A fresh "cupy"."""
+    cupy = types.ModuleType("cupy")
+    cupy.__version__ = "14.0 (pretended)"
+    for name in (*ELEMENTWISE, *WHOLE, *CREATION):
+        setattr(cupy, name, function_of(name))
+    for name in WAITING:
+        setattr(cupy, name, function_of(name, waits=True))
+    for name in NAMES:
+        setattr(cupy, name, getattr(np, name))
+    for thing in (ndarray, empty, empty_like, asarray, ascontiguousarray):
+        setattr(cupy, thing.__name__, thing)
+    cupy.array = asarray
+    if kernels:
+        cupy.RawModule = RawModule
+    cupy.cuda = _cuda()
+    cupy._core = types.SimpleNamespace(
+        set_compute_type=lambda dtype, kind: cupy.compute_types.__setitem__(np.dtype(dtype).char, kind),
+        _routines_linalg=types.SimpleNamespace(COMPUTE_TYPE_DEFAULT=1, COMPUTE_TYPE_TF32=7),
+    )
+    cupy.compute_types = {}
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(
+        used_bytes=lambda: 3 << 20, total_bytes=lambda: 5 << 20, free_all_blocks=lambda: None
+    )
+    return cupy
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's."""
+
+
+class Device:
+    """One of two devices."""
+
+    used: ClassVar[list[int]] = []
+
+    def __init__(self, number=0):
+        self.id, self.mem_info, self.compute_capability = number, (6 << 30, 8 << 30), "90"
+
+    def use(self):
+        Device.used.append(self.id)
+
+    def synchronize(self):
+        ndarray.waits.append("synchronize")
+
+
+def _cuda():
+    runtime = types.SimpleNamespace(
+        getDeviceCount=lambda: 2,
+        getDeviceProperties=lambda n: {"name": f"Pretended GPU {n}".encode(), "totalGlobalMem": 8 << 30},
+        driverGetVersion=lambda: 12080,
+        runtimeGetVersion=lambda: 12090,
+    )
+    memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+    return types.SimpleNamespace(runtime=runtime, Device=Device, memory=memory)
+
+
+def ndtr(x):
+    from scipy.special import ndtr
+
+    return wrapped(ndtr(inside(x)))
+
+
+def modules(kernels: bool = True) -> dict[str, types.ModuleType]:
+    """What `import cupy` and `import cupyx.scipy.special` shall find, by name in sys.modules."""
+    names = ("cupyx", "cupyx.scipy", "cupyx.scipy.special")
+    found = {name: types.ModuleType(name) for name in names}
+    found["cupyx.scipy.special"].ndtr = ndtr
+    return {"cupy": module(kernels), **found}
+
+
+@contextlib.contextmanager
+def no_waiting():
+    """Within it, whatever would wait for a device raises."""
+    ndarray.forbidden = True
+    try:
+        yield
+    finally:
+        ndarray.forbidden = False
