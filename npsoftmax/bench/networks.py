@@ -12,6 +12,7 @@ import numpy as np
 from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_blas
 from npsoftmax.bench.machine import OURS
 from npsoftmax.bench.workers import Job
+from npsoftmax.errors import unknown_name
 from npsoftmax.layers import leaves
 from npsoftmax.models import build_model, model_builder
 from npsoftmax.options import option_defaults
@@ -41,6 +42,8 @@ class Ours:
     """A model of npsoftmax with its batch, ready to step; its methods are those of `twins.Torch`."""
 
     def __init__(self, job: Job):
+        if job["model"] not in MODELS:
+            raise unknown_name("model", job["model"], MODELS)
         name, options = MODELS[job["model"]]
         if "dropout" in option_defaults(model_builder(name)) and not job["dropout"]:
             options = options | {"dropout": 0.0}

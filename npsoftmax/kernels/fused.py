@@ -37,8 +37,10 @@ PARTS = 64  # sums that threads work on, at most: their number must not depend o
 def column_sum(rows: Array) -> Array:
     """Sum of each column; see `fused_reference.column_sum`."""
     fast = compiled("_norm", rows)
-    if fast is None or rows.size < FEW:
+    if fast is None:
         return device.column_sum(rows)
+    if rows.size < FEW:
+        return reference.column_sum(np.ascontiguousarray(rows))  # NumPy's order follows the layout
     c, width = rows.shape[1], _wide_row(rows.shape[1])
     sums = np.zeros((_parts(fast, rows, width), c))
     fast.column_sum(_flat(rows), c, width, sums, threads_for(rows.size))

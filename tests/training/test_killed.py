@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
-from resuming import assert_same_end, begin, go_on, table
+from resuming import TINY, assert_same_end, begin, go_on, table
 
 from npsoftmax import files
 from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
-from npsoftmax.training import Progress
+from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 from npsoftmax.training.checkpoint import load_state
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
@@ -307,10 +307,14 @@ def test_a_folder_that_becomes_read_only_in_the_middle_of_a_run(undisturbed):
                 folder.chmod(0o555)
 
         def locked_out():
+            # The data may lie in an environment that nobody else may read: it is loaded before the rights are given up.
+            session = prepare(TrainConfig(**{**TINY, "checkpoint_every": 2}))
             if root:
                 os.setegid(NOBODY)
                 os.seteuid(NOBODY)
-            trainer = begin(run, At(96, close), checkpoint_every=2)
+            directory = RunDirectory.plan(session.config, session.dataset.name, str(run))
+            trainer = Trainer(session, directory, At(96, close))
+            directory.describe(session.config, session.dataset, session.backend)
             try:
                 trainer.fit()
             except InputError as error:
