@@ -126,10 +126,13 @@ def torch_device(job: Job) -> tuple[Any, Any, Step]:
 
 def torch_model(job: Job) -> tuple[Step, Step]:
     torch, device, wait = torch_device(job)
-    from gpu_twins import twin_of
+    from npsoftmax.bench.twins import TWINS, leave_out_dropout, load_parameters
 
-    start = dict(np.load(job["start"])) if job.get("start") else None
-    twin = twin_of(job["model"], start).to(device, memory_format=torch.channels_last)
+    twin = TWINS[job["model"]]()
+    leave_out_dropout(twin)
+    if job.get("start"):
+        load_parameters(twin, np.load(job["start"]))
+    twin.to(device, memory_format=torch.channels_last)
     x, t = (torch.from_numpy(array).to(device) for array in batch(job["batch_size"]))
     x = x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)

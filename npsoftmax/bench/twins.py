@@ -144,6 +144,13 @@ def load_parameters(twin: Twin, arrays: Mapping[str, np.ndarray]) -> None:
             parameter.copy_(torch.from_numpy(torch_layout(arrays[name], tuple(parameter.shape), flat)))
 
 
+def leave_out_dropout(twin: Twin) -> None:
+    """Set every dropout's probability to 0."""
+    for module in twin.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
 def torch_layout(array: np.ndarray, shape: tuple[int, ...], flat: tuple[int, int, int] | None = None) -> np.ndarray:
     """A parameter in PyTorch's layout, of `shape`; `flat` (C, H, W) for a linear map of a flattened image."""
     if len(shape) == 4:  # (KH, KW, C, F), or (KH·KW·C, F) of patches -> (F, C, KH, KW)
@@ -172,9 +179,7 @@ class Torch:
                 load_parameters(self.twin, start)
                 x, t = start["x"], start["t"]
         if not job["dropout"]:
-            for module in self.twin.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = 0.0
+            leave_out_dropout(self.twin)
         self.twin.to(memory_format=layout)
         self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=layout)
         self.t = torch.from_numpy(t)
