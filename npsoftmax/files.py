@@ -69,6 +69,8 @@ def copy_replacing(source: Path, path: Path) -> None:
 
     `source` must only ever be replaced, never written into.
     """
+    if path.exists() and path.samefile(source):  # killed right after: renaming one link over another does nothing
+        return
     with replacing(path) as beside:
         _remove(beside)  # of a killed process with the same number: it may be linked to a file in use
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
+from torch_transformer import Pool
+
+from npsoftmax.bench.torch_vit import ClassToken, Patches, Positions
 
 C = nn.Conv2d
 
@@ -94,38 +96,6 @@ def resnet9(shape, widths):
 
 
 # ---------------------------------------------------------------- the vision transformer
-class Patches(nn.Conv2d):
-    def forward(self, x):
-        return super().forward(x).flatten(2).transpose(1, 2)
-
-
-class ClassToken(nn.Module):
-    def __init__(self, dim):
-        super().__init__()
-        self.token = nn.Parameter(torch.randn(1, 1, dim))
-
-    def forward(self, x):
-        return torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
-
-
-class Positions(nn.Module):
-    def __init__(self, tokens, dim):
-        super().__init__()
-        self.position = nn.Parameter(torch.randn(1, tokens, dim))
-
-    def forward(self, x):
-        return x + self.position
-
-
-class Pool(nn.Module):
-    def __init__(self, kind):
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, x):
-        return x[:, 0] if self.kind == "class" else getattr(x, self.kind)(dim=1)
-
-
 def vit(shape, patch, dim, depth, heads, mlp, activation="gelu", norm="pre", pool="class"):
     tokens = (shape[0] // patch) * (shape[1] // patch) + 1
     blocks = {

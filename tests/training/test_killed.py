@@ -195,6 +195,7 @@ def killed_at(numbers, tmp_path, monkeypatch):
         assert_nothing_is_lost(whole, run)
         finish(run, log, SHORT)
         assert_same_run(whole, run)
+        assert not any(run.glob("**/*.part"))
 
 
 def full_at(numbers, tmp_path, monkeypatch, capsys):
