@@ -4,32 +4,37 @@
 #include <stddef.h>
 #include <string.h>
 
+/* Rows of a that a panel is held against at a time. The sums of 6 rows and 2 vectors, the vectors themselves and one
+   number of a take 15 registers of the 16 that AVX2 has. */
 #ifndef NPSOFTMAX_ROWS
-#define NPSOFTMAX_ROWS 4
+#define NPSOFTMAX_ROWS 6
 #endif
 
 typedef NUMBER VECTOR __attribute__((vector_size(LANES * sizeof(NUMBER)), aligned(sizeof(NUMBER)), may_alias));
 
-/* `rows` rows of a with one panel of b, two vectors wide. rows is a constant wherever this is inlined, so that all sums
-   stay in registers. */
-static inline __attribute__((always_inline)) void NAME(rows)(const int rows, const NUMBER *a, ptrdiff_t ra,
-    ptrdiff_t ca, const NUMBER *panel, ptrdiff_t k, NUMBER *c, ptrdiff_t ldc, ptrdiff_t columns, int more)
+/* `rows` rows of a with the first `vectors` vectors of each row of a panel. Both are constants wherever this is inlined,
+   so that all sums stay in registers. */
+static inline __attribute__((always_inline)) void NAME(tile)(const int rows, const int vectors, const NUMBER *a,
+    ptrdiff_t ra, ptrdiff_t ca, const NUMBER *panel, ptrdiff_t k, NUMBER *c, ptrdiff_t ldc, ptrdiff_t columns, int more)
 {
-    VECTOR sums[NPSOFTMAX_ROWS][2];
+    VECTOR sums[NPSOFTMAX_ROWS][2], b[2];
     for (int r = 0; r < rows; r++)
-        sums[r][0] = sums[r][1] = (VECTOR){0};
+        for (int v = 0; v < vectors; v++) {
+            __builtin_prefetch(c + r * ldc + v * LANES, 1); /* c is needed at the end: it may come meanwhile */
+            sums[r][v] = (VECTOR){0};
+        }
     for (ptrdiff_t l = 0; l < k; l++) {
-        const VECTOR left = *(const VECTOR *)(panel + 2 * LANES * l);
-        const VECTOR right = *(const VECTOR *)(panel + 2 * LANES * l + LANES);
+        for (int v = 0; v < vectors; v++)
+            b[v] = *(const VECTOR *)(panel + (2 * l + v) * LANES);
         for (int r = 0; r < rows; r++) {
             const NUMBER x = a[r * ra + l * ca];
-            sums[r][0] += x * left;
-            sums[r][1] += x * right;
+            for (int v = 0; v < vectors; v++)
+                sums[r][v] += x * b[v];
         }
     }
     for (int r = 0; r < rows; r++) {
         NUMBER row[2 * LANES];
-        memcpy(row, sums[r], sizeof(row));
+        memcpy(row, sums[r], vectors * sizeof(VECTOR));
         if (more)
             for (ptrdiff_t j = 0; j < columns; j++)
                 c[r * ldc + j] += row[j];
@@ -38,21 +43,31 @@ static inline __attribute__((always_inline)) void NAME(rows)(const int rows, con
     }
 }
 
+/* All rows of a with one panel. */
+static inline __attribute__((always_inline)) void NAME(panel)(const int vectors, const NUMBER *a, ptrdiff_t ra,
+    ptrdiff_t ca, const NUMBER *panel, ptrdiff_t m, ptrdiff_t k, NUMBER *c, ptrdiff_t ldc, ptrdiff_t columns, int more)
+{
+    for (; m >= NPSOFTMAX_ROWS; m -= NPSOFTMAX_ROWS, a += NPSOFTMAX_ROWS * ra, c += NPSOFTMAX_ROWS * ldc)
+        NAME(tile)(NPSOFTMAX_ROWS, vectors, a, ra, ca, panel, k, c, ldc, columns, more);
+    switch (m) {
+    case 5: NAME(tile)(5, vectors, a, ra, ca, panel, k, c, ldc, columns, more); break;
+    case 4: NAME(tile)(4, vectors, a, ra, ca, panel, k, c, ldc, columns, more); break;
+    case 3: NAME(tile)(3, vectors, a, ra, ca, panel, k, c, ldc, columns, more); break;
+    case 2: NAME(tile)(2, vectors, a, ra, ca, panel, k, c, ldc, columns, more); break;
+    case 1: NAME(tile)(1, vectors, a, ra, ca, panel, k, c, ldc, columns, more); break;
+    }
+}
+
 static void NAME(product)(const NUMBER *a, ptrdiff_t ra, ptrdiff_t ca, const NUMBER *panels, ptrdiff_t m, ptrdiff_t n,
     ptrdiff_t k, NUMBER *c, ptrdiff_t ldc, int more)
 {
     const ptrdiff_t width = 2 * LANES;
-    for (ptrdiff_t j = 0; j < n; j += width, panels += width * k) {
-        const ptrdiff_t columns = n - j < width ? n - j : width;
-        ptrdiff_t i = 0;
-        for (; i + NPSOFTMAX_ROWS <= m; i += NPSOFTMAX_ROWS)
-            if (columns == width) /* a copy of known length is two stores */
-                NAME(rows)(NPSOFTMAX_ROWS, a + i * ra, ra, ca, panels, k, c + i * ldc + j, ldc, 2 * LANES, more);
-            else
-                NAME(rows)(NPSOFTMAX_ROWS, a + i * ra, ra, ca, panels, k, c + i * ldc + j, ldc, columns, more);
-        for (; i < m; i++)
-            NAME(rows)(1, a + i * ra, ra, ca, panels, k, c + i * ldc + j, ldc, columns, more);
-    }
+    for (; n >= width; n -= width, panels += width * k, c += width)
+        NAME(panel)(2, a, ra, ca, panels, m, k, c, ldc, 2 * LANES, more); /* a copy of known length is two stores */
+    if (n > LANES)
+        NAME(panel)(2, a, ra, ca, panels, m, k, c, ldc, n, more);
+    else if (n > 0)
+        NAME(panel)(1, a, ra, ca, panels, m, k, c, ldc, n, more);
 }
 
 #undef NUMBER

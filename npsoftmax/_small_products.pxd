@@ -1,9 +1,9 @@
 # cython: language_level=3
-"""Products of matrices that fit a cache: c (m, n) = a (m, k) @ b (k, n), where BLAS spends more on its preparations.
+"""Products of matrices that fit a cache: c (m, n) = a (m, k) @ b (k, n).
 
-b is packed into panels of PANEL columns, one row of a panel after the other and zeros where b ends. Then PANEL / 4 sums
-for each of four rows of a stay in registers while k runs: two loads of b and four numbers of a serve 4 · PANEL
-multiplications. Operands are read by strides, so that a transposed one costs nothing.
+b is packed into panels of PANEL columns, one row of a panel after the other and zeros where b ends. A panel is two
+vectors of the processor wide. The sums of six rows of a with it stay in registers while k runs: two loads of b and six
+numbers of a serve 6 · PANEL multiplications. Operands are read by strides, so that a transposed one costs nothing.
 """
 
 from cython cimport floating
@@ -11,24 +11,35 @@ from libc.string cimport memcpy, memset
 
 cdef extern from *:
     """
+    #if defined(__AVX512F__)
+    #define NPSOFTMAX_VECTOR_BYTES 64
+    #elif defined(__AVX__)
+    #define NPSOFTMAX_VECTOR_BYTES 32
+    #else
+    #define NPSOFTMAX_VECTOR_BYTES 16
+    #endif
+    #define NPSOFTMAX_PANEL (NPSOFTMAX_VECTOR_BYTES / 2)
     #define NUMBER float
     #define VECTOR npsoftmax_float_vector
-    #define LANES 8
+    #define LANES (NPSOFTMAX_VECTOR_BYTES / 4)
     #define NAME(x) npsoftmax_float_##x
     #include "_small_products.h"
     #define NUMBER double
     #define VECTOR npsoftmax_double_vector
-    #define LANES 4
+    #define LANES (NPSOFTMAX_VECTOR_BYTES / 8)
     #define NAME(x) npsoftmax_double_##x
     #include "_small_products.h"
     """
+    enum:
+        PANEL "NPSOFTMAX_PANEL"    # columns of a panel in float32; half as many in float64
     void npsoftmax_float_product(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t,
                                  Py_ssize_t, float*, Py_ssize_t, int) noexcept nogil
     void npsoftmax_double_product(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t,
                                   Py_ssize_t, double*, Py_ssize_t, int) noexcept nogil
 
+
 cdef enum:
-    PANEL = 16    # columns of a panel in float32; half as many in float64
+    LINE = 64    # bytes of a cache line
 
 
 cdef inline Py_ssize_t panel_width(floating* unused) noexcept nogil:
@@ -36,8 +47,13 @@ cdef inline Py_ssize_t panel_width(floating* unused) noexcept nogil:
 
 
 cdef inline Py_ssize_t packed_size(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Numbers that the panels of b (k, n) need, in either type."""
+    """Numbers that the panels of b (k, n) need, in either type: whole cache lines."""
     return k * ((n + PANEL - 1) // PANEL) * PANEL
+
+
+cdef inline floating* on_a_line(floating* room) noexcept nogil:
+    """Where the next cache line begins: panels should lie there, lest every second load takes two lines."""
+    return <floating*>((<size_t>room + LINE - 1) // LINE * LINE)
 
 
 cdef inline void pack(const floating* b, Py_ssize_t rb, Py_ssize_t cb, Py_ssize_t k, Py_ssize_t n,
