@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from npsoftmax.backend import Array, array_module, device_precision
-from npsoftmax.cuda import MOST_ITEMS, cuda
+from npsoftmax.cuda import MOST_ITEMS, compiled_for
 from npsoftmax.kernels import bf16
 from npsoftmax.kernels.device_windows import geometry, is_plain
 from npsoftmax.kernels.reference import Pair
@@ -59,7 +59,8 @@ def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad:
     positions = y.size // f
     blocks = -(-positions // ROWS), -(-f // COLUMNS)
     arrays = *_numbers(kind, x, w), None if b is None else xp.ascontiguousarray(b), y
-    cuda("conv", x, y).blocks(f"outputs_{kind.name}", blocks, *arrays, relu, *sizes, f, positions)
+    gpu = compiled_for(xp, "conv", x.dtype.char)
+    gpu.blocks(f"outputs_{kind.name}", blocks, *arrays, relu, *sizes, f, positions)
     return y
 
 
@@ -73,7 +74,7 @@ def conv2d_dw(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair)
     tiles, slices = -(-columns // ROWS) * -(-f // COLUMNS), -(-positions * kind.size // SLICE)
     each = max(FEWEST_SLICES, -(-slices * tiles // BLOCKS))
     parts = xp.empty((-(-slices // each), columns, f), dtype=x.dtype)
-    gpu = cuda("conv", x, dy)
+    gpu = compiled_for(xp, "conv", x.dtype.char)
     sizes = geometry(x.shape, k, stride, pad)
     gpu.blocks(f"weights_{kind.name}", (tiles, len(parts)), *_numbers(kind, x, dy), parts, each, *sizes, f, positions)
     dw = xp.empty((*k, c, f), dtype=x.dtype)

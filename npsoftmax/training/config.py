@@ -100,8 +100,9 @@ class TrainConfig:
 
     def moved(self, **changes: Any) -> TrainConfig:
         """With other settings of where it runs; on the host, precision is what it always is there."""
-        precision = {"precision": "auto"} if changes.get("backend") == "numpy" else {}
-        return replace(self, **precision, **changes)
+        if changes.get("backend") == "numpy":
+            changes["precision"] = "auto"
+        return replace(self, **changes)
 
     @classmethod
     def of(cls, values: dict[str, Any], source: str) -> TrainConfig:
