@@ -15,7 +15,7 @@ from parity import assert_same, move_tree, moved, table
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import ClassInfo
 from npsoftmax.heads.rows import SPARSE_FROM
-from npsoftmax.layers import leaves
+from npsoftmax.layers import Conv2d, ConvReLU2d, leaves, replace_leaves
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.random import Rng
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
@@ -77,6 +77,22 @@ def test_layer(make, shape, train, device):
     dy = normal(y.shape, 1)
     assert_same(on_device.backward(moved(dy, device), device_cache), on_host.backward(dy, cache), device, "gradient")
     assert_same(on_device.buffers, on_host.buffers, device, "buffers")
+
+
+@pytest.mark.parametrize(
+    ("k", "options"), [(3, {"pad": 1}), (3, {"pad": 1, "stride": 2}), ((3, 2), {"bias": False}), (1, {"stride": 2})]
+)
+@pytest.mark.parametrize("cls", [Conv2d, ConvReLU2d])
+def test_convolution_of_many_channels(cls, k, options, device):
+    """Those of the layers above have few, and go by columns."""
+    x, layers = normal((2, 7, 6, 18)), [cls(18, 34, k, rng=Rng(0), **options) for _ in range(2)]
+    for layer, backend in zip(layers, (None, device), strict=True):
+        replace_leaves(layer.params, lambda _, p, to=backend: (to.asarray if to else np.asarray)(p, dtype=np.float64))
+    y, cache = layers[0].forward(x, train=True)
+    found, device_cache = layers[1].forward(moved(x, device), train=True)
+    assert_same(found, y, device, "y")
+    dy = normal(y.shape, 1)
+    assert_same(layers[1].backward(moved(dy, device), device_cache), layers[0].backward(dy, cache), device, "gradient")
 
 
 # ---------------------------------------------------------------- heads
