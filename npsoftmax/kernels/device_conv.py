@@ -83,7 +83,8 @@ def conv2d_dw(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair)
 
 
 def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
-    """Contiguous, as the kernels take them."""
+    """Contiguous and from a multiple of 16 bytes on, as the kernels take them."""
     if kind.name == "bf16":
         return [bf16.rounded(a) for a in arrays]
-    return [array_module(a).ascontiguousarray(a) for a in arrays]
+    contiguous = (array_module(a).ascontiguousarray(a) for a in arrays)
+    return [a.copy() if a.data.ptr % 16 else a for a in contiguous]

@@ -152,6 +152,16 @@ def test_the_shape_decides(shape, kernel, stride, pad, precision, expected, stri
         assert device_conv.kind_for(strict.asarray(np.zeros(shape)), kernel, stride, pad) == ("full", 8)
 
 
+def test_what_is_fetched_begins_at_a_multiple_of_16_bytes(strict):
+    """A device stops at others; a view can begin anywhere."""
+    images = strict.asarray(np.arange(1.0 + 2 * 3 * 3 * 16, dtype=np.float32))
+    views = [images[first : first + 288].reshape(2, 3, 3, 16) for first in (0, 1)]
+    assert any(view.data.ptr % 16 for view in views)
+    for view, numbers in zip(views, device_conv._numbers(device_conv.Kind("tf32", 4), *views), strict=True):
+        assert numbers.data.ptr % 16 == 0
+        assert (numbers.get() == view.get()).all()
+
+
 # ---------------------------------------------------------------- products in bfloat16
 def test_rounding_to_bfloat16(strict):
     """Of two as near the even one, over the edge to infinity, and what is not finite."""
