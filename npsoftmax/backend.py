@@ -22,8 +22,8 @@ from npsoftmax.errors import InputError, unknown_name
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 BACKENDS = ("numpy", "cupy")
-PRECISIONS = ("auto", "fp32", "tf32")
-TF32_SINCE = 80  # compute capability 8.0
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+TENSOR_CORES_SINCE = 80  # compute capability 8.0: the first whose tensor cores take tf32 and bf16
 
 
 def array_module(x: Array) -> Any:
@@ -43,7 +43,7 @@ def to_numpy(x: Array) -> np.ndarray:
 class Backend:
     """Where arrays live: `xp` creates them, `asarray` moves them there, `synchronize` waits for the device.
 
-    device: its number; precision: that of products of float32 matrices there, "fp32" or "tf32".
+    device: its number; precision: that of products of float32 matrices there, "fp32", "tf32" or "bf16".
     """
 
     name: str
@@ -105,15 +105,16 @@ def get_backend(name: str = "numpy", device: int = 0, precision: str = "auto") -
     """The backend called `name`; for "cupy", device number `device` is made current.
 
     precision: of products of float32 matrices on a device, for the whole process. "fp32": in full. "tf32": by tensor
-    cores, whose factors have 10 bits after the point and not 23; about ten times as fast. "auto": tf32 where there is
-    such hardware. NumPy always computes in full. Raises InputError that says what is missing (CuPy, a driver, a device,
-    the hardware) and what to do.
+    cores, whose factors have 10 bits after the point and not 23; about ten times as fast. "bf16": by tensor cores, with
+    factors of 7 bits; all arrays, sums and parameters stay float32. "auto": tf32 where there is such hardware. NumPy
+    always computes in full. Raises InputError that says what is missing (CuPy, a driver, a device, the hardware) and
+    what to do.
     """
     if precision not in PRECISIONS:
         raise unknown_name("--precision", precision, PRECISIONS)
     if name == "numpy":
-        if precision == "tf32":
-            raise InputError("--precision tf32 is for NVIDIA GPUs; add --backend cupy, or leave it out.")
+        if precision in ("tf32", "bf16"):
+            raise InputError(f"--precision {precision} is for NVIDIA GPUs; add --backend cupy, or leave it out.")
         return Backend("numpy", np)
     if name != "cupy":
         raise unknown_name("backend", name, BACKENDS)
@@ -164,19 +165,30 @@ def _count_devices(cupy: Any) -> int:
     return count
 
 
+_device_precision = "fp32"
+
+
+def device_precision() -> str:
+    """That of products of float32 matrices on the device: "fp32", "tf32" or "bf16"."""
+    return _device_precision
+
+
 def _set_precision(cupy: Any, device: int, wanted: str) -> str:
-    """Tell CuPy, and return what it is to be."""
+    """Tell CuPy and the kernels, and return what it is to be."""
+    global _device_precision
     capability = cupy.cuda.Device(device).compute_capability  # "80" is 8.0, "120" is 12.0
-    able = int(capability) >= TF32_SINCE
-    if wanted == "tf32" and not able:
+    able = int(capability) >= TENSOR_CORES_SINCE
+    if wanted in ("tf32", "bf16") and not able:
         raise InputError(
-            f"--precision tf32 needs a GPU of compute capability 8.0 or higher, but device {device} has "
+            f"--precision {wanted} needs a GPU of compute capability 8.0 or higher, but device {device} has "
             f"{capability[:-1]}.{capability[-1]}; use --precision fp32."
         )
-    chosen = "tf32" if able and wanted != "fp32" else "fp32"
+    chosen = wanted if wanted != "auto" else "tf32" if able else "fp32"
+    # CuPy knows of no bf16 products of float32 matrices: those are the kernels' own, and what is left is tf32.
     kinds = cupy._core._routines_linalg
-    kind = kinds.COMPUTE_TYPE_TF32 if chosen == "tf32" else kinds.COMPUTE_TYPE_DEFAULT
+    kind = kinds.COMPUTE_TYPE_DEFAULT if chosen == "fp32" else kinds.COMPUTE_TYPE_TF32
     cupy._core.set_compute_type(np.float32, kind)
+    _device_precision = chosen
     return chosen
 
 

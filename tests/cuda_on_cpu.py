@@ -27,7 +27,7 @@ FOLDER = Path(tempfile.gettempdir()) / "npsoftmax-kernels-on-cpu"
 SIGNATURE = re.compile(r"KERNEL\s+(\w+)\s*\(([^)]*)\)\s*\{")
 HELPER = re.compile(r"__device__ inline \w+ (\w+)\s*\([^)]*\)\s*\{")
 SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsigned long long": np.uint64}
-SCALARS |= {"unsigned char": np.uint8, "float": np.float32, "double": np.float64}
+SCALARS |= {"unsigned char": np.uint8, "unsigned short": np.uint16, "float": np.float32, "double": np.float64}
 GUARD = 64  # bytes on either side of an array
 
 
@@ -55,7 +55,7 @@ def with_barriers(code: str) -> frozenset[str]:
     """The kernels of a file that come to a barrier, in a function that they call or themselves."""
     bodies = {match[1]: body_at(code, match.end()) for match in SIGNATURE.finditer(code)}
     helpers = {match[1]: body_at(code, match.end()) for match in HELPER.finditer(code)}
-    waiting = {"__syncthreads"}
+    waiting = {"__syncthreads", "mma_tf32", "mma_bf16"}  # products of a warp wait for its lanes
     while more := {name for name, body in helpers.items() if any(w in body for w in waiting)} - waiting:
         waiting |= more
     return frozenset(name for name, body in bodies.items() if any(w in body for w in waiting))
@@ -157,9 +157,16 @@ def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, fa
     sizes = (ctypes.c_uint * 2)(*(*grid, 1)[:2])
     if min(sizes) < 1 or sizes[1] > 65535 or len(grid) > 2 or block[1:] not in ((), (1,), (1, 1)):
         raise KernelError(f"{name} cannot be launched on a grid of {grid} blocks of {block}")
-    function = getattr(build(code, options), f"run_{name}")
+    library = build(code, options)
+    library.know_array(None, None)
+    for guarded in (thing for thing in kept if isinstance(thing, Guarded)):
+        address = guarded.address
+        library.know_array(ctypes.c_void_p(address), ctypes.c_void_p(address + guarded.array.nbytes))
+    function = getattr(library, f"run_{name}")
     if function(addresses, sizes, ctypes.c_uint(block[0]), name in with_barriers(code), falling):
         raise KernelError(f"{name} has a barrier that some threads of a block do not come to")
+    if library.has_strayed():
+        raise KernelError(f"{name} fetches from outside of its arrays, or not from a multiple of 16 bytes")
     for guarded in kept:
         if isinstance(guarded, Guarded):
             guarded.give_back()

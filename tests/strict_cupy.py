@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import cuda_on_cpu
 import numpy as np
+import strict_cublas
 
 SCALARS = (bool, int, float, np.generic)
 words = str.split
@@ -83,6 +84,7 @@ class ndarray:
     itemsize = property(lambda self: self._a.itemsize)
     strides = property(lambda self: self._a.strides)
     flags = property(lambda self: Flags(self._a.flags))
+    data = property(lambda self: types.SimpleNamespace(ptr=self._a.ctypes.data))
     T = property(lambda self: ndarray(self._a.T))
 
     def __len__(self):
@@ -228,8 +230,8 @@ WHOLE = words(
 WAITING = words("nonzero flatnonzero argwhere unique")
 CREATION = words("zeros ones full arange eye")
 NAMES = words(
-    "float32 float64 int32 int64 intp uint8 uint32 uint64 bool_ generic floating integer dtype finfo iinfo inf nan pi "
-    "newaxis"
+    "float32 float64 int32 int64 intp uint8 uint16 uint32 uint64 bool_ generic floating integer dtype finfo iinfo inf "
+    "nan pi newaxis"
 )
 
 
@@ -327,7 +329,9 @@ def _cuda():
         runtimeGetVersion=lambda: 12090,
     )
     memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
-    return types.SimpleNamespace(runtime=runtime, Device=Device, memory=memory)
+    return types.SimpleNamespace(
+        runtime=runtime, Device=Device, memory=memory, get_cublas_handle=lambda: strict_cublas.HANDLE
+    )
 
 
 def ndtr(x):
@@ -339,8 +343,11 @@ def ndtr(x):
 def modules(kernels: bool = True) -> dict[str, types.ModuleType]:
     """What `import cupy` and `import cupyx.scipy.special` shall find, by name in sys.modules."""
     names = ("cupyx", "cupyx.scipy", "cupyx.scipy.special")
+    names += tuple(f"cupy_backends{rest}" for rest in ("", ".cuda", ".cuda.libs", ".cuda.libs.cublas"))
     found = {name: types.ModuleType(name) for name in names}
     found["cupyx.scipy.special"].ndtr = ndtr
+    found["cupy_backends.cuda.libs"].cublas = found["cupy_backends.cuda.libs.cublas"]
+    found["cupy_backends.cuda.libs.cublas"].gemmEx = strict_cublas.gemmEx
     return {"cupy": module(kernels), **found}
 
 

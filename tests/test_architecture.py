@@ -99,9 +99,10 @@ def test_the_mathematics_knows_no_array_library(name):
     assert numpy_names(TREES[name]) == set()
 
 
-# Where a layer or head computes. NumPy may make parameters, look at labels on the host, and draw a few numbers there.
+# Where a layer or head computes. NumPy may make parameters, look at labels on the host (and plan a step by them), and
+# draw a few numbers there.
 PASSES = {"forward", "backward", "loss", "log_prob", "predict", "scores", "scores_backward"}
-ON_THE_HOST = ("check", "draw")
+ON_THE_HOST = ("check", "draw", "_plan")
 
 
 def functions(tree):

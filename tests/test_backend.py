@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from npsoftmax import backend
-from npsoftmax.backend import array_module, available_cpus, get_backend, get_threads, set_threads, to_numpy
+from npsoftmax.backend import (
+    array_module,
+    available_cpus,
+    device_precision,
+    get_backend,
+    get_threads,
+    set_threads,
+    to_numpy,
+)
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import compiled_status
 
@@ -159,6 +167,7 @@ def accepting_precision(fake_cupy):
         ("120", "auto", "tf32"),
         ("90", "fp32", "fp32"),
         ("86", "tf32", "tf32"),
+        ("80", "bf16", "bf16"),
         ("75", "auto", "fp32"),
     ],
 )
@@ -167,18 +176,21 @@ def test_precision_is_what_the_device_has(fake_cupy, capability, wanted, got):
     fake_cupy.cuda.Device = lambda n: types.SimpleNamespace(use=lambda: None, compute_capability=capability)
     told = accepting_precision(fake_cupy)
     assert get_backend("cupy", precision=wanted).precision == got
-    assert told == {"f": "tf32" if got == "tf32" else "default"}
+    assert told == {"f": "default" if got == "fp32" else "tf32"}
+    assert device_precision() == got
 
 
 def test_precisions_that_cannot_be(fake_cupy):
     fake_cupy.cuda = runtime(1)
     fake_cupy.cuda.Device = lambda n: types.SimpleNamespace(use=lambda: None, compute_capability="75")
-    with pytest.raises(InputError, match=r"needs a GPU of compute capability 8.0 or higher, but device 0 has 7.5"):
-        get_backend("cupy", precision="tf32")
-    with pytest.raises(InputError, match=r"--precision tf32 is for NVIDIA GPUs"):
-        get_backend("numpy", precision="tf32")
-    with pytest.raises(InputError, match=r"unknown --precision 'bf16'.*Known: auto, fp32, tf32"):
-        get_backend("numpy", precision="bf16")
+    for precision in ("tf32", "bf16"):
+        needs = rf"--precision {precision} needs a GPU of compute capability 8.0 or higher, but device 0 has 7.5"
+        with pytest.raises(InputError, match=needs):
+            get_backend("cupy", precision=precision)
+        with pytest.raises(InputError, match=rf"--precision {precision} is for NVIDIA GPUs; add --backend cupy"):
+            get_backend("numpy", precision=precision)
+    with pytest.raises(InputError, match=r"unknown --precision 'fp8'.*Known: auto, bf16, fp32, tf32"):
+        get_backend("numpy", precision="fp8")
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from typing import Any
 
 from npsoftmax.errors import InputError
@@ -80,7 +80,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add(
         group,
         "--precision",
-        "of matrix products on a GPU: fp32, tf32 (tensor cores, 10 bits after the point) or auto (tf32 where it can)",
+        "of matrix products on a GPU: fp32, tf32 (tensor cores, 10 bits after the point), bf16 (7 bits; parameters and "
+        "sums stay float32) or auto (tf32 where it can)",
         metavar="NAME",
     )
     add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
@@ -268,7 +269,7 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
             "--checkpoint-every may be given."
         )
     changes = {name: given[name] for name in CHANGEABLE if name in given}
-    return replace(TrainConfig.load(directory.config_file), **changes)
+    return TrainConfig.load(directory.config_file).moved(**changes)
 
 
 def _headline(session: Any) -> str:

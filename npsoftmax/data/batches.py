@@ -20,7 +20,7 @@ class Batches:
     Order and noise are functions of (rng, epoch, sample): an epoch drawn again, or alone, is the same.
     The last batch is smaller where batch_size does not divide N, or is left out with `drop_last`.
     For evaluation: shuffle=False and no augmentation. With a `backend` that is a device, images are uploaded at once,
-    and batches are made there: the same ones. Raises InputError for sizes that do not fit.
+    and batches are made there: the same ones; labels stay on the host. Raises InputError for sizes that do not fit.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Batches:
         self.normalize, self.augment = normalize, get_augmentation(augment)
         self.shuffle, self.drop_last = shuffle, drop_last
         on_host = backend is None or backend.on_host
-        self.there = None if on_host else DeviceImages(x, y, normalize, augment, backend)
+        self.there = None if on_host else DeviceImages(x, normalize, augment, backend)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -63,16 +63,19 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Array, Array, Array]]:
         """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
 
-        Begins with batch number `first`, without making those before it.
+        x and the indices are on the device where there is one, y is on the host. Begins with batch number `first`,
+        without making those before it.
         """
         order = self.order(epoch)
         noise = self.rng.child("augment")
-        if self.there is not None:
-            order = self.there.backend.asarray(order)
+        order_there = order if self.there is None else self.there.backend.asarray(order)
         for step in range(first, len(self)):
-            samples = order[step * self.batch_size : (step + 1) * self.batch_size]
+            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            samples = order[part]
+            labels = self.y[samples].astype(np.int64, copy=False)
             if self.there is not None:
-                yield *self.there.batch(samples, noise.at(epoch, samples)), samples
+                samples = order_there[part]
+                yield self.there.batch(samples, noise.at(epoch, samples)), labels, samples
                 continue
             images = self.augment(self.x[samples], noise.at(epoch, samples))
-            yield self.normalize.apply(images), self.y[samples].astype(np.int64, copy=False), samples
+            yield self.normalize.apply(images), labels, samples

@@ -15,22 +15,19 @@ from npsoftmax.random import Rng
 
 
 class DeviceImages:
-    """Images x, uint8 (N, H, W, C), and labels y, (N,), on the device of `backend`."""
+    """Images x, uint8 (N, H, W, C), on the device of `backend`."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, normalize: Normalization, augment: str, backend: Backend):
+    def __init__(self, x: np.ndarray, normalize: Normalization, augment: str, backend: Backend):
         self.backend = backend
-        self.x, self.y = backend.asarray(x), backend.asarray(y, dtype=np.int64)
+        self.x = backend.asarray(x)
         self.scale, self.shift = (backend.asarray(values) for values in normalize.factors())
         height = x.shape[1]
         self.draws = DRAWS[augment]
         self.border = border_of(height) if self.draws > 1 else 0
         self.side = square_of(height) if self.draws > 3 else 0
 
-    def batch(self, samples: Array, rng: Rng) -> tuple[Array, Array]:
-        """The images of `samples` (n,), changed as `rng` says and normalised, and their labels.
-
-        -> x float32 (n, H, W, C), y int64 (n,)
-        """
+    def batch(self, samples: Array, rng: Rng) -> Array:
+        """The images of `samples` (n,), changed as `rng` says and normalised. -> float32 (n, H, W, C)"""
         xp, (_, h, w, c), n = self.backend.xp, self.x.shape, len(samples)
         kernels = compiled_for(xp, "images", "f")
         u = rng.uniform((n, self.draws), np.float32, xp) if self.draws else None
@@ -42,4 +39,4 @@ class DeviceImages:
         y = xp.empty((n, h, w, c), dtype=xp.float32)
         arrays = self.x, samples, u, colours, self.scale, self.shift, y
         kernels.each("make_batch", y.size, *arrays, self.draws, self.border, self.side, h, w, c)
-        return y, self.y[samples]
+        return y

@@ -12,7 +12,7 @@ from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
 from npsoftmax.functional.softmax import log_softmax_forward
-from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.base import ClassInfo, Head, top_k
 from npsoftmax.heads.card import Card
 from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.rows import SPARSE_FROM
@@ -40,6 +40,7 @@ class AdaptiveHead(Head):
     rising whole numbers from 1 to C − 1, and for div_value below 1.
     """
 
+    reads_labels = True
     card = Card(
         "softmax(head)_g · softmax(tail_g)_c",
         "Grave et al., 2017 (arXiv 1609.04309)",
@@ -65,6 +66,7 @@ class AdaptiveHead(Head):
         self.shortlist, self.clusters = self.cutoffs[0], len(self.cutoffs)
         order = self._frequency_order()
         self.buffers = {"rank": np.argsort(order), "order": order}
+        self._fetched = self.buffers["rank"], self.buffers["rank"]
         self._make_parameters(div_value, head_bias, rng)
 
     def _frequency_order(self) -> np.ndarray:
@@ -99,23 +101,39 @@ class AdaptiveHead(Head):
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
-        xp = array_module(h)
-        rank = self.buffers["rank"][targets]
-        group = xp.searchsorted(xp.asarray(self.cutoffs), rank, side="right")  # 0 is the shortlist
-        in_head = xp.where(group == 0, rank, self.shortlist - 1 + group)
+        in_head, tails = self._plan(targets, array_module(h))
         head = self.params["head"]
         nll, head_cache = linear_softmax_nll_forward(h, head["w"], head.get("b"), in_head)
         tail_caches = []
-        for g in xp.unique(group[group > 0]).tolist():
-            samples = xp.flatnonzero(group == g)
+        for g, samples, columns in tails:
             tail = self.params[f"tail{g}"]
             h_g = h[samples]
-            more, cache = linear_softmax_nll_forward(
-                matmul(h_g, tail["proj"].T), tail["w"], None, rank[samples] - self.ends[g - 1]
-            )
+            more, cache = linear_softmax_nll_forward(matmul(h_g, tail["proj"].T), tail["w"], None, columns)
             nll[samples] += more
             tail_caches.append((g, samples, h_g, cache))
         return nll.mean(), (head_cache, tail_caches, len(h))
+
+    def _plan(self, targets: Array, xp: Any) -> tuple[Array, list[tuple[int, Array, Array]]]:
+        """The column of the head (N,) of each sample; and of each cluster that occurs its samples and their columns.
+
+        How many there are decides what a device is asked for, so the labels are looked at on the host; what is found
+        goes there in one piece.
+        """
+        rank = self._rank_on_host()[to_numpy(targets)]
+        group = np.searchsorted(self.cutoffs, rank, side="right")  # 0 is the shortlist
+        in_head = np.where(group == 0, rank, self.shortlist - 1 + group)
+        samples = np.argsort(group, kind="stable")
+        columns = rank[samples] - np.array((0, *self.ends))[group[samples]]
+        first = np.searchsorted(group[samples], np.arange(1, self.clusters + 2)).tolist()
+        found = xp.asarray(np.stack([in_head, samples, columns]))  # (3, N)
+        parts = ((g, slice(*part)) for g, part in enumerate(pairwise(first), start=1))
+        return found[0], [(g, found[1, part], found[2, part]) for g, part in parts if part.start < part.stop]
+
+    def _rank_on_host(self) -> np.ndarray:
+        """The rank of each class; on a device it is looked at once, since that waits for it."""
+        if self._fetched[0] is not self.buffers["rank"]:
+            self._fetched = self.buffers["rank"], to_numpy(self.buffers["rank"])
+        return self._fetched[1]
 
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         head_cache, tail_caches, n = cache
@@ -149,9 +167,14 @@ class AdaptiveHead(Head):
         return by_rank[:, self.buffers["rank"]]
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
-        """Opens a cluster only where its probability leaves it a chance; for k = 1 mostly none."""
+        """Opens a cluster only where its probability leaves it a chance; for k = 1 mostly none.
+
+        On a device all are opened, below SPARSE_FROM classes: which have a chance would have to be waited for.
+        """
         self.check(h)
         check_k(k, self.classes.n)
+        if self.classes.n < SPARSE_FROM and not isinstance(h, np.ndarray):
+            return top_k(self.log_prob(h), k)
         head, order = self._head_log_prob(h), self.buffers["order"]
 
         def candidates(samples: Array, g: int) -> tuple[Array, Array]:

@@ -58,12 +58,15 @@ class Head(ABC):
     params: arrays that train; buffers: fixed at construction and saved with them (a tree, a permutation, a prior).
     likelihood: whether, with train=False, loss = −mean log_prob[target]; smoothing, margins, noise, priors and
     sampling act in training only. legacy: whether this is a published miswiring, kept to be studied.
+    reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in, and
+    waits for a device where they are there.
     """
 
     params: Tree
     buffers: Tree
     likelihood: ClassVar[bool] = True
     legacy: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
     card: ClassVar[Card]
 
     def __init__(self, features: int, classes: ClassInfo):

@@ -11,6 +11,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
 from npsoftmax.cuda import cuda
+from npsoftmax.kernels import device_conv
 from npsoftmax.kernels import device_windows as device
 from npsoftmax.kernels.dispatch import compiled, threads_for
 from npsoftmax.kernels.fused import add
@@ -58,6 +59,8 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, r
     With `relu` y = max(y, 0), taken while a tile is still in the cache.
     """
     if gpu := cuda("windows", x, w):
+        if kind := device_conv.kind_for(x, w.shape, stride, pad):
+            return device_conv.conv2d(kind, x, w, b, stride, pad, relu)
         return device.conv2d(gpu, x, w, b, stride, pad, relu)
     fast = compiled("_im2col", x, w)
     k = w.shape[:2]
@@ -77,6 +80,8 @@ def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, r
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """dw = im2col(x)ᵀ @ dy, a few rows of columns at a time. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
     if gpu := cuda("windows", x, dy):
+        if kind := device_conv.kind_for(x, (*k, x.shape[3], dy.shape[3]), stride, pad):
+            return device_conv.conv2d_dw(kind, x, dy, k, stride, pad)
         return device.conv2d_dw(gpu, x, dy, k, stride, pad)
     fast = compiled("_im2col", x, dy)
     c, f = x.shape[3], dy.shape[3]
@@ -91,13 +96,17 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ). At stride 1 that is a convolution of dy with the kernel turned round: no scatter at all."""
+    kh, kw, c, f = w.shape
+    turnable = stride == (1, 1) and pad[0] < kh and pad[1] < kw
     if gpu := cuda("windows", dy, w):
+        turned_pad = kh - 1 - pad[0], kw - 1 - pad[1]
+        if turnable and (kind := device_conv.kind_for(dy, (kh, kw, f, c), stride, turned_pad)):
+            return device_conv.conv2d_dx(kind, dy, w, pad)
         return device.conv2d_dx(gpu, dy, w, shape, stride, pad)
     fast = compiled("_im2col", dy, w)
-    kh, kw, _, f = w.shape
     if fast is None or dy[..., 0].size <= ONE_TILE:
         return col2im(matmul(dy.reshape(-1, f), w.reshape(-1, f).T), shape, (kh, kw), stride, pad)
-    if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
+    if turnable:
         turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (KH, KW, F, C)
         return conv2d_tiled(dy, turned, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]))
     dx = np.empty(shape, dtype=dy.dtype)

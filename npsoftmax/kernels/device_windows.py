@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import MOST_ITEMS, Kernels, cuda
 from npsoftmax.kernels import reference
+from npsoftmax.kernels.matmul import product
 from npsoftmax.kernels.reference import Pair, output_size
 
 # Column entries that are there at once: 32 MiB in float32, so that a product finds them in the second-level cache of a
@@ -82,7 +83,7 @@ def conv2d(gpu: Kernels, x: Array, w: Array, b: Array | None, stride: Pair, pad:
     matrix = w.reshape(-1, f)
     for images in _chunks(len(x), sizes):
         rows = y[images].reshape(-1, f)  # a view: y is contiguous
-        xp.matmul(_columns(gpu, x[images], w.shape[:2], stride, pad), matrix, out=rows)
+        product(_columns(gpu, x[images], w.shape[:2], stride, pad), matrix, out=rows)
     if b is not None or relu:
         gpu_rows = cuda("softmax", y)
         assert gpu_rows is not None  # as for x
@@ -95,7 +96,7 @@ def conv2d_dw(gpu: Kernels, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pai
     xp, c, f = array_module(x), x.shape[3], dy.shape[3]
     dw = xp.zeros((k[0] * k[1] * c, f), dtype=x.dtype)
     for images in _chunks(len(x), geometry(x.shape, k, stride, pad)):
-        dw += _columns(gpu, x[images], k, stride, pad).T @ dy[images].reshape(-1, f)
+        dw += product(_columns(gpu, x[images], k, stride, pad).T, dy[images].reshape(-1, f))
     return dw.reshape(*k, c, f)
 
 
@@ -105,20 +106,20 @@ def conv2d_dx(gpu: Kernels, dy: Array, w: Array, shape: tuple[int, ...], stride:
     dx, matrix = array_module(dy).empty(shape, dtype=dy.dtype), w.reshape(-1, f)
     for images in _chunks(len(dy), geometry(shape, k, stride, pad)):
         part = dy[images]
-        cols = part.reshape(-1, f) @ matrix.T
+        cols = product(part.reshape(-1, f), matrix.T)
         dx[images] = (
             cols.reshape(part.shape[0], *shape[1:])
-            if _is_plain(k, stride, pad)
+            if is_plain(k, stride, pad)
             else _col2im(gpu, cols, (len(part), *shape[1:]), k, stride, pad)
         )
     return dx
 
 
 def _columns(gpu: Kernels, x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
-    return x.reshape(-1, x.shape[3]) if _is_plain(k, stride, pad) else _im2col(gpu, x, k, stride, pad)
+    return x.reshape(-1, x.shape[3]) if is_plain(k, stride, pad) else _im2col(gpu, x, k, stride, pad)
 
 
-def _is_plain(k: Pair, stride: Pair, pad: Pair) -> bool:
+def is_plain(k: Pair, stride: Pair, pad: Pair) -> bool:
     """Whether the columns are the images themselves."""
     return k == (1, 1) and stride == (1, 1) and pad == (0, 0)
 

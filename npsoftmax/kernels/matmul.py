@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.backend import Array, single_threaded_blas
+from npsoftmax.backend import Array, array_module, single_threaded_blas
+from npsoftmax.kernels import bf16
 from npsoftmax.kernels.dispatch import compiled, threads_for_products
 
 # How many times longer than both sides of the result a sum must be to be shared out itself.
@@ -18,7 +19,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """
     fast = compiled("_matmul", a, b) if bias is None else compiled("_matmul", a, b, bias)
     if fast is None or 0 in a.shape or 0 in b.shape or a.shape[1:] != b.shape[:1] or b.ndim != 2:
-        y = a @ b
+        y = product(a, b) if a.ndim == b.ndim == 2 else a @ b
         return y if bias is None else y + bias
     m, k, n = *a.shape, b.shape[1]
     if min(m, k, n) == 1:  # one row, column or sample: nothing is used twice, and BLAS' preparations are in vain
@@ -34,6 +35,13 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         c = np.empty((m, n), dtype=a.dtype)
         fast.matmul(a, b, None if bias is None else np.ascontiguousarray(bias), c, ta, tb, threads)
     return c
+
+
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """a @ b of matrices by the library of their device, in the precision that was asked for; into `out` if given."""
+    if a.shape[1] == b.shape[0] and bf16.wanted(a, b):
+        return bf16.product(a, b, out)
+    return a @ b if out is None else array_module(a).matmul(a, b, out=out)
 
 
 def _as_stored(x: np.ndarray) -> tuple[np.ndarray, bool]:

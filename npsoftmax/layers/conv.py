@@ -87,7 +87,7 @@ class Conv2d(Layer):
     def _algorithm_for(self, x: Array) -> str:
         if self.algorithm == "auto" and kernels.on_device(x):
             self.output_shape(x.shape[1:])
-            return "tiled"  # columns of a few images at a time, and the device's own matrix product
+            return "tiled"  # without columns or by those of a few images at a time: kernels.device_conv.kind_for
         return self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
 
     def choice(self, shape: Shape, images: int, compiled: bool = True) -> Choice:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, Backend
+from npsoftmax.backend import Array, Backend, array_module
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
 from npsoftmax.layers import Conv2d, Layer, Tree, all_layers, leaves, replace_leaves
@@ -28,8 +28,12 @@ class Model:
     def forward(
         self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
     ) -> tuple[Array, Array, Any]:
-        """Features and mean loss of a batch. x (N, …), targets (N,) -> h (N, D), scalar, cache."""
+        """Features and mean loss of a batch. x (N, …), targets (N,) -> h (N, D), scalar, cache.
+
+        targets: where x is, or on the host; a head that reads labels does not wait for a device for those.
+        """
         h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
+        targets = targets if self.head.reads_labels else array_module(h).asarray(targets)
         value, head_cache = self.head.loss(h, targets, train=train, rng=rng and rng.child("head"))
         return h, value, (trunk_cache, head_cache)
 

@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent
 
 # What may be changed; the run then says that it is shortened. Where and how it runs is free (FREE).
 SHORTENING = ("epochs", "limit_train", "limit_test", "batch_size")
-FREE = ("seed", "data_dir", "backend", "device", "threads", "conv", "log_every", "checkpoint_every")
+FREE = ("seed", "data_dir", "backend", "device", "precision", "threads", "conv", "log_every", "checkpoint_every")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,12 @@ class TrainConfig:
         except (RecursionError, ValueError) as error:  # not all of tomllib's errors are its own
             raise InputError(f"{path} cannot be read as a run's configuration: {error}") from error
         return cls.of(values, str(path))
+
+    def moved(self, **changes: Any) -> TrainConfig:
+        """With other settings of where it runs; on the host, precision is what it always is there."""
+        if changes.get("backend") == "numpy":
+            changes["precision"] = "auto"
+        return replace(self, **changes)
 
     @classmethod
     def of(cls, values: dict[str, Any], source: str) -> TrainConfig:

@@ -27,10 +27,13 @@ from npsoftmax.random import Rng
 
 @dataclass(frozen=True)
 class Mixed:
-    """A mixed batch: images (N, H, W, C); each is `weight` its own and 1 − weight that of sample `partners[i]`."""
+    """A mixed batch: images (N, H, W, C); each is `weight` its own and 1 − weight that of sample `partners[i]`.
+
+    The partners are on the host, where the labels are.
+    """
 
     images: Array
-    partners: Array
+    partners: np.ndarray
     weight: float
 
 
@@ -43,12 +46,13 @@ def mix(x: Array, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> Mixed
     1 − weight of the area comes from the partner, and weight is then what it left (Yun et al. 2019, arXiv 1905.04899).
     """
     coin, level, *centre = rng.child("draws").uniform((1, 4), np.float64)[0]
-    partners = array_module(x).asarray(rng.child("partners").permutation(len(x)))
+    partners = rng.child("partners").permutation(len(x))
+    other = x[array_module(x).asarray(partners)]
     cut = cutmix > 0 and (mixup == 0 or coin < 0.5)
     weight = _beta(cutmix if cut else mixup, level)
     if not cut:
-        return Mixed(_blend(x, x[partners], weight), partners, weight)
-    images, kept = _paste(x, x[partners], weight, centre)
+        return Mixed(_blend(x, other, weight), partners, weight)
+    images, kept = _paste(x, other, weight, centre)
     return Mixed(images, partners, kept)
 
 

@@ -120,7 +120,7 @@ def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Sess
     "last" is taken.
     """
     run = RunDirectory.existing(path)
-    session = prepare(replace(TrainConfig.load(run.config_file), **changes))
+    session = prepare(TrainConfig.load(run.config_file).moved(**changes))
     if checkpoint == "best" and not run.checkpoint_file("best").is_file():
         checkpoint = "last"
     source = run.checkpoint_file(checkpoint)

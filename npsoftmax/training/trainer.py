@@ -124,15 +124,18 @@ class Trainer:
         lr, momentum = self.schedule(state.step)
         rng = self.session.rng.child("noise").at(state.step, samples)
         t = backend.asarray(targets)
+        labels = targets if model.head.reads_labels else t
         mixed = self._mixed(x)
         try:
             if mixed is None:
-                h, loss, cache = model.forward(backend.asarray(x), t, train=True, rng=rng)
+                h, loss, cache = model.forward(backend.asarray(x), labels, train=True, rng=rng)
             else:
-                others = backend.asarray(targets[mixed.partners])
+                others = targets[mixed.partners]
+                others_there = backend.asarray(others)
+                pair = labels, others if model.head.reads_labels else others_there
                 x = backend.asarray(mixed.images)
-                h, loss, cache = mixed_forward(model, x, t, others, mixed.weight, rng=rng)
-                t = t if mixed.weight >= 0.5 else others  # the label of the larger part
+                h, loss, cache = mixed_forward(model, x, *pair, mixed.weight, rng=rng)
+                t = t if mixed.weight >= 0.5 else others_there  # the label of the larger part
         except InputError as error:  # a head refuses features that are not finite, and knows of no step
             raise InputError(f"at {self._place(state.step + 1, lr)}: {error}") from error
         correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum() if self._predicts else None

@@ -47,20 +47,74 @@ def test_a_step_of_a_head_is_timed(script, head):
     assert script.work({**CPU, "task": "head", "model": head, "classes": 50, "side": side})["seconds"] > 0
 
 
+@pytest.mark.parametrize("side", ["COLUMNS", "OURS", "TORCH_BF16"])
+def test_a_convolution_is_timed(script, side, monkeypatch):
+    from npsoftmax.kernels import device_conv
+
+    if side.startswith("TORCH"):
+        pytest.importorskip("torch")
+    monkeypatch.setattr(device_conv, "kind_for", device_conv.kind_for)  # which a worker may replace
+    job = {**CPU, "task": "convolution", "model": "16>24@5", "batch_size": 2, "side": getattr(script, side)}
+    assert script.work(job)["seconds"] > 0
+
+
+def test_a_side_of_ours_has_its_precision(script, monkeypatch):
+    import gpu_sides
+
+    from npsoftmax import backend
+
+    asked = []
+    monkeypatch.setattr(backend, "get_backend", lambda *args: asked.append(args))
+    for side, task in ((script.OURS, "train"), (script.OURS_BF16, "train"), (script.OURS, "guard")):
+        gpu_sides.our_backend({**CPU, "cpu": False, "side": side, "task": task})
+    assert asked == [("cupy", 0, "auto"), ("cupy", 0, "bf16"), ("cupy", 0, "fp32")]
+
+
+def test_a_run_is_that_of_the_recipe(script, monkeypatch):
+    import gpu_sides
+
+    from npsoftmax.cli import main as cli
+
+    said = []
+
+    def main(words):
+        said.extend(words)
+        path = Path(words[words.index("--out") + 1])
+        path.mkdir()
+        (path / "summary.json").write_text('{"test": {"accuracy": 0.5}, "images_per_second": 7.0}')
+        return 0
+
+    monkeypatch.setattr(cli, "main", main)
+    found = gpu_sides.run({**CPU, "cpu": False, "device": 1, "model": script.RECIPE, "epochs": 100})
+    assert (found["accuracy"], found["images_per_second"]) == (0.5, 7.0)
+    for words in ("--recipe e1/log_softmax", "--epochs 100", "--backend cupy", "--device 1"):
+        assert words in " ".join(said)
+    monkeypatch.setattr(cli, "main", lambda _: 2)
+    with pytest.raises(BenchmarkError, match=r"did not run .*--epochs 0 leaves it out"):
+        gpu_sides.run({**CPU, "model": script.RECIPE, "epochs": 1})
+
+
 def test_the_page_has_every_figure_and_both_ratios(script, monkeypatch, tmp_path):
     def run_worker(_, job):
         if job["task"] == "describe":
             return {"device": "Pretended GPU", "driver": "12.8"}
         if job["task"] == "guard":
             return {"losses": [4.6, 4.5, 4.4]}
-        return {"seconds": {script.OURS: 0.01, script.TORCH: 0.008, script.BF16: 0.005}[job["side"]]}
+        if job["task"] == "run":
+            return {"minutes": 12.34, "accuracy": 0.5916, "images_per_second": 45678.9}
+        seconds = {script.COLUMNS: 0.02, script.OURS: 0.01, script.OURS_BF16: 0.009}
+        return {"seconds": (seconds | {script.TORCH: 0.008, script.TORCH_BF16: 0.005})[job["side"]]}
 
     monkeypatch.setattr(script, "run_worker", run_worker)
     files = ["--json", str(tmp_path / "gpu.json"), "--markdown", str(tmp_path / "gpu.md")]
-    assert script.main(["--models", "resnet9", "--batch-sizes", "128,512", "--classes", "100", *files]) == 0
+    few = ["--models", "resnet9", "--batch-sizes", "128,512", "--layers", "64>128@32", "--classes", "100"]
+    assert script.main([*few, *files]) == 0
     page = (tmp_path / "gpu.md").read_text()
     assert "Measured on Pretended GPU, driver for CUDA 12.8" in page
-    assert "| resnet9 | 128 | 12,800 | 16,000 | 25,600 | 0.80 | 0.50 |" in page
-    assert "| resnet9 | 512 | 51,200 | 64,000 | 102,400 | 0.80 | 0.50 |" in page
+    assert "| resnet9 | 128 | 12,800 | 14,222 | 16,000 | 25,600 | 0.80 | 0.56 |" in page
+    assert "| resnet9 | 512 | 51,200 | 56,889 | 64,000 | 102,400 | 0.80 | 0.56 |" in page
+    assert "both gradients, 512 images" in page
+    assert "| 64>128@32 | 20.000 | 10.000 | 9.000 | 8.000 | 5.000 |" in page
+    assert "100 epochs of e1/log_softmax: 12.3 minutes from start to end, 45,679 images a second" in page
     assert "| 100 | 10.000 | 10.000 | 10.000 | 10.000 | 8.000 | 8.000 |" in page
     assert (tmp_path / "gpu.json").exists()

@@ -8,6 +8,7 @@ from parity import move_tree, moved, table
 
 from npsoftmax.gradcheck import check_head, check_layer, check_model
 from npsoftmax.heads import ClassInfo
+from npsoftmax.layers import ConvReLU2d, replace_leaves
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.random import Rng
 
@@ -41,6 +42,16 @@ def test_layer(name, train, device, request):
     x = moved(np.random.default_rng(0).standard_normal((3, *shape)), device)
     effort = {"elements": 150} if many else {"elements": 4, "directions": 1}
     check_layer(on(device, built(make)), x, train=train, rng=Rng(5), **effort).assert_ok()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_of_many_channels(stride, device, request):
+    """Which goes without columns."""
+    layer = ConvReLU2d(16, 18, 3, pad=1, stride=stride, rng=Rng(0))
+    replace_leaves(layer.params, lambda _, p: p.astype(np.float64))
+    x = moved(np.random.default_rng(0).standard_normal((2, 5, 4, 16)), device)
+    effort = {"elements": 150} if is_gpu(request) else {"elements": 4, "directions": 1}
+    check_layer(on(device, layer), x, train=True, rng=Rng(5), **effort).assert_ok()
 
 
 @pytest.mark.parametrize("case", HEADS, ids=head_label)

@@ -38,6 +38,38 @@ def test_a_file_of_kernels_loads(name, char, cupy):
         kernels._raw.get_function(function)
 
 
+# Channels and filters of layers that go without columns; sizes that fill no tile; a batch of one.
+SHAPES = [((1, 8, 8, 64), 64, 1), ((7, 9, 5, 40), 72, 1), ((3, 16, 16, 16), 136, 2), ((128, 32, 32, 64), 128, 1)]
+
+
+@pytest.mark.parametrize(("shape", "filters", "stride"), SHAPES, ids=str)
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_convolution_without_columns(shape, filters, stride, precision, cupy):
+    """By the real tensor cores: against columns in float64 whose factors were rounded, and twice the same bits."""
+    from npsoftmax import kernels
+    from npsoftmax.kernels import device_conv, reference
+
+    rounded = table("device/test_device_conv.py", "ROUNDED")[precision]
+    get_backend("cupy", precision=precision)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, (3, 3, shape[3], filters)))
+    geometry = (3, 3), (stride, stride), (1, 1)
+    there = cupy.asarray(x), cupy.asarray(w)
+    assert device_conv.kind_for(there[0], w.shape, *geometry[1:])
+    y = kernels.conv2d_tiled(*there, None, *geometry[1:])
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    dw = kernels.conv2d_tiled_dw(there[0], cupy.asarray(dy), *geometry)
+    assert (dw == kernels.conv2d_tiled_dw(there[0], cupy.asarray(dy), *geometry)).all()
+    assert (y == kernels.conv2d_tiled(*there, None, *geometry[1:])).all()
+    columns = cupy.asarray(rounded(reference.im2col(x, *geometry)).astype(np.float64))
+    for found, other in (
+        (y, columns @ cupy.asarray(rounded(w).reshape(-1, filters))),
+        (dw, columns.T @ cupy.asarray(rounded(dy).reshape(-1, filters))),
+    ):
+        error = np.linalg.norm((found.reshape(other.shape) - other).get()) / np.linalg.norm(other.get())
+        assert error < 1e-5, "a hundredth of what rounding to tf32 makes"
+
+
 def bytes_of(model, x, t, steps=3):
     optimizer = OPTIMIZERS["sgd"](model.params, momentum=0.9)
     for step in range(steps):
@@ -48,7 +80,7 @@ def bytes_of(model, x, t, steps=3):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("precision", ["fp32", "auto", "bf16"])
 def test_steps_of_a_full_size_model_agree_to_the_bit(name, precision, cupy):
     backend = get_backend("cupy", precision=precision)
     rng = np.random.default_rng(0)
@@ -89,6 +121,24 @@ def test_a_step_does_not_wait(name, cupy):
     def step():
         _, cache = model.loss(x, t, train=True, rng=Rng(0).at(1))
         optimizer.step(model.params, model.backward(cache), lr=0.1)
+
+    step()
+    with cupyx.allow_synchronize(False):
+        step()
+
+
+def test_a_step_of_the_adaptive_head_does_not_wait_either(cupy):
+    cupyx = pytest.importorskip("cupyx")
+    head = HEADS["adaptive"](64, CLASSES, rng=Rng(0))
+    move_tree(head.params, cupy)
+    move_tree(head.buffers, cupy)
+    h = cupy.asarray(np.random.default_rng(0).standard_normal((256, 64)).astype(np.float32))
+    t = np.random.default_rng(1).integers(0, 100, 256)
+
+    def step():
+        _, cache = head.loss(h, t, train=True)
+        head.backward(cache)
+        head.predict(h)
 
     step()
     with cupyx.allow_synchronize(False):

@@ -1,4 +1,4 @@
-"""Every .cu file by NVIDIA's own compiler, for two generations of devices; it needs no device, only the package
+"""Every .cu file by NVIDIA's own compiler, for three generations of devices; it needs no device, only the package
 nvidia-cuda-nvrtc-cu12 (or -cu13).
 """
 
@@ -13,7 +13,7 @@ import pytest
 from npsoftmax import cuda
 
 FILES = sorted(path.stem for path in cuda.FOLDER.glob("*.cu"))
-ARCHITECTURES = ("sm_80", "sm_90")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 
 
 def libraries():
@@ -37,8 +37,8 @@ def nvrtc():
     return ctypes.CDLL(str(found))
 
 
-def compiled(nvrtc, code, options):
-    """Machine code, or the compiler's complaints."""
+def compiled(nvrtc, code, options, kind="CUBIN"):
+    """Machine code (or PTX), or the compiler's complaints."""
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None) == 0
     array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
@@ -47,7 +47,7 @@ def compiled(nvrtc, code, options):
     get_size, get = (
         (nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
         if failed
-        else (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
+        else (getattr(nvrtc, f"nvrtcGet{kind}Size"), getattr(nvrtc, f"nvrtcGet{kind}"))
     )
     assert get_size(program, ctypes.byref(size)) == 0
     text = ctypes.create_string_buffer(size.value)
@@ -63,6 +63,14 @@ def test_a_file_compiles(nvrtc, name, char, architecture):
     log, cubin = compiled(nvrtc, cuda.source(name), (*cuda.options(char), f"--gpu-architecture={architecture}"))
     assert log == ""
     assert cubin.startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize(("architecture", "there"), [("compute_75", False), ("compute_80", True), ("compute_90", True)])
+def test_tensor_cores_and_copies_beside_the_program_are_used_where_they_are(nvrtc, architecture, there):
+    log, ptx = compiled(nvrtc, cuda.source("conv"), (*cuda.options("f"), f"--gpu-architecture={architecture}"), "PTX")
+    assert log == ""
+    for instruction in (b"mma.sync.aligned.m16n8k8", b"mma.sync.aligned.m16n8k16", b"cp.async.cg", b"cvt.rna.tf32"):
+        assert (instruction in ptx) == there
 
 
 def test_what_does_not_compile_is_found(nvrtc):

@@ -15,7 +15,7 @@ from parity import assert_same, move_tree, moved, table
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import ClassInfo
 from npsoftmax.heads.rows import SPARSE_FROM
-from npsoftmax.layers import leaves
+from npsoftmax.layers import Conv2d, ConvReLU2d, leaves, replace_leaves
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.random import Rng
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
@@ -79,6 +79,22 @@ def test_layer(make, shape, train, device):
     assert_same(on_device.buffers, on_host.buffers, device, "buffers")
 
 
+@pytest.mark.parametrize(
+    ("k", "options"), [(3, {"pad": 1}), (3, {"pad": 1, "stride": 2}), ((3, 2), {"bias": False}), (1, {"stride": 2})]
+)
+@pytest.mark.parametrize("cls", [Conv2d, ConvReLU2d])
+def test_convolution_of_many_channels(cls, k, options, device):
+    """Those of the layers above have few, and go by columns."""
+    x, layers = normal((2, 7, 6, 18)), [cls(18, 34, k, rng=Rng(0), **options) for _ in range(2)]
+    for layer, backend in zip(layers, (None, device), strict=True):
+        replace_leaves(layer.params, lambda _, p, to=backend: (to.asarray if to else np.asarray)(p, dtype=np.float64))
+    y, cache = layers[0].forward(x, train=True)
+    found, device_cache = layers[1].forward(moved(x, device), train=True)
+    assert_same(found, y, device, "y")
+    dy = normal(y.shape, 1)
+    assert_same(layers[1].backward(moved(dy, device), device_cache), layers[0].backward(dy, cache), device, "gradient")
+
+
 # ---------------------------------------------------------------- heads
 def check_head(on_host, on_device, h, t, device):
     for tree in (on_device.params, on_device.buffers):
@@ -139,18 +155,17 @@ def test_model(name, device, cpu):
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 1.0)])
-@pytest.mark.parametrize("head", ["softmax", "hierarchical"])
+@pytest.mark.parametrize("head", ["softmax", "hierarchical", "adaptive"])
 def test_mixed_batch(mixup, cutmix, head, device, cpu):
     on_host, on_device = (model_of("convnet", head, backend) for backend in (cpu, device))
     x, t, rng = normal((5, *on_host.input_shape)), np.array([1, 6, 0, 1, 2]), Rng(1).at(4)
     mixed, there = mix(x, rng, mixup=mixup, cutmix=cutmix), mix(moved(x, device), rng, mixup=mixup, cutmix=cutmix)
     assert there.weight == mixed.weight
-    assert_same((there.images, there.partners), (mixed.images, mixed.partners), device, "mixed")
+    assert_same(there.images, mixed.images, device, "mixed")
+    assert (there.partners == mixed.partners).all()
     _, value, cache = mixed_forward(on_host, mixed.images, t, t[mixed.partners], mixed.weight, rng=rng)
-    labels = moved(t, device)
-    _, found, device_cache = mixed_forward(
-        on_device, there.images, labels, labels[there.partners], there.weight, rng=rng
-    )
+    labels = (t, t[there.partners]) if head == "adaptive" else moved((t, t[there.partners]), device)
+    _, found, device_cache = mixed_forward(on_device, there.images, *labels, there.weight, rng=rng)
     assert_same(found, value, device, "loss")
     assert_same(mixed_backward(on_device, device_cache), mixed_backward(on_host, cache), device, "gradient")
 

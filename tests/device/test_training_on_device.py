@@ -17,6 +17,7 @@ from npsoftmax.data import AUGMENTATIONS, Batches, fit_normalization
 from npsoftmax.data.augment import DRAWS
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
+from npsoftmax.layers import leaves
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays
@@ -43,7 +44,8 @@ def test_batches_are_those_of_the_host(augment, shape, strict, monkeypatch):
     expected = list(here.epoch(4, first=1))
     assert len(found) == len(expected) == len(here) - 1
     for got, want in zip(found, expected, strict=True):
-        assert_same(list(got), list(want), strict, augment, rtol=0, atol=0)
+        assert_same([got[0], got[2]], [want[0], want[2]], strict, augment, rtol=0, atol=0)
+        assert got[1].dtype == want[1].dtype and (got[1] == want[1]).all(), "labels are on the host"
 
 
 def test_every_augmentation_can_be_made_on_a_device():
@@ -61,13 +63,15 @@ def test_images_are_uploaded_once(strict, monkeypatch):
 
 
 # ---------------------------------------------------------------- a step does not wait
-# What has to: the clusters of a batch, and the rows of a sparse gradient, are shapes that depend on values.
-WAIT = {"adaptive", "legacy_adaptive_untrained", "sampled"}
+# What has to: the rows of a sparse gradient are a shape that depends on values.
+WAIT = {"sampled"}
+LABELS = np.array([1, 6, 0, 1, 2])
 
 
 def one_step(model, optimizer, clip, x, t):
+    """As the trainer's: labels are on the host, and on the device for the training accuracy."""
     rng = Rng(0, "noise").at(3)
-    h, _, cache = model.forward(x, t, train=True, rng=rng)
+    h, _, cache = model.forward(x, LABELS, train=True, rng=rng)
     correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum()
     grads = model.backward(cache)
     if clip:
@@ -83,7 +87,7 @@ def device_model(name, head, strict, **options):
         model_opts, options = {**model_opts, "logits": 7}, {"head_opts": {"cutoffs": (3, 5)}, **options}
     model = build_model(name, head, classes, shape, model_opts=model_opts, **options).to(strict)
     x = np.random.default_rng(0).standard_normal((5, *shape)).astype(np.float32)
-    return model, strict.asarray(x), strict.asarray(np.array([1, 6, 0, 1, 2]))
+    return model, strict.asarray(x), strict.asarray(LABELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -99,7 +103,8 @@ def test_a_step_of_few_heads_waits_for_the_device(head, strict):
     options = {"head_opts": {"tree": head}} if head in ("huffman", "superclass") else {}
     model, x, t = device_model("mlp", "hierarchical" if options else head, strict, **options)
     optimizer = OPTIMIZERS["sgd"](model.params, momentum=0.9)
-    model.predict(x, rng=Rng(0))  # the tree of a device is looked at once
+    model.loss(x, LABELS, train=True, rng=Rng(0))  # a tree and the ranks of classes are looked at once
+    model.predict(x, rng=Rng(0))
     if head in WAIT:
         with strict_cupy.no_waiting(), pytest.raises(strict_cupy.Synchronised):
             one_step(model, optimizer, False, x, t)
@@ -152,8 +157,12 @@ def test_a_run_of_the_host_goes_on_on_a_device(strict, tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["backend"] == "cupy"
 
 
-def test_losses_are_read_every_few_steps(strict, tmp_path, monkeypatch):
-    """With 54 images in 4 steps an epoch: nothing of a step is read between the third and the end of the epoch."""
+@pytest.mark.parametrize("words", [[], ["--head", "adaptive"], ["--head", "adaptive", "--mixup", "0.4"]], ids=str)
+def test_losses_are_read_every_few_steps(words, strict, tmp_path, monkeypatch):
+    """With 54 images in 4 steps an epoch: nothing of a step is read between the third and the end of the epoch.
+
+    Adaptive softmax reads the ranks of the classes, in the first step and never again.
+    """
     from npsoftmax.training.trainer import Trainer
 
     waits, step = [], Trainer._step
@@ -164,8 +173,27 @@ def test_losses_are_read_every_few_steps(strict, tmp_path, monkeypatch):
         waits.append(len(strict_cupy.ndarray.waits) - before)
 
     monkeypatch.setattr(Trainer, "_step", watched)
-    train(tmp_path / "run", *CONVNET, "--backend", "cupy")
-    assert [bool(n) for n in waits] == [False, False, True, False, False, True, False, False]
+    train(tmp_path / "run", *CONVNET, *words, "--backend", "cupy")
+    assert [bool(n) for n in waits] == [bool(words), False, True, False, False, True, False, False]
+
+
+def test_bf16_is_said_and_learns_as_float32_does(strict, tmp_path, capsys):
+    """With layers that go through tensor cores: 16 channels into 32."""
+    words = shlex.split("--model convnet --model-opt widths=16,32 --model-opt fc=8 --head adaptive")
+    here, host = train(tmp_path / "numpy", *words)
+    loud = [w for w in RUN if w != "--quiet"]
+    there = ["--out", str(tmp_path / "cupy"), *words, "--backend", "cupy", "--precision", "bf16"]
+    assert main([*loud, *there]) == 0
+    assert "on Pretended GPU 0, products in bf16" in capsys.readouterr().out
+    assert strict.xp.compute_types["f"] == 7, "what CuPy multiplies by itself is in tf32"
+    assert json.loads((tmp_path / "cupy" / "env.json").read_text())["precision"] == "bf16"
+    last = load_arrays(tmp_path / "cupy" / "checkpoints" / "last.safetensors")
+    moved = [np.abs(last[name] - array).max() for name, array in host.items() if array.dtype == np.float32]
+    assert all(array.dtype == host[name].dtype for name, array in last.items()), "masters are float32"
+    assert 1e-5 < max(moved) < 0.05, "rounded, and not by much"
+    nll = json.loads((tmp_path / "cupy" / "summary.json").read_text())["test"]["nll"]
+    assert nll == pytest.approx(here["test"]["nll"], rel=0.02)
+    assert main(["eval", str(tmp_path / "cupy"), "--backend", "numpy"]) == 0, "there is no bf16 there"
 
 
 def test_precision_is_said_to_the_library(strict, capsys, tmp_path):
@@ -229,3 +257,18 @@ def test_evaluation_of_a_run(strict, tmp_path, capsys):
     on_device = capsys.readouterr().out
     assert main(["eval", str(tmp_path / "run"), "--backend", "numpy"]) == 0
     assert on_device == capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- labels on the host
+@pytest.mark.parametrize("labels", [[1, 6, 0, 1, 2], [6, 6, 6, 6, 5], [0, 0, 1, 0, 1]])
+def test_adaptive_asks_a_device_for_the_clusters_of_the_labels_and_no_others(labels, strict):
+    model, x, _ = device_model("mlp", "adaptive", strict, head_opts={"cutoffs": (2, 4)})
+    head, t, h, found = model.head, np.array(labels), model.features(x), []
+    rank = head.buffers["rank"].get()[t]
+    sizes = [n for n in np.histogram(rank, (0, 2, 4, 7))[0][1:] if n]
+    for targets in (t, strict.asarray(t)):
+        value, cache = head.loss(h, targets, train=True)
+        assert [len(samples) for _, samples, *_ in cache[1]] == sizes
+        dh, grads = head.backward(cache)
+        found.append([array.get() for array in (value, dh, *(g for _, g in leaves(grads)))])
+    assert all((a == b).all() for a, b in zip(*found, strict=True)), "the same wherever the labels are"
