@@ -56,6 +56,11 @@ class ndarray:
     def get(self):
         return self._wait("get").copy()
 
+    def set(self, a):
+        if not isinstance(a, np.ndarray) or (a.shape, a.dtype) != (self._a.shape, self._a.dtype):
+            raise TypeError("only a NumPy array of the same shape and type can be set to an array of the device.")
+        self._a[...] = a
+
     def item(self):
         return self._wait("item").item()
 
@@ -327,7 +332,8 @@ def _cuda():
         runtimeGetVersion=lambda: 12090,
     )
     memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
-    return types.SimpleNamespace(runtime=runtime, Device=Device, memory=memory)
+    stream = types.SimpleNamespace(synchronize=lambda: ndarray.waits.append("stream"))
+    return types.SimpleNamespace(runtime=runtime, Device=Device, memory=memory, get_current_stream=lambda: stream)
 
 
 def ndtr(x):

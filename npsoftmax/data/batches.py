@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -55,15 +55,22 @@ class Batches:
         full, rest = divmod(len(self.x), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
+    def length(self, number: int) -> int:
+        """Samples in batch `number` of an epoch."""
+        return min(self.batch_size, len(self.x) - number * self.batch_size)
+
     def order(self, epoch: int) -> np.ndarray:
         """The samples in the order in which this epoch visits them."""
         n = len(self.x)
         return self.rng.child("shuffle").at(epoch).permutation(n) if self.shuffle else np.arange(n)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Array, Array, Array]]:
+    def epoch(
+        self, epoch: int, first: int = 0, part: Callable[[int], slice] = slice
+    ) -> Iterator[tuple[Array, Array, Array]]:
         """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
 
-        Begins with batch number `first`, without making those before it.
+        Begins with batch number `first`, without making those before it. Of a batch of N samples, those in part(N) are
+        made: the ones that stand there in the whole batch.
         """
         order = self.order(epoch)
         noise = self.rng.child("augment")
@@ -71,6 +78,7 @@ class Batches:
             order = self.there.backend.asarray(order)
         for step in range(first, len(self)):
             samples = order[step * self.batch_size : (step + 1) * self.batch_size]
+            samples = samples[part(len(samples))]
             if self.there is not None:
                 yield *self.there.batch(samples, noise.at(epoch, samples)), samples
                 continue

@@ -57,13 +57,15 @@ class Head(ABC):
 
     params: arrays that train; buffers: fixed at construction and saved with them (a tree, a permutation, a prior).
     likelihood: whether, with train=False, loss = −mean log_prob[target]; smoothing, margins, noise, priors and
-    sampling act in training only. legacy: whether this is a published miswiring, kept to be studied.
+    sampling act in training only. legacy: whether this is a published miswiring, kept to be studied. mixes_samples:
+    whether what is found for a sample depends on the others in its batch, which then cannot be trained on in parts.
     """
 
     params: Tree
     buffers: Tree
     likelihood: ClassVar[bool] = True
     legacy: ClassVar[bool] = False
+    mixes_samples: bool = False
     card: ClassVar[Card]
 
     def __init__(self, features: int, classes: ClassInfo):
