@@ -116,9 +116,8 @@ class MpiGroup(Group):
         return found
 
     def _sum_rows(self, g: SparseRows) -> SparseRows:
+        # Of a process without samples they are rows of the batch's first sample, which another one has, and zeros.
         xp = array_module(g.values)
-        if not self._weight:  # its rows are zeros, but to be visited is not nothing for momentum and decay
-            g = SparseRows(g.rows[:0], g.values[:0], g.n_rows)
         return SparseRows.from_indices(self._join(g.rows, xp), self._join(g.values, xp), g.n_rows)
 
     def _join(self, part: Array, xp: Any) -> Array:

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ended, start
+from processes import ended, start
 
 from npsoftmax.cli.main import main
 from npsoftmax.training.checkpoint import load_arrays, load_state

@@ -10,7 +10,7 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 import strict_cupy
-from conftest import ended, start
+from processes import ended, start
 
 from npsoftmax.cli.main import main
 from npsoftmax.training.checkpoint import load_arrays

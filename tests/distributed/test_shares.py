@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ended, start
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import ended, start
 from sharing import CASES, end_of
 
 from npsoftmax.training.group import ALONE, share_of
