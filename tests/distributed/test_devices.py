@@ -1,4 +1,4 @@
-"""Several processes with --backend cupy, on the strict stand-in: one device each, and what MPI is given."""
+"""What processes of one machine share: GPUs (the strict stand-in's), what MPI is given of them, and CPUs."""
 
 from __future__ import annotations
 
@@ -88,3 +88,22 @@ def test_processes_take_turns_at_the_devices_that_they_see(group):
         group._local_rank = rank
         found.append(group.device(1))
     assert found == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("masks", "expected"),
+    [
+        ([range(8), range(8)], 4),  # nobody is bound
+        ([range(8), range(8), range(8)], 2),
+        ([range(4), range(4, 8)], 4),  # each to its own
+        ([range(4), range(2, 6)], 3),  # two of four are shared
+        ([range(1)] * 4, 1),
+    ],
+)
+def test_processes_divide_the_cpus_that_they_share(group, monkeypatch, masks, expected):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("npsoftmax.distributed.available_cpus", lambda: len(masks[0]))
+    group.size, group._cpus = len(masks), [set(mask) for mask in masks]
+    assert group.threads() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert group.threads() is None  # as it says
