@@ -126,6 +126,11 @@ def get_backend(name: str = "numpy", device: int = 0, precision: str = "auto") -
     return Backend("cupy", cupy, device, _set_precision(cupy, device, precision))
 
 
+def device_count() -> int:
+    """NVIDIA GPUs that this process may use. InputError where there is no CuPy, no driver or none of them."""
+    return _count_devices(_import_cupy())
+
+
 def _import_cupy() -> Any:
     try:
         import cupy

@@ -57,6 +57,11 @@ class ndarray:
     def get(self):
         return self._wait("get").copy()
 
+    def set(self, a):
+        if not isinstance(a, np.ndarray) or (a.shape, a.dtype) != (self._a.shape, self._a.dtype):
+            raise TypeError("only a NumPy array of the same shape and type can be set to an array of the device.")
+        self._a[...] = a
+
     def item(self):
         return self._wait("item").item()
 
@@ -329,8 +334,13 @@ def _cuda():
         runtimeGetVersion=lambda: 12090,
     )
     memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+    stream = types.SimpleNamespace(synchronize=lambda: ndarray.waits.append("stream"))
     return types.SimpleNamespace(
-        runtime=runtime, Device=Device, memory=memory, get_cublas_handle=lambda: strict_cublas.HANDLE
+        runtime=runtime,
+        Device=Device,
+        memory=memory,
+        get_current_stream=lambda: stream,
+        get_cublas_handle=lambda: strict_cublas.HANDLE,
     )
 
 

@@ -16,7 +16,7 @@ from npsoftmax.functional import dense
 PACKAGE = Path(npsoftmax.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
-HEAVY = {"scipy", "sklearn", "matplotlib", "rich", "pooch", "safetensors", "torch", "cupy", "threadpoolctl"}
+HEAVY = {"mpi4py", "scipy", "sklearn", "matplotlib", "rich", "pooch", "safetensors", "torch", "cupy", "threadpoolctl"}
 MOST_LINES = 350
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ that is finished is kept, one that was begun goes on: type the same command agai
   npsoftmax compare --heads gumbel_softmax --vary head.tau=0.3,1,3 --epochs 3
   npsoftmax compare --report runs/compare-e3
 """
-OWN = {"recipes", "heads", "vary", "seeds", "out", "jobs", "title", "report", "list", "command", "run"}
+OWN = {"recipes", "heads", "vary", "seeds", "out", "jobs", "engine", "title", "report", "list", "command", "run"}
+ENGINES = ("local", "mpi")
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
 
 
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the runs and the report (default: runs/compare-<what>)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time; they share the cores")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="local, or mpi: mpiexec -n N npsoftmax compare … --engine mpi runs N - 1 at the same time, on a whole "
+        "cluster (docs/cluster.md)",
+    )
     parser.add_argument("--title", default="", help="heading of the report")
     parser.add_argument("--report", metavar="DIR", help="only write the report of this folder again")
     parser.add_argument("--list", action="store_true", help="list all recipes")
@@ -71,14 +79,51 @@ def run(args: argparse.Namespace) -> int:
     """Run what is not finished, then write the report; 1 where runs are missing from it."""
     from npsoftmax.compare import Comparison, run_all, write_report
 
+    if args.engine == "mpi" and not (args.list or args.report):
+        return run_on_cluster(args)
     if args.list:
         return list_recipes()
     if args.report:
         print_report(write_report(Comparison.existing(args.report), args.title))
         return 0
+    check_counts(args)
+    return run_and_report(args, lambda jobs, tell, watch: run_all(jobs, args.jobs, tell, watch))
+
+
+def run_on_cluster(args: argparse.Namespace) -> int:
+    """What each process of mpiexec does: the first one plans, hands out and writes, the others run."""
+    from npsoftmax.cli.together import ending_together
+    from npsoftmax.compare.cluster import hand_out, work
+    from npsoftmax.distributed import join
+
+    command = "npsoftmax compare … --engine mpi"
+    group = join(command)
+    if group.size == 1:
+        raise InputError(
+            "--engine mpi hands the runs to other processes, but there is one process. For two runs at the same time, "
+            f"type: mpiexec -n 3 {command}"
+        )
+    with ending_together(group):
+        if not group.is_first:
+            work(group)
+            return 0
+        check_counts(args)
+        if args.jobs > 1:
+            raise InputError("--jobs is for --engine local; with mpi, N processes run N - 1 at the same time.")
+        return run_and_report(args, lambda jobs, tell, watch: hand_out(group, jobs, tell, watch))
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """InputError for fewer than one seed or job."""
     for name in ("seeds", "jobs"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} is {getattr(args, name)}, but at least 1 is needed.")
+
+
+def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> int:
+    """Plan, run by `run_jobs`, write the report."""
+    from npsoftmax.compare import Comparison, write_report
+
     given = {name: value for name, value in vars(args).items() if name not in OWN}
     rows = planned_rows(args.recipes, args.heads, args.vary, args.seeds, given)
     comparison = Comparison(args.out or default_folder(args.recipes, args.heads))
@@ -88,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     # Ended from outside, this process ends its jobs as Ctrl-C would: they save, and nothing runs on unseen.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Display(jobs) as display:
-        ended = run_all(jobs, args.jobs, display.tell, display.watch)
+        ended = run_jobs(jobs, display.tell, display.watch)
     print_report(write_report(comparison, args.title))
     if display.failed or not ended:
         print(f"{display.failed} runs failed; type the same command again to go on.", file=sys.stderr)

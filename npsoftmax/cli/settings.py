@@ -14,7 +14,9 @@ from npsoftmax.training.config import TrainConfig
 def new_config(given: dict[str, Any]) -> TrainConfig:
     """The settings of a new run: those of --config or --recipe, if given, and what was typed beside it."""
     if "config" in given:
-        _refuse_beside("config", given, {"out", "no_plots", "quiet", "stop_after", "run", "command", "config"})
+        _refuse_beside(
+            "config", given, {"out", "no_plots", "quiet", "stop_after", "distributed", "run", "command", "config"}
+        )
         return TrainConfig.load(Path(given["config"]))
     if "recipe" in given:
         from npsoftmax.recipes import load_recipe

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, fields
 from typing import Any
 
+from npsoftmax.cli.sentences import headline, result_line
 from npsoftmax.errors import InputError
 
 # What may still be said when a run is resumed; everything else is as it was begun.
 CHANGEABLE = ("threads", "data_dir", "backend", "device", "checkpoint_every")
-WITH_RESUME = {"resume", "checkpoint", "stop_after", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
+WITH_RESUME = {"resume", "checkpoint", "stop_after", "distributed", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         **plain,
     )
     add_settings(parser)
+    parser.add_argument_group("several processes").add_argument(
+        "--distributed",
+        action="store_true",
+        help="share every batch among the processes of mpiexec: mpiexec -n 2 npsoftmax train … --distributed "
+        "(docs/cluster.md)",
+        **plain,
+    )
     group = parser.add_argument_group("output")
     group.add_argument(
         "--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain
@@ -85,6 +94,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
     )
     add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
+    add(
+        group,
+        "--sync-batch-norm",
+        "with --distributed, let batch norm see the whole batch and not each process its part of it",
+        action="store_true",
+    )
     add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
     add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
     add(group, "--checkpoint-every", "save every N steps too, not only after each epoch", type=int, metavar="N")
@@ -221,41 +236,76 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, plot; returns the exit code."""
-    from npsoftmax.cli.settings import new_config
+    from npsoftmax.training.group import ALONE
+
+    given = vars(args)
+    if not given.get("distributed", False):
+        return _train(given, ALONE)
+    from npsoftmax.cli.together import ending_together
+    from npsoftmax.distributed import join
+
+    group = join("npsoftmax train … --distributed")
+    with ending_together(group):
+        return _train(given, group)
+
+
+def _train(given: dict[str, Any], group: Any) -> int:
+    """What each process of the group does; the first one writes and speaks."""
     from npsoftmax.plots import plot_run
     from npsoftmax.training import Progress, RunDirectory, Trainer, finish_run, prepare
 
-    given = vars(args)
+    resumed, config = group.broadcast(_what_to_run(given) if group.is_first else None)
+    progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first)
+    if given.get("distributed", False) and group.size == 1:
+        progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
+    with group.first_one_first():
+        session = prepare(config, group)
+    if session.dataset.note:
+        progress.say(session.dataset.note)
+    directory = resumed
+    if directory is None:
+        planned = RunDirectory.plan(session.config, session.dataset.name, given.get("out")) if group.is_first else None
+        directory = group.broadcast(planned)
+    trainer = Trainer(session, directory, progress, stop_after=given.get("stop_after"))
+    with _kept(directory) if group.is_first else nullcontext():
+        machine = group.describe()
+        if resumed:
+            trainer.resume(given.get("checkpoint", "last"))
+            progress.say(f"resumed {directory.path} after {trainer.state.epoch} epochs, {trainer.state.step} steps")
+        elif group.is_first:
+            directory.describe(session.config, session.dataset, session.backend, machine)
+        progress.say(headline(session))
+        state = trainer.fit()
+        if trainer.interrupted:
+            progress.say(f"interrupted: saved at step {state.step}; continue with --resume {directory.path}")
+        summary = finish_run(session, directory, state, trainer.interrupted)
+    progress.say(result_line(summary))
+    if group.is_first and not given.get("no_plots", False):
+        plot_run(directory.path)
+    progress.say(f"everything is in {directory.path}")
+    return 0
+
+
+def _what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
+    """The directory of the run that is resumed, or None; and the settings."""
+    from npsoftmax.cli.settings import new_config
+    from npsoftmax.training import RunDirectory
+
     stop_after = given.get("stop_after")
     if stop_after is not None and stop_after < 1:
         raise InputError(f"--stop-after is {stop_after}, but at least 1 epoch is needed.")
     if "checkpoint" in given and "resume" not in given:
         raise InputError("--checkpoint says where to continue; give it together with --resume RUN.")
     resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
-    config = _resumed_config(resumed, given) if resumed else new_config(given)
-    progress = Progress(config.epochs, quiet=given.get("quiet", False))
-    session = prepare(config)
-    if session.dataset.note:
-        progress.say(session.dataset.note)
-    directory = resumed or RunDirectory.plan(session.config, session.dataset.name, given.get("out"))
-    trainer = Trainer(session, directory, progress, stop_after=stop_after)
+    return resumed, _resumed_config(resumed, given) if resumed else new_config(given)
+
+
+@contextmanager
+def _kept(directory: Any) -> Iterator[None]:
+    """Within it, the directory exists and no other process trains there."""
     directory.make()
     with directory.locked():
-        if not resumed:
-            directory.describe(session.config, session.dataset, session.backend)
-        else:
-            trainer.resume(given.get("checkpoint", "last"))
-            progress.say(f"resumed {directory.path} after {trainer.state.epoch} epochs, {trainer.state.step} steps")
-        progress.say(_headline(session))
-        state = trainer.fit()
-        if trainer.interrupted:
-            progress.say(f"interrupted: saved at step {state.step}; continue with --resume {directory.path}")
-        summary = finish_run(session, directory, state, trainer.interrupted)
-    progress.say(_result(summary))
-    if not given.get("no_plots", False):
-        plot_run(directory.path)
-    progress.say(f"everything is in {directory.path}")
-    return 0
+        yield
 
 
 def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
@@ -265,48 +315,11 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
     if refused:
         raise InputError(
             f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings "
-            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend, --device and "
-            "--checkpoint-every may be given."
+            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend, --device, --distributed "
+            "and --checkpoint-every may be given."
         )
     changes = {name: given[name] for name in CHANGEABLE if name in given}
     return TrainConfig.load(directory.config_file).moved(**changes)
-
-
-def _headline(session: Any) -> str:
-    config, model = session.config, session.model
-    held_out = "no validation" if session.validation is None else f"{len(session.validation.y):,} for validation"
-    what = (
-        f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
-        f"{session.train_images:,} images to train, {held_out}, {len(session.test.y):,} to test"
-    )
-    return f"{_label(config.recipe, config.shortened)}{what}{_where(session.backend)}"
-
-
-def _where(backend: Any) -> str:
-    """The device and the precision of its products; nothing for the host."""
-    return "" if backend.on_host else f"; on {backend.describe()['device']}, products in {backend.precision}"
-
-
-def _label(recipe: str | None, shortened: str | None) -> str:
-    """What stands before everything that is said of a recipe's run."""
-    if recipe is None:
-        return ""
-    return f"{recipe}: " if shortened is None else f"{recipe}, SHORTENED ({shortened}): "
-
-
-def _result(summary: dict[str, Any]) -> str:
-    test = summary["test"]
-    parts = [f"accuracy {test['accuracy']:.2%}"]
-    if test["top5"] is not None:
-        parts.append(f"top-5 {test['top5']:.2%}")
-    parts.append(f"macro F1 {test['f1_macro']:.4f}")
-    if test["nll"] is not None:
-        parts.append(f"NLL {test['nll']:.4f}")
-    if test["ece"] is not None:
-        parts.append(f"ECE {test['ece']:.4f}")
-    which = "best by validation" if summary["checkpoint"] == "best" else "last"
-    label = _label(summary["recipe"], summary["shortened"])
-    return f"{label}test ({which}, epoch {summary['checkpoint_epoch']}): " + ", ".join(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -68,12 +68,12 @@ def run_all(jobs: Iterable[Job], at_once: int, tell: Tell, watch: Callable[[list
         try:
             while go_on and waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                running[job] = start(job, at_once)
+                running[job] = start(job, _threads_of_each(at_once))
                 tell(job, "started")
             for job, process in list(running.items()):
                 if process.poll() is not None:
                     del running[job]
-                    tell(job, "finished" if finished(job) else "failed" if go_on else "stopped")
+                    tell(job, outcome(job, go_on))
             watch(list(running))
             if not go_on and not running:
                 break
@@ -86,11 +86,20 @@ def run_all(jobs: Iterable[Job], at_once: int, tell: Tell, watch: Callable[[list
     return go_on
 
 
-def start(job: Job, at_once: int) -> subprocess.Popen:
-    """Begin the job, or continue it. Its output goes to its log."""
+def outcome(job: Job, go_on: bool) -> str:
+    """What became of a job that has ended; go_on: nobody has told it to stop."""
+    return "finished" if finished(job) else "failed" if go_on else "stopped"
+
+
+def _threads_of_each(at_once: int) -> int | None:
+    return max(1, len(os.sched_getaffinity(0)) // at_once) if at_once > 1 else None
+
+
+def start(job: Job, threads: int | None) -> subprocess.Popen:
+    """Begin the job, or continue it, on so many threads where it does not say how many. Its output goes to its log."""
     config = job.config
-    if config.threads is None and at_once > 1:
-        config = replace(config, threads=max(1, len(os.sched_getaffinity(0)) // at_once))
+    if config.threads is None:
+        config = replace(config, threads=threads)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if RunDirectory(job.folder).checkpoint_file("last").is_file():
         threads = [] if config.threads is None else ["--threads", str(config.threads)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -55,26 +55,34 @@ class Batches:
         full, rest = divmod(len(self.x), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
+    def length(self, number: int) -> int:
+        """Samples in batch `number` of an epoch."""
+        return min(self.batch_size, len(self.x) - number * self.batch_size)
+
     def order(self, epoch: int) -> np.ndarray:
         """The samples in the order in which this epoch visits them."""
         n = len(self.x)
         return self.rng.child("shuffle").at(epoch).permutation(n) if self.shuffle else np.arange(n)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Array, Array, Array]]:
+    def epoch(
+        self, epoch: int, first: int = 0, part: Callable[[int], slice] = slice
+    ) -> Iterator[tuple[Array, Array, Array]]:
         """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
 
         x and the indices are on the device where there is one, y is on the host. Begins with batch number `first`,
-        without making those before it.
+        without making those before it. Of a batch of N samples, those in part(N) are made: the ones that stand there in
+        the whole batch.
         """
         order = self.order(epoch)
         noise = self.rng.child("augment")
         order_there = order if self.there is None else self.there.backend.asarray(order)
         for step in range(first, len(self)):
-            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            samples = order[part]
+            here = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            own = part(len(order[here]))
+            samples = order[here][own]
             labels = self.y[samples].astype(np.int64, copy=False)
             if self.there is not None:
-                samples = order_there[part]
+                samples = order_there[here][own]
                 yield self.there.batch(samples, noise.at(epoch, samples)), labels, samples
                 continue
             images = self.augment(self.x[samples], noise.at(epoch, samples))

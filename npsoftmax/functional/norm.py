@@ -6,6 +6,7 @@ same functions with fewer looks at memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
@@ -111,6 +112,46 @@ def batch_norm_relu_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     return _two_passes_back(dy, cache)
+
+
+def batch_norm_shared_forward(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    eps: float,
+    rows: int,
+    total: Callable[[Array], Array],
+    relu: bool = False,
+) -> tuple[Array, Array, Array, Any]:
+    """`batch_norm_fused_forward` (relu: `batch_norm_relu_forward`) of a batch of which x is one part of several.
+
+    rows: M of the whole batch; total: an array (2, C) -> its sum over the parts, for each of which this is called.
+    x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased, both of the whole batch
+    """
+    xp = array_module(x)
+    own = x.reshape(-1, x.shape[-1])
+    mean, var = (moment.astype(xp.float64) for moment in fused.column_moments(own))
+    # Doubles: the square of the mean is subtracted again.
+    mean, square = total(xp.stack([mean, var + mean * mean]) * (len(own) / rows))
+    var = xp.maximum(square - mean * mean, 0).astype(x.dtype)
+    mean = mean.astype(x.dtype)
+    scale = 1 / xp.sqrt(var + eps)
+    y = fused.normalise(x, mean, gamma * scale, beta, relu)
+    return y, mean, var, (x, gamma, beta, mean, scale, relu, rows, total)
+
+
+def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """`batch_norm_fused_backward` with the two sums over the whole batch; dgamma and dbeta are those of this part.
+
+    dy like x -> dx like x, dgamma (C,), dbeta (C,)
+    """
+    x, gamma, beta, mean, scale, relu, rows, total = cache
+    xp, factor = array_module(x), gamma * scale
+    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
+    all_dbeta, all_centred = total(xp.stack([dbeta, g_centred]).astype(xp.float64)).astype(x.dtype)
+    shift = factor * all_dbeta / -rows
+    dx = fused.normalise_dx(dy, x, mean, factor, beta, factor * scale * scale * all_centred / -rows, shift, relu)
+    return dx, g_centred * scale, dbeta
 
 
 def batch_norm_fused_inference_forward(

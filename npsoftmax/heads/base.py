@@ -59,7 +59,8 @@ class Head(ABC):
     likelihood: whether, with train=False, loss = −mean log_prob[target]; smoothing, margins, noise, priors and
     sampling act in training only. legacy: whether this is a published miswiring, kept to be studied.
     reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in, and
-    waits for a device where they are there.
+    waits for a device where they are there. mixes_samples: whether what is found for a sample depends on the others in
+    its batch, which then cannot be trained on in parts.
     """
 
     params: Tree
@@ -67,6 +68,7 @@ class Head(ABC):
     likelihood: ClassVar[bool] = True
     legacy: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
+    mixes_samples: bool = False
     card: ClassVar[Card]
 
     def __init__(self, features: int, classes: ClassInfo):

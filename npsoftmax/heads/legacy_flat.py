@@ -166,7 +166,7 @@ class LegacyTaylorUnloggedHead(CrossEntropyOfOutputs):
         init: str = "default",
     ):
         super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
-        self.order, self.per_row = taylor.check_order(order), per_row
+        self.order, self.per_row, self.mixes_samples = taylor.check_order(order), per_row, not per_row
         warn_legacy(self)
 
     def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
@@ -185,6 +185,7 @@ class LegacyBatchAxisSoftmaxHead(CrossEntropyOfOutputs):
     said to be depends on who else is in the batch; alone, it is every class equally, at loss ln C.
     """
 
+    mixes_samples = True
     card = Card(
         "softmax over classes of (softmax over the batch of z)",
         "published comparisons of softmax heads, 2023",

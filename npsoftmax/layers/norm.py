@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,15 @@ from npsoftmax.functional import activation, norm
 from npsoftmax.kernels import attention as kernels
 from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
 from npsoftmax.random import Rng
+
+
+class SharedBatch(Protocol):
+    """A batch that several processes train on together, each on its part of it."""
+
+    samples: int  # in the whole batch of this step
+
+    def total(self, values: Array) -> Array:
+        """The sum of `values` over the processes that have samples in this step; all of them have to call it."""
 
 
 class _Norm(Layer):
@@ -36,7 +45,8 @@ class BatchNorm(_Norm):
 
     buffers mean, var (C,): running averages, written by forward when train=True (new = (1 − momentum)·old +
     momentum·batch, with the unbiased variance of the batch, as PyTorch does) and used otherwise.
-    fused: in as few passes over x as can be; else the readable pair.
+    fused: in as few passes over x as can be; else the readable pair. shared: where it is set, mean and variance are
+    those of the whole batch, of which x is a part.
     """
 
     fused_pair = "batch_norm_fused"
@@ -44,6 +54,7 @@ class BatchNorm(_Norm):
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, fused: bool = True):
         super().__init__(features, eps=eps)
         self.momentum, self.fused = momentum, fused
+        self.shared: SharedBatch | None = None
         self.buffers["mean"] = np.zeros(features, dtype=np.float32)
         self.buffers["var"] = np.ones(features, dtype=np.float32)
 
@@ -57,9 +68,17 @@ class BatchNorm(_Norm):
             y, cache = getattr(norm, f"{pair}_forward")(x, gamma, beta, *running, self.eps)
             return y, (pair, cache)
         rows = x.size // self.features
+        if self.shared is not None:
+            rows = rows // len(x) * self.shared.samples
         if rows < 2:
             raise InputError("batch norm in training needs at least 2 values a channel; use a larger batch.")
-        y, mean, var, cache = getattr(norm, f"{pair}_forward")(x, gamma, beta, self.eps)
+        if self.shared is None:
+            y, mean, var, cache = getattr(norm, f"{pair}_forward")(x, gamma, beta, self.eps)
+        else:
+            relu, pair = pair == "batch_norm_relu", "batch_norm_shared"
+            y, mean, var, cache = norm.batch_norm_shared_forward(
+                x, gamma, beta, self.eps, rows, self.shared.total, relu
+            )
         self._average("mean", mean)
         self._average("var", var * (rows / (rows - 1)))
         return y, (pair, cache)

@@ -9,8 +9,9 @@ import numpy as np
 from npsoftmax.backend import Array, Backend, array_module
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
-from npsoftmax.layers import Conv2d, Layer, Tree, all_layers, leaves, replace_leaves
+from npsoftmax.layers import BatchNorm, Conv2d, Layer, Tree, all_layers, leaves, replace_leaves
 from npsoftmax.layers.conv import ALGORITHMS
+from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options
 from npsoftmax.random import Rng
@@ -70,6 +71,13 @@ class Model:
         for layer in all_layers(self.trunk):
             if isinstance(layer, Conv2d):
                 layer.algorithm = algorithm
+        return self
+
+    def share_batch_norm(self, batch: SharedBatch) -> Model:
+        """Let every batch norm take mean and variance over a batch that several processes share; returns self."""
+        for layer in all_layers(self.trunk):
+            if isinstance(layer, BatchNorm):
+                layer.shared = batch
         return self
 
     def parameter_count(self) -> int:

@@ -64,6 +64,7 @@ class TrainConfig:
     early_stop: int | None = None
     tested: str = "best"
     seed: int = 0
+    sync_batch_norm: bool = False
     log_every: int = 10
     checkpoint_every: int | None = None
     recipe: str | None = None

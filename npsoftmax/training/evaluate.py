@@ -2,10 +2,13 @@
 
 Design: log-probabilities are looked at batch by batch and dropped, so that memory does not grow with images times
 classes. With very many classes they are not computed at all: a head knows the mean loss and the best labels for less.
+Several processes share the work by whole batches, so that what they find is what one process finds, to the last bit.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +20,7 @@ from npsoftmax.data import Batches
 from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
 from npsoftmax.models import Model
 from npsoftmax.random import Rng
+from npsoftmax.training.group import ALONE, Group
 
 TOP = 5
 
@@ -45,28 +49,39 @@ class Predictions:
         return float((self.labels[:, 0] == self.targets).mean())
 
 
-def predict_all(model: Model, batches: Batches, backend: Backend, rng: Rng) -> Predictions:
-    """Run the model over all images, in their order, in evaluation.
+def predict_all(model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group = ALONE) -> Predictions:
+    """Run the model over all images, in their order, in evaluation; every process of `group` gets all of what is found.
 
     `rng` is for the heads that are told to draw noise there; loss, labels and probabilities see the same noise.
     """
+    found = itertools.chain(*group.gather(list(_predict(model, batches, backend, rng, group))))
+    targets, labels, losses, log_likelihoods, tables = zip(*found, strict=True)
+    joined = np.concatenate(targets)
+    loss = math.fsum(losses) / len(joined)
+    if tables[0] is None:
+        return Predictions(joined, np.concatenate(labels), loss, None, None)
+    # A plain minus would show a perfect score as -0.0.
+    nll = 0.0 - math.fsum(log_likelihoods) / len(joined)
+    return Predictions(joined, np.concatenate(labels), loss, nll, joined_reliability(list(tables)))
+
+
+def _predict(model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group) -> Iterator[tuple[Any, ...]]:
+    """Of each part of this process's batches: targets, labels, Σ loss, Σ log p of the target, reliability.
+
+    With more than MANY_CLASSES classes the last two are None.
+    """
     head, k = model.head, min(TOP, model.head.classes.n)
-    targets, labels, tables, total, log_likelihood = [], [], [], 0.0, 0.0
-    for h, t, samples in _features(model, batches, backend):
+    for h, t, samples in _features(model, batches, backend, group):
         noise = rng.child("evaluation").at(0, samples)
         loss, _ = head.loss(h, backend.asarray(t), rng=noise)
-        total += float(loss) * len(t)
-        t = to_numpy(t)
-        targets.append(t)
-        labels.append(to_numpy(head.predict(h, k, rng=noise)))
+        t, total = to_numpy(t), float(loss) * len(t)
+        labels = to_numpy(head.predict(h, k, rng=noise))
+        log_likelihood, table = None, None
         if head.classes.n <= MANY_CLASSES:
             log_prob = to_numpy(head.log_prob(h, rng=noise))
-            tables.append(reliability(log_prob, t))
-            log_likelihood += float(log_prob[np.arange(len(t)), t].sum(dtype=np.float64))
-    joined = np.concatenate(targets)
-    # A plain minus would show a perfect score as -0.0.
-    nll, table = (0.0 - log_likelihood / len(joined), joined_reliability(tables)) if tables else (None, None)
-    return Predictions(joined, np.concatenate(labels), total / len(joined), nll, table)
+            log_likelihood = float(log_prob[np.arange(len(t)), t].sum(dtype=np.float64))
+            table = reliability(log_prob, t)
+        yield t, labels, total, log_likelihood, table
 
 
 def outputs_of(model: Model, batches: Batches, backend: Backend, rng: Rng) -> Iterator[tuple[Array, float, np.ndarray]]:
@@ -81,10 +96,14 @@ def outputs_of(model: Model, batches: Batches, backend: Backend, rng: Rng) -> It
         yield head.outputs(head.scores(h)[0], False, noise)[0], float(loss), to_numpy(t)
 
 
-def _features(model: Model, batches: Batches, backend: Backend) -> Iterator[tuple[Array, Array, Array]]:
-    """Features (n, D) of all images with their targets and samples (n,), few enough at a time for the head."""
+def _features(
+    model: Model, batches: Batches, backend: Backend, group: Group = ALONE
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Features (n, D) of this process's images, their targets and samples (n,): few enough at a time for the head."""
     rows = max(1, SCORES // model.head.classes.n)
-    for x, t, samples in batches.epoch(0):
+    own, weight = group.share(len(batches))
+    count = own.stop - own.start if weight else 0
+    for x, t, samples in itertools.islice(batches.epoch(0, own.start), count):
         h = model.features(backend.asarray(x))
         for part in (slice(first, first + rows) for first in range(0, len(t), rows)):
             yield h[part], t[part], samples[part]

@@ -11,7 +11,7 @@ from npsoftmax.backend import single_threaded_blas, to_numpy
 from npsoftmax.heads.legacy_flat import CrossEntropyOfOutputs
 from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
 from npsoftmax.training.checkpoint import restore_model, write_json
-from npsoftmax.training.evaluate import metrics_of, outputs_of, predict_all
+from npsoftmax.training.evaluate import Predictions, metrics_of, outputs_of, predict_all
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.session import Session
 from npsoftmax.training.state import State
@@ -20,6 +20,7 @@ from npsoftmax.training.state import State
 def finish_run(session: Session, run: RunDirectory, state: State, interrupted: bool = False) -> dict[str, Any]:
     """Evaluate the parameters that `tested` names (without validation the last) and write summary.json and the tables.
 
+    All processes of a group share the work; the first one reads the parameters and writes.
     The test set is looked at here, once, and decides nothing. With very many classes there is no confusion matrix
     (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py).
     """
@@ -29,28 +30,35 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
 
 def _finish(session: Session, run: RunDirectory, state: State, interrupted: bool) -> dict[str, Any]:
     chosen = "last" if state.best_epoch is None or session.config.tested == "last" else "best"
-    source = run.checkpoint_file(chosen)
-    tested = State.of(restore_model(session.model, source), source)
+    source, model, group = run.checkpoint_file(chosen), session.model, session.group
+    tested = State.of(restore_model(model, source), source) if group.is_first else state
+    tested = group.broadcast(tested)
+    group.copy_from_first({"params": model.params, "buffers": model.buffers})
     summary = summarise(session, state) | {
         "checkpoint": chosen,
         "checkpoint_epoch": tested.epoch,
         "interrupted": interrupted,
     }
     with single_threaded_blas():
-        test = predict_all(session.model, session.test, session.backend, session.rng)
-        summary["test"] = metrics_of(session.model, test)
+        test = predict_all(model, session.test, session.backend, session.rng, group)
+        summary["test"] = metrics_of(model, test)
         summary |= closer_look(session, test.accuracy)
         summary["validation"] = None
         if session.validation is not None:
-            held_out = predict_all(session.model, session.validation, session.backend, session.rng)
-            summary["validation"] = metrics_of(session.model, held_out)
+            held_out = predict_all(model, session.validation, session.backend, session.rng, group)
+            summary["validation"] = metrics_of(model, held_out)
+    if group.is_first:
+        _write(session, run, summary, test)
+    return summary
+
+
+def _write(session: Session, run: RunDirectory, summary: dict[str, Any], test: Predictions) -> None:
     if session.dataset.n_classes <= CONFUSION_CLASSES:
         matrix = confusion_matrix(test.targets, test.labels[:, 0], session.dataset.n_classes)
         write_confusion(run.path / "confusion.csv", matrix, session.dataset.class_names)
     if test.reliability is not None:
         write_reliability(run.path / "reliability.csv", test.reliability)
     write_json(run.summary_file, summary)
-    return summary
 
 
 def closer_look(session: Session, accuracy: float) -> dict[str, Any]:
@@ -59,7 +67,7 @@ def closer_look(session: Session, accuracy: float) -> dict[str, Any]:
     if getattr(head, "eval_noise", False):
         head.eval_noise = False
         try:
-            clean = predict_all(session.model, session.test, session.backend, session.rng)
+            clean = predict_all(session.model, session.test, session.backend, session.rng, session.group)
         finally:
             head.eval_noise = True
         found["test_without_noise"] = metrics_of(session.model, clean)
@@ -96,6 +104,7 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "recipe": config.recipe,
         "shortened": config.shortened,
         "backend": config.backend,
+        "processes": session.group.size,
         "parameters": model.parameter_count(),
         "epochs": state.epoch,
         "planned_epochs": config.epochs,

@@ -31,10 +31,13 @@ def _fits(session: Session, size: int) -> bool:
     return True
 
 
-def out_of_memory_message(session: Session, fitting: int | None, run: Path) -> str:
-    """A sentence with what would fit."""
-    config = session.config
-    start = f"a step of --batch-size {config.batch_size} does not fit the memory of device {config.device}. "
+def out_of_memory_message(session: Session, run: Path) -> str:
+    """A sentence with what would fit: found by trying, where no other process would have to try too."""
+    config, size = session.config, session.group.size
+    start = f"a step of --batch-size {config.batch_size} does not fit the memory of device {session.backend.device}. "
+    if size > 1:
+        return start + f"{size} processes share it; choose a smaller one, or more processes. Saved before: {run}."
+    fitting = fitting_batch_size(session)
     if fitting is None:
         return start + "Not even one image does; choose a smaller model, or --backend numpy."
     return start + f"--batch-size {fitting} does (tried). What was saved before stands in {run}."

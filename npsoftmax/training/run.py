@@ -115,13 +115,18 @@ class RunDirectory:
             )
         return run
 
-    def describe(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-        """Make the directory and write what does not change during the run; last config.toml, which makes it a run."""
+    def describe(
+        self, config: TrainConfig, dataset: Dataset, backend: Backend, machine: dict[str, Any] | None = None
+    ) -> None:
+        """Make the directory and write what does not change during the run; last config.toml, which makes it a run.
+
+        machine: what else env.json is to say of it.
+        """
         self.make()
         if self.config_file.exists():  # another process was faster
             raise InputError(f"--out {self.path} has become a run meanwhile. Choose another name.")
         self.remove_parts()
-        write_json(self.path / "env.json", environment(backend))
+        write_json(self.path / "env.json", environment(backend) | (machine or {}))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]
         names = {"names": list(dataset.class_names), "coarse": coarse, "coarse_names": dataset.coarse_names}
         write_json(self.path / "classes.json", names)

@@ -10,7 +10,7 @@ import numpy as np
 
 from npsoftmax.backend import Backend, get_backend, set_threads
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
-from npsoftmax.errors import unknown_name
+from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.layers import leaves
 from npsoftmax.models import Model, build_model
@@ -18,6 +18,7 @@ from npsoftmax.models.trunks import NOT_WEIGHTS
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import restore_model
 from npsoftmax.training.config import TrainConfig
+from npsoftmax.training.group import ALONE, Group
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
 from npsoftmax.training.run import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
@@ -27,7 +28,7 @@ EVALUATION_BATCH = 250
 
 @dataclass
 class Session:
-    """What a run works with. `config` is resolved: its data set has a definite name."""
+    """What a run works with. `config` is resolved: its data set has a definite name. group: who trains with it."""
 
     config: TrainConfig
     dataset: Dataset
@@ -38,12 +39,14 @@ class Session:
     validation: Batches | None
     test: Batches
     rng: Rng
+    group: Group = ALONE
 
 
-def prepare(config: TrainConfig) -> Session:
-    """Load the data and build the model that `config` describes."""
-    set_threads(config.threads)
-    backend = get_backend(config.backend, config.device, config.precision)
+def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
+    """Load the data and build the model that `config` describes, for this process of `group`."""
+    set_threads(group.threads() if config.threads is None else config.threads)
+    device = config.device if config.backend == "numpy" else group.device(config.device)
+    backend = get_backend(config.backend, device, config.precision)
     dataset = load_dataset(
         config.data,
         config.data_dir,
@@ -64,6 +67,13 @@ def prepare(config: TrainConfig) -> Session:
         head_opts=config.head_opts,
     ).to(backend)
     model.use_convolution(config.conv)
+    if model.head.mixes_samples and group.size > 1:
+        raise InputError(
+            f"head {config.head!r} computes with all samples of a batch at once, so no processes can share one. "
+            "Train it in one process: without mpiexec and --distributed."
+        )
+    if config.sync_batch_norm and group.size > 1:
+        model.share_batch_norm(group)
     rng = Rng(config.seed)
     normalization = fit_normalization(config.normalize, dataset.x_train[kept])
 
@@ -76,7 +86,7 @@ def prepare(config: TrainConfig) -> Session:
     still = {"batch_size": EVALUATION_BATCH, "augment": "none", "shuffle": False}
     validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **still) if len(held_out) else None
     test = batches(dataset.x_test, dataset.y_test, **still)
-    return Session(config, dataset, model, backend, train, len(kept), validation, test, rng)
+    return Session(config, dataset, model, backend, train, len(kept), validation, test, rng, group)
 
 
 def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:

@@ -17,6 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from npsoftmax.backend import Array, keep_freed_memory, single_threaded_blas
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
@@ -25,8 +27,8 @@ from npsoftmax.layers import Tree, leaves
 from npsoftmax.training.checkpoint import Saved, fill_model, load_saved, save_arrays, write_json
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.evaluate import MANY_CLASSES, predict_all
-from npsoftmax.training.memory import fitting_batch_size, out_of_memory_message
+from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, predict_all
+from npsoftmax.training.memory import out_of_memory_message
 from npsoftmax.training.mixing import Mixed, mix, mixed_backward, mixed_forward
 from npsoftmax.training.progress import Progress
 from npsoftmax.training.run import METRICS, STEPS, RunDirectory
@@ -35,7 +37,7 @@ from npsoftmax.training.state import State
 
 
 class Trainer:
-    """Trains a session's model and writes the run directory as it goes.
+    """Trains a session's model and writes the run directory as it goes; in a group, the first process writes.
 
     The training accuracy is that of the head's predictions at each step. With more than MANY_CLASSES classes these
     would cost more than the step, and it is left out.
@@ -43,7 +45,7 @@ class Trainer:
 
     def __init__(self, session: Session, run: RunDirectory, progress: Progress, *, stop_after: int | None = None):
         self.session, self.run, self.progress = session, run, progress
-        self.config, self.model = session.config, session.model
+        self.config, self.model, self.group = session.config, session.model, session.group
         self.schedule = run_schedule(session)
         self.optimizer = make_optimizer(self.config, self.model)
         self.stopper = EarlyStopping(self.config.early_stop) if self._stops_early() else None
@@ -51,9 +53,10 @@ class Trainer:
         self._predicts = self.model.head.classes.n <= MANY_CLASSES
         self._clipped({})  # a limit that is none is refused now, not after the first step
         self.state = State()
-        self.interrupted = False
+        self.interrupted = False  # all processes of the group know of it
+        self._stop_wanted = False  # Ctrl-C was pressed
         # Losses that may still be on the device: read every few steps, so that training does not wait for them.
-        self._pending: list[tuple[int, float, float | None, Array, Array | None, int]] = []
+        self._pending: list[tuple[int, float, float | None, Array, Array | None, float, int]] = []
         self._since = 0.0  # when the seconds that are not yet in the state began
 
     def _stops_early(self) -> bool:
@@ -69,15 +72,15 @@ class Trainer:
         self.progress.start_table()
         keep_freed_memory()
         with self.run.saying_how_to_go_on(), single_threaded_blas(), self._catching_interrupt():
-            if not self.run.checkpoint_file("last").exists():
+            if self.group.is_first and not self.run.checkpoint_file("last").exists():
                 self.save()  # a disk that cannot be written is found now, and killed at any moment the run can go on
             try:
                 while self.state.epoch < self.last_epoch and not self.state.stopped_early and not self.interrupted:
                     self._epoch()
+                    self._agree_to_stop()
             except self.session.backend.out_of_memory as error:
                 traceback.clear_frames(error.__traceback__)  # they hold the arrays of the step that failed
-                fitting = fitting_batch_size(self.session)
-                raise InputError(out_of_memory_message(self.session, fitting, self.run.path)) from error
+                raise InputError(out_of_memory_message(self.session, self.run.path)) from error
         return self.state
 
     def _epoch(self) -> None:
@@ -88,6 +91,7 @@ class Trainer:
             with self._batches() as batches:
                 for x, targets, samples in batches:
                     self._step(x, targets, samples)
+                    self._agree_to_stop()
                     if self.interrupted:
                         break
                     if self._checkpoint_is_due():
@@ -107,50 +111,65 @@ class Trainer:
         # The last step of an epoch has its checkpoint after the validation.
         return every is not None and state.step % every == 0 and state.step_in_epoch < len(self.session.train)
 
+    def _agree_to_stop(self) -> None:
+        self.interrupted = self.group.any(self._stop_wanted)
+
     def _settle(self) -> None:
-        """Put into the state what the steps so far came to: losses and seconds."""
+        """Put into the state what the steps so far came to: losses, seconds; and let all processes have one model."""
         self._read_losses()
+        self.group.average(self.model.trunk.buffers)
+        # They hold the same already, but for processors that round differently: what drifts apart is brought together.
+        self.group.copy_from_first({**self.model.params, "optimizer": self.optimizer.state_tree()})
         elapsed = time.perf_counter() - self._since
         self.state.epoch_seconds += elapsed
         self.state.train_seconds += elapsed
 
     def _batches(self) -> AbstractContextManager[Iterator[tuple[Array, Array, Array]]]:
         """The rest of this epoch: made ahead by a thread, or on the device, which does it without being waited for."""
-        batches = self.session.train.epoch(self.state.epoch, self.state.step_in_epoch)
+        # Mixing needs the whole batch, in which any two samples may be partners.
+        part = slice if self._mixes() else lambda n: self.group.share(n).part
+        batches = self.session.train.epoch(self.state.epoch, self.state.step_in_epoch, part)
         return made_ahead(batches) if self.session.backend.on_host else nullcontext(batches)
 
     def _step(self, x: Array, targets: Array, samples: Array) -> None:
         state, model, backend = self.state, self.model, self.session.backend
         lr, momentum = self.schedule(state.step)
-        rng = self.session.rng.child("noise").at(state.step, samples)
-        t = backend.asarray(targets)
-        labels = targets if model.head.reads_labels else t
+        whole = self.session.train.length(state.step_in_epoch)
+        part, share = self.group.begin_step(whole)
         mixed = self._mixed(x)
+        if mixed is not None:
+            x, others = mixed.images[part], targets[mixed.partners][part]
+            targets, samples = targets[part], samples[part]
+        rng = self.session.rng.child("noise").at(state.step, samples)
+        x, t = backend.asarray(x), backend.asarray(targets)
+        labels = targets if model.head.reads_labels else t
         try:
             if mixed is None:
-                h, loss, cache = model.forward(backend.asarray(x), labels, train=True, rng=rng)
+                h, loss, cache = model.forward(x, labels, train=True, rng=rng)
             else:
-                others = targets[mixed.partners]
                 others_there = backend.asarray(others)
                 pair = labels, others if model.head.reads_labels else others_there
-                x = backend.asarray(mixed.images)
                 h, loss, cache = mixed_forward(model, x, *pair, mixed.weight, rng=rng)
                 t = t if mixed.weight >= 0.5 else others_there  # the label of the larger part
         except InputError as error:  # a head refuses features that are not finite, and knows of no step
             raise InputError(f"at {self._place(state.step + 1, lr)}: {error}") from error
         correct = (model.head.predict(h, rng=rng.child("predict"))[:, 0] == t).sum() if self._predicts else None
         del h
-        grads = self._clipped(model.backward(cache) if mixed is None else mixed_backward(model, cache))
+        grads = model.backward(cache, share) if mixed is None else mixed_backward(model, cache, share)
+        grads = self._clipped(self.group.sum_gradients(grads))
         self.optimizer.step(model.params, grads, lr=lr, momentum=momentum)
         state.step += 1
         state.step_in_epoch += 1
-        self._pending.append((state.step, lr, momentum, loss, correct, len(targets)))
+        self._pending.append((state.step, lr, momentum, loss, correct, share, whole))
         if backend.on_host or state.step % self.config.log_every == 0:
             self._read_losses()
 
+    def _mixes(self) -> bool:
+        return bool(self.config.mixup or self.config.cutmix)
+
     def _mixed(self, x: Array) -> Mixed | None:
         config = self.config
-        if not (config.mixup or config.cutmix):
+        if not self._mixes():
             return None
         rng = self.session.rng.child("mixing").at(self.state.step)
         return mix(x, rng, mixup=config.mixup, cutmix=config.cutmix)
@@ -164,19 +183,23 @@ class Trainer:
 
     def _read_losses(self) -> None:
         state, rows = self.state, []
-        for step, lr, momentum, loss, correct, n in self._pending:
-            value = float(loss)
+        own = [
+            (float(loss) * share, 0 if correct is None or not share else int(correct))
+            for *_, loss, correct, share, _ in self._pending
+        ]
+        found = self.group.sum(np.array(own, dtype=np.float64).reshape(-1, 2)).tolist()
+        for (step, lr, momentum, *_, n), (value, correct) in zip(self._pending, found, strict=True):
             if not math.isfinite(value):
                 raise self._diverged(step, lr, value)
             state.last_loss = value
             state.loss_sum += value * n
-            state.correct += 0 if correct is None else int(correct)
+            state.correct += int(correct)
             state.seen += n
             state.images += n
             if step % self.config.log_every == 0 or step == 1:
                 rows.append({"step": step, "loss": value, "learning_rate": lr, "momentum": momentum})
         self._pending.clear()
-        if rows:
+        if rows and self.group.is_first:
             self.run.append(self.run.steps_file, STEPS, rows)
         if state.seen:
             self.progress.update(state.seen, state.loss_sum / state.seen, self._train_accuracy())
@@ -198,10 +221,7 @@ class Trainer:
     # ------------------------------------------------------------ the end of an epoch
     def _finish_epoch(self) -> None:
         state, started = self.state, time.perf_counter()
-        validation = self.session.validation
-        held_out = (
-            None if validation is None else predict_all(self.model, validation, self.session.backend, self.session.rng)
-        )
+        held_out = None if self.session.validation is None else self._validate()
         state.epoch += 1
         state.step_in_epoch = 0
         row = {
@@ -218,15 +238,21 @@ class Trainer:
         state.loss_sum, state.correct, state.seen, state.epoch_seconds = 0.0, 0, 0, 0.0
         if held_out is not None:
             self._note_validation(held_out.accuracy)
-        self.run.append(self.run.metrics_file, METRICS, [row])
+        if self.group.is_first:
+            self.run.append(self.run.metrics_file, METRICS, [row])
         self.save()
         self.progress.end_epoch(row, speed)
+
+    def _validate(self) -> Predictions:
+        session = self.session
+        return predict_all(self.model, session.validation, session.backend, session.rng, self.group)
 
     def _note_validation(self, accuracy: float) -> None:
         state = self.state
         if state.best_accuracy is None or accuracy > state.best_accuracy:
             state.best_accuracy, state.best_epoch = accuracy, state.epoch
-            save_arrays(self.run.checkpoint_file("best"), self._model_tree(), {"epoch": state.epoch})
+            if self.group.is_first:
+                save_arrays(self.run.checkpoint_file("best"), self._model_tree(), {"epoch": state.epoch})
         if self.stopper is not None:
             state.stopped_early = self.stopper.update(accuracy)
             state.early_stopping = self.stopper.state()
@@ -240,8 +266,10 @@ class Trainer:
 
         The tables are on the disk before a checkpoint that counts on them.
         """
-        self.run.sync_tables()
         self.state.optimizer_steps = self.optimizer.steps
+        if not self.group.is_first:
+            return
+        self.run.sync_tables()
         tree = {**self._model_tree(), "optimizer": self.optimizer.state_tree()}
         last, previous = self.run.checkpoint_file("last"), self.run.checkpoint_file("previous")
         save_arrays(last, tree, asdict(self.state), before=previous)
@@ -251,14 +279,24 @@ class Trainer:
         """Go on from a checkpoint of the run directory: `last`, or (where that is damaged) `previous`.
 
         A run that was killed before its first checkpoint is begun. InputError where the checkpoint cannot be read or
-        is none of this run; it says what to type where the one before it is whole.
+        is none of this run; it says what to type where the one before it is whole. The first process of a group reads
+        it for all.
         """
+        if self.group.is_first:
+            with self.run.saying_how_to_go_on():
+                self._take_up(checkpoint)
+        self.state = self.group.broadcast(self.state)
+        self.optimizer.steps = self.state.optimizer_steps
+        self.group.copy_from_first({**self._model_tree(), "optimizer": self.optimizer.state_tree()})
+        if self.stopper is not None and self.state.early_stopping is not None:
+            self.stopper.load_state(self.state.early_stopping)
+
+    def _take_up(self, checkpoint: str) -> None:
         run = self.run
-        with run.saying_how_to_go_on():
-            run.remove_parts()
-            if run.is_unbegun():
-                run.cut_tables(0, 0)
-                return
+        run.remove_parts()
+        if run.is_unbegun():
+            run.cut_tables(0, 0)
+        else:
             source = run.checkpoint_file(checkpoint)
             try:
                 self.state, saved = self._read(source)
@@ -267,8 +305,6 @@ class Trainer:
             fill_model(self.model, saved.arrays, source)
             moments = {n.removeprefix("optimizer."): a for n, a in saved.arrays.items() if n.startswith("optimizer.")}
             self.optimizer.load_state(moments, self.state.optimizer_steps)
-            if self.stopper is not None and self.state.early_stopping is not None:
-                self.stopper.load_state(self.state.early_stopping)
             if checkpoint != "last":
                 copy_replacing(source, run.checkpoint_file("last"))
             run.cut_tables(self.state.epoch, self.state.step)
@@ -306,7 +342,7 @@ class Trainer:
         before = signal.getsignal(signal.SIGINT)
 
         def stop(_: int, __: Any) -> None:
-            self.interrupted = True
+            self._stop_wanted = True
             signal.signal(signal.SIGINT, before)
 
         signal.signal(signal.SIGINT, stop)

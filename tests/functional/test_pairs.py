@@ -161,6 +161,14 @@ CASES = {
         ]
     },
     **{
+        f"batch_norm_shared {name}": Case("batch_norm_shared", shapes, (eps, rows, np.copy, relu), outputs=3)
+        for name, shapes, eps, rows, relu in [
+            ("rows", ((6, 3), (3,), (3,)), 1e-5, 6, False),
+            ("images", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, False),
+            ("images, relu", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, True),
+        ]
+    },
+    **{
         pair: Case(pair, ((2, 3, 4, 5),) + ((5,),) * 4, (0.1,), grads=3, positive=(4,))
         for pair in ("batch_norm_inference", "batch_norm_fused_inference", "batch_norm_relu_inference")
     },

@@ -100,6 +100,27 @@ def gradients(head, h, targets, train=True, rng=RNG, dloss=1.0):
 
 # ---------------------------------------------------------------- gradients
 @every_head
+def test_parts_of_a_batch_weighted_by_their_size_make_the_whole_batch(case):
+    """What training on several processes rests on: the loss is a mean over samples, and noise belongs to a sample."""
+    head, (h, t), samples = build(case), batch(7), np.array([31, 4, 15, 92, 6, 53, 58])
+
+    def of(part):
+        rng, share = RNG.at(RNG.step, samples[part]), len(t[part]) / len(t)
+        loss, cache = head.loss(h[part], t[part], train=True, rng=rng)
+        dh, grads = head.backward(cache, share)
+        return loss * share, dh, {name: dense(g) for name, g in leaves(grads)}
+
+    (loss_a, dh_a, a), (loss_b, dh_b, b), (loss, dh, whole) = map(of, (slice(0, 3), slice(3, 7), slice(0, 7)))
+    if head.mixes_samples:
+        assert abs(loss_a + loss_b - loss) > 1e-6
+        return
+    np.testing.assert_allclose(loss_a + loss_b, loss, rtol=1e-12)
+    np.testing.assert_allclose(np.concatenate([dh_a, dh_b]), dh, rtol=1e-9, atol=1e-14)
+    for name, g in whole.items():
+        np.testing.assert_allclose(a[name] + b[name], g, rtol=1e-9, atol=1e-14, err_msg=name)
+
+
+@every_head
 @pytest.mark.parametrize("train", [True, False])
 def test_gradient_of_the_features_and_of_every_parameter(case, train):
     check_head(build(case), *batch(), train=train, rng=RNG).assert_ok()

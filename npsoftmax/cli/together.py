@@ -1,0 +1,34 @@
+"""Commands that run on several processes: an error of one of them ends all."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from npsoftmax.errors import InputError
+
+GRACE = 1.0  # seconds in which the first process may tell an error that all have met
+
+
+@contextmanager
+def ending_together(group: Any) -> Iterator[None]:
+    """Within it, whatever ends this process before its time is told, and ends all others of the group too.
+
+    Otherwise they would wait for it for ever.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if group.size == 1:
+            raise
+        expected = isinstance(error, InputError)
+        text = f"npsoftmax: error: {error}" if expected else traceback.format_exc()
+        if not group.is_first:
+            time.sleep(GRACE)
+        sys.stdout.flush()
+        print(text if group.is_first else f"process {group.rank}: {text}", file=sys.stderr, flush=True)
+        group.end(2 if expected else 1)

@@ -1,0 +1,83 @@
+"""What several processes do is what one does: steps, noise, batch norm, rows, evaluation. In doubles, to rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from processes import ended, start
+from sharing import CASES, end_of
+
+from npsoftmax.training.group import ALONE, share_of
+
+PROGRAM = Path(__file__).with_name("sharing.py")
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def ends(request, tmp_path_factory):
+    """Of each process, the end of every case, by name."""
+    folder = tmp_path_factory.mktemp(f"{request.param}-processes")
+    code, out, error = ended(start(request.param, "-m", "mpi4py", PROGRAM, folder))
+    assert code == 0, out + error
+    return [
+        {name: dict(np.load(folder / f"{number}-{rank}.npz")) for number, name in enumerate(CASES)}
+        for rank in range(request.param)
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same by this process, each case when it is asked for."""
+    known = {}
+
+    def end(name):
+        if name not in known:
+            known[name] = end_of(name, ALONE, tmp_path_factory.mktemp("alone"))
+        return known[name]
+
+    return end
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_several_processes_end_where_one_does(name, ends, alone):
+    expected = alone(name)
+    for end in ends:
+        assert end[name].keys() == expected.keys()
+        for key, value in expected.items():
+            # A bias in front of a batch norm has no gradient but rounding.
+            np.testing.assert_allclose(end[name][key], value, rtol=1e-11, atol=1e-13, err_msg=key)
+
+
+def test_all_processes_hold_the_same_to_the_last_bit(ends):
+    for name, first in ends[0].items():
+        for other in ends[1:]:
+            for key, value in first.items():
+                assert value.tobytes() == other[name][key].tobytes(), f"{key} of {name}"
+
+
+def test_the_cases_differ_where_they_should(alone):
+    """A noise, a mixing or a clipping that did nothing would prove nothing."""
+    last = {name: float(alone(name)["last loss"]) for name in CASES}
+    for one, other in [
+        ("mlp", "clipped by norm"),
+        ("mlp", "clipped by value"),
+        ("augmented, with dropout", "mixup"),
+        ("mixup", "mixup and cutmix"),
+        ("sparse rows", "sparse rows, mixed"),
+    ]:
+        assert abs(last[one] - last[other]) > 1e-4
+    assert alone("early stopping")["figures"][3] == 2  # epochs, of five
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_shares_are_neighbours_and_make_the_whole(n, size):
+    shares = [share_of(n, rank, size) for rank in range(size)]
+    samples = [i for part, weight in shares if weight for i in range(n)[part]]
+    assert samples == list(range(n))
+    assert sum(weight for _, weight in shares) == pytest.approx(1)
+    sizes = {len(range(n)[part]) for part, weight in shares if weight}
+    assert max(sizes) - min(sizes) <= 1
+    assert all(len(range(n)[part]) == 1 for part, weight in shares if not weight)
