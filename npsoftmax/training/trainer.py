@@ -168,11 +168,10 @@ class Trainer:
         return bool(self.config.mixup or self.config.cutmix)
 
     def _mixed(self, x: Array) -> Mixed | None:
-        config = self.config
         if not self._mixes():
             return None
         rng = self.session.rng.child("mixing").at(self.state.step)
-        return mix(x, rng, mixup=config.mixup, cutmix=config.cutmix)
+        return mix(x, rng, mixup=self.config.mixup, cutmix=self.config.cutmix)
 
     def _clipped(self, grads: Tree) -> Tree:
         if self.config.clip_value is not None:
@@ -244,8 +243,7 @@ class Trainer:
         self.progress.end_epoch(row, speed)
 
     def _validate(self) -> Predictions:
-        session = self.session
-        return predict_all(self.model, session.validation, session.backend, session.rng, self.group)
+        return predict_all(self.model, self.session.validation, self.session.backend, self.session.rng, self.group)
 
     def _note_validation(self, accuracy: float) -> None:
         state = self.state
