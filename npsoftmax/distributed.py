@@ -42,7 +42,7 @@ def join(command: str) -> MpiGroup:
         from mpi4py import MPI
     except ModuleNotFoundError as error:
         raise InputError(
-            f"mpi4py is not installed, but training on several processes needs it. Type {INSTALL} and then "
+            f"mpi4py is not installed, but processes that work together need it. Type {INSTALL} and then "
             f"mpiexec -n 2 {command}"
         ) from error
     except (ImportError, RuntimeError) as error:
