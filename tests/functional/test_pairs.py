@@ -161,7 +161,9 @@ CASES = {
         ]
     },
     **{
-        f"batch_norm_shared {name}": Case("batch_norm_shared", shapes, (eps, rows, lambda sums: sums.copy(), relu), outputs=3)
+        f"batch_norm_shared {name}": Case(
+            "batch_norm_shared", shapes, (eps, rows, lambda sums: sums.copy(), relu), outputs=3
+        )
         for name, shapes, eps, rows, relu in [
             ("rows", ((6, 3), (3,), (3,)), 1e-5, 6, False),
             ("images", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, False),
