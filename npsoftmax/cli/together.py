@@ -11,7 +11,8 @@ from typing import Any
 
 from npsoftmax.errors import InputError
 
-GRACE = 1.0  # seconds in which the first process may tell an error that all have met
+GRACE = 4.0  # seconds in which the first process may tell an error that all have met, and end them
+HEARD = 1.5  # seconds for mpiexec to pass on what was told: what it has not read when a process aborts is lost
 
 
 @contextmanager
@@ -31,4 +32,5 @@ def ending_together(group: Any) -> Iterator[None]:
             time.sleep(GRACE)
         sys.stdout.flush()
         print(text if group.is_first else f"process {group.rank}: {text}", file=sys.stderr, flush=True)
+        time.sleep(HEARD)
         group.end(2 if expected else 1)

@@ -210,6 +210,26 @@ def test_an_error_in_one_process_ends_all_and_is_told(tmp_path, error, code):
     assert ("Traceback" in told) == (error != "InputError")
 
 
+BUSY = """
+import os, subprocess, time
+from npsoftmax.cli.together import ending_together
+from npsoftmax.distributed import join
+from npsoftmax.errors import InputError
+group, parent = join("train"), os.getppid()  # the parent, a part of mpiexec, reads what this process says
+if group.is_first:
+    subprocess.Popen(["sh", "-c", f"kill -STOP {parent}; sleep 0.8; kill -CONT {parent}"])
+    time.sleep(0.3)
+with ending_together(group):
+    raise InputError("all of them fail")
+"""
+
+
+@pytest.mark.parametrize("again", range(3))  # what mpiexec reads first is a matter of luck
+def test_an_error_is_told_though_mpiexec_is_busy_when_it_comes(again):
+    code, _, error = ended(start(2, "-c", BUSY))
+    assert code == 2 and error.count("all of them fail") == 1
+
+
 # ---------------------------------------------------------------- mistakes
 def test_a_mistake_that_all_make_is_told_once(tmp_path):
     code, _, error = ended(train(2, "--model=nothing", "--out", tmp_path / "run"))
