@@ -6,6 +6,7 @@ import argparse
 import itertools
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -26,8 +27,9 @@ that is finished is kept, one that was begun goes on: type the same command agai
   npsoftmax compare --heads gumbel_softmax --vary head.tau=0.3,1,3 --epochs 3
   npsoftmax compare --report runs/compare-e3
 """
-OWN = {"recipes", "heads", "vary", "seeds", "out", "jobs", "engine", "title", "report", "list", "command", "run"}
+OWN = set("recipes heads vary seeds out jobs engine title report list command run words".split())
 ENGINES = ("local", "mpi")
+FOLDERS = ("--data-dir", "--out")
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
 
 
@@ -40,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, words=None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +129,7 @@ def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> i
     given = {name: value for name, value in vars(args).items() if name not in OWN}
     rows = planned_rows(args.recipes, args.heads, args.vary, args.seeds, given)
     comparison = Comparison(args.out or default_folder(args.recipes, args.heads))
-    comparison.add(rows)
+    comparison.add(rows, typed(args.words))
     comparison.save()
     jobs = list(comparison.jobs())
     # Ended from outside, this process ends its jobs as Ctrl-C would: they save, and nothing runs on unseen.
@@ -138,6 +140,16 @@ def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> i
     if display.failed or not ended:
         print(f"{display.failed} runs failed; type the same command again to go on.", file=sys.stderr)
     return 0 if ended and not display.failed else 1
+
+
+def typed(words: Sequence[str]) -> str:
+    """The command as the report quotes it: for any machine, so without the folders of this one."""
+    quoted, before = ["npsoftmax", "compare"], ""
+    for word in words[words[:1] == ["compare"] :]:
+        name = word.partition("=")[0]
+        quoted.append("DIR" if before in FOLDERS else f"{name}=DIR" if name in FOLDERS and name != word else word)
+        before = word
+    return shlex.join(quoted)
 
 
 def print_report(paths: Sequence[Path]) -> None:
@@ -322,5 +334,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    parser.set_defaults(run=run)
-    return run_command(parser.parse_args(argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser.set_defaults(run=run, words=words)
+    return run_command(parser.parse_args(words))

@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     wanted = next((word for word in words if not word.startswith("-")), None)
-    return run_command(build_parser(wanted).parse_args(words))
+    args = build_parser(wanted).parse_args(words)
+    if "words" in args:  # a command that wants to know what was typed
+        args.words = words
+    return run_command(args)
 
 
 def run_command(args: argparse.Namespace) -> int:

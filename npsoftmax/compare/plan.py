@@ -68,6 +68,7 @@ class Comparison:
         self.path = Path(path)
         self.file = self.path / "comparison.json"
         self.rows: dict[str, Row] = {}
+        self.commands: list[str] = []
         if self.file.is_file():
             self._load()
 
@@ -81,8 +82,8 @@ class Comparison:
             )
         return found
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Add rows, or seeds to rows. InputError where a row is here with other settings."""
+    def add(self, rows: Iterable[Row], command: str = "") -> None:
+        """Add rows, or seeds to rows, and what was typed for it. InputError where a row is here with other settings."""
         for row in rows:
             known = self.rows.get(row.name)
             if known is None:
@@ -97,6 +98,8 @@ class Comparison:
                 )
             seeds = tuple(sorted({*known.seeds, *row.seeds}))
             self.rows[row.name] = replace(row, seeds=seeds)
+        if command and command not in self.commands:
+            self.commands.append(command)
 
     def save(self) -> None:
         """Write comparison.json."""
@@ -108,7 +111,7 @@ class Comparison:
             {"name": row.name, "seeds": row.seeds, "varied": row.varied, "train": _plain(row.config)}
             for row in self.rows.values()
         ]
-        write_json(self.file, {"rows": rows})
+        write_json(self.file, {"commands": self.commands, "rows": rows})
 
     def jobs(self) -> Iterator[Job]:
         """All runs: every row with its first seed, then with its second, so that a first table is there early."""
@@ -120,9 +123,13 @@ class Comparison:
                     yield Job(row, seed, self.path / row.folder / f"seed-{seed}")
 
     def _load(self) -> None:
-        rows = read_json(self.file).get("rows")
+        content = read_json(self.file)
+        rows, commands = content.get("rows"), content.get("commands", [])
         if not isinstance(rows, list):
             raise InputError(f"{self.file} cannot be read as a comparison: it has no list of rows.")
+        if not isinstance(commands, list) or not all(isinstance(command, str) for command in commands):
+            raise InputError(f"{self.file} cannot be read as a comparison: its commands are no list of texts.")
+        self.commands = commands
         for number, row in enumerate(rows):
             if not _is_row(row):
                 raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is none.")

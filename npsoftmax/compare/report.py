@@ -10,17 +10,18 @@ import base64
 import csv
 import html
 import io
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npsoftmax._version import __version__
+import numpy as np
+
 from npsoftmax.compare.collect import RowResult, collect, environment
 from npsoftmax.compare.figures import all_figures
 from npsoftmax.compare.plan import Comparison
 from npsoftmax.compare.tables import Table, all_tables
 from npsoftmax.errors import InputError
+from npsoftmax.plots.run_files import Run
 from npsoftmax.training.checkpoint import write_replacing
 
 if TYPE_CHECKING:
@@ -71,14 +72,12 @@ def write_report(comparison: Comparison, title: str = "") -> list[Path]:
 
 def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[str]:
     """What was run where, in sentences."""
-    run = next(run for result in results for run in result.runs)
-    folder = next(job.folder for job in comparison.jobs() if (job.folder / "env.json").is_file())
-    env = environment(folder)
+    runs = [run for result in results for run in result.runs]
     missing = sum(outcome.run is None for result in results for outcome in result.outcomes)
     lines = [
-        f"Data: {run.summary['dataset']}, {run.summary['train_images']:,} images to train. Made by npsoftmax "
-        f"{__version__} on {time.strftime('%Y-%m-%d')}; {env.get('processor', 'unknown processor')}, "
-        f"{env.get('threads', '?')} threads, {env.get('backend', '?')}, kernels: {env.get('kernels', '?')}.",
+        f"Data: {runs[0].summary['dataset']}, {runs[0].summary['train_images']:,} images to train. "
+        f"{len(runs)} runs, {duration(runs)} in all, by {the_machine(comparison)}.",
+        *(f"Typed: {command}" for command in comparison.commands),
     ]
     shortened = [result for result in results if result.shortened]
     if shortened:
@@ -87,6 +86,24 @@ def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[
     if missing:
         lines.append(f"{missing} runs are missing; the last table says which and why.")
     return lines
+
+
+def duration(runs: Sequence[Run]) -> str:
+    """What the epochs of these runs took, one after another."""
+    seconds = sum(float(np.nansum(run.epochs.get("seconds", np.zeros(1)))) for run in runs)
+    return f"{seconds / 60:.1f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+
+
+def the_machine(comparison: Comparison) -> str:
+    """Of the first run: program, commit, day and machine."""
+    folder = next(job.folder for job in comparison.jobs() if (job.folder / "env.json").is_file())
+    env = environment(folder)
+    commit = f", commit {env['commit']}" if env.get("commit") else ""
+    return (
+        f"npsoftmax {env.get('npsoftmax', '?')}{commit}, {str(env.get('started', 'unknown day'))[:10]}; "
+        f"{env.get('processor', 'unknown processor')}, {env.get('threads', '?')} threads, {env.get('backend', '?')}, "
+        f"kernels: {env.get('kernels', '?')}"
+    )
 
 
 # ---------------------------------------------------------------- forms

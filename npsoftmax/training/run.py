@@ -14,6 +14,7 @@ import csv
 import io
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -192,9 +193,25 @@ def environment(backend: Backend) -> dict[str, Any]:
         "backend": backend.name,
         "kernels": compiled_status()[1],
         **backend.describe(),
+        "commit": _commit(),
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }
+
+
+def _commit() -> str | None:
+    """The commit of the source that runs, with a + where its files differ from it; None where git knows of none."""
+    here = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _processor() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import time
 import numpy as np
 import pytest
 
-from npsoftmax.cli.compare import parse_variation, planned_rows
+from npsoftmax.cli.compare import parse_variation, planned_rows, typed
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
 from npsoftmax.compare.figures import mean_curve, sweep_lines
 from npsoftmax.compare.runner import finished, progress_of
 from npsoftmax.compare.tables import spread
 from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
 from npsoftmax.training import TrainConfig
 
 QUICK = ["--data", "digits", "--limit-train", "200", "--limit-test", "100", "--model", "mlp", "--epochs", "2"]
@@ -131,6 +133,28 @@ def test_the_report_holds_every_row_and_needs_nothing_else(compared):
     for line in markdown.splitlines():
         if line.startswith("!["):
             assert (folder / line.partition("(")[2].rstrip(")")).is_file()
+
+
+def test_the_report_says_what_was_typed_and_run_without_folders_of_this_machine(compared):
+    folder, words = compared
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    typed = shlex.join(["npsoftmax", *words]).replace(str(folder), "DIR")
+    assert report.count(f"Typed: {typed}\n") == 1
+    assert "6 runs, " in report and " minutes in all, by npsoftmax " in report
+    assert str(folder) not in report
+    commit = read_json(folder / "softmax" / "seed-0" / "env.json")["commit"]
+    assert commit is None or f", commit {commit}, " in report
+
+
+@pytest.mark.parametrize(
+    ("words", "quoted"),
+    [
+        (["compare", "e3", "--data-dir", "/home/me/data", "--out=a b"], "e3 --data-dir DIR --out=DIR"),
+        (["e3", "--title", "My e3", "--out", "/o"], "e3 --title 'My e3' --out DIR"),
+    ],
+)
+def test_what_was_typed_is_quoted_for_any_machine(words, quoted):
+    assert typed(words) == f"npsoftmax compare {quoted}"
 
 
 def test_the_scores_are_means_over_the_seeds(compared):

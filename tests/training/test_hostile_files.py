@@ -246,6 +246,7 @@ comparisons = st.one_of(
     st.lists(st.one_of(mixed(GOOD_ROW, GOOD_ROW), nulls), max_size=3).map(
         lambda rows: json.dumps({"rows": rows}).encode()
     ),
+    nulls.map(lambda v: json.dumps({"rows": [GOOD_ROW], "commands": v}).encode()),
     st.sampled_from([b"[" * 200_000, b'{"rows": ' + b"[" * 200_000, b"9" * 10_000, b"\xff\xfe\x00"]),
 )
 
