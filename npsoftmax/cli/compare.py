@@ -27,7 +27,8 @@ that is finished is kept, one that was begun goes on: type the same command agai
   npsoftmax compare --heads gumbel_softmax --vary head.tau=0.3,1,3 --epochs 3
   npsoftmax compare --report runs/compare-e3
 """
-OWN = set("recipes heads vary seeds out jobs engine title report list command run words".split())
+OWN = {"recipes", "heads", "vary", "seeds", "out", "jobs", "engine", "title", "report", "list"}
+OWN |= {"command", "run", "words"}  # put there by the parser
 ENGINES = ("local", "mpi")
 FOLDERS = ("--data-dir", "--out")
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
