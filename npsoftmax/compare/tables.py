@@ -52,7 +52,7 @@ SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
     ("NLL", test("nll"), "{:.3f}", 1),
     ("ECE", test("ece"), "{:.3f}", 1),
     ("parameters", summary_value("parameters"), "{:,.0f}", 1),
-    ("s/epoch", fastest_epoch, "{:.1f}", 1),
+    ("s/epoch", fastest_epoch, "{:.3g}", 1),
     (f"epochs to {NEAR:.0%} of best", epochs_to_near_best, "{:.0f}", 1),
 )
 
