@@ -88,7 +88,9 @@ def softmax_over_the_batch() -> Numbers:
     """Softmax along the wrong axis."""
     wrong, truth = of_scores("legacy_batch_axis_softmax"), np.arange(N) % C
     scores = said(truth, 10)
-    yield "loss of a right, sure answer in a batch of 128", wrong.loss(scores, truth)[0]
+    log_p = wrong.log_prob(scores)[np.arange(N), truth]
+    yield "loss of a right, sure answer, the only one of its class among 128", -log_p[truth >= N - C].mean()
+    yield "the same where there is another of its class", -log_p[truth < N - C].mean()
     yield "loss of the same answer alone, ln 100", wrong.loss(scores[:1], truth[:1])[0]
     biased = head("legacy_batch_axis_softmax", 8)
     h = np.random.default_rng(0).standard_normal((N, 8))

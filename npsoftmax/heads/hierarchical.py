@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from npsoftmax.backend import Array
+from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.card import Card
@@ -14,14 +16,17 @@ from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng
 
+ORDERS = ("superclass", "label")
+
 
 class HierarchicalHead(Head):
     """log p(c) = Σ log p(turn) over the decisions on the way from the root to c (Morin and Bengio 2005).
 
     tree: `balanced` (a heap), `halving` (recursive halving), `huffman` (short ways to frequent classes; Mikolov et al.
     2013, arXiv 1310.4546), `superclass` (softmax over the superclasses, then over the classes of one), nested pairs of
-    class numbers such as [[0, 1], 2], or the path of a .json file that holds them. In balanced and halving trees leaves
-    are in the order of the superclasses, where there are any.
+    class numbers such as [[0, 1], 2], or the path of a .json file that holds them.
+    order: of the leaves of balanced, halving and huffman, from left to right: `superclass`, where there are any, so
+    that a decision near the root separates kinds of things, or `label`.
 
     A step reads the rows on its path only, O(depth). Below 10,000 classes gradients are dense nevertheless, and a
     device multiplies by all rows, O(C); from there on they are SparseRows. A prediction opens the most probable nodes
@@ -43,10 +48,17 @@ class HierarchicalHead(Head):
         *,
         rng: Rng,
         tree: str | tuple = "balanced",
+        order: str = "superclass",
         bias: bool = True,
         init: str = "default",
     ):
         super().__init__(features, classes)
+        if order not in ORDERS:
+            raise unknown_name("order of the leaves", order, ORDERS)
+        if order == "label":
+            if tree not in trees.BUILDERS:
+                raise InputError(f"order=label is for tree={', '.join(trees.BUILDERS)}; others have their own.")
+            classes = ClassInfo(classes.n, classes.counts)
         if tree == "superclass":
             self.tree: BinaryTree | TwoLevel = TwoLevel(features, classes, rng=rng, bias=bias, init=init)
         else:

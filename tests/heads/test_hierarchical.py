@@ -256,7 +256,22 @@ def test_the_text_of_a_tree_names_the_classes():
     assert build("halving", 2, classes=ClassInfo(2)).tree_text(["no", "yes"]) == "0\n├─ no\n└─ yes"
 
 
+def test_leaves_in_label_order_are_those_of_the_published_trees():
+    """So that a right tree and a wrong one differ in what is wrong and in nothing else."""
+    right = build("halving", 100, order="label").buffers["children"]
+    wrong = build(n=100, name="legacy_hierarchical_missing_step").buffers["children"]
+    np.testing.assert_array_equal(right, wrong)
+    assert not np.array_equal(build("halving", 100).buffers["children"], right)
+    heap = build("balanced", 100, order="label").buffers["children"]
+    np.testing.assert_array_equal(heap.ravel(), np.arange(1, 199))
+
+
 def test_options_that_do_not_fit():
+    with pytest.raises(InputError, match=r"unknown order of the leaves 'labels'.*label"):
+        build(order="labels")
+    for kind in ("superclass", [[0, 1], 2]):
+        with pytest.raises(InputError, match=r"order=label is for tree=balanced, halving, huffman"):
+            build(kind, 3, order="label")
     with pytest.raises(InputError, match=r"tree=superclass.*superclass of each class.*balanced"):
         build("superclass", classes=ClassInfo(4))
     with pytest.raises(InputError, match="option tree has class 3 0 times"):
