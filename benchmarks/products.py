@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +29,9 @@ from common import (
     write_json,
 )
 
-from npsoftmax.bench.report import ratio_cells, with_spread
+from npsoftmax.bench.report import RATIO_COLUMNS, ratio_cells, with_spread
 from npsoftmax.bench.turns import ratio_to_better
+from npsoftmax.bench.workers import time_in_turn
 
 ROWS = 128 * 65  # images times tokens
 WIDTHS = ((192, 576), (192, 192), (192, 384), (384, 192))  # queries, keys and values; projection; the two of the MLP
@@ -60,12 +60,7 @@ def work(job: Job) -> dict[str, Any]:
     apart = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
     if apart > CLOSE:
         raise BenchmarkError(f"the results of {job['form']} are {apart:.1e} apart.")
-    taken: list[float] = []
-    end = time.perf_counter() + job["seconds"]
-    while len(taken) < 3 or time.perf_counter() < end:
-        started = time.perf_counter()
-        compute(a, b)
-        taken.append(time.perf_counter() - started)
+    taken = time_in_turn({"product": lambda: compute(a, b)}, job["seconds"])["product"]
     return {"gflops": 2e-9 * a.shape[0] * a.shape[1] * b.shape[1] / statistics.median(taken)}
 
 
@@ -93,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
             ratio = ratio_to_better(ours, [theirs])
             rows.append([form, name, with_spread(ours), with_spread(theirs), *ratio_cells(ratio)])
             figures[f"{form}, {name}"] = {"npsoftmax": ours, "numpy": theirs, **ratio}
-    print(table(["product", "weights", "npsoftmax", "NumPy", "ratio", "per round"], rows, 2))
+    print(table(["product", "weights", "npsoftmax", "NumPy", *RATIO_COLUMNS], rows, 2))
     write_json(args, {"machine": here, "gflops": figures})
     return 0
 

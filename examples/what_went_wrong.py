@@ -22,7 +22,7 @@ Numbers = Iterator[tuple[str, float]]
 
 
 def head(name: str, features: int = C, **options: Any) -> Head:
-    """A head of C classes in float64."""
+    """A head of C classes."""
     return HEADS[name](features, ClassInfo(C), rng=Rng(0), **options)
 
 
@@ -36,14 +36,19 @@ def said(truth: np.ndarray, sure: float) -> np.ndarray:
     return sure * np.eye(C)[truth]
 
 
-def largest_gradient(head: Head, scores: np.ndarray, truth: np.ndarray) -> float:
+def gradients(one: Head, h: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Of the mean loss: in the features, and in the parameters."""
+    return one.backward(one.loss(h, truth)[1])
+
+
+def largest_gradient(one: Head, scores: np.ndarray, truth: np.ndarray) -> float:
     """Of the loss of one sample in any of its scores."""
-    return len(truth) * float(np.abs(head.backward(head.loss(scores, truth)[1])[0]).max())
+    return len(truth) * float(np.abs(gradients(one, scores, truth)[0]).max())
 
 
-def never_trained(head: Head, h: np.ndarray, truth: np.ndarray) -> float:
+def never_trained(one: Head, h: np.ndarray, truth: np.ndarray) -> float:
     """How many nodes get no gradient at all."""
-    return float((~head.backward(head.loss(h, truth)[1])[1]["w"].any(axis=1)).sum())
+    return float((~gradients(one, h, truth)[1]["w"].any(axis=1)).sum())
 
 
 # ---------------------------------------------------------------- wirings
@@ -94,7 +99,7 @@ def softmax_over_the_batch() -> Numbers:
     yield "loss of the same answer alone, ln 100", wrong.loss(scores[:1], truth[:1])[0]
     biased = head("legacy_batch_axis_softmax", 8)
     h = np.random.default_rng(0).standard_normal((N, 8))
-    yield "largest gradient of a bias", np.abs(biased.backward(biased.loss(h, truth)[1])[1]["b"]).max()
+    yield "largest gradient of a bias", np.abs(gradients(biased, h, truth)[1]["b"]).max()
 
 
 def leaves_without_a_class() -> Numbers:
@@ -115,7 +120,7 @@ def missing_decision() -> Numbers:
     alone = (children >= len(children)).sum(axis=1) == 1  # nodes above one leaf and one inner node
     lost = children[alone].max(axis=1) - len(children)
     yield "classes whose own decision only ever trains away from them", float(len(lost))
-    wrong.params["w"] -= wrong.backward(wrong.loss(h, truth)[1])[1]["w"]
+    wrong.params["w"] -= gradients(wrong, h, truth)[1]["w"]
     later = wrong.predict(np.abs(np.random.default_rng(1).standard_normal((20_000, 50))))
     yield "of 20,000 predictions after one step, those that name one of them", float(np.isin(later, lost).sum())
 
@@ -125,8 +130,8 @@ def untrained_head() -> Numbers:
     wrong, right = head("legacy_adaptive_untrained"), head("adaptive")
     h, truth = np.random.default_rng(0).standard_normal((N, C)), np.arange(N) % C
     for name, one in (("as published", wrong), ("as it should be", right)):
-        grads = one.backward(one.loss(h, truth)[1])[1]
-        trained = sum(np.count_nonzero(getattr(g, "values", g)) for _, g in leaves(grads))
+        grads = leaves(gradients(one, h, truth)[1])
+        trained = sum(np.count_nonzero(getattr(g, "values", g)) for _, g in grads)
         yield f"parameters of the head that get a gradient, {name}", float(trained)
 
 

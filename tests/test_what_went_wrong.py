@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 
+import example_scripts
 import numpy as np
 import pytest
 
@@ -15,10 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("what_went_wrong", ROOT / "examples" / "what_went_wrong.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_scripts.load("what_went_wrong")
 
 
 HIGHEST = math.log(math.e + 99)

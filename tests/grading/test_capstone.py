@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import example_scripts
 import folders
 import numpy as np
 import pytest
@@ -21,13 +19,7 @@ def solved(tmp_path_factory):
 
 
 def example():
-    path = Path(__file__).parents[2] / "examples" / "train_with_my_gradients.py"
-    if not path.exists():
-        pytest.skip("the example is in a source checkout")
-    spec = importlib.util.spec_from_file_location("train_with_my_gradients", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_scripts.load("train_with_my_gradients")
 
 
 def test_right_functions_give_the_librarys_curve_and_a_figure(solved, tmp_path, capsys):
