@@ -25,6 +25,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "convnet_e4": ("convnet", {"widths": (6, 8, 10), "fc": 200}),  # the small network of a published comparison
     "tinyvgg": ("tinyvgg", {}),
     "resnet9": ("resnet9", {}),
+    "speednet": ("speednet", {}),
     "vit_small": ("vit_small", {}),  # both sides compute the class token alone in the last block
     "vit_small_usual": ("vit_small", {}),  # PyTorch's side computes all tokens there, as it is usually written
 }

@@ -105,6 +105,23 @@ def resnet9() -> Twin:
     return Twin(trunk, (512, 1, 1), 512)
 
 
+def speednet() -> Twin:
+    """Three blocks that pool before they normalise, each with a residual."""
+    trunk, channels = {}, 3
+    for number, width in enumerate((64, 128, 256), start=1):
+        trunk[f"block{number}"] = Named(
+            conv=nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            pool=nn.MaxPool2d(2),
+            norm=nn.BatchNorm2d(width),
+            relu=nn.ReLU(),
+        )
+        trunk[f"residual{number}"] = Residual(
+            block1=_conv_norm_relu(width, width), block2=_conv_norm_relu(width, width)
+        )
+        channels = width
+    return Twin(Named(**trunk, pool=nn.MaxPool2d(4), flatten=nn.Flatten()), (channels, 1, 1), channels)
+
+
 def _conv_norm_relu(inputs: int, outputs: int) -> Named:
     return Named(conv=nn.Conv2d(inputs, outputs, 3, padding=1), norm=nn.BatchNorm2d(outputs), relu=nn.ReLU())
 
@@ -120,6 +137,7 @@ TWINS: dict[str, Callable[[], Twin]] = {
     "convnet_e4": partial(convnet, (6, 8, 10), 200),
     "tinyvgg": tinyvgg,
     "resnet9": resnet9,
+    "speednet": speednet,
     "vit_small": vit_small,
     "vit_small_usual": partial(vit_small, None),
 }

@@ -19,6 +19,7 @@ import numpy as np
 from npsoftmax.compare.collect import RowResult, collect, environment
 from npsoftmax.compare.figures import all_figures
 from npsoftmax.compare.plan import Comparison
+from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.tables import Table, all_tables
 from npsoftmax.errors import InputError
 from npsoftmax.plots.run_files import Run
@@ -55,7 +56,8 @@ def write_report(comparison: Comparison, title: str = "") -> list[Path]:
         why = next((outcome.missing for result in results for outcome in result.outcomes), "it has no rows")
         raise InputError(f"no run in {comparison.path} is finished yet, so there is no report ({why}).")
     title = title or f"{len(results)} rows compared"
-    tables, about = all_tables(results), circumstances(comparison, results)
+    beside = rival_table(comparison.path, comparison.rows)
+    tables, about = [*all_tables(results), *([beside] if beside else [])], circumstances(comparison, results)
     pictures = {name: as_svg(figure) for name, figure in all_figures(results).items()}
     folder = comparison.path / "figures"
     folder.mkdir(exist_ok=True)
@@ -95,10 +97,11 @@ def duration(runs: Sequence[Run]) -> str:
 
 
 def the_machine(comparison: Comparison) -> str:
-    """Of the first run: program, commit, day and machine."""
-    folder = next(job.folder for job in comparison.jobs() if (job.folder / "env.json").is_file())
-    env = environment(folder)
-    commit = f", commit {env['commit']}" if env.get("commit") else ""
+    """Program, day and machine of the first run; the commits of all."""
+    folders = [job.folder for job in comparison.jobs() if (job.folder / "env.json").is_file()]
+    env = environment(folders[0])
+    commits = dict.fromkeys(found for folder in folders if (found := environment(folder).get("commit")))
+    commit = f", commit {' and '.join(commits)}" if commits else ""
     return (
         f"npsoftmax {env.get('npsoftmax', '?')}{commit}, {str(env.get('started', 'unknown day'))[:10]}; "
         f"{env.get('processor', 'unknown processor')}, {env.get('threads', '?')} threads, {env.get('backend', '?')}, "

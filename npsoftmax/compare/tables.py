@@ -89,6 +89,20 @@ def noise_table(results: Sequence[RowResult]) -> Table | None:
     return Table("Noise in evaluation", about, ("row", "with noise", "without"), rows) if rows else None
 
 
+def seed_table(results: Sequence[RowResult]) -> Table | None:
+    """Every run by itself, where a row has several: a mean hides a seed that failed."""
+    if all(len(result.runs) < 2 for result in results):
+        return None
+    seeds = list(dict.fromkeys(outcome.seed for result in results for outcome in result.outcomes))
+    rows = []
+    for result in results:
+        found = {outcome.seed: outcome.run for outcome in result.outcomes}
+        accuracies = (test("accuracy")(run) if (run := found.get(seed)) else None for seed in seeds)
+        rows.append((result.row.name, *(NOTHING if a is None else f"{100 * a:.2f}" for a in accuracies)))
+    about = "Test accuracy in percent of each run."
+    return Table("Seeds", about, ("row", *(f"seed {seed}" for seed in seeds)), rows)
+
+
 # ---------------------------------------------------------------- beside what was published
 def published_table(results: Sequence[RowResult]) -> Table | None:
     """The published number, ours, the difference and a verdict."""
@@ -192,5 +206,5 @@ def missing_table(results: Sequence[RowResult]) -> Table | None:
 
 def all_tables(results: Sequence[RowResult]) -> list[Table]:
     """The tables that have something to say, in their order in the report."""
-    made = (published_table, score_table, noise_table, relation_table, missing_table)
+    made = (published_table, score_table, seed_table, noise_table, relation_table, missing_table)
     return [table for table in (make(results) for make in made) if table is not None]

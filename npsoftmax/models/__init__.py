@@ -11,7 +11,7 @@ from npsoftmax.layers import Sequential
 from npsoftmax.models.base import Model, assemble
 from npsoftmax.models.cnn import convnet, tinyvgg
 from npsoftmax.models.mlp import mlp
-from npsoftmax.models.resnet import resnet9
+from npsoftmax.models.resnet import resnet9, speednet
 from npsoftmax.models.vit import vit, vit_e4, vit_small
 
 MODELS: dict[str, Callable[..., Sequential]] = {
@@ -19,6 +19,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "convnet": convnet,
     "tinyvgg": tinyvgg,
     "resnet9": resnet9,
+    "speednet": speednet,
     "vit": vit,
     "vit_small": vit_small,
     "vit_e4": vit_e4,

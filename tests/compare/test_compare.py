@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ import pytest
 from npsoftmax.cli.compare import parse_variation, planned_rows, typed
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
+from npsoftmax.compare.collect import Outcome
 from npsoftmax.compare.figures import mean_curve, sweep_lines
+from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
-from npsoftmax.compare.tables import spread
+from npsoftmax.compare.tables import seed_table, spread
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.training import TrainConfig
@@ -167,6 +170,42 @@ def test_the_scores_are_means_over_the_seeds(compared):
         assert len(accuracies) == 2
         mean, deviation = 100 * np.mean(accuracies), 100 * np.std(accuracies, ddof=1)
         assert scores[result.row.name]["accuracy %"] == f"{mean:.2f} ± {deviation:.2f}"
+
+
+def cells_of(table):
+    """Row name -> its cells by column."""
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+
+
+def test_every_seed_stands_by_itself(compared):
+    results = collect(Comparison(compared[0]))
+    found = cells_of(seed_table(results))
+    for result in results:
+        for seed, run in enumerate(result.runs):
+            assert found[result.row.name][f"seed {seed}"] == f"{100 * run.summary['test']['accuracy']:.2f}"
+    assert seed_table([replace(result, outcomes=result.outcomes[:1]) for result in results]) is None
+    half = replace(results[0], outcomes=(results[0].outcomes[0], Outcome(1, None, "not begun")))
+    assert cells_of(seed_table([half, *results[1:]]))["softmax"]["seed 1"] == "–"
+
+
+RIVAL = {"row": "softmax", "rival": "Rival 1", "threads": 2, "ours": [2.0, 3.0, 4.0], "theirs": [9.0, 6.0, 5.0]}
+
+
+def test_a_rival_stands_beside_the_row_that_it_was_measured_on(tmp_path):
+    assert rival_table(tmp_path, ["softmax"]) is None
+    (tmp_path / "rivals.json").write_text(json.dumps({"rivals": [RIVAL, RIVAL | {"row": "other"}]}))
+    found = cells_of(rival_table(tmp_path, ["softmax"]))
+    assert list(found) == ["softmax"]
+    assert found["softmax"]["ratio"] == "x2.00" and found["softmax"]["rival"] == "Rival 1"
+    assert found["softmax"]["ours, s/epoch"] == "3.0 ± 1.0" and found["softmax"]["epochs of each"] == "3"
+    assert rival_table(tmp_path, ["log_softmax"]) is None
+
+
+@pytest.mark.parametrize("content", [{}, {"rivals": [{"row": "softmax"}]}, {"rivals": [RIVAL | {"ours": ["quick"]}]}])
+def test_a_rival_that_cannot_be_read_is_an_error_with_its_path(content, tmp_path):
+    (tmp_path / "rivals.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"rivals\.json cannot be read .* benchmarks/speedrun\.py"):
+        rival_table(tmp_path, ["softmax"])
 
 
 def test_the_loss_of_a_double_softmax_is_what_it_must_be(compared):

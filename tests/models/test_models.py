@@ -26,6 +26,7 @@ TINY = {
     "convnet": ({"widths": (2, 3), "fc": 5, "dropout": 0.2}, (5, 4, 2)),
     "tinyvgg": ({"width": 2}, (4, 5, 3)),
     "resnet9": ({"widths": (2, 3, 4, 5)}, (8, 9, 2)),
+    "speednet": ({"widths": (2, 3)}, (8, 5, 2)),
     "vit": ({"patch": 2, "dim": 6, "depth": 2, "heads": 2, "mlp": 5, "dropout": 0.1, "drop_path": 0.1}, (4, 6, 2)),
     "vit_small": ({"dim": 4, "depth": 1, "heads": 2, "mlp": 3}, (4, 8, 1)),
     "vit_e4": ({"patch": 3, "dim": 4, "heads": 2, "mlp": 6}, (6, 3, 2)),
@@ -177,11 +178,20 @@ VIT_SMALL = (
 )
 
 
+# Three convolutions without bias with their norms, two with bias and norm in each residual; the head.
+SPEEDNET = (
+    sum(9 * c * f + 2 * f for c, f in ((3, 64), (64, 128), (128, 256)))
+    + sum(2 * (9 * f * f + 3 * f) for f in (64, 128, 256))
+    + (256 * 100 + 100)
+)
+
+
 @pytest.mark.parametrize(
     ("make", "parameters"),
     [
         (resnet9, 6_621_540),
         (e4, 53_638),
+        (lambda: build_model("speednet"), SPEEDNET),
         (lambda: build_model("mlp"), 3072 * 256 + 256 + 256 * 128 + 128 + 128 * 100 + 100),
         (lambda: build_model("tinyvgg"), (27 * 10 + 10) + 3 * (90 * 10 + 10) + 640 * 100 + 100),
         (lambda: build_model("convnet"), 896 + 18_496 + 73_856 + 2048 * 256 + 256 + 256 * 100 + 100),

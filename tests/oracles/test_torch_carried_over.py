@@ -119,7 +119,7 @@ def test_there_and_back_is_the_same_to_the_last_bit(case, tmp_path):
         assert net.state_dict()[name].shape == a.shape
 
 
-@pytest.mark.parametrize("name", ["mlp", "convnet", "tinyvgg", "resnet9"])
+@pytest.mark.parametrize("name", ["mlp", "convnet", "tinyvgg", "resnet9", "speednet"])
 def test_the_twins_of_the_benchmark_take_the_file_of_the_full_model(name):
     twin, model = TWINS[name](), build_model(name)
     twin.load_state_dict({n: torch.from_numpy(a) for n, a in torch_tensors(model).items()}, strict=True)

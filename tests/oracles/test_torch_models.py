@@ -32,6 +32,7 @@ CASES = {
     "resnet9": ("resnet9", {"widths": (16, 24, 32, 40)}, 6),
     "resnet9 without dropout": ("resnet9", {"widths": (8, 16, 24, 32), "dropout": 0.0}, 4),
     "resnet9 in full": ("resnet9", {}, 4),
+    "speednet": ("speednet", {"widths": (16, 24, 32)}, 6),
 }
 
 

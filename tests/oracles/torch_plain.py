@@ -95,6 +95,21 @@ def resnet9(shape, widths):
     return trunk, d
 
 
+def speednet(shape, widths):
+    parts, channels = {}, shape[2]
+    for number, width in enumerate(widths, start=1):
+        parts[f"block{number}"] = sequential(
+            conv=C(channels, width, 3, padding=1, bias=False),
+            pool=nn.MaxPool2d(2),
+            norm=nn.BatchNorm2d(width),
+            relu=nn.ReLU(),
+        )
+        parts[f"residual{number}"] = residual(width)
+        channels = width
+    height, across = (side // 2 ** len(widths) for side in shape[:2])
+    return sequential(**parts, pool=nn.MaxPool2d((height, across)), flatten=nn.Flatten()), channels
+
+
 # ---------------------------------------------------------------- the vision transformer
 def vit(shape, patch, dim, depth, heads, mlp, activation="gelu", norm="pre", pool="class"):
     tokens = (shape[0] // patch) * (shape[1] // patch) + 1
@@ -123,6 +138,7 @@ CASES = {
     "convnet with logits": ("convnet", convnet, {"widths": (4,), "fc": 9, "logits": 8}, {"dropout": 0.3}, (6, 8, 2)),
     "tinyvgg": ("tinyvgg", tinyvgg, {"width": 5}, {}, (12, 8, 3)),
     "resnet9": ("resnet9", resnet9, {"widths": (4, 6, 8, 10)}, {}, (16, 24, 3)),
+    "speednet": ("speednet", speednet, {"widths": (4, 6, 8)}, {}, (16, 24, 3)),
     "vit": (
         "vit",
         vit,

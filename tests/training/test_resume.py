@@ -36,6 +36,7 @@ SMALL_MODELS = {
     "convnet": CONVNET["model_opts"],
     "tinyvgg": {"width": 4},
     "resnet9": {"widths": (2, 3, 4, 5)},
+    "speednet": {"widths": (2, 3)},
 }
 
 CASES = {
