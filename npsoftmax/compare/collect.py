@@ -121,6 +121,12 @@ def epochs_to_near_best(run: Run) -> float | None:
     return float(epochs[np.nanargmax(accuracy >= NEAR * np.nanmax(accuracy))])
 
 
+def gap(run: Run) -> float | None:
+    """Accuracy in training less that of validation, in the last epoch; None where nothing was held out."""
+    train, held_out = (run.epochs[f"{what}_accuracy"] for what in ("train", "val"))
+    return float(train[-1] - held_out[-1]) if len(held_out) and np.isfinite(held_out[-1]) else None
+
+
 def relation(run: Run) -> dict[str, float] | None:
     """What a head that normalises twice said of its own loss (see `heads.legacy_flat`); None for other heads."""
     found: Any = run.summary.get("double_normalisation")

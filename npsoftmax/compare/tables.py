@@ -12,6 +12,7 @@ from npsoftmax.compare.collect import (
     clean,
     epochs_to_near_best,
     fastest_epoch,
+    gap,
     relation,
     summary_value,
     test,
@@ -39,7 +40,8 @@ def spread(values: Sequence[float], form: str, factor: float = 1.0) -> str:
     if not values:
         return NOTHING
     mean = form.format(factor * statistics.mean(values))
-    return mean if len(values) == 1 else f"{mean} ± {form.format(factor * statistics.stdev(values))}"
+    deviation = form.replace("+", "")  # which has no sign to show
+    return mean if len(values) == 1 else f"{mean} ± {deviation.format(factor * statistics.stdev(values))}"
 
 
 # ---------------------------------------------------------------- what came out
@@ -54,6 +56,7 @@ SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
     ("parameters", summary_value("parameters"), "{:,.0f}", 1),
     ("s/epoch", fastest_epoch, "{:.3g}", 1),
     (f"epochs to {NEAR:.0%} of best", epochs_to_near_best, "{:.0f}", 1),
+    ("train − validation", gap, "{:+.1f}", 100),
 )
 
 
@@ -69,7 +72,8 @@ def score_table(results: Sequence[RowResult]) -> Table:
         rows.append((result.row.name, f"{len(result.runs)} of {len(result.outcomes)}", *cells))
     about = (
         "Test set. Mean ± standard deviation over the seeds; precision, recall and F1 are means over classes; NLL: "
-        f"{NOTHING} where the loss is no likelihood; s/epoch: of the fastest epoch."
+        f"{NOTHING} where the loss is no likelihood; s/epoch: of the fastest epoch; train − validation: points of "
+        f"accuracy in the last epoch, {NOTHING} where nothing was held out."
     )
     return Table("Scores", about, ("row", "runs", *(name for name, *_ in SCORES)), rows)
 

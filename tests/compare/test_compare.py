@@ -22,7 +22,7 @@ from npsoftmax.compare.collect import Outcome
 from npsoftmax.compare.figures import mean_curve, sweep_lines
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
-from npsoftmax.compare.tables import seed_table, spread
+from npsoftmax.compare.tables import score_table, seed_table, spread
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.training import TrainConfig
@@ -177,6 +177,15 @@ def cells_of(table):
     return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
+def test_the_gap_is_that_of_the_last_epoch(compared):
+    results = collect(Comparison(compared[0]))
+    cells = cells_of(score_table(results))
+    for result in results:
+        gaps = [run.epochs["train_accuracy"][-1] - run.epochs["val_accuracy"][-1] for run in result.runs]
+        assert cells[result.row.name]["train − validation"] == spread(gaps, "{:+.1f}", 100)
+        assert all(np.isfinite(gaps))
+
+
 def test_every_seed_stands_by_itself(compared):
     results = collect(Comparison(compared[0]))
     found = cells_of(seed_table(results))
@@ -296,6 +305,7 @@ def test_a_spread_needs_two_values():
     assert spread([], "{:.1f}") == "–"
     assert spread([0.5], "{:.1f}", 100) == "50.0"
     assert spread([0.4, 0.6], "{:.1f}", 100) == "50.0 ± 14.1"
+    assert spread([0.4, 0.6], "{:+.1f}", 100) == "+50.0 ± 14.1"
 
 
 def test_a_sweep_of_words_is_no_line():
