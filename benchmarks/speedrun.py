@@ -1,11 +1,17 @@
 """An epoch of the recipe speedrun/speednet, npsoftmax beside PyTorch: the same network, images, augmentation and rates.
 
-    python benchmarks/speedrun.py --data-dir DIR --rounds 1 --json docs/results/speedrun/epochs.json
-    npsoftmax compare speedrun --seeds 3 --out DIR && cp docs/results/speedrun/epochs.json DIR/rivals.json
+    mkdir -p DIR
+    python benchmarks/speedrun.py --data-dir CIFAR --rounds 3 --json DIR/rivals.json
+    npsoftmax compare speedrun --seeds 3 --out DIR
 
-Each epoch is trained by a process of its own, in turns; loading is not timed, drawing the batches is. The losses of the
-last steps must be near each other: no side can win by learning less. A file rivals.json in the folder of a comparison
-becomes a table of its report (`npsoftmax compare --report DIR`).
+First the guard of `npsoftmax bench step`: all sides make the same two steps on one batch. Then every side trains an
+epoch in a process of its own, in turns, PyTorch in both of its layouts; the mean losses of the epochs must be near each
+other, though the sides see other random numbers. What is timed: drawing, changing and normalising the batches, training
+steps, reading losses; for npsoftmax its log of every tenth step and accuracy in training, too. Loading and the mean
+colour are not. npsoftmax draws its batches ahead in a thread; PyTorch does so between the steps, and "drawing" says how
+long it took.
+
+A file rivals.json in the folder of a comparison becomes a table of its report.
 """
 
 from __future__ import annotations
@@ -17,11 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from common import (
     BenchmarkError,
     Job,
@@ -36,90 +41,92 @@ from common import (
     write_json,
 )
 
-from npsoftmax.bench.report import RATIO_COLUMNS, ratio_cells, with_spread
-from npsoftmax.bench.turns import ratio_to_better, summary, take_turns
+from npsoftmax.bench import turns
+from npsoftmax.bench.machine import OURS, RIVALS
+from npsoftmax.bench.report import RATIO_COLUMNS, ratio_cells, unsteady, with_spread
+from npsoftmax.bench.step import check_same_work
+from npsoftmax.compare.plan import Row
 from npsoftmax.recipes import load_recipe
 
 RECIPE = "speedrun/speednet"
-SIDES = ("npsoftmax", "torch")
-LAST = 20  # steps whose mean loss is compared
-NEAR = 0.15  # nats between the sides' mean losses: they start from other numbers and see other batches
+SIDES = (OURS, *RIVALS)
+NEAR = 0.15  # nats between the mean losses of an epoch
+BORDER = 4  # pixels, as augment = "standard" has it
 
 
 def work(job: Job) -> dict[str, float]:
-    """Seconds of an epoch of one side, and the mean loss of its last steps."""
-    return ours(job) if job["side"] == "npsoftmax" else theirs(job)
+    """Seconds and mean loss of an epoch of one side."""
+    return ours(job) if job["side"] == OURS else theirs(job)
 
 
 # ---------------------------------------------------------------- npsoftmax, as a user starts it
 def ours(job: Job) -> dict[str, float]:
-    command = [
-        sys.executable,
-        "-m",
-        "npsoftmax.cli.main",
-        "train",
-        "--recipe",
-        RECIPE,
-        "--epochs",
-        "1",
-        "--log-every=1",
-    ]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
+        command = [sys.executable, "-m", "npsoftmax.cli.main", "train", "--recipe", RECIPE, "--epochs=1"]
         options = ["--data-dir", job["data_dir"], "--threads", str(job["threads"]), "--out", str(out)]
         done = subprocess.run([*command, *options], capture_output=True, text=True)
         if done.returncode:
             raise BenchmarkError(done.stderr.strip()[-2000:])
-        seconds = float(column(out / "metrics.csv", "seconds")[0])
-        losses = [float(loss) for loss in column(out / "steps.csv", "loss")]
-    return {"seconds": seconds, "loss": statistics.mean(losses[-LAST:])}
-
-
-def column(path: Path, name: str) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row[name] for row in csv.DictReader(file)]
+        with (out / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            epoch = next(csv.DictReader(file))
+    return {"seconds": float(epoch["seconds"]), "loss": float(epoch["train_loss"])}
 
 
 # ---------------------------------------------------------------- PyTorch, as a user would write it
 def theirs(job: Job) -> dict[str, float]:
     import torch
-    from torch import nn
 
     from npsoftmax.bench.twins import TWINS
     from npsoftmax.data import load_dataset
+    from npsoftmax.data.normalize import fit_normalization
 
     config = load_recipe(RECIPE).config
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     data = load_dataset(config.data, job["data_dir"])
-    images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train.astype(np.int64))
-    model = TWINS[config.model]().to(memory_format=torch.channels_last)
+    images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    scale, shift = (torch.from_numpy(f) for f in fit_normalization(config.normalize, data.x_train).factors())
+    layout = torch.channels_last if job["side"] == "torch-channels-last" else torch.contiguous_format
+    model = TWINS[config.model]().to(memory_format=layout)
+    step = torch_step(model, config, -(-len(images) // config.batch_size))
+    losses, drawing = [], 0.0
+    started = ready = time.perf_counter()
+    for x, t in torch_batches(images, labels, config.batch_size):
+        x = (x * scale - shift).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+        drawing += time.perf_counter() - ready
+        losses.append(step(x, t) * len(t))
+        ready = time.perf_counter()
+    return {"seconds": time.perf_counter() - started, "drawing": drawing, "loss": sum(losses) / len(images)}
+
+
+def torch_step(model: Any, config: Any, steps: int) -> Callable[[Any, Any], float]:
+    """A function (x, t) -> loss that makes a step of the recipe, whose schedule has so many steps."""
+    import torch
+
     optimizer = torch.optim.SGD(
         model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
     )
-    steps = -(-len(images) // config.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, steps, **config.schedule_opts)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=config.head_opts["label_smoothing"])
-    losses = []
+    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=config.head_opts["label_smoothing"])
     model.train()
-    started = time.perf_counter()
-    for x, t in torch_batches(images, labels, config.batch_size):
+
+    def step(x: Any, t: Any) -> float:
         optimizer.zero_grad()
         loss = loss_of(model(x), t)
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
-    return {"seconds": time.perf_counter() - started, "loss": statistics.mean(losses[-LAST:])}
+        return loss.item()
+
+    return step
 
 
-def torch_batches(images: Any, labels: Any, size: int, border: int = 4) -> Iterator[tuple[Any, Any]]:
-    """The images (N, H, W, C) in random order, each mirrored or not and shifted by up to `border`, channels last."""
+def torch_batches(images: Any, labels: Any, size: int, border: int = BORDER) -> Iterator[tuple[Any, Any]]:
+    """The images, uint8 (N, H, W, C), in random order, each mirrored or not and shifted by up to `border` pixels."""
     import torch
     import torch.nn.functional as F
 
-    pixels = images.reshape(-1, images.shape[-1]).float() / 255
-    mean, std = pixels.mean(dim=0), pixels.std(dim=0)
     height, width = images.shape[1:3]
     for chosen in torch.randperm(len(images)).split(size):
         x = F.pad(images[chosen], (0, 0, border, border, border, border))
@@ -127,8 +134,7 @@ def torch_batches(images: Any, labels: Any, size: int, border: int = 4) -> Itera
         rows = torch.randint(2 * border + 1, (n, 1)) + torch.arange(height)
         columns = torch.randint(2 * border + 1, (n, 1)) + torch.arange(width)
         columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
-        x = x[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-        yield ((x.float() / 255 - mean) / std).permute(0, 3, 1, 2), labels[chosen]
+        yield x[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]], labels[chosen]
 
 
 # ---------------------------------------------------------------- for the user
@@ -136,36 +142,63 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True, help="folder of the CIFAR-100 files")
     parser.add_argument("--threads", type=whole_number(1), default=2)
-    parser.add_argument("--rounds", type=whole_number(1), default=1, help="epochs of each side, in turns (default: 1)")
+    parser.add_argument("--rounds", type=whole_number(1), default=3, help="epochs of each side, in turns (default: 3)")
     parser.add_argument("--json", type=new_file, help="write the figures to this file")
     args = parser.parse_args(argv)
-    here = machine(args.threads)
+    here, config = machine(args.threads), load_recipe(RECIPE).config
     print(describe(here), file=sys.stderr)
-    losses: dict[str, list[float]] = {side: [] for side in SIDES}
-
-    def measure(side: str) -> float:
-        found = run_worker(__file__, {"side": side, "threads": args.threads, "data_dir": args.data_dir})
-        losses[side].append(found["loss"])
-        return found["seconds"]
-
-    def tell(number: int, case: tuple[str, ...], seconds: float) -> None:
-        print(
-            f"round {number}/{args.rounds}  {case[0]}  {seconds:.1f} s, loss {losses[case[0]][-1]:.3f}", file=sys.stderr
-        )
-
-    seconds = take_turns([(side,) for side in SIDES], args.rounds, measure, tell)
-    apart = abs(statistics.mean(losses["npsoftmax"]) - statistics.mean(losses["torch"]))
-    if apart > NEAR:
-        raise BenchmarkError(f"the losses at the end of the epoch are {apart:.2f} apart: not the same work. {losses}")
-    found = {side: summary(seconds[side,]) for side in SIDES}
-    speed = {side: summary([1 / value for value in seconds[side,]]) for side in SIDES}
-    ratio = ratio_to_better(speed["npsoftmax"], [speed["torch"]])
-    cells = [RECIPE, *(with_spread(found[side]) for side in SIDES), *ratio_cells(ratio)]
-    print(table(["an epoch of", "npsoftmax s", "PyTorch s", *RATIO_COLUMNS], [cells], 1))
-    rival = {"row": RECIPE, "rival": f"PyTorch {version('torch')}, channels last", "threads": args.threads}
-    epochs = {"ours": seconds["npsoftmax",], "theirs": seconds["torch",], "losses": losses, **ratio}
-    write_json(args, {"machine": here, "rivals": [rival | epochs]})
+    check_same_work({"work": "step", "model": config.model, "batch_size": 64, "threads": args.threads})
+    epochs = take_epochs(args)
+    check_losses(epochs)
+    figures = figures_of(epochs)
+    cells = [
+        [side, with_spread(speed), *(ratio_cells(figures) if side == OURS else ["-"] * len(RATIO_COLUMNS))]
+        for side, speed in figures["sides"].items()
+    ]
+    print(table([RECIPE, "epochs an hour (min-max)", *RATIO_COLUMNS], cells, 1))
+    print("ratio to the faster PyTorch layout, above 1 is faster")
+    warning = unsteady([figures])
+    if warning:
+        print(warning, file=sys.stderr)
+    rival = {
+        "row": RECIPE,
+        "train": Row(RECIPE, config, (0,)).settings(),
+        "rival": f"PyTorch {version('torch')}, {figures['faster'].removeprefix('torch-')}",
+        "threads": args.threads,
+        "ours": [epoch["seconds"] for epoch in epochs[OURS]],
+        "theirs": [epoch["seconds"] for epoch in epochs[figures["faster"]]],
+    }
+    write_json(args, {"machine": here, "rivals": [rival], "epochs": epochs, **figures})
     return 0
+
+
+def take_epochs(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """What each side's epochs came to, in turns."""
+
+    def measure(side: str) -> dict[str, float]:
+        return run_worker(__file__, {"side": side, "threads": args.threads, "data_dir": args.data_dir})
+
+    def tell(number: int, case: tuple[str, ...], found: dict[str, float]) -> None:
+        said = f"{case[0]}  {found['seconds']:.1f} s, mean loss {found['loss']:.3f}"
+        print(f"round {number}/{args.rounds}  {said}", file=sys.stderr)
+
+    found = turns.take_turns([(side,) for side in SIDES], args.rounds, measure, tell)
+    return {side: epochs for (side,), epochs in found.items()}
+
+
+def check_losses(epochs: dict[str, list[dict[str, float]]]) -> None:
+    """BenchmarkError where a side does not learn what the others do."""
+    mean = {side: statistics.mean(epoch["loss"] for epoch in found) for side, found in epochs.items()}
+    for side, loss in mean.items():
+        if not abs(loss - mean[OURS]) <= NEAR:  # not: a NaN is a difference
+            raise BenchmarkError(f"{side} does not learn what {OURS} does: the mean losses of the epoch are {mean}.")
+
+
+def figures_of(epochs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Epochs an hour of each side, the faster layout of PyTorch, the ratio to it."""
+    speed = {side: turns.summary([3600 / epoch["seconds"] for epoch in found]) for side, found in epochs.items()}
+    faster = max(RIVALS, key=lambda side: speed[side]["median"])
+    return {"sides": speed, "faster": faster, **turns.ratio_to_better(speed[OURS], [speed[side] for side in RIVALS])}
 
 
 if __name__ == "__main__":

@@ -122,9 +122,9 @@ def epochs_to_near_best(run: Run) -> float | None:
 
 
 def gap(run: Run) -> float | None:
-    """Accuracy in training less that of validation, in the last epoch; None where nothing was held out."""
-    train, held_out = (run.epochs[f"{what}_accuracy"] for what in ("train", "val"))
-    return float(train[-1] - held_out[-1]) if len(held_out) and np.isfinite(held_out[-1]) else None
+    """Accuracy in training less that of validation, in the last epoch; None where one of them was not measured."""
+    apart = run.epochs["train_accuracy"][-1:] - run.epochs["val_accuracy"][-1:]
+    return float(apart[0]) if np.isfinite(apart).any() else None
 
 
 def relation(run: Run) -> dict[str, float] | None:

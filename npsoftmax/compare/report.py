@@ -56,7 +56,7 @@ def write_report(comparison: Comparison, title: str = "") -> list[Path]:
         why = next((outcome.missing for result in results for outcome in result.outcomes), "it has no rows")
         raise InputError(f"no run in {comparison.path} is finished yet, so there is no report ({why}).")
     title = title or f"{len(results)} rows compared"
-    beside = rival_table(comparison.path, comparison.rows)
+    beside = rival_table(comparison.path, comparison.rows.values())
     tables, about = [*all_tables(results), *([beside] if beside else [])], circumstances(comparison, results)
     pictures = {name: as_svg(figure) for name, figure in all_figures(results).items()}
     folder = comparison.path / "figures"

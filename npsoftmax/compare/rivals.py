@@ -1,39 +1,49 @@
 """Another framework beside a comparison's rows: what its own script measured, as a table of the report.
 
-A file rivals.json in the comparison's folder, as benchmarks/speedrun.py writes it, has a list "rivals" of
-{"row", "rival", "threads", "ours": [seconds of each epoch], "theirs": [...]}, measured in turns.
+A file rivals.json in the comparison's folder, as benchmarks/speedrun.py writes it, has "machine" and a list "rivals" of
+{"row", "train": the settings that were measured, "rival", "threads", "ours": [seconds of each epoch], "theirs": [...]}.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from npsoftmax.compare.tables import Table, spread
+from npsoftmax.compare.plan import Row
+from npsoftmax.compare.tables import Table
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 
 FILE = "rivals.json"
 
 
-def rival_table(folder: Path, rows: Iterable[str]) -> Table | None:
-    """Seconds of an epoch, ours and the rival's; None without the file. InputError where it is no such file."""
+def rival_table(folder: Path, rows: Iterable[Row]) -> Table | None:
+    """Seconds of an epoch, ours and the rival's; None without the file.
+
+    InputError where it is no such file, or was measured with other settings of a row.
+    """
     path = folder / FILE
     if not path.is_file():
         return None
-    known = set(rows)
+    content = read_json(path)
     try:
-        cells = [_cells(entry) for entry in read_json(path)["rivals"] if entry["row"] in known]
+        found = {entry["row"]: (entry["train"], _cells(entry)) for entry in content["rivals"]}
+        machine = content["machine"]["name"]
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(
-            f"{path} cannot be read as measurements of a rival ({error!r}); write it by benchmarks/speedrun.py, or "
-            "take it away."
-        ) from error
+        raise InputError(f"{path} cannot be read as measurements of a rival ({error!r}). {_advice(path)}") from error
+    cells = []
+    for row in rows:
+        if row.name in found:
+            settings, line = found[row.name]
+            if settings != row.settings():
+                raise InputError(f"{path} was measured with other settings of {row.name} than these. {_advice(path)}")
+            cells.append(line)
     about = (
-        "An epoch of the same network, images, augmentation and schedule in another framework, on the same machine, "
-        "one epoch of each side after the other. Ratio: how many times as long the rival takes."
+        "An epoch of the same network, images, augmentation and schedule in another framework, one epoch of each side "
+        f"after the other, without evaluation; {machine}. Median (fastest to slowest); the ratio says how many times "
+        "as long the rival takes."
     )
     columns = ("row", "rival", "threads", "epochs of each", "ours, s/epoch", "rival, s/epoch", "ratio")
     return Table("Beside another framework", about, columns, cells, ("rival",)) if cells else None
@@ -42,12 +52,14 @@ def rival_table(folder: Path, rows: Iterable[str]) -> Table | None:
 def _cells(entry: dict[str, Any]) -> tuple[str, ...]:
     ours, theirs = ([float(seconds) for seconds in entry[side]] for side in ("ours", "theirs"))
     ratio = statistics.median(theirs) / statistics.median(ours)
-    return (
-        str(entry["row"]),
-        str(entry["rival"]),
-        str(entry["threads"]),
-        str(len(ours)),
-        spread(ours, "{:.1f}"),
-        spread(theirs, "{:.1f}"),
-        f"x{ratio:.2f}",
-    )
+    counts = (str(entry["threads"]), str(len(ours)))
+    return (str(entry["row"]), str(entry["rival"]), *counts, _median(ours), _median(theirs), f"x{ratio:.2f}")
+
+
+def _median(values: Sequence[float]) -> str:
+    middle = f"{statistics.median(values):.1f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _advice(path: Path) -> str:
+    return f"Measure again by benchmarks/speedrun.py --json {path}, or take the file away."

@@ -73,7 +73,8 @@ def score_table(results: Sequence[RowResult]) -> Table:
     about = (
         "Test set. Mean ± standard deviation over the seeds; precision, recall and F1 are means over classes; NLL: "
         f"{NOTHING} where the loss is no likelihood; s/epoch: of the fastest epoch; train − validation: points of "
-        f"accuracy in the last epoch, {NOTHING} where nothing was held out."
+        "accuracy in the last epoch, measured while training (with augmentation, dropout and the head's noise), less "
+        f"those of validation, {NOTHING} where nothing was held out."
     )
     return Table("Scores", about, ("row", "runs", *(name for name, *_ in SCORES)), rows)
 

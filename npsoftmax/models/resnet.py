@@ -1,7 +1,7 @@
 """Two small residual networks.
 
 resnet9 is what a published comparison of softmax heads used: 6,621,540 parameters with a softmax over 100 classes.
-speednet was made for the clock: as much accuracy as a few minutes of two CPU cores can give.
+speednet was made to learn CIFAR-100 within minutes on two CPU cores.
 """
 
 from __future__ import annotations

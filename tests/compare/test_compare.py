@@ -6,6 +6,7 @@ import csv
 import html.parser
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import pytest
 from npsoftmax.cli.compare import parse_variation, planned_rows, typed
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
-from npsoftmax.compare.collect import Outcome
+from npsoftmax.compare.collect import Outcome, gap
 from npsoftmax.compare.figures import mean_curve, sweep_lines
+from npsoftmax.compare.report import write_report
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
 from npsoftmax.compare.tables import score_table, seed_table, spread
@@ -184,6 +186,9 @@ def test_the_gap_is_that_of_the_last_epoch(compared):
         gaps = [run.epochs["train_accuracy"][-1] - run.epochs["val_accuracy"][-1] for run in result.runs]
         assert cells[result.row.name]["train − validation"] == spread(gaps, "{:+.1f}", 100)
         assert all(np.isfinite(gaps))
+    run = results[0].runs[0]
+    for what in ("train_accuracy", "val_accuracy"):
+        assert gap(replace(run, epochs=run.epochs | {what: np.full(2, np.nan)})) is None
 
 
 def test_every_seed_stands_by_itself(compared):
@@ -197,24 +202,53 @@ def test_every_seed_stands_by_itself(compared):
     assert cells_of(seed_table([half, *results[1:]]))["softmax"]["seed 1"] == "–"
 
 
-RIVAL = {"row": "softmax", "rival": "Rival 1", "threads": 2, "ours": [2.0, 3.0, 4.0], "theirs": [9.0, 6.0, 5.0]}
+SETTINGS = row("softmax").settings()
+RIVAL = {"row": "softmax", "train": SETTINGS, "rival": "Rival 1", "threads": 8, "ours": [2, 3, 4], "theirs": [9, 6, 5]}
+
+
+def write_rivals(folder, *rivals):
+    (folder / "rivals.json").write_text(json.dumps({"machine": {"name": "a machine"}, "rivals": rivals}))
 
 
 def test_a_rival_stands_beside_the_row_that_it_was_measured_on(tmp_path):
-    assert rival_table(tmp_path, ["softmax"]) is None
-    (tmp_path / "rivals.json").write_text(json.dumps({"rivals": [RIVAL, RIVAL | {"row": "other"}]}))
-    found = cells_of(rival_table(tmp_path, ["softmax"]))
-    assert list(found) == ["softmax"]
-    assert found["softmax"]["ratio"] == "x2.00" and found["softmax"]["rival"] == "Rival 1"
-    assert found["softmax"]["ours, s/epoch"] == "3.0 ± 1.0" and found["softmax"]["epochs of each"] == "3"
-    assert rival_table(tmp_path, ["log_softmax"]) is None
+    assert rival_table(tmp_path, [row("softmax")]) is None
+    write_rivals(tmp_path, RIVAL, RIVAL | {"row": "other"})
+    table = rival_table(tmp_path, [row("log_softmax"), row("softmax")])
+    assert table.rows == [("softmax", "Rival 1", "8", "3", "3.0 (2.0 to 4.0)", "6.0 (5.0 to 9.0)", "x2.00")]
+    assert "a machine" in table.about
+    assert rival_table(tmp_path, [row("log_softmax")]) is None
 
 
-@pytest.mark.parametrize("content", [{}, {"rivals": [{"row": "softmax"}]}, {"rivals": [RIVAL | {"ours": ["quick"]}]}])
-def test_a_rival_that_cannot_be_read_is_an_error_with_its_path(content, tmp_path):
-    (tmp_path / "rivals.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"rivals\.json cannot be read .* benchmarks/speedrun\.py"):
-        rival_table(tmp_path, ["softmax"])
+def test_a_rival_of_one_epoch_has_no_range(tmp_path):
+    write_rivals(tmp_path, RIVAL | {"ours": [2], "theirs": [9]})
+    assert rival_table(tmp_path, [row("softmax")]).rows[0][4:] == ("2.0", "9.0", "x4.50")
+
+
+def test_a_rival_of_other_settings_is_refused(tmp_path):
+    write_rivals(tmp_path, RIVAL)
+    with pytest.raises(InputError, match=r"other settings of softmax .* benchmarks/speedrun\.py --json"):
+        rival_table(tmp_path, [row("softmax", epochs=7)])
+
+
+@pytest.mark.parametrize("change", [{"ours": ["quick"]}, {"ours": []}, {"theirs": None}])
+def test_a_rival_that_cannot_be_read_is_an_error_with_its_path(change, tmp_path):
+    write_rivals(tmp_path, RIVAL | change)
+    with pytest.raises(InputError, match=r"rivals\.json cannot be read .* benchmarks/speedrun\.py --json"):
+        rival_table(tmp_path, [row("softmax")])
+
+
+def test_the_report_has_the_rival_and_every_commit(compared, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    comparison = Comparison(folder)
+    write_rivals(folder, RIVAL | {"train": comparison.rows["softmax"].settings()})
+    for seed, commit in enumerate(("abc1234", "def5678")):
+        path = folder / "softmax" / f"seed-{seed}" / "env.json"
+        path.write_text(json.dumps(read_json(path) | {"commit": commit}))
+    write_report(comparison)
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert "| softmax | Rival 1 | 8 | 3 |" in report
+    assert "abc1234 and " in report and "def5678" in report
 
 
 def test_the_loss_of_a_double_softmax_is_what_it_must_be(compared):
