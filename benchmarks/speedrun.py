@@ -1,15 +1,15 @@
-"""An epoch of the recipe speedrun/speednet, npsoftmax beside PyTorch: the same network, images, augmentation and rates.
+"""The first epoch of speedrun/speednet, npsoftmax beside PyTorch: the same network, images, augmentation and rates.
 
     mkdir -p DIR
     python benchmarks/speedrun.py --data-dir CIFAR --rounds 3 --json DIR/rivals.json
     npsoftmax compare speedrun --seeds 3 --out DIR
 
-First the guard of `npsoftmax bench step`: all sides make the same two steps on one batch. Then every side trains an
-epoch in a process of its own, in turns, PyTorch in both of its layouts; the mean losses of the epochs must be near each
-other, though the sides see other random numbers. What is timed: drawing, changing and normalising the batches, training
-steps, reading losses; for npsoftmax its log of every tenth step and accuracy in training, too. Loading and the mean
-colour are not. npsoftmax draws its batches ahead in a thread; PyTorch does so between the steps, and "drawing" says how
-long it took.
+First the guard of `npsoftmax bench step`: all sides make the same two steps on one batch. Then every side trains the
+first epoch of the recipe in a process of its own, in turns, PyTorch in both of its layouts; the mean losses of the epoch
+must be near each other, though the sides see other random numbers. What is timed: drawing, changing and normalising the
+batches, training steps, reading losses; for npsoftmax its log of every tenth step and accuracy in training, too. Loading
+and the mean colour are not. npsoftmax draws its batches ahead in a thread; PyTorch does so between the steps, and
+"drawing" says how long it took.
 
 A file rivals.json in the folder of a comparison becomes a table of its report.
 """
@@ -61,16 +61,28 @@ def work(job: Job) -> dict[str, float]:
 
 # ---------------------------------------------------------------- npsoftmax, as a user starts it
 def ours(job: Job) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "said").open("w+", encoding="utf-8") as said:
         out = Path(folder, "run")
-        command = [sys.executable, "-m", "npsoftmax.cli.main", "train", "--recipe", RECIPE, "--epochs=1"]
+        command = [sys.executable, "-m", "npsoftmax.cli.main", "train", "--recipe", RECIPE]
         options = ["--data-dir", job["data_dir"], "--threads", str(job["threads"]), "--out", str(out)]
-        done = subprocess.run([*command, *options], capture_output=True, text=True)
-        if done.returncode:
-            raise BenchmarkError(done.stderr.strip()[-2000:])
-        with (out / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            epoch = next(csv.DictReader(file))
+        with subprocess.Popen([*command, *options], stdout=said, stderr=said) as run:
+            try:
+                while (epoch := first_epoch(out / "metrics.csv")) is None:
+                    if run.poll() is not None:
+                        said.seek(0)
+                        raise BenchmarkError(said.read().strip()[-2000:])
+                    time.sleep(0.5)
+            finally:
+                run.kill()  # the other epochs are not needed
     return {"seconds": float(epoch["seconds"]), "loss": float(epoch["train_loss"])}
+
+
+def first_epoch(path: Path) -> dict[str, str] | None:
+    """The first row of metrics.csv; None until it is there, as a whole line."""
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:2]
+    return next(csv.DictReader(lines)) if len(lines) == 2 and lines[1].endswith("\n") else None
 
 
 # ---------------------------------------------------------------- PyTorch, as a user would write it
@@ -89,7 +101,7 @@ def theirs(job: Job) -> dict[str, float]:
     scale, shift = (torch.from_numpy(f) for f in fit_normalization(config.normalize, data.x_train).factors())
     layout = torch.channels_last if job["side"] == "torch-channels-last" else torch.contiguous_format
     model = TWINS[config.model]().to(memory_format=layout)
-    step = torch_step(model, config, -(-len(images) // config.batch_size))
+    step = torch_step(model, config, config.epochs * -(-len(images) // config.batch_size))
     losses, drawing = [], 0.0
     started = ready = time.perf_counter()
     for x, t in torch_batches(images, labels, config.batch_size):
