@@ -5,11 +5,11 @@
     npsoftmax compare speedrun --seeds 3 --out DIR
 
 First the guard of `npsoftmax bench step`: all sides make the same two steps on one batch. Then every side trains the
-first epoch of the recipe in a process of its own, in turns, PyTorch in both of its layouts; the mean losses of the epoch
-must be near each other, though the sides see other random numbers. What is timed: drawing, changing and normalising the
-batches, training steps, reading losses; for npsoftmax its log of every tenth step and accuracy in training, too. Loading
-and the mean colour are not. npsoftmax draws its batches ahead in a thread; PyTorch does so between the steps, and
-"drawing" says how long it took.
+first epoch of the recipe in a process of its own, in turns, PyTorch in both of its layouts; the mean losses of the
+epoch must be near each other, though the sides see other random numbers. What is timed: drawing, changing and
+normalising the batches, training steps, reading losses; for npsoftmax its log of every tenth step and accuracy in
+training, too. Loading and the mean colour are not. npsoftmax draws its batches ahead in a thread; PyTorch does so
+between the steps, and "drawing" says how long it took.
 
 A file rivals.json in the folder of a comparison becomes a table of its report.
 """
@@ -180,6 +180,7 @@ def main(argv: Sequence[str]) -> int:
         "ours": [epoch["seconds"] for epoch in epochs[OURS]],
         "theirs": [epoch["seconds"] for epoch in epochs[figures["faster"]]],
     }
+    del args.data_dir  # a folder of this machine
     write_json(args, {"machine": here, "rivals": [rival], "epochs": epochs, **figures})
     return 0
 
