@@ -113,7 +113,7 @@ def time_figure(results: Sequence[RowResult]) -> Figure:
         x, y = result.values(fastest_epoch), [100 * value for value in result.values(test("accuracy"))]
         look = styles(results)[result.row.name]
         ax.plot(x, y, "o" if look["linestyle"] == "-" else "^", color=look["color"], label=result.row.name, ms=6)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.05 * max((max(result.values(fastest_epoch)) for result in shown), default=1.0))
     labels_below(figure, ax)
     return figure
 
