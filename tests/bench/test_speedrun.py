@@ -12,6 +12,7 @@ from npsoftmax.bench.workers import BenchmarkError
 from npsoftmax.data.synthetic import make_synthetic100
 from npsoftmax.files import read_json
 from npsoftmax.recipes import load_recipe
+from npsoftmax.training.schedules import make_schedule
 
 pytestmark = pytest.mark.oracle
 torch = pytest.importorskip("torch")
@@ -54,8 +55,6 @@ def test_a_step_is_that_of_the_recipe(script):
     w, x, t = model.weight.detach().clone(), torch.randn(8, 4), torch.arange(8)
     steps, b = 10, torch.zeros_like(w)
     step = script.torch_step(model, config, steps)
-    from npsoftmax.training.schedules import make_schedule
-
     rate = make_schedule(config.schedule, config.lr, steps, 1, **config.schedule_opts)
     for number in range(3):
         z = torch.nn.functional.linear(x, w, model.bias.detach()).requires_grad_()
@@ -80,6 +79,21 @@ def test_an_epoch_takes_all_images(script, side, monkeypatch):
     assert 0 < found["drawing"] <= found["seconds"]
     pixels = torch.cat([x for x, _ in seen]).permute(0, 2, 3, 1)
     assert pixels.shape[1:] == data.x_train.shape[1:] and pixels.std() == pytest.approx(1, abs=0.3)
+
+
+def test_the_first_epoch_is_read_once_its_line_is_whole(script, tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert script.first_epoch(path) is None
+    for text in ("epoch,train_loss,seconds\n", "epoch,train_loss,seconds\n1,4.0,10"):
+        path.write_text(text)
+        assert script.first_epoch(path) is None
+    path.write_text("epoch,train_loss,seconds\n1,4.0,105.5\n2,3.0")
+    assert script.first_epoch(path) == {"epoch": "1", "train_loss": "4.0", "seconds": "105.5"}
+
+
+def test_why_our_side_failed_is_told(script, tmp_path):
+    with pytest.raises(BenchmarkError, match="CIFAR"):
+        script.work({"side": "npsoftmax", "threads": 1, "data_dir": str(tmp_path)})
 
 
 def measured(script, monkeypatch, losses, tmp_path):
