@@ -5,10 +5,11 @@
 
 Both sides with TF32 and in bfloat16: PyTorch (eager, channels last) by autocast, ours by --precision bf16, which is
 less (docs/gpu.md). A step is forward, backward and SGD with momentum on a batch that lies on the device; losses are not
-read, and the device is waited for at the end of the measured steps only. Every figure is a process of its own, and
-sides take turns, round after round. First both sides train three steps from the same parameters in full float32: where
-their losses differ there is no ratio. Of single convolutions output and both gradients are made; ours once more by
-columns. The run is the recipe e1/log_softmax, as a user would start it; it needs CIFAR-100 on disk.
+read, and the device is waited for at the end of the measured steps only. Every side is a process of its own each
+round, which measures all that the side has; sides take turns. First both sides train three steps from
+the same parameters in full float32: where their losses differ there is no ratio. Of single convolutions output and both
+gradients are made; ours once more by columns. The run is the recipe e1/log_softmax, as a user would start it; it needs
+CIFAR-100 on disk.
 """
 
 from __future__ import annotations
@@ -30,19 +31,26 @@ from common import (
     new_file,
     run_worker,
     table,
-    take_turns,
     whole_number,
     write_json,
 )
 from gpu_sides import COLUMNS, OURS, OURS_BF16, SIDES, TORCH, TORCH_BF16, work
 
+from npsoftmax.bench import turns
+
 MODELS = ("tinyvgg", "convnet", "resnet9", "vit_small")
 # C>F@SIDE of the 3x3 convolutions behind the first one: two of convnet, the others of resnet9.
 LAYERS = ("32>64@16", "64>128@8", "64>128@32", "128>128@16", "128>256@16", "256>512@8", "512>512@4")
 LAYER_SIDES = (COLUMNS, *SIDES)
-HEADS = ("softmax", "hierarchical", "adaptive", "sampled", "torch softmax", "torch adaptive")
+HEADS = {
+    OURS: ("softmax", "hierarchical", "adaptive", "sampled"),
+    TORCH: ("torch softmax", "torch adaptive"),
+}
 RECIPE = "e1/log_softmax"
 LOSS_TOLERANCE = 1e-3
+
+Case = tuple[str, str, int]
+Figures = dict[str, turns.Summary]
 
 
 def check_same_work(shared: Job) -> list[float]:
@@ -56,63 +64,63 @@ def check_same_work(shared: Job) -> list[float]:
 
 
 # ---------------------------------------------------------------- figures
-def measure_models(args: argparse.Namespace, shared: Job) -> dict[str, Any]:
-    for model in args.models:
-        check_same_work({**shared, "model": model, "batch_size": min(args.batch_sizes)})
-    cases = [(model, str(size), side) for model in args.models for size in args.batch_sizes for side in SIDES]
-
-    def measure(model: str, size: str, side: str) -> float:
-        job = {**shared, "task": "train", "model": model, "batch_size": int(size), "side": side}
-        return int(size) / run_worker(__file__, job)["seconds"]
-
-    found = take_turns(cases, args.rounds, measure, "images/s")
-    return {" ".join(case): figures for case, figures in found.items()}
+def cases_of(args: argparse.Namespace, side: str) -> list[Case]:
+    """(task, model, number) of all that a side has a figure for."""
+    layers = [("convolution", layer, max(args.batch_sizes)) for layer in args.layers]
+    if side == COLUMNS:
+        return layers
+    models = [("train", model, size) for model in args.models for size in args.batch_sizes]
+    heads = [("head", head, n) for head in HEADS.get(side, ()) for n in args.classes]
+    return models + layers + heads
 
 
-def measure_layers(args: argparse.Namespace, shared: Job) -> dict[str, Any]:
-    """The first layer is none of them: it goes by columns anyway."""
-    cases = [(layer, side) for layer in args.layers for side in LAYER_SIDES]
+def measured(args: argparse.Namespace, shared: Job) -> Figures:
+    """Seconds of a step of each case of each side."""
+    cases = {side: cases_of(args, side) for side in LAYER_SIDES}
 
-    def measure(layer: str, side: str) -> float:
-        job = {**shared, "task": "convolution", "model": layer, "batch_size": max(args.batch_sizes), "side": side}
-        return 1e3 * run_worker(__file__, job)["seconds"]
+    def measure(side: str) -> list[float]:
+        return run_worker(__file__, {**shared, "task": "time", "side": side, "cases": cases[side]})["seconds"]
 
-    return {" ".join(case): figures for case, figures in take_turns(cases, args.rounds, measure, "ms").items()}
+    def tell(number: int, case: tuple[str, ...], value: list[float]) -> None:
+        print(f"round {number}/{args.rounds}  {case[0]}  {len(value)} figures", file=sys.stderr, flush=True)
 
-
-def measure_heads(args: argparse.Namespace, shared: Job) -> dict[str, Any]:
-    cases = [(head, str(n)) for n in args.classes for head in HEADS]
-
-    def measure(head: str, n: str) -> float:
-        side = TORCH if head.startswith("torch") else OURS
-        job = {**shared, "task": "head", "model": head, "classes": int(n), "side": side}
-        return 1e3 * run_worker(__file__, job)["seconds"]
-
-    return {" ".join(case): figures for case, figures in take_turns(cases, args.rounds, measure, "ms").items()}
+    rounds = turns.take_turns(((side,) for side in LAYER_SIDES), args.rounds, measure, tell)
+    return {
+        f"{side} {task} {model} {number}": turns.summary(values)
+        for (side,), found in rounds.items()
+        for (task, model, number), values in zip(cases[side], zip(*found, strict=True), strict=True)
+    }
 
 
-def model_rows(args: argparse.Namespace, found: dict[str, Any]) -> list[list[str]]:
+def model_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
     rows = []
     for model in args.models:
         for size in args.batch_sizes:
-            speeds = {side: found[f"{model} {size} {side}"]["median"] for side in SIDES}
+            speeds = {side: size / found[f"{side} train {model} {size}"]["median"] for side in SIDES}
             ratios = speeds[OURS] / speeds[TORCH], speeds[OURS_BF16] / speeds[TORCH_BF16]
             shown = [f"{speed:,.0f}" for speed in speeds.values()]
             rows.append([model, str(size), *shown, *(f"{ratio:.2f}" for ratio in ratios)])
     return rows
 
 
-def layer_rows(args: argparse.Namespace, found: dict[str, Any]) -> list[list[str]]:
-    return [[layer, *(f"{found[f'{layer} {side}']['median']:.3f}" for side in LAYER_SIDES)] for layer in args.layers]
+def layer_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
+    size = max(args.batch_sizes)
+    names = {layer: [f"{side} convolution {layer} {size}" for side in LAYER_SIDES] for layer in args.layers}
+    return [[layer, *(milliseconds(found[name]) for name in row)] for layer, row in names.items()]
 
 
-def head_rows(args: argparse.Namespace, found: dict[str, Any]) -> list[list[str]]:
-    return [[f"{n:,}", *(f"{found[f'{head} {n}']['median']:.3f}" for head in HEADS)] for n in args.classes]
+def head_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
+    heads = [(side, head) for side, names in HEADS.items() for head in names]
+    return [[f"{n:,}", *(milliseconds(found[f"{side} head {head} {n}"]) for side, head in heads)] for n in args.classes]
+
+
+def milliseconds(figure: turns.Summary) -> str:
+    return f"{1e3 * figure['median']:.3f}"
 
 
 MODEL_COLUMNS = ["model", "batch", *SIDES, "ratio tf32", "ratio bf16"]
 LAYER_COLUMNS = ["convolution", *LAYER_SIDES]
-HEAD_COLUMNS = ["classes", *HEADS]
+HEAD_COLUMNS = ["classes", *(head for names in HEADS.values() for head in names)]
 
 
 def page(args: argparse.Namespace, figures: dict[str, Any]) -> str:
@@ -124,11 +132,11 @@ def page(args: argparse.Namespace, figures: dict[str, Any]) -> str:
             "# On a GPU, beside PyTorch\n",
             f"Measured on {where}, by `python benchmarks/gpu.py`; medians of {args.rounds} rounds.\n",
             "Images a second of a full training step:\n",
-            markdown(MODEL_COLUMNS, model_rows(args, figures["models"])),
+            markdown(MODEL_COLUMNS, model_rows(args, figures["steps"])),
             f"\nMilliseconds of a 3x3 convolution with both gradients, {max(args.batch_sizes)} images:\n",
-            markdown(LAYER_COLUMNS, layer_rows(args, figures["layers"])),
+            markdown(LAYER_COLUMNS, layer_rows(args, figures["steps"])),
             "\nMilliseconds of a step of a head, 256 features, 128 samples, plain SGD:\n",
-            markdown(HEAD_COLUMNS, head_rows(args, figures["heads"])),
+            markdown(HEAD_COLUMNS, head_rows(args, figures["steps"])),
             *([f"\n{sentence(figures['run'])}"] if "run" in figures else []),
             "",
         ]
@@ -154,9 +162,9 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch-sizes", type=numbers, default=[128, 512], metavar="N,N")
     parser.add_argument("--layers", type=lambda text: name_list("layer", text, LAYERS), default=LAYERS)
     parser.add_argument("--epochs", type=whole_number(0), default=100, metavar="N", help=f"of {RECIPE}; 0: no run")
-    parser.add_argument("--classes", type=numbers, default=[100, 1000, 10_000, 100_000, 1_000_000], metavar="C,C")
+    parser.add_argument("--classes", type=numbers, default=[100, 10_000, 100_000], metavar="C,C")
     parser.add_argument("--rounds", type=whole_number(1), default=3, metavar="N")
-    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="of each figure")
     parser.add_argument("--device", type=whole_number(0), default=0, metavar="N")
     parser.add_argument("--cpu", action="store_true", help="no GPU: to try the script, not for figures")
     parser.add_argument("--json", type=new_file, metavar="FILE")
@@ -173,14 +181,15 @@ def main(argv: Sequence[str]) -> int:
     args = parsed(argv)
     shared = {"cpu": args.cpu, "device": args.device, "seconds": args.seconds, "threads": 1}
     device = run_worker(__file__, {**shared, "side": OURS, "task": "describe"})
-    figures = {"machine": machine(1), "device": device, "models": measure_models(args, shared)}
-    figures["layers"], figures["heads"] = measure_layers(args, shared), measure_heads(args, shared)
+    for model in args.models:
+        check_same_work({**shared, "model": model, "number": min(args.batch_sizes)})
+    figures = {"machine": machine(1), "device": device, "steps": measured(args, shared)}
     if args.epochs:
         job = {**shared, "side": OURS, "task": "run", "model": RECIPE, "epochs": args.epochs}
         figures["run"] = {"epochs": args.epochs, **run_worker(__file__, job)}
-    print(table(MODEL_COLUMNS, model_rows(args, figures["models"]), 1))
-    print(table(LAYER_COLUMNS, layer_rows(args, figures["layers"]), 1))
-    print(table(HEAD_COLUMNS, head_rows(args, figures["heads"]), 1))
+    print(table(MODEL_COLUMNS, model_rows(args, figures["steps"]), 1))
+    print(table(LAYER_COLUMNS, layer_rows(args, figures["steps"]), 1))
+    print(table(HEAD_COLUMNS, head_rows(args, figures["steps"]), 1))
     if "run" in figures:
         print(sentence(figures["run"]))
     if args.markdown:

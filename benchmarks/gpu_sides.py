@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import statistics
@@ -48,7 +49,7 @@ def our_model(job: Job) -> tuple[Step, Step]:
     if job.get("start"):
         np.savez(job["start"], **dict(leaves(model.params)))
     model.to(backend)
-    x, t = (backend.asarray(array) for array in batch(job["batch_size"]))
+    x, t = (backend.asarray(array) for array in batch(job["number"]))
     optimizer, noise = SGD(model.params, momentum=MOMENTUM), Rng(0, "noise")
 
     def step() -> Any:
@@ -66,7 +67,7 @@ def our_head(job: Job) -> tuple[Step, Step]:
     from npsoftmax.random import Rng
     from npsoftmax.training.optimizers import SGD
 
-    backend, n = our_backend(job), job["classes"]
+    backend, n = our_backend(job), job["number"]
     head = OUR_HEADS[job["model"]](FEATURES, ClassInfo(n, np.arange(n, 0, -1)), rng=Rng(0))
     for tree in (head.params, head.buffers):
         replace_leaves(tree, lambda _, array: backend.asarray(array))
@@ -110,7 +111,7 @@ def convolution(job: Job) -> tuple[np.ndarray, ...]:
     """x, w and dy of layer "C>F@SIDE"."""
     channels, size = job["model"].split("@")
     c, f = map(int, channels.split(">"))
-    rng, images = np.random.default_rng(2), (job["batch_size"], int(size), int(size))
+    rng, images = np.random.default_rng(2), (job["number"], int(size), int(size))
     shapes = (*images, c), (3, 3, c, f), (*images, f)
     return tuple(rng.standard_normal(shape, dtype=np.float32) for shape in shapes)
 
@@ -139,7 +140,7 @@ def torch_model(job: Job) -> tuple[Step, Step]:
     if job.get("start"):
         load_parameters(twin, np.load(job["start"]))
     twin.to(device, memory_format=torch.channels_last)
-    x, t = (torch.from_numpy(array).to(device) for array in batch(job["batch_size"]))
+    x, t = (torch.from_numpy(array).to(device) for array in batch(job["number"]))
     x = x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(twin.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     half = job["side"] == TORCH_BF16
@@ -157,7 +158,7 @@ def torch_model(job: Job) -> tuple[Step, Step]:
 
 def torch_head(job: Job) -> tuple[Step, Step]:
     torch, device, wait = torch_device(job)
-    n = job["classes"]
+    n = job["number"]
     h, t = (torch.from_numpy(array).to(device) for array in features(n))
     if job["model"] == "torch softmax":
         linear = torch.nn.Linear(FEATURES, n).to(device)
@@ -208,15 +209,36 @@ MAKERS = {
 
 
 def work(job: Job) -> dict[str, Any]:
-    """What a worker is asked for: the device, a run, the losses of three steps, or the seconds of one step."""
+    """What a worker is asked for: the device, a run, losses of three steps, or the seconds of a step of each case."""
     if job["task"] == "describe":
         return our_backend(job).describe()
     if job["task"] == "run":
         return run(job)
-    step, wait = MAKERS[job["task"]][job["side"] in (TORCH, TORCH_BF16)](job)
     if job["task"] == "guard":
+        step, _ = made(job)
         return {"losses": [float(step()) for _ in range(3)]}
-    return {"seconds": seconds_of(step, wait, job)}
+    return {"seconds": [timed({**job, "task": task, "model": model, "number": n}) for task, model, n in job["cases"]]}
+
+
+def made(job: Job) -> tuple[Step, Step]:
+    return MAKERS[job["task"]][job["side"] in (TORCH, TORCH_BF16)](job)
+
+
+def timed(job: Job) -> float:
+    seconds = seconds_of(*made(job), job)
+    free_memory(job)
+    return seconds
+
+
+def free_memory(job: Job) -> None:
+    """Give the device back what a case held, so that the next has the memory to itself."""
+    gc.collect()
+    if job["side"] in (TORCH, TORCH_BF16):
+        import torch
+
+        torch.cuda.empty_cache()
+    else:
+        our_backend(job).free_memory()
 
 
 def seconds_of(step: Step, wait: Step, job: Job) -> float:

@@ -24,7 +24,7 @@ def script(monkeypatch):
 @pytest.mark.parametrize("model", ["tinyvgg", "vit_small"])
 def test_both_sides_take_the_same_steps(script, model, tmp_path):
     pytest.importorskip("torch")
-    job = {**CPU, "task": "guard", "model": model, "batch_size": 2, "start": str(tmp_path / "start.npz")}
+    job = {**CPU, "task": "guard", "model": model, "number": 2, "start": str(tmp_path / "start.npz")}
     ours = script.work({**job, "side": script.OURS})["losses"]
     theirs = script.work({**job, "side": script.TORCH})["losses"]
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
@@ -36,7 +36,7 @@ def test_a_side_that_does_less_is_refused(script, monkeypatch):
     answers = iter([{"losses": [4.6, 4.5, 4.4]}, {"losses": [4.6, 4.6, 4.6]}])
     monkeypatch.setattr(script, "run_worker", lambda *_: next(answers))
     with pytest.raises(BenchmarkError, match="do not do the same on convnet"):
-        script.check_same_work({**CPU, "model": "convnet", "batch_size": 2})
+        script.check_same_work({**CPU, "model": "convnet", "number": 2})
 
 
 @pytest.mark.oracle
@@ -44,7 +44,8 @@ def test_a_side_that_does_less_is_refused(script, monkeypatch):
 def test_a_step_of_a_head_is_timed(script, head):
     pytest.importorskip("torch")
     side = script.TORCH if head.startswith("torch") else script.OURS
-    assert script.work({**CPU, "task": "head", "model": head, "classes": 50, "side": side})["seconds"] > 0
+    (seconds,) = script.work({**CPU, "task": "time", "side": side, "cases": [("head", head, 50)]})["seconds"]
+    assert seconds > 0
 
 
 @pytest.mark.parametrize("side", ["COLUMNS", "OURS", "TORCH_BF16"])
@@ -54,8 +55,9 @@ def test_a_convolution_is_timed(script, side, monkeypatch):
     if side.startswith("TORCH"):
         pytest.importorskip("torch")
     monkeypatch.setattr(device_conv, "kind_for", device_conv.kind_for)  # which a worker may replace
-    job = {**CPU, "task": "convolution", "model": "16>24@5", "batch_size": 2, "side": getattr(script, side)}
-    assert script.work(job)["seconds"] > 0
+    cases = [("convolution", "16>24@5", 2), ("convolution", "3>8@4", 1)]
+    seconds = script.work({**CPU, "task": "time", "side": getattr(script, side), "cases": cases})["seconds"]
+    assert len(seconds) == 2 and min(seconds) > 0
 
 
 def test_a_side_of_ours_has_its_precision(script, monkeypatch):
@@ -95,6 +97,8 @@ def test_a_run_is_that_of_the_recipe(script, monkeypatch):
 
 
 def test_the_page_has_every_figure_and_both_ratios(script, monkeypatch, tmp_path):
+    asked = []
+
     def run_worker(_, job):
         if job["task"] == "describe":
             return {"device": "Pretended GPU", "driver": "12.8"}
@@ -103,7 +107,9 @@ def test_the_page_has_every_figure_and_both_ratios(script, monkeypatch, tmp_path
         if job["task"] == "run":
             return {"minutes": 12.34, "accuracy": 0.5916, "images_per_second": 45678.9}
         seconds = {script.COLUMNS: 0.02, script.OURS: 0.01, script.OURS_BF16: 0.009}
-        return {"seconds": (seconds | {script.TORCH: 0.008, script.TORCH_BF16: 0.005})[job["side"]]}
+        seconds |= {script.TORCH: 0.008, script.TORCH_BF16: 0.005}
+        asked.extend(tuple(case) for case in job["cases"])
+        return {"seconds": [seconds[job["side"]]] * len(job["cases"])}
 
     monkeypatch.setattr(script, "run_worker", run_worker)
     files = ["--json", str(tmp_path / "gpu.json"), "--markdown", str(tmp_path / "gpu.md")]
@@ -118,3 +124,5 @@ def test_the_page_has_every_figure_and_both_ratios(script, monkeypatch, tmp_path
     assert "100 epochs of e1/log_softmax: 12.3 minutes from start to end, 45,679 images a second" in page
     assert "| 100 | 10.000 | 10.000 | 10.000 | 10.000 | 8.000 | 8.000 |" in page
     assert (tmp_path / "gpu.json").exists()
+    assert asked.count(("convolution", "64>128@32", 512)) == 15, "five sides, three rounds"
+    assert asked.count(("head", "adaptive", 100)) == 3
