@@ -130,7 +130,7 @@ def page(args: argparse.Namespace, figures: dict[str, Any]) -> str:
     return "\n".join(
         [
             "# On a GPU, beside PyTorch\n",
-            f"Measured on {where}, by `python benchmarks/gpu.py`; medians of {args.rounds} rounds.\n",
+            f"Measured on {where}, by `python benchmarks/gpu.py`; rounds: {args.rounds}.\n",
             "Images a second of a full training step:\n",
             markdown(MODEL_COLUMNS, model_rows(args, figures["steps"])),
             f"\nMilliseconds of a 3x3 convolution with both gradients, {max(args.batch_sizes)} images:\n",

@@ -4,7 +4,8 @@ Design: with a million classes the logits of a batch are hundreds of megabytes, 
 The sum of exponentials can be put together from blocks of classes, each with its own maximum, so that a block of logits
 never leaves the cache. Backward computes large blocks again, which costs less than reading them back; exponentials
 that fit into memory easily are kept. Blocks are independent and NumPy lets go of the interpreter while it works on
-one, so that threads share them; sums over blocks are taken in the order of the classes, whoever was first.
+one, so that threads share them; sums over blocks are taken in the order of the classes, whoever was first. A device
+works on a block as a whole and starts each with a dozen kernels: there blocks are so large that few heads have two.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Product = Callable[[Array, Array], Array]
 
 # Logits in a block, so that it stays in a second-level cache; and in a batch whose exponentials are kept.
 BLOCK, KEPT = 2**17, 2**21
+DEVICE_BLOCK = 2**26  # logits in a block on a device, 256 MiB in float32; where they are one block they are kept
 
 
 def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) -> tuple[Array, Any]:
@@ -33,7 +35,8 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
     """
     xp = array_module(h)
     t = t.astype(xp.int64)  # small unsigned types cannot hold differences
-    keep, parts = len(h) * len(w) <= KEPT, _blocks(h, w)
+    parts = _blocks(h, w, xp)
+    keep = len(parts) == 1 or len(h) * len(w) <= KEPT
     inner, product = _inside_a_block(parts)
 
     def block(part: slice) -> tuple[Array, ...]:
@@ -78,8 +81,8 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
     return dh, dw, db
 
 
-def _blocks(h: Array, w: Array) -> list[slice]:
-    step = max(1, BLOCK // len(h))
+def _blocks(h: Array, w: Array, xp: Any) -> list[slice]:
+    step = max(1, (BLOCK if xp.__name__ == "numpy" else DEVICE_BLOCK) // len(h))
     return [slice(start, min(start + step, len(w))) for start in range(0, len(w), step)]
 
 

@@ -151,18 +151,8 @@ def trained(path, *words):
 
 
 def test_a_run_learns_and_another_agrees_to_the_bit(cupy, tmp_path):
-    words = (
-        "--model",
-        "resnet9",
-        "--head",
-        "hierarchical",
-        "--epochs",
-        "3",
-        "--augment",
-        "cutout",
-        "--batch-size",
-        "64",
-    )
+    settings = {"model": "convnet", "head": "hierarchical", "epochs": "10", "augment": "cutout", "batch-size": "64"}
+    words = [word for name, value in settings.items() for word in (f"--{name}", value)]
     summary, first = trained(tmp_path / "first", *words)
     _, second = trained(tmp_path / "second", *words)
     assert all((first[name] == second[name]).all() for name in first)

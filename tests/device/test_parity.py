@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from parity import assert_same, move_tree, moved, table
 
+from npsoftmax.functional import linear_softmax
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import ClassInfo
 from npsoftmax.heads.rows import SPARSE_FROM
@@ -48,6 +49,22 @@ def test_pair(case, device):
     assert_same(outputs[0], y, device, "y")
     found = case.backward(moved(dy, device), cache)
     assert_same(found if isinstance(found, tuple) else (found,), grads, device, "gradient")
+
+
+@pytest.mark.parametrize(("block", "blocks"), [(5 * 6, 3), (5 * 13, 1), (2**26, 1)])
+def test_a_softmax_in_blocks_of_classes(block, blocks, monkeypatch, device):
+    """A device has blocks of its own size, and nothing is computed twice where there is one."""
+    monkeypatch.setattr(linear_softmax, "DEVICE_BLOCK", block)
+    monkeypatch.setattr(linear_softmax, "KEPT", 0)
+    h, w, b, dnll = normal((5, 3)), normal((13, 3), 1), normal(13, 2), normal(5, 3)
+    t = np.array([0, 12, 5, 5, 7])
+    nll, cache = linear_softmax.linear_softmax_nll_forward(h, w, b, t)
+    grads = linear_softmax.linear_softmax_nll_backward(dnll, cache)
+    there, cache = linear_softmax.linear_softmax_nll_forward(*moved((h, w, b, t), device))
+    *_, parts, _, kept = cache
+    assert (len(parts), kept[0] is None) == (blocks, blocks > 1)
+    found = linear_softmax.linear_softmax_nll_backward(device.asarray(dnll), cache)
+    assert_same((there, *found), (nll, *grads), device, "loss or gradient")
 
 
 @pytest.mark.parametrize(("name", "options"), MAPPING_CASES, ids=str)
