@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="local, or mpi: mpiexec -n N npsoftmax compare … --engine mpi runs N - 1 at the same time, on a whole "
         "cluster (docs/cluster.md)",
     )
-    parser.add_argument("--title", default="", help="heading of the report")
+    parser.add_argument("--title", default="", help="heading of the report (default: the last one given)")
     parser.add_argument("--report", metavar="DIR", help="only write the report of this folder again")
     parser.add_argument("--list", action="store_true", help="list all recipes")
     train.add_settings(parser)
@@ -87,7 +87,11 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return list_recipes()
     if args.report:
-        print_report(write_report(Comparison.existing(args.report), args.title))
+        comparison = Comparison.existing(args.report)
+        if args.title:
+            comparison.title = args.title
+            comparison.save()
+        print_report(write_report(comparison))
         return 0
     check_counts(args)
     return run_and_report(args, lambda jobs, tell, watch: run_all(jobs, args.jobs, tell, watch))
@@ -131,13 +135,14 @@ def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> i
     rows = planned_rows(args.recipes, args.heads, args.vary, args.seeds, given)
     comparison = Comparison(args.out or default_folder(args.recipes, args.heads))
     comparison.add(rows, typed(args.words))
+    comparison.title = args.title or comparison.title
     comparison.save()
     jobs = list(comparison.jobs())
     # Ended from outside, this process ends its jobs as Ctrl-C would: they save, and nothing runs on unseen.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Display(jobs) as display:
         ended = run_jobs(jobs, display.tell, display.watch)
-    print_report(write_report(comparison, args.title))
+    print_report(write_report(comparison))
     if display.failed or not ended:
         print(f"{display.failed} runs failed; type the same command again to go on.", file=sys.stderr)
     return 0 if ended and not display.failed else 1

@@ -69,6 +69,7 @@ class Comparison:
         self.file = self.path / "comparison.json"
         self.rows: dict[str, Row] = {}
         self.commands: list[str] = []
+        self.title = ""  # of the report, as it was last given
         if self.file.is_file():
             self._load()
 
@@ -111,7 +112,7 @@ class Comparison:
             {"name": row.name, "seeds": row.seeds, "varied": row.varied, "train": _plain(row.config)}
             for row in self.rows.values()
         ]
-        write_json(self.file, {"commands": self.commands, "rows": rows})
+        write_json(self.file, {"title": self.title, "commands": self.commands, "rows": rows})
 
     def jobs(self) -> Iterator[Job]:
         """All runs: every row with its first seed, then with its second, so that a first table is there early."""
@@ -129,7 +130,7 @@ class Comparison:
             raise InputError(f"{self.file} cannot be read as a comparison: it has no list of rows.")
         if not isinstance(commands, list) or not all(isinstance(command, str) for command in commands):
             raise InputError(f"{self.file} cannot be read as a comparison: its commands are no list of texts.")
-        self.commands = commands
+        self.commands, self.title = commands, str(content.get("title", ""))
         for number, row in enumerate(rows):
             if not _is_row(row):
                 raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is none.")

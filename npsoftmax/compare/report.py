@@ -10,6 +10,7 @@ import base64
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +42,15 @@ th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #ddd;
 th { border-bottom: 2px solid #888; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td.text, th.text { text-align: left; white-space: normal; min-width: 11rem; }
+@media (max-width: 600px) {
+  th:first-child, td:first-child { white-space: normal; }
+}
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 1rem; }
 .figures img { width: 100%; height: auto; max-width: 520px; }
 """
 
 
-def write_report(comparison: Comparison, title: str = "") -> list[Path]:
+def write_report(comparison: Comparison) -> list[Path]:
     """Write report.md, report.html, scores.csv and figures/ into the comparison's folder; the paths.
 
     InputError where nothing is finished yet.
@@ -55,7 +59,7 @@ def write_report(comparison: Comparison, title: str = "") -> list[Path]:
     if not any(result.runs for result in results):
         why = next((outcome.missing for result in results for outcome in result.outcomes), "it has no rows")
         raise InputError(f"no run in {comparison.path} is finished yet, so there is no report ({why}).")
-    title = title or f"{len(results)} rows compared"
+    title = comparison.title or f"{counted(len(results), 'row')} compared"
     beside = rival_table(comparison.path, comparison.rows.values())
     tables, about = [*all_tables(results), *([beside] if beside else [])], circumstances(comparison, results)
     pictures = {name: as_svg(figure) for name, figure in all_figures(results).items()}
@@ -78,16 +82,23 @@ def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[
     missing = sum(outcome.run is None for result in results for outcome in result.outcomes)
     lines = [
         f"Data: {runs[0].summary['dataset']}, {runs[0].summary['train_images']:,} images to train. "
-        f"{len(runs)} runs, {duration(runs)} in all, by {the_machine(comparison)}.",
+        f"{counted(len(runs), 'run')}, {duration(runs)} in all, by {the_machine(comparison)}.",
         *(f"Typed: {command}" for command in comparison.commands),
     ]
-    shortened = [result for result in results if result.shortened]
+    shortened: dict[str, list[str]] = {}
+    for result in results:
+        if result.shortened:
+            shortened.setdefault(result.shortened, []).append(result.row.name)
     if shortened:
-        names = ", ".join(f"{result.row.name} ({result.shortened})" for result in shortened)
-        lines.append(f"SHORTENED, and so no reproduction: {names}.")
+        told = "; ".join(f"{', '.join(names)} ({how})" for how, names in shortened.items())
+        lines.append(f"SHORTENED, and so no reproduction: {told}.")
     if missing:
-        lines.append(f"{missing} runs are missing; the last table says which and why.")
+        lines.append(f"Missing: {counted(missing, 'run')}; the last table says which and why.")
     return lines
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def duration(runs: Sequence[Run]) -> str:
@@ -102,10 +113,11 @@ def the_machine(comparison: Comparison) -> str:
     env = environment(folders[0])
     commits = dict.fromkeys(found for folder in folders if (found := environment(folder).get("commit")))
     commit = f", commit {' and '.join(commits)}" if commits else ""
+    where = f"{env.get('processor', 'unknown processor')}, {counted(env.get('threads', 1), 'thread')}"
+    how = f"on {env['device']}" if env.get("device") else f"kernels: {env.get('kernels', '?')}"
     return (
         f"npsoftmax {env.get('npsoftmax', '?')}{commit}, {str(env.get('started', 'unknown day'))[:10]}; "
-        f"{env.get('processor', 'unknown processor')}, {env.get('threads', '?')} threads, {env.get('backend', '?')}, "
-        f"kernels: {env.get('kernels', '?')}"
+        f"{where}, {env.get('backend', '?')}, {how}"
     )
 
 
@@ -163,9 +175,11 @@ def html_table(table: Table) -> str:
     """One table that scrolls by itself where it is too wide."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
+        shown = [html.escape(cell) for cell in cells]
+        shown[0] = re.sub(r"([/_=])", r"\1<wbr>", shown[0])  # where the name of a row may break on a phone
         drawn = (
-            f"<{tag}{' class=text' if name in table.text else ''}>{html.escape(cell)}</{tag}>"
-            for name, cell in zip(table.columns, cells, strict=True)
+            f"<{tag}{' class=text' if name in table.text else ''}>{cell}</{tag}>"
+            for name, cell in zip(table.columns, shown, strict=True)
         )
         return f"<tr>{''.join(drawn)}</tr>"
 

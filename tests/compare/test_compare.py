@@ -247,8 +247,17 @@ def test_the_report_has_the_rival_and_every_commit(compared, tmp_path):
         path.write_text(json.dumps(read_json(path) | {"commit": commit}))
     write_report(comparison)
     report = (folder / "report.md").read_text(encoding="utf-8")
+    assert report.startswith("# Three <heads>\n"), "as it was typed"
     assert "| softmax | Rival 1 | 8 | 3 |" in report
     assert "abc1234 and " in report and "def5678" in report
+
+
+def test_a_report_written_again_keeps_its_last_title(compared, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    for words in (["--title", "Others"], []):
+        assert main(["compare", "--report", str(folder), *words]) == 0
+        assert "# Others\n" in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_loss_of_a_double_softmax_is_what_it_must_be(compared):
@@ -282,7 +291,7 @@ def test_a_failed_run_is_named_and_the_others_stay(tmp_path, capsys):
     assert (
         "## Missing runs" in report
         and "the network before the head diverged" in report
-        and "1 runs are missing" in report
+        and "Missing: 1 run; the last" in report
     )
 
 
