@@ -42,9 +42,8 @@ th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #ddd;
 th { border-bottom: 2px solid #888; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td.text, th.text { text-align: left; white-space: normal; min-width: 11rem; }
-@media (max-width: 600px) {
-  th:first-child, td:first-child { white-space: normal; }
-}
+wbr { display: none; }
+@media (max-width: 600px) { wbr { display: inline; } }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 1rem; }
 .figures img { width: 100%; height: auto; max-width: 520px; }
 """
