@@ -97,6 +97,7 @@ def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[
 
 
 def counted(number: int, thing: str) -> str:
+    """'1 run', '2 runs'."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 

@@ -118,6 +118,7 @@ def test_one_process_speaks_and_says_how_many_there_are(shared):
     assert json.loads((run / "summary.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_batch_norm_of_each_part_ends_in_the_same_accuracy_band(tmp_path):
     train_alone(*RESNET, "--out", str(tmp_path / "whole"))
     accuracy = accuracy_of(tmp_path / "whole")
@@ -278,6 +279,7 @@ def test_the_mpiexec_of_another_mpi_is_noticed(tmp_path):
 COMPARE = ["compare", "--engine=mpi", "--heads=softmax,hierarchical", *TINY[:8], "--epochs=2"]
 
 
+@pytest.mark.slow
 def test_a_comparison_over_processes(tmp_path):
     out = tmp_path / "comparison"
     code, said, error = ended(start(3, *COMMAND, *COMPARE, "--out", out))
@@ -289,6 +291,7 @@ def test_a_comparison_over_processes(tmp_path):
     assert code == 0 and "2 of 2 runs are finished already" in error and "started" not in error
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_takes_nothing_with_it(tmp_path):
     words = [*COMPARE, "--heads=softmax", "--vary", "normalize=nothing,half", "--out", tmp_path / "comparison"]
     code, _, error = ended(start(2, *COMMAND, *words))
