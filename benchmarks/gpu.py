@@ -5,11 +5,10 @@
 
 Both sides with TF32 and in bfloat16: PyTorch (eager, channels last) by autocast, ours by --precision bf16, which is
 less (docs/gpu.md). A step is forward, backward and SGD with momentum on a batch that lies on the device; losses are not
-read, and the device is waited for at the end of the measured steps only. Every side is a process of its own each
-round, which measures all that the side has; sides take turns. First both sides train three steps from
-the same parameters in full float32: where their losses differ there is no ratio. Of single convolutions output and both
-gradients are made; ours once more by columns. The run is the recipe e1/log_softmax, as a user would start it; it needs
-CIFAR-100 on disk.
+read, and the device is waited for at the end of the measured steps only. Every side is a process of its own each round,
+which measures all that the side has; sides take turns. First both sides train three steps from the same parameters in
+full float32: where their losses differ there is no ratio. Of single convolutions output and both gradients are made;
+ours once more by columns. The run is the recipe e1/log_softmax, as a user would start it; it needs CIFAR-100 on disk.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ RECIPE = "e1/log_softmax"
 LOSS_TOLERANCE = 1e-3
 
 Case = tuple[str, str, int]
-Figures = dict[str, turns.Summary]
+Steps = dict[str, turns.Summary]  # seconds of a step, by "side task model number"
 
 
 def check_same_work(shared: Job) -> list[float]:
@@ -74,7 +73,7 @@ def cases_of(args: argparse.Namespace, side: str) -> list[Case]:
     return models + layers + heads
 
 
-def measured(args: argparse.Namespace, shared: Job) -> Figures:
+def measured(args: argparse.Namespace, shared: Job) -> Steps:
     """Seconds of a step of each case of each side."""
     cases = {side: cases_of(args, side) for side in LAYER_SIDES}
 
@@ -92,7 +91,7 @@ def measured(args: argparse.Namespace, shared: Job) -> Figures:
     }
 
 
-def model_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
+def model_rows(args: argparse.Namespace, found: Steps) -> list[list[str]]:
     rows = []
     for model in args.models:
         for size in args.batch_sizes:
@@ -103,13 +102,13 @@ def model_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
     return rows
 
 
-def layer_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
+def layer_rows(args: argparse.Namespace, found: Steps) -> list[list[str]]:
     size = max(args.batch_sizes)
     names = {layer: [f"{side} convolution {layer} {size}" for side in LAYER_SIDES] for layer in args.layers}
     return [[layer, *(milliseconds(found[name]) for name in row)] for layer, row in names.items()]
 
 
-def head_rows(args: argparse.Namespace, found: Figures) -> list[list[str]]:
+def head_rows(args: argparse.Namespace, found: Steps) -> list[list[str]]:
     heads = [(side, head) for side, names in HEADS.items() for head in names]
     return [[f"{n:,}", *(milliseconds(found[f"{side} head {head} {n}"]) for side, head in heads)] for n in args.classes]
 
@@ -130,7 +129,7 @@ def page(args: argparse.Namespace, figures: dict[str, Any]) -> str:
     return "\n".join(
         [
             "# On a GPU, beside PyTorch\n",
-            f"Measured on {where}, by `python benchmarks/gpu.py`; rounds: {args.rounds}.\n",
+            f"Measured on {where}, by `python benchmarks/gpu.py`; rounds: {args.rounds}; {versions(figures)}.\n",
             "Images a second of a full training step:\n",
             markdown(MODEL_COLUMNS, model_rows(args, figures["steps"])),
             f"\nMilliseconds of a 3x3 convolution with both gradients, {max(args.batch_sizes)} images:\n",
@@ -141,6 +140,10 @@ def page(args: argparse.Namespace, figures: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def versions(figures: dict[str, Any]) -> str:
+    return f"CuPy {figures['device'].get('cupy', '-')}, PyTorch {figures['machine'].get('torch', '-')}"
 
 
 def sentence(run: dict[str, Any]) -> str:

@@ -221,10 +221,12 @@ def work(job: Job) -> dict[str, Any]:
 
 
 def made(job: Job) -> tuple[Step, Step]:
+    """A step of the job's side, and what waits for it."""
     return MAKERS[job["task"]][job["side"] in (TORCH, TORCH_BF16)](job)
 
 
 def timed(job: Job) -> float:
+    """Seconds of a step of one case."""
     seconds = seconds_of(*made(job), job)
     free_memory(job)
     return seconds

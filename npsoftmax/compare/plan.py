@@ -125,12 +125,14 @@ class Comparison:
 
     def _load(self) -> None:
         content = read_json(self.file)
-        rows, commands = content.get("rows"), content.get("commands", [])
+        rows, commands, title = content.get("rows"), content.get("commands", []), content.get("title", "")
         if not isinstance(rows, list):
             raise InputError(f"{self.file} cannot be read as a comparison: it has no list of rows.")
         if not isinstance(commands, list) or not all(isinstance(command, str) for command in commands):
             raise InputError(f"{self.file} cannot be read as a comparison: its commands are no list of texts.")
-        self.commands, self.title = commands, str(content.get("title", ""))
+        if not isinstance(title, str):
+            raise InputError(f"{self.file} cannot be read as a comparison: its title is no text.")
+        self.commands, self.title = commands, title
         for number, row in enumerate(rows):
             if not _is_row(row):
                 raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is none.")

@@ -42,7 +42,7 @@ th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #ddd;
 th { border-bottom: 2px solid #888; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td.text, th.text { text-align: left; white-space: normal; min-width: 11rem; }
-wbr { display: none; }
+wbr { display: none; } /* it would break where nowrap forbids it */
 @media (max-width: 600px) { wbr { display: inline; } }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 1rem; }
 .figures img { width: 100%; height: auto; max-width: 520px; }
@@ -96,7 +96,7 @@ def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[
     return lines
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int | str, thing: str) -> str:
     """'1 run', '2 runs'."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
@@ -113,7 +113,8 @@ def the_machine(comparison: Comparison) -> str:
     env = environment(folders[0])
     commits = dict.fromkeys(found for folder in folders if (found := environment(folder).get("commit")))
     commit = f", commit {' and '.join(commits)}" if commits else ""
-    where = f"{env.get('processor', 'unknown processor')}, {counted(env.get('threads', 1), 'thread')}"
+    threads = counted(env.get("threads", "?"), "thread")
+    where = f"{env.get('processor', 'unknown processor')}, {threads}"
     how = f"on {env['device']}" if env.get("device") else f"kernels: {env.get('kernels', '?')}"
     return (
         f"npsoftmax {env.get('npsoftmax', '?')}{commit}, {str(env.get('started', 'unknown day'))[:10]}; "

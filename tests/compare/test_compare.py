@@ -260,6 +260,42 @@ def test_a_report_written_again_keeps_its_last_title(compared, tmp_path):
         assert "# Others\n" in (folder / "report.md").read_text(encoding="utf-8")
 
 
+def test_a_comparison_typed_again_keeps_its_title(compared, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    words = [str(folder) if word == str(compared[0]) else word for word in compared[1]]
+    where = words.index("--title")
+    assert main(words[:where] + words[where + 2 :]) == 0
+    assert (folder / "report.md").read_text(encoding="utf-8").startswith("# Three <heads>\n")
+
+
+def test_what_is_shortened_is_told_once_and_a_device_by_its_name(compared, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    comparison = Comparison(folder)
+    for name, how in (("softmax", "9 epochs"), ("log_gumbel_softmax", "9 epochs"), ("legacy_double_softmax", "x")):
+        row = comparison.rows[name]
+        comparison.rows[name] = replace(row, config=replace(row.config, shortened=how))
+    path = folder / "softmax" / "seed-0" / "env.json"
+    path.write_text(json.dumps(read_json(path) | {"device": "Pretended GPU", "backend": "cupy"}))
+    write_report(comparison)
+    report, page = ((folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
+    told = "SHORTENED, and so no reproduction: softmax, log_gumbel_softmax (9 epochs); legacy_double_softmax (x).\n"
+    assert told in report
+    assert ", cupy, on Pretended GPU." in report
+    assert "<td>legacy_<wbr>double_<wbr>softmax</td>" in page
+
+
+@pytest.mark.parametrize("title", [None, 3])
+def test_a_title_that_is_no_text(compared, tmp_path, title):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    path = folder / "comparison.json"
+    path.write_text(json.dumps(read_json(path) | {"title": title}))
+    with pytest.raises(InputError, match="its title is no text"):
+        Comparison(folder)
+
+
 def test_the_loss_of_a_double_softmax_is_what_it_must_be(compared):
     folder, _ = compared
     runs = {result.row.name: result.runs for result in collect(Comparison(folder))}
