@@ -159,15 +159,17 @@ def relation_figure(results: Sequence[RowResult]) -> Figure | None:
     shown = [(result, run, relation(run)) for result in results for run in result.runs if relation(run)]
     if not shown:
         return None
-    figure, ax = canvas("Softmax applied twice: the loss is the accuracy", len(shown) + 1)
+    classes = {run.summary["classes"]: found for _, run, found in shown}
+    figure, ax = canvas("Softmax applied twice: the loss is the accuracy", len(shown) + len(classes))
     dress(ax, "test accuracy (%)", "test loss")
-    ceiling = shown[0][2]["if_saturated"] + shown[0][2]["accuracy"]
     best = max(found["accuracy"] for _, _, found in shown)
     line = np.array([0, min(1.0, 1.3 * best + 0.02)])
-    ax.plot(100 * line, ceiling - line, color=FAINT, label="ln(e + C − 1) − accuracy")
+    for (number, found), dash in zip(classes.items(), itertools.cycle(("-", "--", ":")), strict=False):
+        label = f"ln(e + C − 1) − accuracy, C = {number}"
+        ax.plot(100 * line, found["if_saturated"] + found["accuracy"] - line, dash, color=FAINT, label=label)
     for result, _, found in shown:
         saturated = found["mean_max_p"] > SATURATED
-        how = f"{'saturated' if saturated else 'NOT saturated'}, mean max p {found['mean_max_p']:.3f}"
+        how = f"{'saturated' if saturated else 'NOT saturated'}, max p {found['mean_max_p']:.3f}"
         ax.plot(
             100 * found["accuracy"],
             found["loss"],

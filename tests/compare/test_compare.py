@@ -21,6 +21,7 @@ from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
 from npsoftmax.compare.collect import Outcome, gap
 from npsoftmax.compare.figures import mean_curve, sweep_lines
+from npsoftmax.compare.figures import all_figures
 from npsoftmax.compare.report import write_report
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
@@ -284,6 +285,19 @@ def test_what_is_shortened_is_told_once_and_a_device_by_its_name(compared, tmp_p
     assert told in report
     assert ", cupy, on Pretended GPU." in report
     assert "<td>legacy_<wbr>double_<wbr>softmax</td>" in page
+
+
+def test_each_number_of_classes_has_its_line_in_the_figure_of_the_relation(compared, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    path = folder / "legacy_double_softmax" / "seed-1" / "summary.json"
+    summary = read_json(path)
+    summary["classes"] = 20
+    summary["double_normalisation"]["if_saturated"] = np.log(np.e + 19) - summary["double_normalisation"]["accuracy"]
+    path.write_text(json.dumps(summary))
+    lines = all_figures(collect(Comparison(folder)))["relation"].axes[0].get_lines()
+    starts = {line.get_label(): line.get_ydata()[0] for line in lines if line.get_label().startswith("ln(")}
+    assert starts == pytest.approx({f"ln(e + C − 1) − accuracy, C = {n}": np.log(np.e + n - 1) for n in (10, 20)})
 
 
 @pytest.mark.parametrize("title", [None, 3])
