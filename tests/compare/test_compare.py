@@ -20,8 +20,7 @@ from npsoftmax.cli.compare import parse_variation, planned_rows, typed
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
 from npsoftmax.compare.collect import Outcome, gap
-from npsoftmax.compare.figures import mean_curve, sweep_lines
-from npsoftmax.compare.figures import all_figures
+from npsoftmax.compare.figures import all_figures, mean_curve, sweep_lines
 from npsoftmax.compare.report import write_report
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
