@@ -192,7 +192,7 @@ def relation_table(results: Sequence[RowResult]) -> Table | None:
         "A cross entropy of outputs p that are probabilities already: always loss = mean lse(p) − mean p_y, and "
         "where p is all but one-hot, loss = ln(e + C − 1) − accuracy. It then says no more than the accuracy."
     )
-    return Table("Softmax applied twice", about, columns, rows, ("relation",))
+    return Table("Cross entropy of probabilities", about, columns, rows, ("relation",))
 
 
 # ---------------------------------------------------------------- what is not there
