@@ -49,6 +49,7 @@ RECIPE = "e1/log_softmax"
 LOSS_TOLERANCE = 1e-3
 
 Case = tuple[str, str, int]
+Section = tuple[str, list[str], list[list[str]]]  # heading, columns, rows
 Steps = dict[str, turns.Summary]  # seconds of a step, by "side task model number"
 
 
@@ -122,24 +123,34 @@ LAYER_COLUMNS = ["convolution", *LAYER_SIDES]
 HEAD_COLUMNS = ["classes", *(head for names in HEADS.values() for head in names)]
 
 
-def page(args: argparse.Namespace, figures: dict[str, Any]) -> str:
+def sections(args: argparse.Namespace, steps: Steps) -> list[Section]:
+    """The three tables, each with what stands above it."""
+    return [
+        ("Images a second of a full training step:", MODEL_COLUMNS, model_rows(args, steps)),
+        (
+            f"Milliseconds of a 3x3 convolution with both gradients, {max(args.batch_sizes)} images:",
+            LAYER_COLUMNS,
+            layer_rows(args, steps),
+        ),
+        (
+            "Milliseconds of a step of a head, 256 features, 128 samples, plain SGD:",
+            HEAD_COLUMNS,
+            head_rows(args, steps),
+        ),
+    ]
+
+
+def page(args: argparse.Namespace, figures: dict[str, Any], shown: Sequence[Section]) -> str:
     """What is committed beside the figures."""
     device = figures["device"]
     where = "a CPU (a trial of the script)" if args.cpu else f"{device['device']}, driver for CUDA {device['driver']}"
-    return "\n".join(
-        [
-            "# On a GPU, beside PyTorch\n",
-            f"Measured on {where}, by `python benchmarks/gpu.py`; rounds: {args.rounds}; {versions(figures)}.\n",
-            "Images a second of a full training step:\n",
-            markdown(MODEL_COLUMNS, model_rows(args, figures["steps"])),
-            f"\nMilliseconds of a 3x3 convolution with both gradients, {max(args.batch_sizes)} images:\n",
-            markdown(LAYER_COLUMNS, layer_rows(args, figures["steps"])),
-            "\nMilliseconds of a step of a head, 256 features, 128 samples, plain SGD:\n",
-            markdown(HEAD_COLUMNS, head_rows(args, figures["steps"])),
-            *([f"\n{sentence(figures['run'])}"] if "run" in figures else []),
-            "",
-        ]
-    )
+    parts = [
+        "# On a GPU, beside PyTorch",
+        f"Measured on {where}, by `python benchmarks/gpu.py`; rounds: {args.rounds}; {versions(figures)}.",
+        *(f"{heading}\n\n{markdown(columns, rows)}" for heading, columns, rows in shown),
+        *([sentence(figures["run"])] if "run" in figures else []),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def versions(figures: dict[str, Any]) -> str:
@@ -190,13 +201,13 @@ def main(argv: Sequence[str]) -> int:
     if args.epochs:
         job = {**shared, "side": OURS, "task": "run", "model": RECIPE, "epochs": args.epochs}
         figures["run"] = {"epochs": args.epochs, **run_worker(__file__, job)}
-    print(table(MODEL_COLUMNS, model_rows(args, figures["steps"]), 1))
-    print(table(LAYER_COLUMNS, layer_rows(args, figures["steps"]), 1))
-    print(table(HEAD_COLUMNS, head_rows(args, figures["steps"]), 1))
+    shown = sections(args, figures["steps"])
+    for _, columns, rows in shown:
+        print(table(columns, rows, 1))
     if "run" in figures:
         print(sentence(figures["run"]))
     if args.markdown:
-        args.markdown.write_text(page(args, figures), encoding="utf-8")
+        args.markdown.write_text(page(args, figures, shown), encoding="utf-8")
     settings = {name: value for name, value in vars(args).items() if name not in ("json", "markdown")}
     write_json(argparse.Namespace(json=args.json, **settings), figures)
     return 0

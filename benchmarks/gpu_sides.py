@@ -222,7 +222,11 @@ def work(job: Job) -> dict[str, Any]:
 
 def made(job: Job) -> tuple[Step, Step]:
     """A step of the job's side, and what waits for it."""
-    return MAKERS[job["task"]][job["side"] in (TORCH, TORCH_BF16)](job)
+    return MAKERS[job["task"]][is_torch(job)](job)
+
+
+def is_torch(job: Job) -> bool:
+    return job["side"] in (TORCH, TORCH_BF16)
 
 
 def timed(job: Job) -> float:
@@ -235,7 +239,7 @@ def timed(job: Job) -> float:
 def free_memory(job: Job) -> None:
     """Give the device back what a case held, so that the next has the memory to itself."""
     gc.collect()
-    if job["side"] in (TORCH, TORCH_BF16):
+    if is_torch(job):
         import torch
 
         torch.cuda.empty_cache()

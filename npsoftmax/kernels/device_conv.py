@@ -41,8 +41,9 @@ def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kin
     rest = c % (16 // kind.size) or f % (16 // kind.size)
     sizes = len(x) * oh * ow * max(c, f), k[0] * k[1] * c * f
     fits = min(sizes) > 0 and max(sizes) <= MOST_ITEMS
-    other = min(c, f) < FEWEST or (kind.name == "tf32" and min(c, f) >= DEEP) or is_plain((k[0], k[1]), stride, pad)
-    return None if rest or not fits or other else kind
+    deep = kind.name == "tf32" and min(c, f) >= DEEP
+    by_columns = rest or min(c, f) < FEWEST or deep or not fits or is_plain((k[0], k[1]), stride, pad)
+    return None if by_columns else kind
 
 
 def conv2d(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:

@@ -111,6 +111,12 @@ def compared(tmp_path_factory):
     return folder, words
 
 
+@pytest.fixture
+def copied(compared, tmp_path):
+    """A copy of their folder, to change."""
+    return shutil.copytree(compared[0], tmp_path / "copy")
+
+
 class Page(html.parser.HTMLParser):
     """Counts rows and collects what a page would load from elsewhere."""
 
@@ -237,76 +243,64 @@ def test_a_rival_that_cannot_be_read_is_an_error_with_its_path(change, tmp_path)
         rival_table(tmp_path, [row("softmax")])
 
 
-def test_the_report_has_the_rival_and_every_commit(compared, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(compared[0], folder)
-    comparison = Comparison(folder)
-    write_rivals(folder, RIVAL | {"train": comparison.rows["softmax"].settings()})
+def test_the_report_has_the_rival_and_every_commit(copied):
+    comparison = Comparison(copied)
+    write_rivals(copied, RIVAL | {"train": comparison.rows["softmax"].settings()})
     for seed, commit in enumerate(("abc1234", "def5678")):
-        path = folder / "softmax" / f"seed-{seed}" / "env.json"
+        path = copied / "softmax" / f"seed-{seed}" / "env.json"
         path.write_text(json.dumps(read_json(path) | {"commit": commit}))
     write_report(comparison)
-    report = (folder / "report.md").read_text(encoding="utf-8")
+    report = (copied / "report.md").read_text(encoding="utf-8")
     assert report.startswith("# Three <heads>\n"), "as it was typed"
     assert "| softmax | Rival 1 | 8 | 3 |" in report
     assert "abc1234 and " in report and "def5678" in report
 
 
-def test_a_report_written_again_keeps_its_last_title(compared, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(compared[0], folder)
+def test_a_report_written_again_keeps_its_last_title(copied):
     for words in (["--title", "Others"], []):
-        assert main(["compare", "--report", str(folder), *words]) == 0
-        assert "# Others\n" in (folder / "report.md").read_text(encoding="utf-8")
+        assert main(["compare", "--report", str(copied), *words]) == 0
+        assert "# Others\n" in (copied / "report.md").read_text(encoding="utf-8")
 
 
-def test_a_comparison_typed_again_keeps_its_title(compared, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(compared[0], folder)
-    words = [str(folder) if word == str(compared[0]) else word for word in compared[1]]
+def test_a_comparison_typed_again_keeps_its_title(compared, copied):
+    words = [str(copied) if word == str(compared[0]) else word for word in compared[1]]
     where = words.index("--title")
     assert main(words[:where] + words[where + 2 :]) == 0
-    assert (folder / "report.md").read_text(encoding="utf-8").startswith("# Three <heads>\n")
+    assert (copied / "report.md").read_text(encoding="utf-8").startswith("# Three <heads>\n")
 
 
-def test_what_is_shortened_is_told_once_and_a_device_by_its_name(compared, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(compared[0], folder)
-    comparison = Comparison(folder)
+def test_what_is_shortened_is_told_once_and_a_device_by_its_name(copied):
+    comparison = Comparison(copied)
     for name, how in (("softmax", "9 epochs"), ("log_gumbel_softmax", "9 epochs"), ("legacy_double_softmax", "x")):
         row = comparison.rows[name]
         comparison.rows[name] = replace(row, config=replace(row.config, shortened=how))
-    path = folder / "softmax" / "seed-0" / "env.json"
+    path = copied / "softmax" / "seed-0" / "env.json"
     path.write_text(json.dumps(read_json(path) | {"device": "Pretended GPU", "backend": "cupy"}))
     write_report(comparison)
-    report, page = ((folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
+    report, page = ((copied / f"report.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
     told = "SHORTENED, and so no reproduction: softmax, log_gumbel_softmax (9 epochs); legacy_double_softmax (x).\n"
     assert told in report
     assert ", cupy, on Pretended GPU." in report
     assert "<td>legacy_<wbr>double_<wbr>softmax</td>" in page
 
 
-def test_each_number_of_classes_has_its_line_in_the_figure_of_the_relation(compared, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(compared[0], folder)
-    path = folder / "legacy_double_softmax" / "seed-1" / "summary.json"
+def test_each_number_of_classes_has_its_line_in_the_figure_of_the_relation(copied):
+    path = copied / "legacy_double_softmax" / "seed-1" / "summary.json"
     summary = read_json(path)
     summary["classes"] = 20
     summary["double_normalisation"]["if_saturated"] = np.log(np.e + 19) - summary["double_normalisation"]["accuracy"]
     path.write_text(json.dumps(summary))
-    lines = all_figures(collect(Comparison(folder)))["relation"].axes[0].get_lines()
+    lines = all_figures(collect(Comparison(copied)))["relation"].axes[0].get_lines()
     starts = {line.get_label(): line.get_ydata()[0] for line in lines if line.get_label().startswith("ln(")}
     assert starts == pytest.approx({f"ln(e + C − 1) − accuracy, C = {n}": np.log(np.e + n - 1) for n in (10, 20)})
 
 
 @pytest.mark.parametrize("title", [None, 3])
-def test_a_title_that_is_no_text(compared, tmp_path, title):
-    folder = tmp_path / "copy"
-    shutil.copytree(compared[0], folder)
-    path = folder / "comparison.json"
+def test_a_title_that_is_no_text(copied, title):
+    path = copied / "comparison.json"
     path.write_text(json.dumps(read_json(path) | {"title": title}))
     with pytest.raises(InputError, match="its title is no text"):
-        Comparison(folder)
+        Comparison(copied)
 
 
 def test_the_loss_of_a_double_softmax_is_what_it_must_be(compared):
