@@ -1,7 +1,8 @@
 """`key=value` options, validated against the signature of the function that takes them.
 
 One table entry (a head, a model) is one callable; its keyword-only arguments with their annotations and
-defaults are its options, so no second list of names can drift away from the code.
+defaults are its options, so no second list of names can drift away from the code. A class names its own options and
+hands the others up to its bases as `**options`: each option is written in one place.
 """
 
 from __future__ import annotations
@@ -17,12 +18,53 @@ from npsoftmax.errors import InputError, unknown_name
 
 # Keyword arguments that the library supplies, never the user.
 INTERNAL = {"rng"}
+# What a constructor calls the keywords that it hands up to the next class: `**options`.
+HANDED_UP = "options"
 
 
 def option_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """name -> default of every option of `function`: its keyword-only arguments, the library's own aside."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = full_signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in INTERNAL}
+
+
+def full_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of `function`; of a class, with the keywords of its bases in the place of `**options`.
+
+    The keywords of the class come first, then those of the next one up. A keyword that both name has the default of
+    the class, and stays behind those that it stands behind in the base.
+    """
+    if not inspect.isclass(function):
+        return inspect.signature(function)
+    signatures = [inspect.signature(init) for init in _constructors(function)]
+    keywords: dict[str, inspect.Parameter] = {}
+    for signature in reversed(signatures):
+        keywords = _merged({n: p for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}, keywords)
+    _, *others = (p for p in signatures[0].parameters.values() if p.kind is not p.KEYWORD_ONLY and p.name != HANDED_UP)
+    parameters = [*others, *keywords.values()]
+    return inspect.Signature(sorted(parameters, key=lambda p: (p.kind, p.name not in INTERNAL)))
+
+
+def _constructors(cls: type) -> list[Callable[..., Any]]:
+    """The `__init__` of a class, and those above it for as long as each hands its **options up."""
+    found = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            found.append(vars(base)["__init__"])
+            if HANDED_UP not in inspect.signature(found[-1]).parameters:
+                break
+    return found
+
+
+def _merged(own: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
+    """Both, without changing the order of either; where both have a name, with the value of `own`."""
+    merged, rest = {}, dict(inherited)
+    for name, value in own.items():
+        while name in rest:
+            first = next(iter(rest))
+            merged[first] = rest.pop(first)
+        merged[name] = value
+    return merged | rest
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
@@ -42,7 +84,9 @@ def check_options(what: str, function: Callable[..., Any], options: dict[str, An
     Raises InputError naming `what`, the option, the value and the expected type.
     """
     known = option_defaults(function)
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    hints: dict[str, Any] = {}
+    for part in reversed(_constructors(function)) if inspect.isclass(function) else (function,):
+        hints |= typing.get_type_hints(part)
     checked = {}
     for name, value in options.items():
         if name not in known:

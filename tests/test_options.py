@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.options import check_options, option_defaults, parse_pairs
+from npsoftmax.options import check_options, full_signature, option_defaults, parse_pairs
 from npsoftmax.random import Rng
 
 
@@ -35,6 +35,31 @@ class Built:
 
     def __init__(self, features: int, *, rng: Rng, bias: bool = True, tau: float):
         pass
+
+
+class Extended(Built):
+    """Options of its own, another default, and what is handed up."""
+
+    def __init__(self, features: int, *, width: int = 8, tau: float = 0.5, last: str = "no", **options: Any):
+        super().__init__(features, tau=tau, **options)
+
+
+class Inherits(Extended):
+    """A class without a constructor has that of its base."""
+
+
+class Closed(Inherits):
+    """Hands nothing up: what its bases could do with is not offered."""
+
+    def __init__(self, features: int, *, rng: Rng, width: int = 4):
+        super().__init__(features, rng=rng, width=width)
+
+
+class Collects(Inherits):
+    """Keywords under another name than `options` are its own affair."""
+
+    def __init__(self, *features: int, **named: int):
+        super().__init__(*features)
 
 
 def check(**options):
@@ -168,6 +193,34 @@ def test_what_takes_no_options_says_so():
 
 def test_an_option_without_a_default_is_checked_like_the_others():
     assert check_options("head", Built, {"tau": 3}) == {"tau": 3.0}
+
+
+# ---------------------------------------------------------------- options that are handed up
+def test_the_options_of_a_class_are_its_own_and_those_that_it_hands_up():
+    """Its own first; a name that its base has too keeps its place there, with the default of the class."""
+    for cls in (Extended, Inherits):
+        assert list(option_defaults(cls).items()) == [("width", 8), ("bias", True), ("tau", 0.5), ("last", "no")]
+    assert option_defaults(Closed) == {"width": 4}
+    assert option_defaults(Collects) == {}
+
+
+def test_an_option_that_is_handed_up_is_checked_by_the_type_its_base_gives_it():
+    assert check_options("head", Inherits, {"tau": 3, "bias": False}) == {"tau": 3.0, "bias": False}
+    with pytest.raises(InputError, match="option 'bias' of head is 1, but true or false was expected"):
+        check_options("head", Inherits, {"bias": 1})
+    with pytest.raises(InputError, match="unknown option of head 'options'"):
+        check_options("head", Inherits, {"options": {}})
+
+
+def test_the_full_signature_is_what_a_constructor_takes():
+    signature = full_signature(Inherits)
+    assert list(signature.parameters) == ["features", "rng", "width", "bias", "tau", "last"]
+    assert signature.parameters["tau"].annotation == "float"
+    Inherits(3, **signature.bind(3, rng=Rng(0), bias=False).kwargs)
+    with pytest.raises(TypeError, match="hidden"):
+        signature.bind(3, rng=Rng(0), hidden=3)
+    assert str(full_signature(Collects)) == "(*features: 'int', **named: 'int')"
+    assert list(full_signature(build).parameters)[:3] == ["shape", "rng", "width"]
 
 
 # ---------------------------------------------------------------- unknown names

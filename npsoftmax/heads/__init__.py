@@ -2,13 +2,12 @@
 
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads.adaptive import AdaptiveHead
-from npsoftmax.heads.base import ClassInfo, Head, check_labels, top_k
+from npsoftmax.heads.base import ClassInfo, Head, LegacyWiringWarning, check_labels, top_k
 from npsoftmax.heads.cosine import CosineHead
 from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
 from npsoftmax.heads.gumbel import GumbelSoftmaxHead, LogGumbelSoftmaxHead
 from npsoftmax.heads.hierarchical import HierarchicalHead
 from npsoftmax.heads.imbalance import BalancedHead
-from npsoftmax.heads.legacy import LegacyWiringWarning
 from npsoftmax.heads.legacy_flat import (
     LegacyBatchAxisSoftmaxHead,
     LegacyDoubleGumbelHead,
@@ -23,7 +22,7 @@ from npsoftmax.heads.legacy_tree import (
 )
 from npsoftmax.heads.margin import HingeHead, SMSoftmaxHead, SMTaylorSoftmaxHead
 from npsoftmax.heads.sampled import SampledSoftmaxHead
-from npsoftmax.heads.sparse import Entmax15Head, SparsemaxHead
+from npsoftmax.heads.sparsemax import Entmax15Head, SparsemaxHead
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead, SphericalHead, TaylorSoftmaxHead
 
 HEADS: dict[str, type[Head]] = {

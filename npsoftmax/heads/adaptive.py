@@ -12,10 +12,9 @@ from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
 from npsoftmax.functional.softmax import log_softmax_forward
-from npsoftmax.heads.base import ClassInfo, Head, top_k
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo, Head, top_k
 from npsoftmax.heads.checks import check_k
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.kernels import matmul
 from npsoftmax.layers.base import Tree
@@ -58,7 +57,7 @@ class AdaptiveHead(Head):
         div_value: float = 4.0,
         head_bias: bool = False,
     ):
-        super().__init__(features, classes)
+        super().__init__(features, classes, rng=rng)
         self.cutoffs = default_cutoffs(classes.n) if cutoffs is None else _checked(cutoffs, classes.n)
         if not 1 <= div_value < np.inf:
             raise InputError(f"option div_value is {div_value}, but a number of at least 1 was expected.")

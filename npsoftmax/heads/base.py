@@ -6,6 +6,8 @@ that normalises them again, forget its parameters, or predict from something els
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,9 +16,9 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
-from npsoftmax.heads.card import Card
 from npsoftmax.heads.checks import check_finite, check_k
 from npsoftmax.layers.base import Tree
+from npsoftmax.options import full_signature
 from npsoftmax.random import Rng
 
 
@@ -52,30 +54,66 @@ class ClassInfo:
         return cls(n, np.bincount(labels, minlength=n), coarse)
 
 
+@dataclass(frozen=True)
+class Card:
+    """One line of `npsoftmax heads`; z are the scores, D the features, C the classes.
+
+    formula: what is computed; reference: where it comes from; step, prediction: the cost of a sample in C;
+    parameters: how many; mistake: of a legacy wiring alone, what it gets wrong; instead: the head to use.
+    """
+
+    formula: str
+    reference: str
+    step: str = "O(C)"
+    prediction: str = "O(C)"
+    parameters: str = "(D + 1) C"
+    mistake: str = ""
+    instead: str = ""
+
+
+class LegacyWiringWarning(UserWarning):
+    """A head was made that is known to be wired wrongly."""
+
+
 class Head(ABC):
-    """p(class | features). Built as Head(features, classes, rng=…, **options).
+    """p(class | features). Built as Head(features, classes, rng=…, **options); rng draws the parameters.
+
+    A head names its own options and hands the others up as `**options`; `inspect.signature` and help() show them all.
 
     params: arrays that train; buffers: fixed at construction and saved with them (a tree, a permutation, a prior).
-    likelihood: whether, with train=False, loss = −mean log_prob[target]; smoothing, margins, noise, priors and
-    sampling act in training only. legacy: whether this is a published miswiring, kept to be studied.
-    reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in, and
-    waits for a device where they are there. mixes_samples: whether what is found for a sample depends on the others in
-    its batch, which then cannot be trained on in parts.
+    likelihood: whether, with train=False, loss = -mean log_prob[target]; smoothing, margins, noise, priors and
+    sampling act in training only. legacy: whether this is a published miswiring, kept to be studied; making one warns.
+    reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in;
+    labels on a device have to be copied from it first. mixes_samples: whether the result of a sample depends on the
+    others in its batch, which then cannot be trained on in parts.
     """
 
     params: Tree
     buffers: Tree
-    likelihood: ClassVar[bool] = True
+    likelihood: bool = True
     legacy: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     mixes_samples: bool = False
     card: ClassVar[Card]
+    __signature__: ClassVar[inspect.Signature]
 
-    def __init__(self, features: int, classes: ClassInfo):
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.__signature__ = full_signature(cls)
+
+    def __init__(self, features: int, classes: ClassInfo, *, rng: Rng):
         if features < 1:
             raise InputError(f"a head needs at least 1 feature, not {features}.")
         self.features, self.classes = features, classes
         self.params, self.buffers = {}, {}
+        if self.legacy:
+            self._warn()
+
+    def _warn(self) -> None:
+        """Say what is wrong with this head and which to use instead, in the line that makes it."""
+        message = f"{type(self).__name__}: {self.card.mistake}. To train a model, use {self.card.instead}."
+        constructors = sum("__init__" in vars(cls) for cls in type(self).__mro__ if issubclass(cls, Head))
+        warnings.warn(message, LegacyWiringWarning, stacklevel=constructors + 2)
 
     @abstractmethod
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
@@ -123,7 +161,7 @@ class Head(ABC):
 
 
 def check_labels(labels: np.ndarray, n: int) -> None:
-    """InputError unless all labels (N,) lie in 0 … n−1."""
+    """InputError unless all labels (N,) lie in 0 … n-1."""
     low, high = labels.min(), labels.max()
     if low < 0 or high >= n:
         raise InputError(f"label {low if low < 0 else high} is out of range: {n} classes have labels 0 to {n - 1}.")

@@ -11,7 +11,7 @@ from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.functional import path
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
-from npsoftmax.heads.rows import SPARSE_FROM, RowMap
+from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import SCORES
 from npsoftmax.kernels import on_device
 from npsoftmax.kernels import tree as kernels

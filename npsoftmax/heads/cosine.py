@@ -7,8 +7,7 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.functional import cosine
 from npsoftmax.functional.softmax import positive
-from npsoftmax.heads.base import ClassInfo
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.flat import SoftmaxHead
 from npsoftmax.layers.base import Tree
 from npsoftmax.random import Rng

@@ -15,8 +15,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import softmax
 from npsoftmax.functional.softmax import positive
-from npsoftmax.heads.base import ClassInfo, Head
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.checks import smoothing
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.dense import Dense
@@ -39,7 +38,7 @@ class FlatHead(Head):
         bias: bool = True,
         init: str = "default",
     ):
-        super().__init__(features, classes)
+        super().__init__(features, classes, rng=rng)
         if not linear and features != classes.n:
             raise InputError(
                 f"linear=false takes the features as the {classes.n} scores, but there are {features} of "
@@ -104,14 +103,11 @@ class SoftmaxHead(FlatHead):
         features: int,
         classes: ClassInfo,
         *,
-        rng: Rng,
         label_smoothing: float = 0.0,
         temperature: float = 1.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        super().__init__(features, classes, **options)
         self.label_smoothing = smoothing(label_smoothing)
         self.temperature = positive("temperature", temperature)
 

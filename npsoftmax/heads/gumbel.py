@@ -14,8 +14,7 @@ from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import gumbel
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import positive
-from npsoftmax.heads.base import ClassInfo
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import smoothing
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.random import Rng
@@ -39,17 +38,14 @@ class NoisyHead(FlatHead):
         features: int,
         classes: ClassInfo,
         *,
-        rng: Rng,
         tau: float = 1.0,
         tau_end: float | None = None,
         anneal_steps: int | None = None,
         noise: str = "gumbel",
         eval_noise: bool = False,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        super().__init__(features, classes, **options)
         if noise not in NOISES:
             raise unknown_name("noise", noise, NOISES)
         if (tau_end is None) != (anneal_steps is None):
@@ -108,30 +104,11 @@ class GumbelSoftmaxHead(NoisyHead):
         features: int,
         classes: ClassInfo,
         *,
-        rng: Rng,
-        tau: float = 1.0,
-        tau_end: float | None = None,
-        anneal_steps: int | None = None,
-        noise: str = "gumbel",
         eval_noise: bool = False,
         label_smoothing: float = 0.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
+        **options: Any,
     ):
-        super().__init__(
-            features,
-            classes,
-            rng=rng,
-            tau=tau,
-            tau_end=tau_end,
-            anneal_steps=anneal_steps,
-            noise=noise,
-            eval_noise=eval_noise,
-            linear=linear,
-            bias=bias,
-            init=init,
-        )
+        super().__init__(features, classes, eval_noise=eval_noise, **options)
         self.label_smoothing = smoothing(label_smoothing)
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:

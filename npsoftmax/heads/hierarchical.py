@@ -8,9 +8,8 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import tree as trees
-from npsoftmax.heads.base import ClassInfo, Head
+from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
-from npsoftmax.heads.card import Card
 from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.layers.base import Tree
@@ -52,7 +51,7 @@ class HierarchicalHead(Head):
         bias: bool = True,
         init: str = "default",
     ):
-        super().__init__(features, classes)
+        super().__init__(features, classes, rng=rng)
         if order not in ORDERS:
             raise unknown_name("order of the leaves", order, ORDERS)
         if order == "label":

@@ -10,8 +10,7 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import softmax
-from npsoftmax.heads.base import ClassInfo
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import not_negative, smoothing
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.random import Rng
@@ -36,15 +35,12 @@ class BalancedHead(FlatHead):
         features: int,
         classes: ClassInfo,
         *,
-        rng: Rng,
         strength: float = 1.0,
         prior: str | tuple[float, ...] = "uniform",
         label_smoothing: float = 0.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        super().__init__(features, classes, **options)
         self.strength = not_negative("strength", strength)
         self.label_smoothing = smoothing(label_smoothing)
         self.buffers["log_prior"] = log_shares("class counts", _counts(classes)).astype("float32")

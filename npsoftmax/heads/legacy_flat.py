@@ -13,11 +13,9 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.functional import gumbel, softmax, taylor
 from npsoftmax.functional import loss as losses
-from npsoftmax.heads.base import ClassInfo
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.heads.gumbel import NoisyHead
-from npsoftmax.heads.legacy import warn_legacy
 from npsoftmax.random import Rng
 
 
@@ -66,19 +64,6 @@ class LegacyDoubleSoftmaxHead(CrossEntropyOfOutputs):
         instead="softmax",
     )
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
-        warn_legacy(self)
-
     def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         return softmax.softmax_forward(z)
 
@@ -100,35 +85,8 @@ class LegacyDoubleGumbelHead(CrossEntropyOfOutputs, NoisyHead):
         instead="gumbel_softmax",
     )
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        tau: float = 1.0,
-        tau_end: float | None = None,
-        anneal_steps: int | None = None,
-        noise: str = "gumbel",
-        eval_noise: bool = True,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(
-            features,
-            classes,
-            rng=rng,
-            tau=tau,
-            tau_end=tau_end,
-            anneal_steps=anneal_steps,
-            noise=noise,
-            eval_noise=eval_noise,
-            linear=linear,
-            bias=bias,
-            init=init,
-        )
-        warn_legacy(self)
+    def __init__(self, features: int, classes: ClassInfo, *, eval_noise: bool = True, **options: Any):
+        super().__init__(features, classes, eval_noise=eval_noise, **options)
 
     def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         noise, tau = self.draw(z, train, rng)
@@ -153,21 +111,9 @@ class LegacyTaylorUnloggedHead(CrossEntropyOfOutputs):
         instead="taylor_softmax or log_taylor_softmax",
     )
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        order: int = 2,
-        per_row: bool = False,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+    def __init__(self, features: int, classes: ClassInfo, *, order: int = 2, per_row: bool = False, **options: Any):
+        super().__init__(features, classes, **options)
         self.order, self.per_row, self.mixes_samples = taylor.check_order(order), per_row, not per_row
-        warn_legacy(self)
 
     def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         p, cache = taylor.taylor_softmax_forward(z if self.per_row else z.reshape(1, -1), order=self.order)
@@ -193,19 +139,6 @@ class LegacyBatchAxisSoftmaxHead(CrossEntropyOfOutputs):
         instead="softmax",
     )
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
-        warn_legacy(self)
-
     def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         columns, cache = softmax.softmax_forward(z.T)  # (C, N)
         return columns.T, cache
@@ -230,35 +163,8 @@ class LegacyNLLOnProbabilitiesHead(NoisyHead):
         instead="softmax, or gumbel_softmax noise=normal",
     )
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        tau: float = 1.0,
-        tau_end: float | None = None,
-        anneal_steps: int | None = None,
-        noise: str = "none",
-        eval_noise: bool = False,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(
-            features,
-            classes,
-            rng=rng,
-            tau=tau,
-            tau_end=tau_end,
-            anneal_steps=anneal_steps,
-            noise=noise,
-            eval_noise=eval_noise,
-            linear=linear,
-            bias=bias,
-            init=init,
-        )
-        warn_legacy(self)
+    def __init__(self, features: int, classes: ClassInfo, *, noise: str = "none", **options: Any):
+        super().__init__(features, classes, noise=noise, **options)
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         noise, tau = self.draw(z, train, rng)

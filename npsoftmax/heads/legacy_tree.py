@@ -13,11 +13,9 @@ from npsoftmax.functional import path
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.adaptive import AdaptiveHead
-from npsoftmax.heads.base import ClassInfo, Head, top_k
+from npsoftmax.heads.base import Card, ClassInfo, Head, top_k
 from npsoftmax.heads.binary_tree import BinaryTree
-from npsoftmax.heads.card import Card
 from npsoftmax.heads.checks import check_k
-from npsoftmax.heads.legacy import warn_legacy
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.base import Tree, tree_map
 from npsoftmax.layers.sparse import SparseRows
@@ -47,12 +45,11 @@ class LegacyHeap128Head(Head):
     def __init__(
         self, features: int, classes: ClassInfo, *, rng: Rng, renormalise: bool = False, init: str = "default"
     ):
-        super().__init__(features, classes)
+        super().__init__(features, classes, rng=rng)
         leaves = 2 ** (classes.n - 1).bit_length()
         self.tree = BinaryTree(features, ClassInfo(leaves), "balanced", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
         self.renormalise = self.likelihood = renormalise
-        warn_legacy(self)
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
@@ -106,10 +103,9 @@ class LegacyHierarchicalMissingStepHead(Head):
     )
 
     def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, init: str = "normal"):
-        super().__init__(features, classes)
+        super().__init__(features, classes, rng=rng)
         self.tree = BinaryTree(features, ClassInfo(classes.n), "halving", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
-        warn_legacy(self)
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.check(h, targets)
@@ -183,7 +179,6 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
                 f"{features}; give the model a layer of logits (--model-opt logits={classes.n})."
             )
         super().__init__(features, classes, rng=rng, cutoffs=cutoffs, div_value=div_value)
-        warn_legacy(self)
 
     def _frequency_order(self) -> np.ndarray:
         return np.arange(self.classes.n)

@@ -9,8 +9,7 @@ from npsoftmax.errors import unknown_name
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import softmax
 from npsoftmax.functional.softmax import positive
-from npsoftmax.heads.base import ClassInfo
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import not_negative
 from npsoftmax.heads.flat import FlatHead, SoftmaxHead
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead
@@ -34,29 +33,8 @@ class SMSoftmaxHead(SoftmaxHead):
 
     card = Card("softmax(z / T), with z_y - m in training", f"Liang et al., 2017; {_REFERENCE}")
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        margin: float = 0.6,
-        label_smoothing: float = 0.0,
-        temperature: float = 1.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(
-            features,
-            classes,
-            rng=rng,
-            label_smoothing=label_smoothing,
-            temperature=temperature,
-            linear=linear,
-            bias=bias,
-            init=init,
-        )
+    def __init__(self, features: int, classes: ClassInfo, *, margin: float = 0.6, **options: Any):
+        super().__init__(features, classes, **options)
         self.margin = not_negative("margin", margin)
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
@@ -73,29 +51,8 @@ class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
 
     card = Card("f(z) / Σ f(z), with f(z_y - m) in training", _REFERENCE)
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        order: int = 2,
-        margin: float = 0.6,
-        label_smoothing: float = 0.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(
-            features,
-            classes,
-            rng=rng,
-            order=order,
-            label_smoothing=label_smoothing,
-            linear=linear,
-            bias=bias,
-            init=init,
-        )
+    def __init__(self, features: int, classes: ClassInfo, *, order: int = 2, margin: float = 0.6, **options: Any):
+        super().__init__(features, classes, order=order, **options)
         self.margin = not_negative("margin", margin)
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
@@ -119,19 +76,8 @@ class HingeHead(FlatHead):
     likelihood = False
     card = Card("Σ_{c≠y} max(0, m + z_c - z_y) / C", "Weston and Watkins, 1999; Crammer and Singer, 2001")
 
-    def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        margin: float = 1.0,
-        rivals: str = "all",
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
-    ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+    def __init__(self, features: int, classes: ClassInfo, *, margin: float = 1.0, rivals: str = "all", **options: Any):
+        super().__init__(features, classes, **options)
         self.margin = positive("margin", margin)
         if rivals not in RIVALS:
             raise unknown_name("rivals", rivals, RIVALS)

@@ -12,9 +12,8 @@ from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
 from npsoftmax.functional.sampled import sampled_softmax_backward, sampled_softmax_forward
 from npsoftmax.functional.softmax import log_softmax_forward
-from npsoftmax.heads.base import ClassInfo, Head
-from npsoftmax.heads.card import Card
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.base import Card, ClassInfo, Head
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import matmul
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
@@ -53,7 +52,7 @@ class SampledSoftmaxHead(Head):
         bias: bool = True,
         init: str = "default",
     ):
-        super().__init__(features, classes)
+        super().__init__(features, classes, rng=rng)
         if samples < 1:
             raise InputError(f"option samples is {samples}, but a whole number of at least 1 was expected.")
         if distribution not in DISTRIBUTIONS:

@@ -12,8 +12,7 @@ from npsoftmax.backend import Array
 from npsoftmax.functional import log_loss, spherical, taylor
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import positive
-from npsoftmax.heads.base import ClassInfo
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import smoothing
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.random import Rng
@@ -30,18 +29,9 @@ class LogTaylorSoftmaxHead(FlatHead):
     card = Card("log f(z) - log Σ f(z), then NLL; f(z) = Σ_{k≤order} z^k / k!", _REFERENCE)
 
     def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        order: int = 2,
-        label_smoothing: float = 0.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
+        self, features: int, classes: ClassInfo, *, order: int = 2, label_smoothing: float = 0.0, **options: Any
     ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        super().__init__(features, classes, **options)
         self.order = taylor.check_order(order)
         self.label_smoothing = smoothing(label_smoothing)
 
@@ -87,18 +77,9 @@ class SphericalHead(FlatHead):
     card = Card("(z² + ε) / Σ (z² + ε)", _REFERENCE)
 
     def __init__(
-        self,
-        features: int,
-        classes: ClassInfo,
-        *,
-        rng: Rng,
-        eps: float = 1e-3,
-        label_smoothing: float = 0.0,
-        linear: bool = True,
-        bias: bool = True,
-        init: str = "default",
+        self, features: int, classes: ClassInfo, *, eps: float = 1e-3, label_smoothing: float = 0.0, **options: Any
     ):
-        super().__init__(features, classes, rng=rng, linear=linear, bias=bias, init=init)
+        super().__init__(features, classes, **options)
         self.eps = positive("eps", eps)
         self.label_smoothing = smoothing(label_smoothing)
 

@@ -14,7 +14,7 @@ from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
-from npsoftmax.heads.rows import SPARSE_FROM, RowMap
+from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.layers.base import Tree
 from npsoftmax.layers.dense import Dense

@@ -15,7 +15,7 @@ from parity import assert_same, move_tree, moved, table
 from npsoftmax.functional import linear_softmax
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import ClassInfo
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.layers import Conv2d, ConvReLU2d, leaves, replace_leaves
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.random import Rng

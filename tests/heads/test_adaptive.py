@@ -18,7 +18,7 @@ from npsoftmax.functional import linear_softmax
 from npsoftmax.gradcheck import check_head, check_pair
 from npsoftmax.heads import HEADS, ClassInfo, LegacyWiringWarning
 from npsoftmax.heads.adaptive import default_cutoffs
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.layers import leaves, replace_leaves
 from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.options import check_options, parse_pairs

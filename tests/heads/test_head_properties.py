@@ -6,6 +6,7 @@ Legacy wirings get the gradient checks, since what they compute is meant; what i
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from pathlib import Path
 
@@ -359,11 +360,21 @@ def test_the_page_on_choosing_a_head_has_every_correct_one():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_reader_of_the_signature_sees_every_option(name):
+    """`**options` is how heads are written, not what help() and an IDE show."""
+    parameters = inspect.signature(HEADS[name]).parameters
+    assert list(parameters)[:3] == ["features", "classes", "rng"]
+    assert {n: parameters[n].default for n in list(parameters)[3:]} == option_defaults(HEADS[name])
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_head_warns_if_and_only_if_it_is_legacy(name):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         build((name, {}))
     assert [type(w.message).__name__ for w in caught] == ["LegacyWiringWarning"] * HEADS[name].legacy
+    assert {w.filename for w in caught} <= {build.__code__.co_filename}  # the line that makes it
 
 
 # ---------------------------------------------------------------- user mistakes

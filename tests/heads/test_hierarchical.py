@@ -16,7 +16,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_head
 from npsoftmax.heads import HEADS, ClassInfo, LegacyWiringWarning, tree
 from npsoftmax.heads.hierarchical import HierarchicalHead
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers import leaves, replace_leaves
 from npsoftmax.layers.sparse import SparseRows

@@ -62,6 +62,7 @@ def test_the_warning_says_what_is_wrong_and_what_to_use(name):
     assert caught[0].filename == __file__
 
 
+@pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning")
 @pytest.mark.parametrize("name", FLAT_LEGACY)
 def test_bad_options_of_legacy_wirings_are_input_errors_too(name):
     bad = {"tau": 0.0} if "gumbel" in name or "nll" in name else {"init": "nought"}

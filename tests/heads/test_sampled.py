@@ -13,7 +13,7 @@ from npsoftmax.functional import loss as losses
 from npsoftmax.functional.sampled import sampled_softmax_backward, sampled_softmax_forward
 from npsoftmax.gradcheck import check_head
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.layers import leaves, replace_leaves
 from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.random import Rng

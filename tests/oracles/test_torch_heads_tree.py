@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.heads.rows import SPARSE_FROM
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers import leaves, replace_leaves
 from npsoftmax.layers.sparse import SparseRows

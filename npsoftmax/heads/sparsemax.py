@@ -7,8 +7,7 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import sparse_mappings
-from npsoftmax.heads.base import top_k
-from npsoftmax.heads.card import Card
+from npsoftmax.heads.base import Card, top_k
 from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.random import Rng
