@@ -37,9 +37,9 @@ def our_backend(job: Job) -> Any:
 
 def our_model(job: Job) -> tuple[Step, Step]:
     """A training step that returns the loss, and what waits for the device."""
-    from npsoftmax.layers import leaves
     from npsoftmax.models import build_model, model_builder
     from npsoftmax.options import option_defaults
+    from npsoftmax.params import leaves
     from npsoftmax.random import Rng
     from npsoftmax.training.optimizers import SGD
 
@@ -63,7 +63,7 @@ def our_model(job: Job) -> tuple[Step, Step]:
 def our_head(job: Job) -> tuple[Step, Step]:
     from npsoftmax.heads import HEADS as OUR_HEADS
     from npsoftmax.heads import ClassInfo
-    from npsoftmax.layers import replace_leaves
+    from npsoftmax.params import replace_leaves
     from npsoftmax.random import Rng
     from npsoftmax.training.optimizers import SGD
 

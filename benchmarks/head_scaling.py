@@ -90,8 +90,8 @@ def default_cutoffs(n: int) -> tuple[int, ...]:
 # ---------------------------------------------------------------- our side
 def ours(name: str, n: int, h: np.ndarray) -> Step:
     from npsoftmax.heads import HEADS, ClassInfo
-    from npsoftmax.layers import replace_leaves
     from npsoftmax.options import option_defaults
+    from npsoftmax.params import replace_leaves
     from npsoftmax.random import Rng
     from npsoftmax.training.optimizers import SGD
 

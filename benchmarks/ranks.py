@@ -37,8 +37,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Medians over the steps, in seconds; those of the first process. All processes of mpiexec call it."""
     from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_blas
     from npsoftmax.distributed import join
-    from npsoftmax.layers import leaves
     from npsoftmax.models import build_model
+    from npsoftmax.params import leaves
     from npsoftmax.random import Rng
     from npsoftmax.training.optimizers import SGD
 

@@ -13,8 +13,8 @@ import numpy as np
 from npsoftmax.functional import softmax, taylor
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.heads.base import Head
-from npsoftmax.layers import leaves
 from npsoftmax.metrics import confusion_matrix
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 
 C, N = 100, 128

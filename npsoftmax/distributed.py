@@ -21,8 +21,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, available_cpus, device_count, get_threads, to_numpy
 from npsoftmax.errors import InputError
-from npsoftmax.layers import Tree, leaves, tree_map
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 from npsoftmax.training.group import Group, Share
 
 T = TypeVar("T")

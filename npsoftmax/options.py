@@ -36,7 +36,7 @@ def full_signature(function: Callable[..., Any]) -> inspect.Signature:
     """
     if not inspect.isclass(function):
         return inspect.signature(function)
-    signatures = [inspect.signature(init) for init in _constructors(function)]
+    signatures = list(_constructors(function).values())
     keywords: dict[str, inspect.Parameter] = {}
     for signature in reversed(signatures):
         keywords = _merged({n: p for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}, keywords)
@@ -45,13 +45,13 @@ def full_signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.Signature(sorted(parameters, key=lambda p: (p.kind, p.name not in INTERNAL)))
 
 
-def _constructors(cls: type) -> list[Callable[..., Any]]:
-    """The `__init__` of a class, and those above it for as long as each hands its **options up."""
-    found = []
+def _constructors(cls: type) -> dict[Callable[..., Any], inspect.Signature]:
+    """`__init__` -> signature: of a class, then of those above it for as long as each hands its **options up."""
+    found: dict[Callable[..., Any], inspect.Signature] = {}
     for base in cls.__mro__:
-        if "__init__" in vars(base):
-            found.append(vars(base)["__init__"])
-            if HANDED_UP not in inspect.signature(found[-1]).parameters:
+        if init := vars(base).get("__init__"):
+            found[init] = inspect.signature(init)
+            if HANDED_UP not in found[init].parameters:
                 break
     return found
 

@@ -25,9 +25,10 @@ from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.heads.adaptive import AdaptiveHead
 from npsoftmax.heads.flat import FlatHead
-from npsoftmax.layers import Layer, leaves
+from npsoftmax.layers import Layer
 from npsoftmax.layers.base import Shape
 from npsoftmax.models import Model
+from npsoftmax.params import leaves
 from npsoftmax.training.checkpoint import load_arrays, write_replacing
 
 Image = tuple[int, int, int] | None  # (H, W, C) of what was flattened into the features, while they are in that order

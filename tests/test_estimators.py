@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from npsoftmax import ImageClassifier, SoftmaxClassifier
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS
-from npsoftmax.layers import leaves
+from npsoftmax.params import leaves
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 
 # What a head needs beside its defaults; legacy_adaptive_untrained takes the features as scores: as many as classes.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows
 
 
 def some_rows():

@@ -15,8 +15,9 @@ from npsoftmax.backend import get_backend
 from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import Sequential, leaves
+from npsoftmax.layers import Sequential
 from npsoftmax.models import Model
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.torch_weights import load_torch_tensors, torch_tensors
 from npsoftmax.training import load_run

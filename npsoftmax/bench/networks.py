@@ -13,9 +13,9 @@ from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_bl
 from npsoftmax.bench.machine import OURS
 from npsoftmax.bench.workers import Job
 from npsoftmax.errors import unknown_name
-from npsoftmax.layers import leaves
 from npsoftmax.models import build_model, model_builder
 from npsoftmax.options import option_defaults
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 
 # name -> (model, its options): those that have a twin in twins.py.

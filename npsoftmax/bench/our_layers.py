@@ -9,7 +9,8 @@ import numpy as np
 
 from npsoftmax import kernels
 from npsoftmax.bench.shapes import BACKWARD, FORWARD, INPUT, WEIGHT, Conv, NormReLU, Shape
-from npsoftmax.layers import BatchNormReLU, Conv2d, Layer, MaxPool2d, leaves
+from npsoftmax.layers import BatchNormReLU, Conv2d, Layer, MaxPool2d
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 
 Arrays = dict[str, np.ndarray]

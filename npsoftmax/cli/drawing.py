@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from npsoftmax.layers import Layer, Residual, Sequential, Shape, leaves
+from npsoftmax.layers import Layer, Residual, Sequential, Shape
 from npsoftmax.models import Model
+from npsoftmax.params import leaves
 
 
 @dataclass

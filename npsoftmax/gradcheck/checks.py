@@ -7,18 +7,19 @@ neither layers nor heads.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
-from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, Tree, check
+from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, check
 from npsoftmax.gradcheck.numeric import require_float64, require_movable
 from npsoftmax.gradcheck.report import Report
+from npsoftmax.params import leaves
 
 TO_FLOAT64 = (
     "type model.to(npsoftmax.get_backend(), 'float64'); for a layer or a head, "
-    "npsoftmax.layers.replace_leaves(layer.params, lambda name, p: p.astype('float64'))"
+    "npsoftmax.params.replace_leaves(layer.params, lambda name, p: p.astype('float64'))"
 )
 
 
@@ -225,7 +226,7 @@ def _check_module(
 ) -> Report:
     """`inputs` holds the input that gets a gradient, if any; parameters follow under their dotted names."""
     kind = type(module).__name__
-    parameters = dict(_leaves(module.params))
+    parameters = dict(leaves(module.params))
     for name, x in inputs.items():
         require_movable(name, x, f"pass {name}.astype('float64')")
     for name, x in parameters.items():
@@ -241,21 +242,12 @@ def _check_module(
         result = back(dy, cache)
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
             raise InputError(f"backward of {kind} returned {_kind(result)}, but dx, grads (a dict) was expected.")
-        grads = dict(_leaves(result[1]))
+        grads = dict(leaves(result[1]))
         misfits = [f"grads has {name!r}, which is no parameter" for name in grads if name not in parameters]
         return grads | dict.fromkeys(inputs, result[0]), misfits
 
     buffers = getattr(module, "buffers", {})
     return check(Subject(kind, inputs | parameters, forward, named, buffers, upstream), effort)
-
-
-def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    # As in layers/base.py, which this package may not import.
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _is_float_array(value: Any) -> bool:

@@ -13,8 +13,8 @@ from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck.numeric import Objective, Slope
 from npsoftmax.gradcheck.report import Report, TensorReport, WrongElement
+from npsoftmax.params import Tree
 
-Tree = dict[str, Any]
 Gradients = tuple[dict[str, Any], list[str]]  # by name of the variable; and what does not fit, in words
 
 # Two passes of one function differ by rounding at most (threads may sum in another order), not by noise.

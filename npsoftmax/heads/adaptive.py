@@ -17,9 +17,8 @@ from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.kernels import matmul
-from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import uniform_fan_in
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree
 from npsoftmax.random import Rng
 
 # Where the number of classes is below the first figure, the cutoffs are the number divided by the others.

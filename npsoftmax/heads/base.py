@@ -17,8 +17,8 @@ import numpy as np
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.heads.checks import check_finite, check_k
-from npsoftmax.layers.base import Tree
 from npsoftmax.options import full_signature
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

@@ -15,7 +15,7 @@ from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import SCORES
 from npsoftmax.kernels import on_device
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.layers.base import Tree
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 # A search that opens more than one node in so many is slower than scoring all.

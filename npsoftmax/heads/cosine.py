@@ -9,7 +9,7 @@ from npsoftmax.functional import cosine
 from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.flat import SoftmaxHead
-from npsoftmax.layers.base import Tree
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

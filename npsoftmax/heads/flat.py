@@ -17,8 +17,8 @@ from npsoftmax.functional import softmax
 from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.checks import smoothing
-from npsoftmax.layers.base import Tree
 from npsoftmax.layers.dense import Dense
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

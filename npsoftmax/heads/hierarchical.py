@@ -12,7 +12,7 @@ from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.two_level import TwoLevel
-from npsoftmax.layers.base import Tree
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 ORDERS = ("superclass", "label")

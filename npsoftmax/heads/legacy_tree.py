@@ -17,8 +17,7 @@ from npsoftmax.heads.base import Card, ClassInfo, Head, top_k
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.checks import check_k
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.layers.base import Tree, tree_map
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree, tree_map
 from npsoftmax.random import Rng
 
 

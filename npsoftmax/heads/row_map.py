@@ -8,9 +8,8 @@ from npsoftmax.backend import Array
 from npsoftmax.functional import rows as maps
 from npsoftmax.kernels import matmul
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree
 from npsoftmax.random import Rng
 
 # Classes from which on gradients are SparseRows. Below, they are dense, so that momentum and decay reach every row in

@@ -15,9 +15,8 @@ from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import matmul
-from npsoftmax.layers.base import Tree
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree
 from npsoftmax.random import Rng
 
 DISTRIBUTIONS = ("log_uniform", "uniform")

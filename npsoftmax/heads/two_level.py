@@ -16,8 +16,8 @@ from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
 from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import best_in_groups
-from npsoftmax.layers.base import Tree
 from npsoftmax.layers.dense import Dense
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

@@ -1,7 +1,7 @@
 """Layers own parameters and choose a functional pair; they never keep an activation."""
 
 from npsoftmax.layers.attention import MultiHeadAttention
-from npsoftmax.layers.base import Layer, Shape, Tree, leaves, replace_leaves, tree_map
+from npsoftmax.layers.base import Layer, Shape
 from npsoftmax.layers.containers import Residual, Sequential, all_layers
 from npsoftmax.layers.conv import Conv2d, ConvReLU2d
 from npsoftmax.layers.dense import Dense
@@ -10,6 +10,7 @@ from npsoftmax.layers.norm import BatchNorm, BatchNormReLU, LayerNorm
 from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MaxPoolReLU
 from npsoftmax.layers.tokens import ClassToken, PatchEmbed, PositionEmbedding, TokenPool
 from npsoftmax.layers.transformer import FeedForward, StochasticDepth, TransformerBlock
+from npsoftmax.params import Tree, leaves, replace_leaves, tree_map
 
 __all__ = [
     "GELU",

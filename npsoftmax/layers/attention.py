@@ -11,9 +11,10 @@ from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import multi_head
 from npsoftmax.functional.attention import attention_mapping, attention_weights_forward, check_mapping_options
 from npsoftmax.kernels import attention as kernels
-from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
+from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import Dropout
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 ALGORITHMS = ("auto", *multi_head.ALGORITHMS)

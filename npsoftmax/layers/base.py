@@ -1,4 +1,4 @@
-"""What every layer is, and the tree helpers: parameters, gradients and buffers are nested dicts of arrays.
+"""What every layer is: its parameters, gradients and buffers are trees of arrays (`npsoftmax.params`).
 
 The protocol: forward returns what backward needs, backward returns what the optimiser needs, and a layer keeps
 parameters but never an activation.
@@ -7,49 +7,17 @@ parameters but never an activation.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
-Tree = dict[str, Any]  # name -> array, or a nested Tree
 Shape = tuple[int, ...]  # of one sample: without the batch axis
 
 
-# ---------------------------------------------------------------- trees
-def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Array]]:
-    """(dotted name, array) of every leaf, in order."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def tree_map(function: Callable[..., Any], *trees: Tree) -> Tree:
-    """A tree like the first, each leaf `function` of the leaves in its place."""
-    first = trees[0]
-    return {
-        name: tree_map(function, *(t[name] for t in trees))
-        if isinstance(value, dict)
-        else function(*(t[name] for t in trees))
-        for name, value in first.items()
-    }
-
-
-def replace_leaves(tree: Tree, function: Callable[[str, Array], Array], prefix: str = "") -> None:
-    """Put `function(dotted name, array)` in the place of every leaf, inside the dicts that layers hold."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            replace_leaves(value, function, f"{prefix}{name}.")
-        else:
-            tree[name] = function(prefix + name, value)
-
-
-# ---------------------------------------------------------------- layers
 def require_sizes(layer: str, **sizes: int) -> None:
     """InputError unless every size (inputs, outputs, features) is a whole number of at least 1."""
     for name, size in sizes.items():

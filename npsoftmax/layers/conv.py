@@ -9,8 +9,9 @@ from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import activation, conv
 from npsoftmax.kernels.choice import Choice, choose_convolution
-from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
+from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 ALGORITHMS = ("auto", "naive", "im2col", "tiled", "direct", "winograd")

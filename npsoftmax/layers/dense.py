@@ -7,8 +7,9 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import dense
-from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
+from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

@@ -9,7 +9,8 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout
 from npsoftmax.kernels import attention as kernels
-from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.base import Layer, Shape
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

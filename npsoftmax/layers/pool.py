@@ -7,8 +7,9 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, pool
-from npsoftmax.layers.base import Layer, Shape, Tree
+from npsoftmax.layers.base import Layer, Shape
 from npsoftmax.layers.conv import as_pair, window_output
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 

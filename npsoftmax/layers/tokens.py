@@ -9,9 +9,10 @@ import numpy as np
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import patches
-from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
+from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.initialisation import initialiser
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 POSITIONS = ("learned", "sinusoidal")

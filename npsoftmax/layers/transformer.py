@@ -9,11 +9,12 @@ from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import dropout as dropout_pair
 from npsoftmax.kernels.fused import add
 from npsoftmax.layers.attention import MultiHeadAttention
-from npsoftmax.layers.base import Layer, Shape, Tree, require_sizes
+from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.containers import Sequential
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import GELU, Dropout, ReLU
 from npsoftmax.layers.norm import LayerNorm
+from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}

@@ -9,11 +9,12 @@ import numpy as np
 from npsoftmax.backend import Array, Backend, array_module
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
-from npsoftmax.layers import BatchNorm, Conv2d, Layer, Tree, all_layers, leaves, replace_leaves
+from npsoftmax.layers import BatchNorm, Conv2d, Layer, all_layers
 from npsoftmax.layers.conv import ALGORITHMS
 from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options
+from npsoftmax.params import Tree, leaves, replace_leaves
 from npsoftmax.random import Rng
 
 

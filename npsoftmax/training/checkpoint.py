@@ -16,8 +16,8 @@ import numpy as np
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.files import copy_replacing, replacing, write_new, write_replacing
-from npsoftmax.layers import Tree, leaves, replace_leaves
 from npsoftmax.models import Model
+from npsoftmax.params import Tree, leaves, replace_leaves
 
 # What odd content of a file makes safetensors, NumPy and json raise: types without a name in NumPy, sizes beyond all
 # numbers, nesting without an end.

@@ -8,8 +8,7 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
-from npsoftmax.layers.base import Tree, leaves, tree_map
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
 
 def clip_by_value(grads: Tree, limit: float) -> Tree:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from npsoftmax.layers import Tree
+from npsoftmax.params import Tree
 
 T = TypeVar("T")
 

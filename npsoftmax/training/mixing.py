@@ -19,9 +19,8 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
-from npsoftmax.layers import Tree, tree_map
-from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.models import Model
+from npsoftmax.params import SparseRows, Tree, tree_map
 from npsoftmax.random import Rng
 
 

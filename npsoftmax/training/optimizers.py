@@ -30,8 +30,7 @@ import numpy as np
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import tree, update
-from npsoftmax.layers.base import Tree, leaves, tree_map
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
 BLOCK = 32768  # elements: p, g, two moments and two of scratch in float32 are 768 KiB
 Arrays = Sequence[Array]

@@ -12,9 +12,9 @@ from npsoftmax.backend import Backend, get_backend, set_threads
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
-from npsoftmax.layers import leaves
 from npsoftmax.models import Model, build_model
 from npsoftmax.models.trunks import NOT_WEIGHTS
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import restore_model
 from npsoftmax.training.config import TrainConfig

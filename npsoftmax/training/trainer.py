@@ -23,7 +23,7 @@ from npsoftmax.backend import Array, keep_freed_memory, single_threaded_blas
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
 from npsoftmax.files import copy_replacing
-from npsoftmax.layers import Tree, leaves
+from npsoftmax.params import Tree, leaves
 from npsoftmax.training.checkpoint import Saved, fill_model, load_saved, save_arrays, write_json
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping

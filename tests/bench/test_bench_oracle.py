@@ -13,8 +13,8 @@ from npsoftmax.backend import get_backend, set_threads
 from npsoftmax.bench import layers, networks, our_layers, step
 from npsoftmax.bench.shapes import parse_shape
 from npsoftmax.cli.main import main
-from npsoftmax.layers import leaves
 from npsoftmax.models import build_model
+from npsoftmax.params import leaves
 
 pytestmark = pytest.mark.oracle
 torch = pytest.importorskip("torch")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows
 
 TESTS = Path(__file__).parents[1]
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}

@@ -8,8 +8,9 @@ from parity import move_tree, moved, table
 
 from npsoftmax.gradcheck import check_head, check_layer, check_model
 from npsoftmax.heads import ClassInfo
-from npsoftmax.layers import ConvReLU2d, replace_leaves
+from npsoftmax.layers import ConvReLU2d
 from npsoftmax.models import MODELS, build_model
+from npsoftmax.params import replace_leaves
 from npsoftmax.random import Rng
 
 pytestmark = [

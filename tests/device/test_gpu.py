@@ -12,9 +12,8 @@ from npsoftmax import cuda
 from npsoftmax.backend import get_backend
 from npsoftmax.cli.main import main
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import leaves
-from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.models import MODELS, build_model
+from npsoftmax.params import SparseRows, leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays
 from npsoftmax.training.optimizers import OPTIMIZERS

@@ -16,8 +16,9 @@ from npsoftmax.functional import linear_softmax
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import ClassInfo
 from npsoftmax.heads.row_map import SPARSE_FROM
-from npsoftmax.layers import Conv2d, ConvReLU2d, leaves, replace_leaves
+from npsoftmax.layers import Conv2d, ConvReLU2d
 from npsoftmax.models import MODELS, build_model
+from npsoftmax.params import leaves, replace_leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.mixing import mix, mixed_backward, mixed_forward

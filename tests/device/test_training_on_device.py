@@ -17,8 +17,8 @@ from npsoftmax.data import AUGMENTATIONS, Batches, fit_normalization
 from npsoftmax.data.augment import DRAWS
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import leaves
 from npsoftmax.models import MODELS, build_model
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value

@@ -12,8 +12,8 @@ import numpy as np
 from npsoftmax.backend import get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization
 from npsoftmax.heads import ClassInfo
-from npsoftmax.layers import leaves
 from npsoftmax.models import build_model
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, finish_run, prepare
 from npsoftmax.training.session import Session

@@ -12,7 +12,7 @@ from npsoftmax.functional.sampled import sampled_softmax_backward, sampled_softm
 from npsoftmax.grading.pairs import attention, heads, layers
 from npsoftmax.grading.pairs import loss as course_loss
 from npsoftmax.heads import ClassInfo, head_class
-from npsoftmax.layers import replace_leaves
+from npsoftmax.params import replace_leaves
 from npsoftmax.random import Rng
 
 N, D = 5, 6

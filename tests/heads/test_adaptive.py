@@ -19,9 +19,8 @@ from npsoftmax.gradcheck import check_head, check_pair
 from npsoftmax.heads import HEADS, ClassInfo, LegacyWiringWarning
 from npsoftmax.heads.adaptive import default_cutoffs
 from npsoftmax.heads.row_map import SPARSE_FROM
-from npsoftmax.layers import leaves, replace_leaves
-from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.options import check_options, parse_pairs
+from npsoftmax.params import SparseRows, leaves, replace_leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.optimizers import OPTIMIZERS
 

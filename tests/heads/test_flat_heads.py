@@ -11,9 +11,9 @@ from npsoftmax.errors import InputError
 from npsoftmax.functional import cosine, log_loss, softmax
 from npsoftmax.gradcheck import check_pair
 from npsoftmax.heads import HEADS, ClassInfo, FlatHead
-from npsoftmax.layers import leaves, replace_leaves
 from npsoftmax.metrics import classification_metrics
 from npsoftmax.options import check_options, option_defaults, parse_pairs
+from npsoftmax.params import leaves, replace_leaves
 from npsoftmax.random import Rng
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -19,11 +19,10 @@ from npsoftmax.backend import to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_head
 from npsoftmax.heads import HEADS, ClassInfo, head_class
-from npsoftmax.layers import leaves, replace_leaves
-from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options, option_defaults
+from npsoftmax.params import SparseRows, leaves, replace_leaves
 from npsoftmax.random import Rng
 
 pytestmark = [

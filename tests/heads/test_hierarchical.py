@@ -18,9 +18,8 @@ from npsoftmax.heads import HEADS, ClassInfo, LegacyWiringWarning, tree
 from npsoftmax.heads.hierarchical import HierarchicalHead
 from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.layers import leaves, replace_leaves
-from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.options import check_options, parse_pairs
+from npsoftmax.params import SparseRows, leaves, replace_leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays, restore, save_arrays
 from npsoftmax.training.optimizers import SGD

@@ -10,7 +10,7 @@ import pytest
 from npsoftmax.errors import InputError
 from npsoftmax.functional import loss, softmax, taylor
 from npsoftmax.heads import HEADS, ClassInfo, LegacyWiringWarning
-from npsoftmax.layers import leaves, replace_leaves
+from npsoftmax.params import leaves, replace_leaves
 from npsoftmax.random import Rng
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")

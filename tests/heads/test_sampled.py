@@ -14,8 +14,7 @@ from npsoftmax.functional.sampled import sampled_softmax_backward, sampled_softm
 from npsoftmax.gradcheck import check_head
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.heads.row_map import SPARSE_FROM
-from npsoftmax.layers import leaves, replace_leaves
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, leaves, replace_leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.optimizers import SGD
 

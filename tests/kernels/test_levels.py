@@ -35,9 +35,9 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 from test_kernels_agree import Case, all_results
 from npsoftmax.kernels.extension import EXTENSIONS, load_extension, loaded_level
-from npsoftmax.layers import leaves
 from npsoftmax.models import build_model
 from npsoftmax.backend import get_backend, set_threads
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 set_threads(2)
 found = {}

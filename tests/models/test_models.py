@@ -12,10 +12,10 @@ from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_model
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import Conv2d, all_layers, leaves
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.layers import Conv2d, all_layers
 from npsoftmax.models import MODELS, build_model, model_builder
 from npsoftmax.models.trunks import features_of
+from npsoftmax.params import SparseRows, leaves
 from npsoftmax.random import Rng
 
 CLASSES = ClassInfo(7, counts=np.array([3, 9, 1, 4, 1, 5, 9]), coarse=np.array([0, 1, 0, 2, 1, 2, 0]))

@@ -9,10 +9,11 @@ from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.gradcheck import check_model
-from npsoftmax.layers import PositionEmbedding, TokenPool, TransformerBlock, leaves
+from npsoftmax.layers import PositionEmbedding, TokenPool, TransformerBlock
 from npsoftmax.models import build_model
 from npsoftmax.models.vit import vit, vit_e4, vit_small
 from npsoftmax.options import option_defaults
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 
 TINY = {"patch": 2, "dim": 6, "depth": 2, "heads": 2, "mlp": 5}

@@ -14,7 +14,8 @@ from torch_transformer import BLOCK, attention_module, attention_names, block_mo
 from torch_twins import Twin, agree, tensor  # noqa: E402
 
 from npsoftmax.functional import attention, tiled_attention  # noqa: E402
-from npsoftmax.layers import MultiHeadAttention, TransformerBlock, replace_leaves  # noqa: E402
+from npsoftmax.layers import MultiHeadAttention, TransformerBlock  # noqa: E402
+from npsoftmax.params import replace_leaves  # noqa: E402
 from npsoftmax.random import Rng  # noqa: E402
 
 pytestmark = pytest.mark.oracle

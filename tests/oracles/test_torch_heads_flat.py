@@ -7,7 +7,7 @@ import pytest
 
 from npsoftmax.functional import cosine
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import leaves, replace_leaves
+from npsoftmax.params import leaves, replace_leaves
 from npsoftmax.random import Rng
 
 torch = pytest.importorskip("torch")

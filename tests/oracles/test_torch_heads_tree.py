@@ -8,8 +8,7 @@ import pytest
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.layers import leaves, replace_leaves
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, leaves, replace_leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.optimizers import SGD
 

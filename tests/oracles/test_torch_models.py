@@ -11,8 +11,8 @@ from torch.nn import functional as F  # noqa: E402
 from torch_twins import FixedDropout, agree, make_twin, tensor  # noqa: E402
 
 from npsoftmax.backend import get_backend  # noqa: E402
-from npsoftmax.layers import leaves  # noqa: E402
 from npsoftmax.models import MODELS, build_model  # noqa: E402
+from npsoftmax.params import leaves  # noqa: E402
 from npsoftmax.random import Rng  # noqa: E402
 
 pytestmark = pytest.mark.oracle

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from npsoftmax.layers import leaves
+from npsoftmax.params import leaves
 
 
 def transposed(w):

@@ -15,7 +15,7 @@ from torch import nn
 from torch_transformer import fill_twin
 
 from npsoftmax import layers
-from npsoftmax.layers import leaves
+from npsoftmax.params import leaves
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
 

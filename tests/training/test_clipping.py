@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.layers.base import leaves, tree_map
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, leaves, tree_map
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 
 

@@ -14,9 +14,8 @@ from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_model
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.layers import leaves, replace_leaves, tree_map
-from npsoftmax.layers.sparse import SparseRows
 from npsoftmax.models import build_model
+from npsoftmax.params import SparseRows, leaves, replace_leaves, tree_map
 from npsoftmax.random import Rng
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 from npsoftmax.training.checkpoint import load_arrays

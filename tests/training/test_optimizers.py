@@ -10,8 +10,7 @@ import pytest
 
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
-from npsoftmax.layers.base import leaves, tree_map
-from npsoftmax.layers.sparse import SparseRows
+from npsoftmax.params import SparseRows, leaves, tree_map
 from npsoftmax.training import optimizers
 from npsoftmax.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW
 

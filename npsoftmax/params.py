@@ -1,23 +1,56 @@
-"""The gradient of a parameter in which only a few rows are not zero.
-
-Design: a head for very many classes touches some twenty rows a sample; a dense gradient of a million rows
-would cost more than the head itself. Rows are sorted and unique, so that clipping by norm or value is exact
-and an optimiser may read, update and write back the rows without losing one.
-"""
+"""Trees of parameters, gradients and buffers: nested dicts of arrays by name, and gradients of a few rows only."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
-from npsoftmax.layers.base import Shape
+
+Tree = dict[str, Any]  # name -> array (in a tree of gradients also SparseRows), or a nested Tree
 
 
+# ---------------------------------------------------------------- trees
+def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Array]]:
+    """(dotted name, array) of every leaf, in order."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def tree_map(function: Callable[..., Any], *trees: Tree) -> Tree:
+    """A tree like the first, each leaf `function` of the leaves in its place."""
+    first = trees[0]
+    return {
+        name: tree_map(function, *(t[name] for t in trees))
+        if isinstance(value, dict)
+        else function(*(t[name] for t in trees))
+        for name, value in first.items()
+    }
+
+
+def replace_leaves(tree: Tree, function: Callable[[str, Array], Array], prefix: str = "") -> None:
+    """Put `function(dotted name, array)` in the place of every leaf, inside the dicts that layers hold."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            replace_leaves(value, function, f"{prefix}{name}.")
+        else:
+            tree[name] = function(prefix + name, value)
+
+
+# ---------------------------------------------------------------- gradients of a few rows
 @dataclass(frozen=True, eq=False)
 class SparseRows:
-    """Row `rows[i]` of an (n_rows, …) array is `values[i]`, every other row is 0.
+    """The gradient of a parameter in which only a few rows are not zero: row `rows[i]` is `values[i]`.
+
+    Design: a head for very many classes touches some twenty rows a sample; a dense gradient of a million rows would
+    cost more than the head itself. Rows are sorted and unique, so that clipping by norm or value is exact, and an
+    optimiser may read, update and write back the rows without losing one.
 
     rows: (K,) int64, sorted, unique, in 0 … n_rows-1; values: (K, …). Raises InputError for anything else:
     with rows that repeat or are out of order, optimisers and clipping would be wrong without a word. (On a device only
@@ -68,7 +101,7 @@ class SparseRows:
         return cls(rows, sums, n_rows)
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> tuple[int, ...]:
         """Shape of the array it stands for."""
         return (self.n_rows, *self.values.shape[1:])
 
