@@ -156,7 +156,8 @@ def places(model: Model) -> dict[str, Place]:
 
     InputError for a layer without a counterpart.
     """
-    table, image = {}, None
+    table: dict[str, Place] = {}
+    image: Image = None
     for layer, path, shape in _flat(model.trunk, "trunk", model.input_shape):
         if isinstance(layer, layers.Flatten):
             image = shape if len(shape) == 3 else None
@@ -211,7 +212,8 @@ def _of_block(block: layers.TransformerBlock, path: str) -> dict[str, Place]:
 
 def _of_head(model: Model, image: Image) -> dict[str, Place]:
     """A linear map is `head`, a tree's rows (R, D) too; the adaptive head has nn.AdaptiveLogSoftmaxWithLoss's names."""
-    head, table = model.head, {}
+    table: dict[str, Place] = {}
+    head = model.head
     if isinstance(head, AdaptiveHead):
         for ours, parameters in head.params.items():
             group = ours.removeprefix("tail")

@@ -14,6 +14,7 @@ from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, lin
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import Card, ClassInfo, Head, top_k
 from npsoftmax.heads.checks import check_k
+from npsoftmax.heads.on_host import OnHost
 from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.kernels import matmul
@@ -64,7 +65,7 @@ class AdaptiveHead(Head):
         self.shortlist, self.clusters = self.cutoffs[0], len(self.cutoffs)
         order = self._frequency_order()
         self.buffers = {"rank": np.argsort(order), "order": order}
-        self._fetched = self.buffers["rank"], self.buffers["rank"]
+        self._on_host = OnHost(np.asarray)
         self._make_parameters(div_value, head_bias, rng)
 
     def _frequency_order(self) -> np.ndarray:
@@ -117,7 +118,7 @@ class AdaptiveHead(Head):
         How many there are decides what a device is asked for, so the labels are looked at on the host; what is found
         goes there in one piece.
         """
-        rank = self._rank_on_host()[to_numpy(targets)]
+        rank = self._on_host(self.buffers["rank"])[to_numpy(targets)]
         group = np.searchsorted(self.cutoffs, rank, side="right")  # 0 is the shortlist
         in_head = np.where(group == 0, rank, self.shortlist - 1 + group)
         samples = np.argsort(group, kind="stable")
@@ -126,12 +127,6 @@ class AdaptiveHead(Head):
         found = xp.asarray(np.stack([in_head, samples, columns]))  # (3, N)
         parts = ((g, slice(*part)) for g, part in enumerate(pairwise(first), start=1))
         return found[0], [(g, found[1, part], found[2, part]) for g, part in parts if part.start < part.stop]
-
-    def _rank_on_host(self) -> np.ndarray:
-        """The rank of each class; on a device it is looked at once, since that waits for it."""
-        if self._fetched[0] is not self.buffers["rank"]:
-            self._fetched = self.buffers["rank"], to_numpy(self.buffers["rank"])
-        return self._fetched[1]
 
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         head_cache, tail_caches, n = cache

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import path
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
+from npsoftmax.heads.on_host import OnHost
 from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import SCORES
 from npsoftmax.kernels import on_device
@@ -36,7 +37,7 @@ class BinaryTree:
         self.even = tree in ("balanced", "halving")
         children = trees.build(tree, classes)
         self.buffers: Tree = {"children": children, "up": trees.uplinks(children)}
-        self._fetched: tuple[Array, list[tuple[int, int]]] = (None, [])
+        self._on_host = OnHost(trees.levels)
         if not self.even:
             self.buffers["depth"] = np.array([len(trees.levels(children))])
 
@@ -81,11 +82,4 @@ class BinaryTree:
         return int(self.buffers["depth"][0])
 
     def _levels(self) -> list[tuple[int, int]]:
-        children = self.buffers["children"]
-        if self.even:
-            return trees.even_levels(self.n)
-        if isinstance(children, np.ndarray):
-            return trees.levels(children)
-        if self._fetched[0] is not children:  # the tree of a device is looked at once, since that waits for it
-            self._fetched = children, trees.levels(to_numpy(children))
-        return self._fetched[1]
+        return trees.even_levels(self.n) if self.even else self._on_host(self.buffers["children"])

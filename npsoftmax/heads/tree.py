@@ -114,7 +114,8 @@ def from_nested(nested: Nested, n: int) -> np.ndarray:
 
     Returns children (n − 1, 2). Raises InputError unless every node has two children and every class occurs once.
     """
-    level, children, seen = [nested], [], np.zeros(n, dtype=np.int64)
+    level, seen = [nested], np.zeros(n, dtype=np.int64)
+    children: list[list[int]] = []
     _pair(nested)
     while level:
         below: list[Any] = []
@@ -152,7 +153,7 @@ def _class(child: Any, n: int) -> int:
         raise InputError(
             f"option tree has the class {_short(child)}, but a whole number from 0 to {n - 1} was expected."
         )
-    return child
+    return int(child)
 
 
 def _short(value: Any) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
+from npsoftmax.heads.on_host import OnHost
 from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.layers.dense import Dense
@@ -44,7 +45,7 @@ class TwoLevel:
             "start": np.concatenate([[0], np.cumsum(np.bincount(group))]),
             "place": np.argsort(members),
         }
-        self._fetched: tuple[Array, list[int]] = (None, [])
+        self._on_host = OnHost(np.ndarray.tolist)
         self.groups = Dense(features, int(group.max()) + 1, rng=rng.child("group"), bias=bias, init=init)
         self.classes = RowMap(
             features, self.n, sparse=self.n >= SPARSE_FROM, rng=rng.child("class"), bias=bias, init=init
@@ -80,7 +81,7 @@ class TwoLevel:
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
         z = self.classes.all(h)
         log_p = xp.empty_like(z)
-        start = self._start()
+        start = self._on_host(self.buffers["start"])
         for g in range(self.groups.outputs):
             members = self.buffers["members"][start[g] : start[g + 1]]
             log_p[:, members] = log_p_group[:, g : g + 1] + log_softmax_forward(z[:, members])[0]
@@ -92,7 +93,7 @@ class TwoLevel:
             return top_k(self.log_prob(h), k)
         xp = array_module(h)
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
-        start = self._start()
+        start = self._on_host(self.buffers["start"])
 
         def candidates(samples: Array, g: int) -> tuple[Array, Array]:
             members = self.buffers["members"][start[g] : start[g + 1]]
@@ -101,15 +102,6 @@ class TwoLevel:
             return log_p_group[samples, g][:, None] + log_softmax_forward(z)[0], members
 
         return best_in_groups(log_p_group, [end - first for first, end in pairwise(start)], k, candidates)
-
-    def _start(self) -> list[int]:
-        """Where each superclass starts, on the host; on a device it is looked at once, since that waits for it."""
-        start = self.buffers["start"]
-        if isinstance(start, np.ndarray):
-            return start.tolist()
-        if self._fetched[0] is not start:
-            self._fetched = start, to_numpy(start).tolist()
-        return self._fetched[1]
 
     def macs(self) -> int:
         """Those of the superclasses and of the classes of an average one."""

@@ -33,14 +33,13 @@ class VisionTransformer(Sequential):
 
         Sums to 1 less what the token gives to itself.
         """
-        size = self.layers["patches"].size
-        grid = x.shape[1] // size, x.shape[2] // size
-        names = [name for name in self.layers if name.startswith("block")]
-        for name, layer in self.layers.items():
-            if name == names[-1]:
+        patches = next(layer for layer in self.layers.values() if isinstance(layer, PatchEmbed))
+        *_, block = (layer for layer in self.layers.values() if isinstance(layer, TransformerBlock))
+        grid = x.shape[1] // patches.size, x.shape[2] // patches.size
+        for layer in self.layers.values():
+            if layer is block:
                 break
             x, _ = layer.forward(x)
-        block = self.layers[names[-1]]
         if block.pre:
             x, _ = block.norm1.forward(x)
         p = block.attention.weights(x)  # (N, heads, T, T)
