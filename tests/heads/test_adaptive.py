@@ -118,6 +118,31 @@ def test_ties_between_clusters_go_to_the_lowest_label():
     np.testing.assert_array_equal(head.predict(np.ones((1, 16)), 4), [[1, 3, 0, 2]])
 
 
+def test_a_cluster_that_ties_with_the_shortlist_is_opened_since_its_label_may_be_lower():
+    head = build(n=5, counts=np.array([5, 4, 9, 9, 1]), cutoffs=(2, 3, 4))  # shortlist 2 and 3, clusters of one class
+    replace_leaves(head.params, lambda _, p: np.zeros_like(p))
+    for k in range(1, 6):
+        np.testing.assert_array_equal(head.predict(np.ones((3, 16)), k), [range(k)] * 3)
+
+
+def with_ties(rng, cutoffs):
+    """A head with scores of few whole numbers, so that classes tie within clusters and between them."""
+    head = build(counts=rng.permutation(COUNTS), cutoffs=cutoffs)
+    replace_leaves(head.params, lambda _, p: rng.integers(0, 2, (len(p), 1)) * np.eye(1, p.shape[1]))
+    return head, rng.integers(0, 3, (4, 1)) * np.ones(head.features)
+
+
+@pytest.mark.parametrize("cutoffs", [(1,), (2, 3, 4), (1, 2, 3, 4, 5, 6), (3, 4, 7), tuple(range(1, 10))])
+def test_of_equal_classes_the_lowest_labels_win_whatever_their_clusters(cutoffs):
+    for seed in range(40):
+        head, h = with_ties(np.random.default_rng(seed), cutoffs)
+        log_p = head.log_prob(h)
+        assert any(len(set(row)) < len(row) for row in log_p.tolist())
+        np.testing.assert_array_equal(head.predict(h)[:, 0], log_p.argmax(axis=1))
+        for k in range(1, 11):
+            np.testing.assert_array_equal(head.predict(h, k), by_score(log_p, k))
+
+
 # ---------------------------------------------------------------- clusters that do not occur
 def test_a_cluster_that_does_not_occur_is_not_evaluated_and_gets_exactly_nothing():
     head = build(cutoffs=(2, 5))

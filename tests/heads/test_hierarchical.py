@@ -97,6 +97,26 @@ def test_probabilities_loss_and_predictions_agree(kind, sparse, n, seed, bias, s
         np.testing.assert_array_equal(head.predict(h, k), by_score(log_p, k))
 
 
+def with_ties(rng, kind, superclasses, sparse):
+    """A head with scores of few whole numbers, so that classes tie within subtrees and between them."""
+    coarse = rng.permutation(np.arange(8) % superclasses)
+    head = build(kind, sparse=sparse, classes=ClassInfo(8, rng.integers(0, 3, 8), coarse))
+    replace_leaves(head.params, lambda _, p: rng.integers(-1, 2, p.shape).astype(p.dtype))
+    return head, rng.integers(0, 2, (4, 6)).astype(float)
+
+
+@every_tree
+@pytest.mark.parametrize("superclasses", [1, 3, 8])
+def test_of_equal_classes_the_lowest_labels_win_wherever_in_the_tree(kind, superclasses, sparse):
+    for seed in range(20):
+        head, h = with_ties(np.random.default_rng(seed), kind, superclasses, sparse)
+        log_p = head.log_prob(h)
+        assert any(len(set(row)) < len(row) for row in log_p.tolist())
+        np.testing.assert_array_equal(head.predict(h)[:, 0], log_p.argmax(axis=1))
+        for k in range(1, 9):
+            np.testing.assert_array_equal(head.predict(h, k), by_score(log_p, k))
+
+
 @every_tree
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_all_ways_give_the_same(kind, dtype, monkeypatch):
