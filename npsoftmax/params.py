@@ -53,8 +53,8 @@ class SparseRows:
     optimiser may read, update and write back the rows without losing one.
 
     rows: (K,) int64, sorted, unique, in 0 … n_rows-1; values: (K, …). Raises InputError for anything else:
-    with rows that repeat or are out of order, optimisers and clipping would be wrong without a word. (On a device only
-    shapes and types are looked at.)
+    with rows that repeat or are out of order, optimisers and clipping would be silently wrong. (On a device only shapes
+    and types are checked.)
     """
 
     rows: Array
@@ -69,7 +69,7 @@ class SparseRows:
                 "expected rows int64 of shape (K,), and values of shape (K, …)."
             )
         if array_module(rows).__name__ != "numpy":
-            return  # to look at them would be to wait for the device
+            return  # checking the rows would wait for the device
         if not (rows[1:] > rows[:-1]).all():
             raise InputError(
                 "SparseRows: rows repeat or are out of order; type SparseRows.from_indices(indices, values, "
@@ -116,7 +116,7 @@ class SparseRows:
         return dense
 
     def scaled(self, factor: float | Array) -> SparseRows:
-        """factor · self; the factor of rows on a device may be a double () that is there too."""
+        """factor · self; for rows on a device, factor may also be a double () on it."""
         return SparseRows(self.rows, update.scale(self.values, factor), self.n_rows)
 
     def clipped(self, limit: float) -> SparseRows:

@@ -23,13 +23,14 @@ import numpy as np
 from npsoftmax import layers
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
+from npsoftmax.files import write_replacing
 from npsoftmax.heads.adaptive import AdaptiveHead
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.layers import Layer
 from npsoftmax.layers.base import Shape
 from npsoftmax.models import Model
 from npsoftmax.params import leaves
-from npsoftmax.training.checkpoint import load_arrays, write_replacing
+from npsoftmax.training.checkpoint import load_arrays
 
 Image = tuple[int, int, int] | None  # (H, W, C) of what was flattened into the features, while they are in that order
 
@@ -304,4 +305,6 @@ def _take_order(head: AdaptiveHead, order: np.ndarray | None, source: str) -> No
     if order.dtype.kind not in "iu" or not np.array_equal(np.sort(order, axis=None), ranks) or order.ndim != 1:
         raise InputError(f"{source}: head.order is not a permutation of the classes 0 to {head.classes.n - 1}.")
     for name, values in (("order", order), ("rank", np.argsort(order))):
-        head.buffers[name][...] = array_module(head.buffers[name]).asarray(values)
+        # A new array, since a head keeps on the host what it read from one on a device.
+        buffer = head.buffers[name]
+        head.buffers[name] = array_module(buffer).array(values, dtype=buffer.dtype)

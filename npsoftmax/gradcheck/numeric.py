@@ -1,6 +1,6 @@
 """Derivatives from function values alone: fourth-order central differences that know when not to be trusted.
 
-Design: a function is known to about eps · Σ|f·dy|, so a quotient of differences to that over the step; a gap
+Design: a function is known to about eps · Σ |f · dy|, so a quotient of differences to that over the step; a gap
 between analytic and numeric below 20 times this is rounding, not a mistake. Where the stencil straddles a
 kink, a tie or the edge of the domain, the quotient means nothing. That is judged from function values alone,
 never from the analytic gradient, so a wrong gradient cannot pass for a kink. Smaller steps are tried first;
@@ -33,7 +33,7 @@ class Slope:
     floor: float
 
     def tolerance(self, analytic: float) -> float:
-        """1e-6 · max(|analytic|, |numeric|) + 20 · eps · Σ|f·dy| / step."""
+        """1e-6 · max(|analytic|, |numeric|) + 20 · eps · Σ |f · dy| / step."""
         return RELATIVE * max(abs(analytic), abs(self.value)) + self.floor
 
     def share(self, analytic: float) -> float:
@@ -45,7 +45,7 @@ class Slope:
 def slope(change: Callable[[float], float], scale: float, steps: tuple[float, ...]) -> Slope | None:
     """The derivative at t = 0 of `change(t)` = F(t) - F(0), or None where F has a kink or an edge there.
 
-    (8 (F(h) - F(-h)) - (F(2h) - F(-2h))) / 12h, at the first h of `steps` whose stencil is smooth; F is known
+    (8 · (F(h) - F(-h)) - (F(2h) - F(-2h))) / (12 · h), at the first h of `steps` whose stencil is smooth; F is known
     to eps · `scale`. Four values of F settle most elements, six the rest.
     """
     for step in steps:
@@ -55,7 +55,7 @@ def slope(change: Callable[[float], float], scale: float, steps: tuple[float, ..
             continue
         found = Slope(value, ROUNDING * scale / step)
         tolerance = found.tolerance(0.0)
-        drift = abs((far_right - far_left) - 2 * (right - left)) / (4 * step)  # h²F'''/2 where F is smooth
+        drift = abs((far_right - far_left) - 2 * (right - left)) / (4 * step)  # h² · F''' / 2 where F is smooth
         if bend <= tolerance / 4 and drift <= tolerance / 4:
             return found
         # A kink bends the inner stencil, or sets the two apart, by about as much as it spoils the value.
@@ -66,7 +66,7 @@ def slope(change: Callable[[float], float], scale: float, steps: tuple[float, ..
 
 
 def _stencil(far_left: float, left: float, right: float, far_right: float, step: float) -> tuple[float, float]:
-    """The derivative, and the bend: h³F''''/4 where F is smooth, half the jump in slope at a kink."""
+    """The derivative, and the bend: h³ · F'''' / 4 where F is smooth, half the jump in slope at a kink."""
     value = (8 * (right - left) - (far_right - far_left)) / (12 * step)
     bend = abs((far_left + far_right) - 4 * (left + right)) / (4 * step)
     return value, bend

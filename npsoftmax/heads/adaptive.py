@@ -29,14 +29,15 @@ DEFAULT_CUTOFFS = ((1_000, (5,)), (10_000, (10, 2.5)), (100_000, (20, 5)), (1_00
 class AdaptiveHead(Head):
     """log p(c) = log softmax(head)_c for the shortlist, log softmax(head)_g + log softmax(tail_g)_c in cluster g.
 
-    Classes are ranked by how often they occur (identity where all occur equally often, or nobody knows). Rank r is in
-    the shortlist if r < cutoffs[0], in cluster g (from 1 on) if cutoffs[g − 1] ≤ r < cutoffs[g]. Cluster g sees the
-    features through a projection to max(1, ⌊D / div_value^g⌋). A step evaluates the clusters that occur in the batch.
+    Classes are ranked by how often they occur (by label where all occur equally often, or the counts are unknown).
+    Rank r is in the shortlist if r < cutoffs[0], in cluster g (from 1 on) if cutoffs[g - 1] ≤ r < cutoffs[g]. Cluster g
+    sees the features through a projection to max(1, ⌊D / div_value^g⌋). A step evaluates the clusters that occur in
+    the batch.
     Grave et al. 2017, arXiv 1609.04309. Derivation: docs/adaptive.md.
 
     params head.w (cutoffs[0] + G, D), head.b with head_bias, tail1.proj (D₁, D), tail1.w (classes of cluster 1, D₁), …
     buffers rank (C,) of each class, order (C,): the class of each rank. Raises InputError for cutoffs that are not
-    rising whole numbers from 1 to C − 1, and for div_value below 1.
+    rising whole numbers from 1 to C - 1, and for div_value below 1.
     """
 
     reads_labels = True
@@ -115,8 +116,8 @@ class AdaptiveHead(Head):
     def _plan(self, targets: Array, xp: Any) -> tuple[Array, list[tuple[int, Array, Array]]]:
         """The column of the head (N,) of each sample; and of each cluster that occurs its samples and their columns.
 
-        How many there are decides what a device is asked for, so the labels are looked at on the host; what is found
-        goes there in one piece.
+        The number of samples of each cluster decides the shapes on a device, so labels are sorted on the host; the
+        result goes to the device as one array.
         """
         rank = self._on_host(self.buffers["rank"])[to_numpy(targets)]
         group = np.searchsorted(self.cutoffs, rank, side="right")  # 0 is the shortlist
@@ -160,9 +161,9 @@ class AdaptiveHead(Head):
         return by_rank[:, self.buffers["rank"]]
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
-        """Opens a cluster only where its probability leaves it a chance; for k = 1 mostly none.
+        """Opens a cluster only where one of its classes may still win; for k = 1 mostly none.
 
-        On a device all are opened, below SPARSE_FROM classes: which have a chance would have to be waited for.
+        On a device, below SPARSE_FROM classes, all are opened: to find out which may win would wait for the device.
         """
         self.check(h)
         check_k(k, self.classes.n)

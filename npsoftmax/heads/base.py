@@ -1,7 +1,7 @@
 """What every head is: the last linear map, the normaliser and the loss, as one thing.
 
-A head is given features and targets and is never asked for logits, so nobody can feed its probabilities to a loss
-that normalises them again, forget its parameters, or predict from something else than it trained.
+A head is given features and targets and is never asked for logits, so nobody can give its probabilities to a loss
+that normalises them again, forget its parameters, or predict from something else than what was trained.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Head(ABC):
     def check(self, h: Array, targets: Array | None = None) -> None:
         """InputError unless h is (N, features), all finite, and targets are N labels in range.
 
-        Labels on a device are not looked at (that would wait for it): they are checked before they are sent there.
+        Labels on a device are not checked here, which would wait for it: they are checked before they are copied there.
         """
         if h.ndim != 2 or h.shape[1] != self.features:
             raise InputError(

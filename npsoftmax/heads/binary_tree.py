@@ -24,9 +24,9 @@ SEARCH_SHARE = 16
 
 
 class BinaryTree:
-    """log p(c) = Σ over the nodes i on the path to c of log σ(s·z_i), z_i = w_i·h + b_i, s = +1 right, −1 left.
+    """log p(c) = Σ over the nodes i on the path to c of log σ(s·z_i), z_i = w_i·h + b_i, s = +1 right, -1 left.
 
-    params w (C − 1, D), b (C − 1,): row i is node i. buffers children (C − 1, 2), up (2C − 1,) and, where the levels
+    params w (C - 1, D), b (C - 1,): row i is node i. buffers children (C - 1, 2), up (2C - 1,) and, where the levels
     are not those of an even tree, depth (1,): the number of levels. See heads/tree.py for the numbering.
     """
 

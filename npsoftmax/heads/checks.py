@@ -13,8 +13,8 @@ from npsoftmax.errors import InputError
 def check_finite(h: Array) -> None:
     """InputError naming the first sample of h (N, D) that holds NaN or an infinity.
 
-    One dot product on the host, well below a hundredth of the head's own work; a device is not asked, since
-    that would wait for it.
+    One dot product on the host, well below a hundredth of the head's own work. Features on a device are not
+    checked, since that would wait for it.
     """
     if not isinstance(h, np.ndarray):
         return

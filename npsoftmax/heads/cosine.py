@@ -14,7 +14,7 @@ from npsoftmax.random import Rng
 
 
 class CosineHead(SoftmaxHead):
-    """Cross entropy of softmax(s cos(h, w_c)): lengths of features and class weights do not count.
+    """Cross entropy of softmax(s · cos(h, w_c)): lengths of features and class weights do not count.
 
     scale: s > 0. A cosine is at most 1, so no probability can pass e^{2s} / (e^{2s} + C - 1): choose s well above
     ln(C) / 2. label_smoothing (training only) as in `softmax`. params w (D, C); there is no bias. A vector of

@@ -1,8 +1,8 @@
 """Heads with noise on the scores: Gumbel-softmax by its two routes. Derivation: docs/gumbel.md.
 
-Design: the noise stands on the scores, inside one log-softmax, and it is a constant to the backward pass. It is
+Design: the noise is added to the scores, inside one log-softmax, and is a constant for the backward pass. It is
 drawn from the `rng` that the caller passes, so the same rng gives the same loss, and a temperature that anneals
-reads the step from there too: a resumed run goes on with the noise and the temperature it would have had.
+reads the step from it too: a resumed run continues with the noise and the temperature that it would have had.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class NoisyHead(FlatHead):
     tau: τ > 0. With tau_end and anneal_steps, τ falls (or rises) from tau at step 0 to tau_end at step
     anneal_steps, by the same factor each step, and stays there; evaluation always uses tau_end.
     noise: gumbel, normal (both of standard scale) or none. eval_noise: draw the noise in evaluation too, as some
-    published experiments did; it needs an rng there, and what is then true of the loss, log_prob and predict is
-    true draw by draw: for the same rng. Raises InputError where noise is needed and there is no rng.
+    published experiments did; evaluation then needs an rng, and loss, log_prob and predict agree with each other
+    for the same rng only. Raises InputError where noise is needed and there is no rng.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class GumbelSoftmaxHead(NoisyHead):
     """Cross entropy of softmax((z + g) / τ), g fresh Gumbel noise in training, none in evaluation; fused.
 
     label_smoothing (training only) as in `softmax`; tau, tau_end, anneal_steps, noise and eval_noise: see
-    docs/gumbel.md, where evaluation with noise is priced too. `log_gumbel_softmax` is the same function in two
+    docs/gumbel.md, which also measures what noise in evaluation costs. `log_gumbel_softmax` is the same function in two
     steps: a relaxed sample's log-probability has one right value, however it is called.
     """
 

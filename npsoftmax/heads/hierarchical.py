@@ -1,4 +1,4 @@
-"""Hierarchical softmax: classes are the leaves of a tree, and a sample finds its way from the root to one of them."""
+"""Hierarchical softmax: classes are the leaves of a tree, and a sample goes from the root to one of them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ ORDERS = ("superclass", "label")
 
 
 class HierarchicalHead(Head):
-    """log p(c) = Σ log p(turn) over the decisions on the way from the root to c (Morin and Bengio 2005).
+    """log p(c) = Σ log p(turn) over the decisions on the path from the root to c (Morin and Bengio 2005).
 
-    tree: `balanced` (a heap), `halving` (recursive halving), `huffman` (short ways to frequent classes; Mikolov et al.
+    tree: `balanced` (a heap), `halving` (recursive halving), `huffman` (short paths to frequent classes; Mikolov et al.
     2013, arXiv 1310.4546), `superclass` (softmax over the superclasses, then over the classes of one), nested pairs of
     class numbers such as [[0, 1], 2], or the path of a .json file that holds them.
     order: of the leaves of balanced, halving and huffman, from left to right: `superclass`, where there are any, so
     that a decision near the root separates kinds of things, or `label`.
 
     A step reads the rows on its path only, O(depth). Below 10,000 classes gradients are dense nevertheless, and a
-    device multiplies by all rows, O(C); from there on they are SparseRows. A prediction opens the most probable nodes
+    device multiplies by all rows, O(C); from 10,000 on they are SparseRows. A prediction opens the most probable nodes
     first: at most depth / p nodes where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
     """
 

@@ -19,7 +19,7 @@ PRIORS = ("uniform", "train")
 
 
 class BalancedHead(FlatHead):
-    """Trains softmax(z + s log π), π the shares of the classes in training; evaluates softmax(z + log ρ).
+    """Trains softmax(z + s · log π), π the shares of the classes in training; evaluates softmax(z + log ρ).
 
     strength: s >= 0; 1 makes z the scores for classes of equal size, 0 is plain softmax. prior: ρ, the shares
     expected where the model is used: uniform (every class as likely: best mean accuracy over classes), train

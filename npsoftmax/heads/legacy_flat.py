@@ -2,7 +2,7 @@
 
 Design: each computes exactly what was published, and its backward is the true gradient of that, so what goes
 wrong in training is the wiring and nothing else. Each warns once when it is made. docs/softmax-family.md has the
-relation that betrays each, and the tests hold them to it.
+relation by which each is recognised, and the tests hold them to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class CrossEntropyOfOutputs(FlatHead):
 
     Always loss = mean lse(p) - mean p_y. With p in [0, 1] and Σ p = 1 it lies in [L - 1, L], L = ln(e + C - 1), and
     for saturated outputs it is L - accuracy: whatever is learned, the loss is all but constant.
-    log_prob is what this loss takes for log-probabilities: log softmax(p).
+    log_prob is what this loss treats as log-probabilities: log softmax(p).
     """
 
     legacy = True
@@ -99,7 +99,7 @@ class LegacyDoubleGumbelHead(CrossEntropyOfOutputs, NoisyHead):
 class LegacyTaylorUnloggedHead(CrossEntropyOfOutputs):
     """Taylor shares of the whole batch, without the logarithm, given to a cross entropy.
 
-    p_nc = f(z_nc) / Σ f over all N·C scores of the batch, so p is about 1 / (N C), and the loss cannot fall below
+    p_nc = f(z_nc) / Σ f over all N · C scores of the batch, so p is about 1 / (N · C), and the loss cannot fall below
     ln C - (1 - 1/C) / N, whatever is learned. per_row=true normalises each row by itself: the double softmax of
     Taylor's shares. order: 2, 4, 6, …
     """
@@ -127,8 +127,8 @@ class LegacyTaylorUnloggedHead(CrossEntropyOfOutputs):
 class LegacyBatchAxisSoftmaxHead(CrossEntropyOfOutputs):
     """Softmax over the batch axis, then a cross entropy that applies log-softmax over the classes.
 
-    p_nc = e^{z_nc} / Σ_m e^{z_mc}: each class shares itself out over the samples of the batch. What a sample is
-    said to be depends on who else is in the batch; alone, it is every class equally, at loss ln C.
+    p_nc = e^{z_nc} / Σ_m e^{z_mc}: each class divides its probability over the samples of the batch. The
+    prediction for a sample depends on the other samples; alone, it gets every class equally, at loss ln C.
     """
 
     mixes_samples = True
@@ -150,7 +150,7 @@ class LegacyBatchAxisSoftmaxHead(CrossEntropyOfOutputs):
 class LegacyNLLOnProbabilitiesHead(NoisyHead):
     """The NLL loss, which expects log-probabilities, given probabilities: loss = -mean p[target], in [-1, 0].
 
-    Its gradient in z_y is -p_y (1 - p_y): nothing for a sample that is confidently wrong. noise=normal is what a
+    Its gradient in z_y is -p_y · (1 - p_y): nothing for a sample that is confidently wrong. noise=normal is what a
     published "Gumbel" head was; noise=none by default, tau and the rest as in `gumbel_softmax`. No likelihood;
     log_prob = log softmax((z + g) / τ).
     """

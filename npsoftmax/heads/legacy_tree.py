@@ -22,7 +22,7 @@ from npsoftmax.random import Rng
 
 
 class LegacyHeap128Head(Head):
-    """A perfect tree of 2^⌈log₂ C⌉ leaves, 128 for 100 classes: leaf = y + 127, parent = (i − 1)//2, no bias.
+    """A perfect tree of 2^⌈log₂ C⌉ leaves, 128 for 100 classes: leaf = y + 127, parent = (i - 1)//2, no bias.
 
     What is wrong: the leaves C … 127 belong to no class, yet get their share of the probability, so that Σ_c p(c) < 1
     (at equal decisions 28/128 = 21.9 % is missing) and the loss starts above ln C; nodes above such leaves alone never
@@ -148,7 +148,7 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
     """Adaptive softmax whose parameters never reached the optimiser; classes by label, [10, 90] of 100, no bias.
 
     What is wrong: the gradients of all its parameters are empty, so it stays as it was drawn while the model below
-    learns to please it; and the prediction is the largest of the features (which are the model's C logits) and not the
+    adapts to it; and the prediction is the largest of the features (which are the model's C logits) and not the
     head's. The features get the true gradient, and log_prob is that of the untrained head.
     """
 

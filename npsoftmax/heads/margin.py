@@ -1,4 +1,4 @@
-"""Heads that ask more of the target than to be ahead. Derivation: docs/margins-and-priors.md."""
+"""Heads whose target must lead by a margin. Derivation: docs/margins-and-priors.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from npsoftmax.random import Rng
 _REFERENCE = "Banerjee et al., 2020 (arXiv 2011.11538)"
 
 
-def handicapped(z: Array, targets: Array, margin: float) -> Array:
+def with_margin(z: Array, targets: Array, margin: float) -> Array:
     """z (N, C) with the target's score lowered by `margin`: a shift, so its backward is the identity."""
     lowered = z.copy()
     lowered[array_module(z).arange(len(targets)), targets] -= margin
@@ -38,7 +38,7 @@ class SMSoftmaxHead(SoftmaxHead):
         self.margin = not_negative("margin", margin)
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
-        z = handicapped(z, targets, self.margin) if train else z
+        z = with_margin(z, targets, self.margin) if train else z
         return super().loss_of_scores(z, targets, train, rng)
 
 
@@ -56,7 +56,7 @@ class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
         self.margin = not_negative("margin", margin)
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
-        z = handicapped(z, targets, self.margin) if train else z
+        z = with_margin(z, targets, self.margin) if train else z
         return super().loss_of_scores(z, targets, train, rng)
 
 
@@ -69,8 +69,8 @@ class HingeHead(FlatHead):
     margin: m > 0. rivals: "all", as above (Weston and Watkins; PyTorch's MultiMarginLoss), or "worst":
     max(0, m + max_{c≠y} z_c - z_y) (Crammer and Singer), which with many classes may teach a fresh network to
     make all scores equal (docs/margins-and-priors.md).
-    No likelihood: a hinge says who wins, not how surely. log_prob is defined as log softmax(z), whose confidence
-    nothing has trained; predict is its argmax.
+    No likelihood: a hinge orders the classes and gives no probabilities. log_prob is defined as log softmax(z), whose
+    confidence nothing has trained; predict is its argmax.
     """
 
     likelihood = False

@@ -37,7 +37,7 @@ class RowMap:
         return z
 
     def chosen(self, h: Array, rows: Array) -> tuple[Array, Any]:
-        """Scores of the rows (N, L) chosen for each sample, −1 for an empty place. h (N, D) -> z (N, L), cache."""
+        """Scores of the rows (N, L) chosen for each sample, -1 for an empty place. h (N, D) -> z (N, L), cache."""
         w, b = self.params["w"], self.params.get("b")
         picked = self.sparse or kernels.has_compiled(h, w)
         z, cache = (maps.sparse_rows_forward if picked else maps.dense_rows_forward)(h, w, b, rows)

@@ -26,7 +26,7 @@ class SampledSoftmaxHead(Head):
     """log p = log softmax(w·h + b); in training the sum runs over the target and `samples` classes drawn for the batch.
 
     Drawn with replacement, from `uniform` or from `log_uniform`: q(r) = log((r + 2)/(r + 1)) / log(C + 1) for the class
-    of rank r by falling count (Zipf's law), or of label r where there are no counts. A drawn class has log(samples·q)
+    of rank r by falling count (Zipf's law), or of label r where there are no counts. A drawn class has log(samples · q)
     subtracted from its score, so that the sum expects the full one, and is left out where it is the target. A training
     step costs O(samples), evaluation O(C). From 10,000 classes on gradients are SparseRows.
     Jean et al. 2015, arXiv 1412.2007. Derivation: docs/sampled.md.
@@ -88,7 +88,7 @@ class SampledSoftmaxHead(Head):
         return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}
 
     def draw(self, rng: Rng | None, like: Array) -> tuple[Array, Array]:
-        """The classes drawn for this step, and log(samples·q / times drawn) of each: both (S,), S ≤ samples.
+        """The classes drawn for this step, and log(samples · q / times drawn) of each: both (S,), S ≤ samples.
 
         One draw for the whole batch, the same on every rank that shares it.
         """
@@ -96,7 +96,7 @@ class SampledSoftmaxHead(Head):
             raise InputError("sampled softmax draws classes in training, so loss(…, train=True) needs rng=Rng(seed).")
         xp, n = array_module(like), self.classes.n
         bits = rng.at(rng.step).child("drawn").bits((1, 2 * self.samples))[0].astype(np.float64)
-        # All 2**64 steps: of 2**23, as in rng.uniform, some of a million classes would never come.
+        # 64 random bits: with the 23 of rng.uniform some of a million classes would never be drawn.
         u = (bits[::2] * 2.0**32 + bits[1::2] + 0.5) * 2.0**-64
         raw = np.exp(u * math.log(n + 1)) - 1 if self.distribution == "log_uniform" else u * n
         rank, times = np.unique(np.minimum(raw.astype(np.int64), n - 1), return_counts=True)

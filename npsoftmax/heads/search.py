@@ -17,7 +17,8 @@ def best_in_groups(bounds: Array, sizes: Sequence[int], k: int, candidates: Cand
     """The k classes of largest log p, best first, ties to the lowest label.
 
     Each sample opens its groups from the highest bound down, and stops at one whose bound is below the k-th best class
-    found: no class in there, or in any later group, can win.
+    found: no class of it, or of any later group, can win. At an equal bound it goes on: a class of it may tie, and have
+    a lower label.
 
     bounds (N, G): no class of group g has a larger log p than bounds[n, g]; sizes (G,): classes in each group;
     candidates(samples (M,), g) -> log p (M, sizes[g]) and labels (sizes[g],), rising -> labels (N, k).

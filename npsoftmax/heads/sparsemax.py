@@ -19,14 +19,14 @@ class SparseHead(FlatHead):
     likelihood = False
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
-        """The k best labels by score, which is the order of log_prob; of classes at 0, the nearest miss first."""
+        """The k best labels by score, which is the order of log_prob; of classes at 0, the highest score first."""
         check_k(k, self.classes.n)
         self.check(h)
         return top_k(self.scores(h)[0], k)
 
 
 class SparsemaxHead(SparseHead):
-    """p = the point of the simplex nearest to z; loss = Σ_c (p_c - onehot_c) z_c + (1 - Σ p²) / 2, mean over N.
+    """p = the point of the simplex nearest to z; loss = Σ_c (p_c - onehot_c) · z_c + (1 - Σ p²) / 2, mean over N.
 
     The loss is 0 once the target leads by 1. log_prob is -inf where p is 0, so no NLL is reported.
     """

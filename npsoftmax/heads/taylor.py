@@ -1,7 +1,7 @@
-"""Heads that put a polynomial in the place of the exponential. Derivation: docs/taylor.md.
+"""Heads with a polynomial in the place of the exponential. Derivation: docs/taylor.md.
 
-Design: a polynomial of a score is no score of the same order, so these predict by the argmax of the
-probability, never of z, and normalise each row by its own sum.
+Design: a polynomial does not keep the order of the scores, so these predict by the argmax of the probability,
+never of z, and normalise each row by its own sum.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TaylorSoftmaxHead(LogTaylorSoftmaxHead):
     """p = f(z) / Σ f(z), f the Taylor polynomial of e^z of even `order`; loss = -mean log p[target].
 
     The same function as `log_taylor_softmax`, with its options: here the shares are formed and the logarithm is
-    taken of the target's alone. With an exponential that would underflow; no polynomial falls so low.
+    taken of the target's alone. An exponential would underflow there; a polynomial never gets so small.
     """
 
     card = Card("f(z) / Σ f(z); f(z) = Σ_{k≤order} z^k / k!", _REFERENCE)

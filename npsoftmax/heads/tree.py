@@ -1,10 +1,10 @@
 """Binary trees over classes, as arrays: built, checked, measured and printed.
 
-Design: n classes need exactly n − 1 inner nodes, so a tree is two integer arrays of fixed shape, saved with the head.
-Places are numbered 0 … 2n − 2: place p < n − 1 is an inner node, place n − 1 + c is the leaf of class c.
+Design: n classes need exactly n - 1 inner nodes, so a tree is two integer arrays of fixed shape, saved with the head.
+Places are numbered 0 … 2n - 2: place p < n - 1 is an inner node, place n - 1 + c is the leaf of class c.
 
-    children (n − 1, 2)   the left and right place below each inner node
-    up (2n − 1,)          2 · parent + side of each place (side 1 is right), −1 at the root
+    children (n - 1, 2)   the left and right place below each inner node
+    up (2n - 1,)          2 · parent + side of each place (side 1 is right), -1 at the root
 
 Inner nodes are numbered breadth first: the root is 0, every parent comes before its children, and each level is one
 run of numbers, so that a level is a slice. A path is read upwards from its leaf: no step costs O(n).
@@ -29,7 +29,7 @@ BUILDERS = ("balanced", "halving", "huffman")
 
 
 def build(tree: str | Nested, classes: ClassInfo) -> np.ndarray:
-    """The children (n − 1, 2) of a tree by name, as nested lists, or from a JSON file of nested lists.
+    """The children (n - 1, 2) of a tree by name, as nested lists, or from a JSON file of nested lists.
 
     Raises InputError for an unknown name, a file that cannot be read and a tree that does not hold every class once.
     """
@@ -54,10 +54,10 @@ def leaf_order(classes: ClassInfo) -> np.ndarray:
 
 # ---------------------------------------------------------------- builders
 def balanced(order: np.ndarray) -> np.ndarray:
-    """A heap: node i has the children 2i + 1 and 2i + 2, and order[j] is the leaf at heap position n − 1 + j.
+    """A heap: node i has the children 2i + 1 and 2i + 2, and order[j] is the leaf at heap position n - 1 + j.
 
-    All 2n − 1 positions are used, so no mass goes to classes that don't exist; depths are ⌊log₂ n⌋ and ⌈log₂ n⌉.
-    order (n,) classes -> children (n − 1, 2).
+    All 2n - 1 positions are used, so no mass goes to classes that don't exist; depths are ⌊log₂ n⌋ and ⌈log₂ n⌉.
+    order (n,) classes -> children (n - 1, 2).
     """
     n = len(order)
     place = np.concatenate([np.arange(n - 1), n - 1 + order])
@@ -67,7 +67,7 @@ def balanced(order: np.ndarray) -> np.ndarray:
 def halving(order: np.ndarray) -> np.ndarray:
     """Cut the classes in two halves (the left one the smaller), and each half again.
 
-    order (n,) classes -> children (n − 1, 2), depths ⌊log₂ n⌋ and ⌈log₂ n⌉.
+    order (n,) classes -> children (n - 1, 2), depths ⌊log₂ n⌋ and ⌈log₂ n⌉.
     """
     n = len(order)
     children = np.empty((n - 1, 2), dtype=np.int64)
@@ -86,7 +86,7 @@ def huffman(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     With leaves sorted by count, the joined ones come out sorted as well, so that the rarest is always at the front of
     one of two queues. Ties go to single classes before joined ones, and to the front of `order`.
-    order (n,) classes, counts (n,) of each class -> children (n − 1, 2).
+    order (n,) classes, counts (n,) of each class -> children (n - 1, 2).
     """
     n = len(order)
     by_count = order[np.argsort(counts[order], kind="stable")]
@@ -112,7 +112,7 @@ def huffman(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def from_nested(nested: Nested, n: int) -> np.ndarray:
     """A tree given as pairs of pairs of class numbers, [[0, 1], [2, [3, 4]]].
 
-    Returns children (n − 1, 2). Raises InputError unless every node has two children and every class occurs once.
+    Returns children (n - 1, 2). Raises InputError unless every node has two children and every class occurs once.
     """
     level, seen = [nested], np.zeros(n, dtype=np.int64)
     children: list[list[int]] = []
@@ -179,7 +179,7 @@ def _read(path: Path) -> Nested:
 
 # ---------------------------------------------------------------- shape of a tree
 def breadth_first(children: np.ndarray) -> np.ndarray:
-    """The same tree with its inner nodes renumbered breadth first; node 0 is the root. (n − 1, 2) -> (n − 1, 2)."""
+    """The same tree with its inner nodes renumbered breadth first; node 0 is the root. (n - 1, 2) -> (n - 1, 2)."""
     n = len(children) + 1
     numbered = np.empty_like(children)
     nodes, first = np.zeros(1, dtype=np.int64), 0
@@ -197,7 +197,7 @@ def _numbered(inner: np.ndarray, first: int) -> np.ndarray:
 
 
 def uplinks(children: np.ndarray) -> np.ndarray:
-    """2 · parent + side of every place, −1 at the root. children (n − 1, 2) -> up (2n − 1,)."""
+    """2 · parent + side of every place, -1 at the root. children (n - 1, 2) -> up (2n - 1,)."""
     up = np.full(2 * len(children) + 1, -1, dtype=np.int64)
     up[children.reshape(-1)] = np.arange(2 * len(children))
     return up
@@ -218,7 +218,7 @@ def levels(children: np.ndarray) -> list[tuple[int, int]]:
 
 
 def depths(children: np.ndarray) -> np.ndarray:
-    """Decisions on the way to each class: for `huffman`, its code lengths. children (n − 1, 2) -> (n,)."""
+    """Decisions on the way to each class: for `huffman`, its code lengths. children (n - 1, 2) -> (n,)."""
     depth = np.zeros(2 * len(children) + 1, dtype=np.int64)
     for first, last in levels(children):
         depth[children[first:last]] = depth[first:last, None] + 1

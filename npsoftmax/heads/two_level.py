@@ -26,7 +26,7 @@ class TwoLevel:
     """log p(c) = log softmax(z_group)_g + log softmax(z_class over the classes of g)_c, g the superclass of c.
 
     params group.w (D, G), group.b (G,), class.w (C, D), class.b (C,). buffers group (C,): the superclass of each class;
-    members (C,): the classes, superclass by superclass; start (G + 1,): where each superclass starts in there;
+    members (C,): the classes, superclass by superclass; start (G + 1,): where each superclass starts in it;
     place (C,): where each class stands in it. InputError where the classes have no superclasses.
     """
 

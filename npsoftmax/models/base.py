@@ -32,7 +32,7 @@ class Model:
     ) -> tuple[Array, Array, Any]:
         """Features and mean loss of a batch. x (N, …), targets (N,) -> h (N, D), scalar, cache.
 
-        targets: where x is, or on the host; a head that reads labels does not wait for a device for those.
+        targets: on the device of x, or on the host, where a head that reads labels needs no copy of them.
         """
         h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
         targets = targets if self.head.reads_labels else array_module(h).asarray(targets)
@@ -55,7 +55,7 @@ class Model:
         return self.trunk.forward(x)[0]
 
     def log_prob(self, x: Array, *, rng: Rng | None = None) -> Array:
-        """log p of every class. x (N, …) -> (N, C). rng: for a head that is told to draw noise in evaluation."""
+        """log p of every class. x (N, …) -> (N, C). rng: for a head that draws noise in evaluation."""
         return self.head.log_prob(self.features(x), rng=rng and rng.child("head"))
 
     def predict(self, x: Array, k: int = 1, *, rng: Rng | None = None) -> Array:

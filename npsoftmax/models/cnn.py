@@ -1,8 +1,8 @@
 """The small convolutional networks: convnet and tinyvgg.
 
 Design: the ReLU before a max-pool stands inside it (`MaxPoolReLU`). Both only ever let larger values win, so they can
-change places: max(maxpool(z), 0) = maxpool(max(z, 0)), value for value and gradient for gradient. A quarter of the
-values is left to be looked at, and none to be kept for the backward: the pool remembers its winners anyway.
+change places: max(maxpool(z), 0) = maxpool(max(z, 0)), value for value and gradient for gradient. The ReLU
+then passes over a quarter of the values, and keeps nothing for the backward: the pool keeps its winners anyway.
 """
 
 from __future__ import annotations

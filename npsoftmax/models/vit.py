@@ -72,9 +72,9 @@ def vit(
     """Patches and a class token, positions added, `depth` transformer blocks, one vector out of all tokens, layer norm.
 
     attention: the mapping in the middle of every block, attention_opts its options. embed_std: deviation of the class
-    token and of learned positions at the start; 0.02 is usual, but patches start at about 0.6, and among them positions
-    so small go unseen for many epochs. drop_path: stochastic depth of the last block; it grows from 0 at the first in
-    equal steps. With pool="class" the last block computes the class token alone: nobody reads the others.
+    token and of learned positions at the start; 0.02 is usual, but patches start at about 0.6, and positions so small
+    beside them have no effect for many epochs. drop_path: stochastic depth of the last block; it grows from 0 at the
+    first in equal steps. With pool="class" the last block computes the class token alone: the others are not used.
     """
     shape = need_image("vit", input_shape, patch)
     if depth < 1:
@@ -109,7 +109,7 @@ def vit(
 
 
 def _preset(name: str, doc: str, **defaults: Any) -> Callable[..., Sequential]:
-    """`vit` with other defaults; its options are those of `vit`, for `options.option_defaults` and the command line."""
+    """`vit` with other defaults; its signature shows the options of `vit`, for help() and `options.option_defaults`."""
 
     def build(input_shape: tuple[int, ...], **options: Any) -> Sequential:
         return vit(input_shape, **(defaults | options))
