@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.layers import Conv2d, ConvReLU2d
 from npsoftmax.options import check_options, full_signature, option_defaults, parse_pairs
 from npsoftmax.random import Rng
 
@@ -202,6 +203,11 @@ def test_the_options_of_a_class_are_its_own_and_those_that_it_hands_up():
         assert list(option_defaults(cls).items()) == [("width", 8), ("bias", True), ("tau", 0.5), ("last", "no")]
     assert option_defaults(Closed) == {"width": 4}
     assert option_defaults(Collects) == {}
+
+
+def test_options_of_layers_follow_their_bases_too():
+    assert option_defaults(Conv2d).items() < option_defaults(ConvReLU2d).items()
+    assert check_options("layer", ConvReLU2d, {"stride": [2, 1]}) == {"stride": (2, 1)}
 
 
 def test_an_option_that_is_handed_up_is_checked_by_the_type_its_base_gives_it():
