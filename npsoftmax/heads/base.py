@@ -112,6 +112,7 @@ class Head(ABC):
     def _warn(self) -> None:
         """Say what is wrong with this head and which to use instead, in the line that makes it."""
         message = f"{type(self).__name__}: {self.card.mistake}. To train a model, use {self.card.instead}."
+        # Past this method and every constructor on the way here.
         constructors = sum("__init__" in vars(cls) for cls in type(self).__mro__ if issubclass(cls, Head))
         warnings.warn(message, LegacyWiringWarning, stacklevel=constructors + 2)
 
