@@ -38,6 +38,19 @@ def test_data_flows_one_way(capsys):
     assert cli.lint_imports(str(config), no_cache=True, no_logo=True) == 0, capsys.readouterr().out
 
 
+@each_module(TREES)
+def test_trees_of_parameters_come_from_params(name):
+    """Layers have these names for users; inside the package each has one home."""
+    moved = {"Tree", "leaves", "replace_leaves", "tree_map"}
+    found = {
+        alias.name
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("npsoftmax.layers")
+        for alias in node.names
+    }
+    assert not found & moved
+
+
 def loaded_by(statement):
     code = f"import sys\n{statement}\nprint(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
