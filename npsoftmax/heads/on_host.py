@@ -16,7 +16,7 @@ class OnHost(Generic[T]):
     """`make(array)` in host memory, of an array that may be on a device.
 
     A device's array is copied once and the result kept, since a copy waits for all work on the device. An array in host
-    memory costs no wait, so nothing is kept of it.
+    memory costs no wait and may be written in place, so nothing is kept of it.
     """
 
     def __init__(self, make: Callable[[np.ndarray], T]):
