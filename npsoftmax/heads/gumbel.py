@@ -108,6 +108,7 @@ class GumbelSoftmaxHead(NoisyHead):
         label_smoothing: float = 0.0,
         **options: Any,
     ):
+        # Named again so that label_smoothing is listed behind it.
         super().__init__(features, classes, eval_noise=eval_noise, **options)
         self.label_smoothing = smoothing(label_smoothing)
 

@@ -52,6 +52,7 @@ class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
     card = Card("f(z) / Σ f(z), with f(z_y - m) in training", _REFERENCE)
 
     def __init__(self, features: int, classes: ClassInfo, *, order: int = 2, margin: float = 0.6, **options: Any):
+        # Named again so that margin is listed behind it.
         super().__init__(features, classes, order=order, **options)
         self.margin = not_negative("margin", margin)
 
