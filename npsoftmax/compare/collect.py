@@ -55,7 +55,7 @@ class RowResult:
         """Whether the published accuracy came out: reproduced, not reproduced, shortened, or nothing to compare."""
         if self.recipe is None or not self.recipe.expected:
             return ""
-        accuracies = self.values(test("accuracy"))
+        accuracies = self.values(test_score("accuracy"))
         if not accuracies:
             return "missing"
         if self.shortened:
@@ -86,7 +86,7 @@ def _outcome(job: Job) -> Outcome:
 
 
 # ---------------------------------------------------------------- readers of one number
-def test(name: str) -> Callable[[Run], float | None]:
+def test_score(name: str) -> Callable[[Run], float | None]:
     """Reads a score of the test set, such as "accuracy"."""
     return lambda run: run.summary["test"].get(name)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npsoftmax.compare.collect import RowResult, curve, fastest_epoch, relation, test
+from npsoftmax.compare.collect import RowResult, curve, fastest_epoch, relation, test_score
 from npsoftmax.compare.tables import SATURATED
 from npsoftmax.plots.run_files import Run
 from npsoftmax.plots.style import FAINT, INK, SMALL, TEXT, TITLE, draw_line, dress, whole_numbers
@@ -110,7 +110,7 @@ def time_figure(results: Sequence[RowResult]) -> Figure:
     figure, ax = canvas("Seconds of an epoch and test accuracy", len(shown))
     dress(ax, "seconds of the fastest epoch", "test accuracy (%)")
     for result in shown:
-        x, y = result.values(fastest_epoch), [100 * value for value in result.values(test("accuracy"))]
+        x, y = result.values(fastest_epoch), [100 * value for value in result.values(test_score("accuracy"))]
         look = styles(results)[result.row.name]
         ax.plot(x, y, "o" if look["linestyle"] == "-" else "^", color=look["color"], label=result.row.name, ms=6)
     ax.set_xlim(0, 1.05 * max((max(result.values(fastest_epoch)) for result in shown), default=1.0))
@@ -205,7 +205,7 @@ def sweep_lines(results: Sequence[RowResult]) -> list[tuple[str, str, list[tuple
     """(head, what varies, [(value, accuracies)]) for each head that was run with several values of one number."""
     lines: dict[tuple[str, str], list[tuple[float, list[float]]]] = {}
     for result in results:
-        accuracies = result.values(test("accuracy"))
+        accuracies = result.values(test_score("accuracy"))
         for name, value in result.row.varied.items():
             if len(result.row.varied) == 1 and accuracies and isinstance(value, int | float):
                 lines.setdefault((result.row.config.head, name), []).append((value, accuracies))

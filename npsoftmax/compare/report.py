@@ -23,8 +23,8 @@ from npsoftmax.compare.plan import Comparison
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.tables import Table, all_tables
 from npsoftmax.errors import InputError
+from npsoftmax.files import write_replacing
 from npsoftmax.plots.run_files import Run
-from npsoftmax.training.checkpoint import write_replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

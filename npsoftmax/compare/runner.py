@@ -20,7 +20,7 @@ from pathlib import Path
 from npsoftmax.compare.plan import Job
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
-from npsoftmax.training.run import RunDirectory
+from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.state import State
 
 TRAIN = (sys.executable, "-m", "npsoftmax.cli.main", "train")

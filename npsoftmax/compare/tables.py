@@ -1,4 +1,4 @@
-"""The tables of a report as rows of text; html.py and markdown.py draw them."""
+"""The tables of a report as rows of text; report.py draws them, as Markdown and as HTML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from npsoftmax.compare.collect import (
     gap,
     relation,
     summary_value,
-    test,
+    test_score,
 )
 from npsoftmax.plots.run_files import Run
 
@@ -46,13 +46,13 @@ def spread(values: Sequence[float], form: str, factor: float = 1.0) -> str:
 
 # ---------------------------------------------------------------- what came out
 SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
-    ("accuracy %", test("accuracy"), "{:.2f}", 100),
-    ("top-5 %", test("top5"), "{:.2f}", 100),
-    ("precision", test("precision_macro"), "{:.4f}", 1),
-    ("recall", test("recall_macro"), "{:.4f}", 1),
-    ("F1", test("f1_macro"), "{:.4f}", 1),
-    ("NLL", test("nll"), "{:.3f}", 1),
-    ("ECE", test("ece"), "{:.3f}", 1),
+    ("accuracy %", test_score("accuracy"), "{:.2f}", 100),
+    ("top-5 %", test_score("top5"), "{:.2f}", 100),
+    ("precision", test_score("precision_macro"), "{:.4f}", 1),
+    ("recall", test_score("recall_macro"), "{:.4f}", 1),
+    ("F1", test_score("f1_macro"), "{:.4f}", 1),
+    ("NLL", test_score("nll"), "{:.3f}", 1),
+    ("ECE", test_score("ece"), "{:.3f}", 1),
     ("parameters", summary_value("parameters"), "{:,.0f}", 1),
     ("s/epoch", fastest_epoch, "{:.3g}", 1),
     (f"epochs to {NEAR:.0%} of best", epochs_to_near_best, "{:.0f}", 1),
@@ -84,7 +84,7 @@ def noise_table(results: Sequence[RowResult]) -> Table | None:
     rows = [
         (
             result.row.name,
-            spread(result.values(test("accuracy")), "{:.2f}", 100),
+            spread(result.values(test_score("accuracy")), "{:.2f}", 100),
             spread(result.values(clean("accuracy")), "{:.2f}", 100),
         )
         for result in results
@@ -102,7 +102,7 @@ def seed_table(results: Sequence[RowResult]) -> Table | None:
     rows = []
     for result in results:
         found = {outcome.seed: outcome.run for outcome in result.outcomes}
-        accuracies = (test("accuracy")(run) if (run := found.get(seed)) else None for seed in seeds)
+        accuracies = (test_score("accuracy")(run) if (run := found.get(seed)) else None for seed in seeds)
         rows.append((result.row.name, *(NOTHING if a is None else f"{100 * a:.2f}" for a in accuracies)))
     about = "Test accuracy in percent of each run."
     return Table("Seeds", about, ("row", *(f"seed {seed}" for seed in seeds)), rows)
@@ -116,7 +116,7 @@ def published_table(results: Sequence[RowResult]) -> Table | None:
         recipe = result.recipe
         if recipe is None:
             continue
-        ours = result.values(test("accuracy"))
+        ours = result.values(test_score("accuracy"))
         said = recipe.published.get("accuracy")
         difference = NOTHING if said is None or not ours else f"{100 * statistics.mean(ours) - said:+.2f}"
         low, high = recipe.expected.get("accuracy", (None, None))

@@ -4,7 +4,7 @@ from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.finish import finish_run
 from npsoftmax.training.optimizers import OPTIMIZERS
 from npsoftmax.training.progress import Progress
-from npsoftmax.training.run import RunDirectory
+from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.schedules import SCHEDULES
 from npsoftmax.training.session import Session, load_run, prepare
 from npsoftmax.training.trainer import Trainer

@@ -12,7 +12,7 @@ from npsoftmax.heads.legacy_flat import CrossEntropyOfOutputs
 from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
 from npsoftmax.training.checkpoint import restore_model, write_json
 from npsoftmax.training.evaluate import Predictions, metrics_of, outputs_of, predict_all
-from npsoftmax.training.run import RunDirectory
+from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.session import Session
 from npsoftmax.training.state import State
 

@@ -20,7 +20,7 @@ from npsoftmax.training.checkpoint import restore_model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.group import ALONE, Group
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
-from npsoftmax.training.run import RunDirectory
+from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
 
 EVALUATION_BATCH = 250

@@ -28,10 +28,10 @@ from npsoftmax.training.checkpoint import Saved, fill_model, load_saved, save_ar
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, predict_all
-from npsoftmax.training.memory import out_of_memory_message
 from npsoftmax.training.mixing import Mixed, mix, mixed_backward, mixed_forward
+from npsoftmax.training.out_of_memory import out_of_memory_message
 from npsoftmax.training.progress import Progress
-from npsoftmax.training.run import METRICS, STEPS, RunDirectory
+from npsoftmax.training.run_directory import METRICS, STEPS, RunDirectory
 from npsoftmax.training.session import Session, make_optimizer, run_schedule
 from npsoftmax.training.state import State
 
