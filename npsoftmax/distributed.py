@@ -62,7 +62,7 @@ def join(command: str) -> MpiGroup:
 
 # ---------------------------------------------------------------- the group
 class MpiGroup(Group):
-    """The processes of an MPI communicator. It is what batch norm shares its batch with, too (`layers.norm`)."""
+    """The processes of an MPI communicator. It is also the `shared_batch` of batch norm (`layers.norm.SharedBatch`)."""
 
     def __init__(self, comm: Any):
         from mpi4py import MPI
@@ -74,6 +74,7 @@ class MpiGroup(Group):
         # The CPUs that each of them may use; where the system does not say, all have the same ones.
         self._cpus = here.allgather(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0})
         self.samples, self._weight = 0, 1.0  # of the step under way
+        self.shared_batch = self if self.size > 1 else None
 
     def end(self, code: int) -> None:
         """End all processes of the group, this one too, with an exit code."""

@@ -2,8 +2,9 @@
 
 Design: an estimator is its settings, which are those of a run (`TrainConfig`) under the same names, and after `fit` a
 `Model` with its optimiser. A training run keeps a directory, so that nothing is lost; an estimator keeps nothing but
-itself, and its loop is that of a run without the files: the same models, schedules, optimisers and random numbers, to
-the last bit (a test compares them). Importing this module imports scikit-learn; `import npsoftmax` does not.
+itself. It takes the same steps (training/step.py) with the same schedules and random numbers, so it ends where the run
+of its settings ends, to the last bit (a test compares them). Importing this module imports scikit-learn; `import
+npsoftmax` does not.
 
 * No `decision_function`: most heads have no score a class whose order is that of their predictions.
 * No `sample_weight`: a head gives the mean loss of a batch, and weights that it never sees would be a pretence.
@@ -29,15 +30,19 @@ from npsoftmax.errors import InputError
 from npsoftmax.heads import ClassInfo
 from npsoftmax.models import build_model
 from npsoftmax.random import Rng
-from npsoftmax.training.clipping import clip_by_norm
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.session import EVALUATION_BATCH, make_optimizer, schedule_of
+from npsoftmax.training.step import TrainingStep
 
 Rates = Callable[[int], tuple[float, float | None]]  # step -> learning rate, momentum (None: the optimiser's own)
 
 
 class _NetworkClassifier(ClassifierMixin, BaseEstimator):
     """What both have in common; a subclass says which model, and what it takes as samples."""
+
+    clip_norm: float | None
+    batch_size: int
+    dtype_: np.dtype
 
     def fit(self, X: Any, y: Any) -> Any:
         """Train from new parameters, for `epochs` passes. Returns self."""
@@ -125,22 +130,19 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         return config
 
     def _epoch(self, X: np.ndarray, targets: np.ndarray, rates: Rates) -> None:
-        model, optimizer, total = self.model_, self.optimizer_, 0.0
-        noise = Rng(self.seed_, "noise")
+        optimizer, total = self.optimizer_, 0.0
+        step = TrainingStep(self.model_, optimizer, get_backend(), Rng(self.seed_), clip_norm=self.clip_norm)
         with single_threaded_blas():
             for x, t, samples in self._batches(X, targets, len(self.loss_curve_)):
-                lr, momentum = rates(optimizer.steps)
-                loss, cache = model.loss(x, t, train=True, rng=noise.at(optimizer.steps, samples))
-                if not math.isfinite(loss):
+                found = step.forward(x, t, samples, optimizer.steps, len(t))
+                if not math.isfinite(found.loss):
                     raise InputError(
-                        f"the loss became {loss} at step {optimizer.steps + 1}: scale the features (StandardScaler), "
-                        "lower lr, or clip gradients with clip_norm=1."
+                        f"the loss became {found.loss} at step {optimizer.steps + 1}: scale the features "
+                        "(StandardScaler), lower lr, or clip gradients with clip_norm=1."
                     )
-                grads = model.backward(cache)
-                if self.clip_norm is not None:
-                    grads, _ = clip_by_norm(grads, self.clip_norm)
-                optimizer.step(model.params, grads, lr=lr, momentum=momentum)
-                total += float(loss) * len(t)
+                lr, momentum = rates(optimizer.steps)
+                step.update(found, lr, momentum)
+                total += float(found.loss) * len(t)
         self.loss_curve_.append(total / len(X))
 
     def _batches(

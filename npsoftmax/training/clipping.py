@@ -11,6 +11,13 @@ from npsoftmax.kernels import update
 from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
 
+def clip(grads: Tree, value: float | None, norm: float | None) -> Tree:
+    """`clip_by_value`, then `clip_by_norm`, each where a limit is given."""
+    if value is not None:
+        grads = clip_by_value(grads, value)
+    return grads if norm is None else clip_by_norm(grads, norm)[0]
+
+
 def clip_by_value(grads: Tree, limit: float) -> Tree:
     """Every element of every gradient clipped to [-limit, limit]. Raises InputError unless limit > 0."""
     limit = _positive("limit", limit)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from npsoftmax.layers import Tree
+from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.params import Tree
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class Group:
     """A process on its own. In a group of several, what sums, gathers, averages or copies is called by all of them."""
 
     rank, size = 0, 1
+    shared_batch: SharedBatch | None = None  # what batch norm takes its averages over, if not over this process's part
 
     @property
     def is_first(self) -> bool:

@@ -93,7 +93,7 @@ class RunDirectory:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def saying_how_to_go_on(self) -> Iterator[None]:
+    def explaining_write_errors(self) -> Iterator[None]:
         """Within it, an error in writing says that nothing is lost and what to type."""
         try:
             yield

@@ -1,4 +1,4 @@
-"""From settings to the objects of a run: data, model, optimiser, schedule. Used to train, to resume and to evaluate."""
+"""From settings to the objects of a run (data, model, optimiser, step, schedule): to train, resume and evaluate."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from npsoftmax.training.group import ALONE, Group
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
+from npsoftmax.training.step import TrainingStep
 
 EVALUATION_BATCH = 250
 
@@ -72,8 +73,8 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
             f"head {config.head!r} computes with all samples of a batch at once, so no processes can share one. "
             "Train it in one process: without mpiexec and --distributed."
         )
-    if config.sync_batch_norm and group.size > 1:
-        model.share_batch_norm(group)
+    if config.sync_batch_norm and group.shared_batch is not None:
+        model.share_batch_norm(group.shared_batch)
     rng = Rng(config.seed)
     normalization = fit_normalization(config.normalize, dataset.x_train[kept])
 
@@ -108,6 +109,22 @@ def undecayed(decay: str, model: Model) -> tuple[str, ...]:
     names = {"all": (), "weights": NOT_WEIGHTS}.get(decay, getattr(model.trunk, "no_decay", ()))
     present = {name.rpartition(".")[2] for name, _ in leaves(model.params)}
     return tuple(name for name in names if name in present)
+
+
+def make_step(session: Session, optimizer: Optimizer) -> TrainingStep:
+    """The training step of the run, by `optimizer`."""
+    config = session.config
+    return TrainingStep(
+        session.model,
+        optimizer,
+        session.backend,
+        session.rng,
+        session.group,
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        clip_value=config.clip_value,
+        clip_norm=config.clip_norm,
+    )
 
 
 def run_schedule(session: Session) -> Schedule:

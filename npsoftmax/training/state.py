@@ -44,6 +44,12 @@ class State:
                 raise InputError(f"{source}: {name} is {value!r:.80}, but {kinds[name]} was expected.")
         return cls(**values)
 
+    def place(self, step: int, lr: float) -> str:
+        """In words, for errors: this step and learning rate, and the last finite loss."""
+        last = self.last_loss
+        before = "there was no finite loss before" if last is None else f"the last finite loss was {last:.4g}"
+        return f"step {step} (learning rate {lr:.3g}; {before})"
+
     def check_place(self, steps_per_epoch: int, source: Path) -> None:
         """InputError unless epochs and steps go together in a run of so many steps an epoch."""
         fits = self.step == self.epoch * steps_per_epoch + self.step_in_epoch and self.step_in_epoch < steps_per_epoch
