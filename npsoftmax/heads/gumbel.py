@@ -7,6 +7,7 @@ reads the step from it too: a resumed run continues with the noise and the tempe
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
@@ -87,6 +88,15 @@ class NoisyHead(FlatHead):
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         noise, tau = self.draw(z, False, rng)
         return gumbel.log_gumbel_softmax_forward(z, noise, tau=tau)[0]
+
+    def closer_look(self, h: Array, targets: Array, rng: Rng | None) -> dict[str, Any]:
+        """test_without_noise, where there is noise in evaluation: log p without it."""
+        found = super().closer_look(h, targets, rng)
+        if self.eval_noise:
+            quiet = copy.copy(self)  # with the same parameters
+            quiet.eval_noise = False
+            found["test_without_noise"] = quiet.log_prob(h)
+        return found
 
 
 class GumbelSoftmaxHead(NoisyHead):

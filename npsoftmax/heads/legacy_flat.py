@@ -7,10 +7,13 @@ relation by which each is recognised, and the tests hold them to it.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
-from npsoftmax.backend import Array
+import numpy as np
+
+from npsoftmax.backend import Array, to_numpy
 from npsoftmax.functional import gumbel, softmax, taylor
 from npsoftmax.functional import loss as losses
 from npsoftmax.heads.base import Card, ClassInfo
@@ -48,6 +51,24 @@ class CrossEntropyOfOutputs(FlatHead):
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(self.outputs(z, False, rng)[0])[0]
+
+    def closer_look(self, h: Array, targets: Array, rng: Rng | None) -> dict[str, Any]:
+        """double_normalisation: the loss, and mean lse(p) and mean p_y whose difference it is, on the host in doubles.
+
+        if_saturated is L - accuracy, what the loss is where the largest p of nearly every sample is 1.
+        """
+        loss, _ = self.loss(h, targets, rng=rng)
+        p = to_numpy(self.outputs(self.scores(h)[0], False, rng)[0]).astype(float)
+        t, right = to_numpy(targets), to_numpy(self.predict(h, rng=rng)[:, 0] == targets).sum()
+        figures = {
+            "loss": float(loss) * len(t),
+            "mean_lse": np.log(np.exp(p).sum(axis=1)).sum(),
+            "mean_p_target": p[np.arange(len(t)), t].sum(),
+            "mean_max_p": p.max(axis=1).sum(),
+            "if_saturated": math.log(math.e + self.classes.n - 1) * len(t) - right,
+            "accuracy": right,
+        }
+        return super().closer_look(h, targets, rng) | {"double_normalisation": figures}
 
 
 class LegacyDoubleSoftmaxHead(CrossEntropyOfOutputs):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from npsoftmax.backend import Array, Backend, to_numpy
 from npsoftmax.data import Batches
+from npsoftmax.heads import top_k
 from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
 from npsoftmax.models import Model
 from npsoftmax.random import Rng
@@ -36,6 +37,7 @@ class Predictions:
     """What a model said of N images: labels (N, k), best first; the mean loss; and the targets (N,).
 
     nll: mean −log p of the target, None where no probabilities were computed; reliability: as `metrics.reliability`.
+    closer: what else the head said, by name (see `Head.closer_look`): other predictions, or means of figures.
     """
 
     targets: np.ndarray
@@ -43,57 +45,88 @@ class Predictions:
     loss: float
     nll: float | None
     reliability: dict[str, np.ndarray] | None
+    closer: dict[str, Predictions | dict[str, float]]
 
     @property
     def accuracy(self) -> float:
         return float((self.labels[:, 0] == self.targets).mean())
 
 
-def predict_all(model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group = ALONE) -> Predictions:
+class _Part(NamedTuple):
+    """Of some images: targets, labels, Σ loss, Σ log p of the target, reliability, and what the closer look found.
+
+    With more than MANY_CLASSES classes, log p of all of them and what is made of it are None.
+    """
+
+    targets: np.ndarray
+    labels: np.ndarray
+    loss: float
+    log_likelihood: float | None
+    reliability: dict[str, np.ndarray] | None
+    closer: dict[str, _Part | dict[str, float]]
+
+
+def predict_all(
+    model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group = ALONE, *, closely: bool = False
+) -> Predictions:
     """Run the model over all images, in their order, in evaluation; every process of `group` gets all of what is found.
 
     `rng` is for the heads that are told to draw noise there; loss, labels and probabilities see the same noise.
+    closely: ask the head for its `closer_look`, too.
     """
-    found = itertools.chain(*group.gather(list(_predict(model, batches, backend, rng, group))))
-    targets, labels, losses, log_likelihoods, tables = zip(*found, strict=True)
-    joined = np.concatenate(targets)
-    loss = math.fsum(losses) / len(joined)
-    if tables[0] is None:
-        return Predictions(joined, np.concatenate(labels), loss, None, None)
-    # A plain minus would show a perfect score as -0.0.
-    nll = 0.0 - math.fsum(log_likelihoods) / len(joined)
-    return Predictions(joined, np.concatenate(labels), loss, nll, joined_reliability(list(tables)))
+    parts = group.gather(list(_predict(model, batches, backend, rng, group, closely)))
+    return _joined(list(itertools.chain(*parts)))
 
 
-def _predict(model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group) -> Iterator[tuple[Any, ...]]:
-    """Of each part of this process's batches: targets, labels, Σ loss, Σ log p of the target, reliability.
-
-    With more than MANY_CLASSES classes the last two are None.
-    """
+def _predict(
+    model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group, closely: bool
+) -> Iterator[_Part]:
+    """What the head says of each part of this process's batches."""
     head, k = model.head, min(TOP, model.head.classes.n)
     for h, t, samples in _features(model, batches, backend, group):
-        noise = rng.child("evaluation").at(0, samples)
-        loss, _ = head.loss(h, backend.asarray(t), rng=noise)
-        t, total = to_numpy(t), float(loss) * len(t)
+        noise, there = rng.child("evaluation").at(0, samples), backend.asarray(t)
+        t = to_numpy(t)
+        loss, _ = head.loss(h, there, rng=noise)
         labels = to_numpy(head.predict(h, k, rng=noise))
         log_likelihood, table = None, None
         if head.classes.n <= MANY_CLASSES:
-            log_prob = to_numpy(head.log_prob(h, rng=noise))
-            log_likelihood = float(log_prob[np.arange(len(t)), t].sum(dtype=np.float64))
-            table = reliability(log_prob, t)
-        yield t, labels, total, log_likelihood, table
+            log_likelihood, table = _measured(to_numpy(head.log_prob(h, rng=noise)), t)
+        closer = head.closer_look(h, there, noise) if closely else {}
+        looks = {name: look if isinstance(look, dict) else _other(look, t, k) for name, look in closer.items()}
+        yield _Part(t, labels, float(loss) * len(t), log_likelihood, table, looks)
 
 
-def outputs_of(model: Model, batches: Batches, backend: Backend, rng: Rng) -> Iterator[tuple[Array, float, np.ndarray]]:
-    """Outputs p (n, C) of a head that takes a cross entropy of them, its loss, and the targets, batch by batch.
+def _other(log_prob: Array, targets: np.ndarray, k: int) -> _Part:
+    """The part that a head's other log-probabilities (n, C) make; their loss is that of a likelihood."""
+    labels, log_prob = to_numpy(top_k(log_prob, k)), to_numpy(log_prob)
+    log_likelihood, table = _measured(log_prob, targets)
+    few = log_prob.shape[1] <= MANY_CLASSES
+    return _Part(targets, labels, -log_likelihood, log_likelihood if few else None, table if few else None, {})
 
-    The noise is that of `predict_all`.
-    """
-    head = model.head
-    for h, t, samples in _features(model, batches, backend):
-        noise = rng.child("evaluation").at(0, samples)
-        loss, _ = head.loss(h, backend.asarray(t), rng=noise)
-        yield head.outputs(head.scores(h)[0], False, noise)[0], float(loss), to_numpy(t)
+
+def _measured(log_prob: np.ndarray, targets: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    """Σ log p of the target, and reliability. (n, C), (n,)"""
+    log_likelihood = float(log_prob[np.arange(len(targets)), targets].sum(dtype=np.float64))
+    return log_likelihood, reliability(log_prob, targets)
+
+
+def _joined(parts: Sequence[_Part]) -> Predictions:
+    """What was said of all images, from what was said of parts of them."""
+    targets, labels, losses, log_likelihoods, tables, looks = zip(*parts, strict=True)
+    joined = np.concatenate(targets)
+    n = len(joined)
+    nll, table = None, None
+    if tables[0] is not None:
+        # A plain minus would show a perfect score as -0.0.
+        nll, table = 0.0 - math.fsum(log_likelihoods) / n, joined_reliability(list(tables))
+    closer = {name: _joined_looks([look[name] for look in looks], n) for name in looks[0]}
+    return Predictions(joined, np.concatenate(labels), math.fsum(losses) / n, nll, table, closer)
+
+
+def _joined_looks(looks: Sequence[Any], n: int) -> Predictions | dict[str, float]:
+    if isinstance(looks[0], _Part):
+        return _joined(looks)
+    return {name: sum(float(look[name]) for look in looks) / n for name in looks[0]}
 
 
 def _features(

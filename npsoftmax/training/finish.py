@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
-from npsoftmax.backend import single_threaded_blas, to_numpy
-from npsoftmax.heads.legacy_flat import CrossEntropyOfOutputs
+from npsoftmax.backend import single_threaded_blas
 from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
 from npsoftmax.training.checkpoint import restore_model, write_json
-from npsoftmax.training.evaluate import Predictions, metrics_of, outputs_of, predict_all
+from npsoftmax.training.evaluate import Predictions, metrics_of, predict_all
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.session import Session
 from npsoftmax.training.state import State
@@ -40,9 +36,10 @@ def _finish(session: Session, run: RunDirectory, state: State, interrupted: bool
         "interrupted": interrupted,
     }
     with single_threaded_blas():
-        test = predict_all(model, session.test, session.backend, session.rng, group)
+        test = predict_all(model, session.test, session.backend, session.rng, group, closely=True)
         summary["test"] = metrics_of(model, test)
-        summary |= closer_look(session, test.accuracy)
+        for name, found in test.closer.items():
+            summary[name] = metrics_of(model, found) if isinstance(found, Predictions) else found
         summary["validation"] = None
         if session.validation is not None:
             held_out = predict_all(model, session.validation, session.backend, session.rng, group)
@@ -59,38 +56,6 @@ def _write(session: Session, run: RunDirectory, summary: dict[str, Any], test: P
     if test.reliability is not None:
         write_reliability(run.path / "reliability.csv", test.reliability)
     write_json(run.summary_file, summary)
-
-
-def closer_look(session: Session, accuracy: float) -> dict[str, Any]:
-    """test_without_noise, where the head draws noise in evaluation; double_normalisation, where it normalises twice."""
-    head, found = session.model.head, {}
-    if getattr(head, "eval_noise", False):
-        head.eval_noise = False
-        try:
-            clean = predict_all(session.model, session.test, session.backend, session.rng, session.group)
-        finally:
-            head.eval_noise = True
-        found["test_without_noise"] = metrics_of(session.model, clean)
-    if isinstance(head, CrossEntropyOfOutputs):
-        found["double_normalisation"] = double_normalisation(session, accuracy)
-    return found
-
-
-def double_normalisation(session: Session, accuracy: float) -> dict[str, float]:
-    """What the loss of a cross entropy of probabilities p must be, and is, on the test set.
-
-    Always loss = mean lse(p) − mean p_y; where the largest p of nearly every sample is 1, ln(e + C − 1) − accuracy.
-    """
-    lse, target, largest, loss, n = 0.0, 0.0, 0.0, 0.0, len(session.test.y)
-    for outputs, value, t in outputs_of(session.model, session.test, session.backend, session.rng):
-        p = to_numpy(outputs).astype(np.float64)
-        lse += float(np.log(np.exp(p).sum(axis=1)).sum())
-        target += float(p[np.arange(len(t)), t].sum())
-        largest += float(p.max(axis=1).sum())
-        loss += value * len(t)
-    saturated = math.log(math.e + session.dataset.n_classes - 1) - accuracy
-    found = {"loss": loss, "mean_lse": lse, "mean_p_target": target, "mean_max_p": largest}
-    return {name: total / n for name, total in found.items()} | {"if_saturated": saturated, "accuracy": accuracy}
 
 
 def summarise(session: Session, state: State) -> dict[str, Any]:
