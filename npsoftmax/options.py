@@ -93,7 +93,7 @@ def check_options(what: str, function: Callable[..., Any], options: dict[str, An
             if not known:
                 raise InputError(f"{what} takes no options, but {name}={value!r} was given.")
             raise unknown_name(f"option of {what}", name, known)
-        checked[name] = _convert(f"option {name!r} of {what}", value, hints.get(name, Any))
+        checked[name] = convert(f"option {name!r} of {what}", value, hints.get(name, Any))
     return checked
 
 
@@ -108,14 +108,19 @@ def _literal(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _convert(what: str, value: Any, hint: Any) -> Any:
+def convert(what: str, value: Any, hint: Any) -> Any:
+    """`value` as the annotated type `hint`: the one check of plain values, for options, settings and saved states.
+
+    A whole number will do for a float, and one value or a list for a tuple. InputError naming `what`, the value and
+    what was expected.
+    """
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return _convert_union(what, value, typing.get_args(hint))
     origin = typing.get_origin(hint) or hint
     if origin is tuple:
         values = tuple(value) if isinstance(value, tuple | list) else (value,)
         inner = (typing.get_args(hint) or (Any,))[0]
-        return tuple(_convert(what, v, inner) for v in values)
+        return tuple(convert(what, v, inner) for v in values)
     if origin is Any or (
         isinstance(origin, type) and isinstance(value, origin) and not _is_bool_for_int(value, origin)
     ):
@@ -123,7 +128,7 @@ def _convert(what: str, value: Any, hint: Any) -> Any:
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return as_float(what, value)
     expected = getattr(origin, "__name__", str(hint))
-    raise InputError(f"{what} is {value!r}, but {_article(expected)} was expected.")
+    raise InputError(f"{what} is {value!r:.80}, but {_article(expected)} was expected.")
 
 
 def as_float(what: str, value: float) -> float:
@@ -141,7 +146,7 @@ def _convert_union(what: str, value: Any, hints: tuple[Any, ...]) -> Any:
     for hint in hints:
         if hint is not type(None):
             try:
-                return _convert(what, value, hint)
+                return convert(what, value, hint)
             except InputError as error:
                 errors.append(error)
     raise errors[0]
@@ -152,5 +157,5 @@ def _is_bool_for_int(value: Any, origin: type) -> bool:
 
 
 def _article(name: str) -> str:
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word", "dict": "a table"}
     return words.get(name, f"a {name}")

@@ -240,7 +240,7 @@ def test_other_models_take_images(model, digits):
         ({"head_opts": {"temprature": 2}}, "Did you mean 'temperature'"),
         ({"hidden": (0,)}, "whole number of at least 1"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"epochs": "3"}, "epochs = '3', but int was expected"),
+        ({"epochs": "3"}, "epochs is '3', but a whole number was expected"),
         ({"optimizer": "adan"}, "unknown optimizer 'adan'"),
         ({"schedule": "cosin"}, "unknown schedule 'cosin'"),
         ({"clip_norm": -1.0}, "clip"),

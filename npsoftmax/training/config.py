@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import tomli_w
 
 from npsoftmax.backend import PRECISIONS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
-from npsoftmax.options import as_float
+from npsoftmax.options import convert
 from npsoftmax.training.mixing import check_alpha
 
 # What weight decay acts on: all parameters, weights alone (no norms, biases, positions), or what suits the model.
@@ -108,11 +108,14 @@ class TrainConfig:
     @classmethod
     def of(cls, values: dict[str, Any], source: str) -> TrainConfig:
         """From plain values; InputError names `source` and the setting that is unknown or of the wrong type."""
-        known = {f.name: f.type for f in fields(cls)}
-        for name in values:
+        known, found = get_type_hints(cls), {}
+        for name, value in values.items():
             if name not in known:
                 raise unknown_name(f"setting in {source}", name, known)
-        return cls(**{name: _typed(source, name, value, str(known[name])) for name, value in values.items()})
+            found[name] = convert(f"{source}: {name}", value, known[name])
+            if isinstance(value, dict):
+                found[name] = {key: _option(option) for key, option in value.items()}
+        return cls(**found)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -123,17 +126,8 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _typed(source: str, name: str, value: Any, wanted: str) -> Any:
-    kinds = {"int": int, "float": (int, float), "bool": bool, "str": str, "dict": dict}
-    kind = kinds[wanted.partition("[")[0].partition(" ")[0]]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{source}: {name} = {value!r}, but {wanted} was expected.")
-    if isinstance(value, dict):
-        return {key: _option(option) for key, option in value.items()}
-    return as_float(f"{source}: {name}", value) if wanted.startswith("float") else value
-
-
 def _option(value: Any) -> Any:
+    """An option as the command line gives it: `_without_none`, backwards."""
     if isinstance(value, list):
         return tuple(value)
     return None if value == "none" else value

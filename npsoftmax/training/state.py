@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from npsoftmax.errors import InputError
+from npsoftmax.options import convert
+
+MOST = 2**53  # of a count
 
 
 @dataclass
@@ -36,13 +39,14 @@ class State:
         """From what was saved in `source`. InputError names what it cannot be."""
         if not isinstance(values, dict):
             raise InputError(f"{source} holds no state of a run.")
-        kinds = {f.name: str(f.type) for f in fields(cls)}
+        hints, found = get_type_hints(cls), {}
         for name, value in values.items():
-            if name not in kinds:
+            if name not in hints:
                 raise InputError(f"{source} was saved by another version of npsoftmax: its state has {name!r}.")
-            if not _is(value, kinds[name]):
-                raise InputError(f"{source}: {name} is {value!r:.80}, but {kinds[name]} was expected.")
-        return cls(**values)
+            found[name] = convert(f"{source}: {name}", value, hints[name])
+            if not _is_possible(found[name]):
+                raise InputError(f"{source}: {name} is {value!r:.80}, which cannot be.")
+        return cls(**found)
 
     def place(self, step: int, lr: float) -> str:
         """In words, for errors: this step and learning rate, and the last finite loss."""
@@ -60,12 +64,8 @@ class State:
             )
 
 
-def _is(value: Any, kind: str) -> bool:
-    """Whether a plain value can be a field annotated as `kind`; counts are not negative and numbers are finite."""
-    if value is None:
-        return kind.endswith("None")
-    if kind.startswith(("int", "float")):
-        if type(value) is int:
-            return (value >= 0 if kind.startswith("int") else True) and abs(value) < 2**53
-        return type(value) is float and kind.startswith("float") and math.isfinite(value)
-    return isinstance(value, bool if kind.startswith("bool") else dict)
+def _is_possible(value: Any) -> bool:
+    """Counts are not negative, and small enough to be exact as floats; numbers are finite."""
+    if isinstance(value, int):
+        return 0 <= value < MOST
+    return not isinstance(value, float) or math.isfinite(value)
