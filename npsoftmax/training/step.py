@@ -9,10 +9,9 @@ In this order:
     6. clip      each element, then the norm of all (clipping.py);
     7. update    the optimiser changes the parameters in place (optimizers.py).
 
-Design: a step knows no files, epochs or messages. What is random in it (mixing, dropout, a head's noise) is a function
-of its number and its samples: the same step taken again ends the same. It has two halves, because whoever trains may
-look at features and loss in between, while the parameters are those that made them: to count right predictions, or to
-refuse a loss that is not finite. The step itself looks at nothing: on a device, that would be to wait for it.
+Design: what is random in a step (mixing, dropout, a head's noise) is a function of its number and its samples, so the
+same step taken again ends the same. It has two halves, so that whoever trains can look at features and loss while the
+parameters are still those that made them. The step itself looks at no number: on a device, that is to wait for it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ class Forward(NamedTuple):
     loss: Array
     share: float
     rng: Rng
-    mixed: bool
     cache: Any
 
 
@@ -71,25 +69,26 @@ class TrainingStep:
         The n are `part_of(whole)`, of a batch of `whole` samples.
         """
         part, share = self.group.begin_step(whole)
-        if self.mixes:
+        if self.mixes:  # 1 and 2; images that are not mixed come as this process's part
             mixed = mix(x, self.rng.child("mixing").at(number), mixup=self.mixup, cutmix=self.cutmix)
             others = self._labels(targets[mixed.partners][part])
             x, targets, samples = mixed.images[part], targets[part], samples[part]
         x, labels = self.backend.asarray(x), self._labels(targets)
         rng = self.rng.child("noise").at(number, samples)
-        if not self.mixes:
+        if not self.mixes:  # 3
             h, loss, cache = self.model.forward(x, labels, train=True, rng=rng)
         else:
             h, loss, cache = mixed_forward(self.model, x, labels, others, mixed.weight, rng=rng)
             labels = labels if mixed.weight >= 0.5 else others
-        return Forward(h, labels, loss, share, rng, self.mixes, cache)
+        return Forward(h, labels, loss, share, rng, cache)
 
     def update(self, found: Forward, lr: float, momentum: float | None = None) -> None:
         """Backward, sum, clip, update. lr and momentum (None: the optimiser's own) are those of this step."""
-        backward = mixed_backward if found.mixed else Model.backward
-        grads = self.group.sum_gradients(backward(self.model, found.cache, found.share))
-        grads = clip(grads, self.clip_value, self.clip_norm)
-        self.optimizer.step(self.model.params, grads, lr=lr, momentum=momentum)
+        backward = mixed_backward if self.mixes else Model.backward
+        grads = backward(self.model, found.cache, found.share)  # 4
+        grads = self.group.sum_gradients(grads)  # 5
+        grads = clip(grads, self.clip_value, self.clip_norm)  # 6
+        self.optimizer.step(self.model.params, grads, lr=lr, momentum=momentum)  # 7
 
     def part_of(self, n: int) -> slice:
         """What `forward` takes of a batch of n samples: this process's part, or all, any two of which may be mixed."""

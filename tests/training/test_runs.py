@@ -303,3 +303,44 @@ def test_main_returns_the_same_metrics_as_the_summary(tmp_path, capsys):
     summary = finish_run(trainer.session, trainer.run, trainer.fit())
     assert main(["eval", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == pytest.approx(summary["test"])
+
+
+# ---------------------------------------------------------------- what a table says is what it was
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path):
+    """Of all images, the few of the short last batch counted as often as the others: found again in doubles.
+
+    The learning rate is too small to move a parameter, so it is the loss of those that are saved.
+    """
+    options = {"optimizer": "sgd", "momentum": 0.0, "lr": 1e-30, "schedule": "constant", "epochs": 2}
+    trainer = begin(tmp_path / "run", model_opts={"hidden": ()}, batch_size=100, log_every=1, **options)
+    trainer.fit()
+    images = trainer.session.train
+    assert [images.length(number) for number in range(4)] == [100, 100, 100, 60]
+    found = last(trainer)
+    x = images.normalize.apply(images.x).reshape(len(images.x), -1).astype(np.float64)
+    z = x @ found["head.w"].astype(np.float64) + found["head.b"]
+    losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), images.y]
+    for row in rows(tmp_path / "run" / "metrics.csv"):
+        assert float(row["train_loss"]) == pytest.approx(losses.mean(), rel=5e-6)
+        assert float(row["train_accuracy"]) == pytest.approx((z.argmax(axis=1) == images.y).mean(), rel=5e-6)
+    batches = [float(row["loss"]) for row in rows(tmp_path / "run" / "steps.csv")[:4]]
+    assert abs(np.mean(batches) - losses.mean()) > 1e-4, "the mean over batches would be another number"
+
+
+def test_of_equally_good_epochs_the_first_is_the_best(tmp_path):
+    """Steps too small to change a prediction: all epochs are as good, and their parameters differ."""
+    options = {"lr": 1e-6, "schedule": "constant"}
+    trainer = begin(tmp_path / "run", epochs=3, **options)
+    state = trainer.fit()
+    summary = finish_run(trainer.session, trainer.run, state)
+    accuracies = {row["val_accuracy"] for row in rows(tmp_path / "run" / "metrics.csv")}
+    assert len(accuracies) == 1
+    assert json.loads(trainer.run.state_file.read_text())["best_epoch"] == 1
+    assert load_state(trainer.run.checkpoint_file("best")) == {"epoch": 1}
+    assert (summary["checkpoint"], summary["checkpoint_epoch"]) == ("best", 1)
+    first = begin(tmp_path / "first", epochs=3, stop_after=1, **options)
+    first.fit()
+    best, after_one, at_the_end = (load_arrays(trainer.run.checkpoint_file("best")), last(first), last(trainer))
+    for name, array in best.items():
+        np.testing.assert_array_equal(array, after_one[name], err_msg=name)
+    assert any((best[name] != at_the_end[name]).any() for name in best)
