@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from npsoftmax.layers import Tree
 from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.params import Tree
 

@@ -23,7 +23,6 @@ from dataclasses import asdict
 from npsoftmax.backend import Array, keep_freed_memory, single_threaded_blas
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
-from npsoftmax.layers import Tree, leaves
 from npsoftmax.params import Tree, leaves
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping
