@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.grading.findings import Findings, Output
+from npsoftmax.grading.findings import SAME_RATIO, WRONG, Findings, Output
 from npsoftmax.grading.mistakes import Mistake, all_mistakes
 from npsoftmax.grading.trial import Outcome, Trial
 
@@ -83,31 +83,29 @@ def _general(findings: Findings) -> list[Cause]:
     outcome = findings.outcome
     if outcome.changed and not any(o.problem for o in findings.outputs):
         name = outcome.changed[0].partition("[")[0]
-        return [Cause(f"an operation such as {name} += … or {name}[…] = … writes into what it is given.")]
+        return [Cause(f"an operation such as {name} += … or {name}[…] = … changes the array that was passed in.")]
     return []
 
 
 def _rule(trial: Trial, output: Output) -> Cause | None:
-    if output.right is None:
+    if output.yours is None or output.right is None:
         return None
     if output.problem == "WRONG SHAPE":
-        return _shape_rule(trial, output)
-    if output.problem == "WRONG":
-        return _ratio_rule(trial, output) or _place_rule(trial, output)
+        return _shape_rule(output.name, output.yours.shape, output.right.shape, trial.case.sizes.get("N"))
+    if output.problem == WRONG and output.wrong is not None:
+        return _ratio_rule(trial, output.ratio, output.wrong) or _place_rule(trial, output.right, output.wrong)
     return None
 
 
-def _shape_rule(trial: Trial, output: Output) -> Cause | None:
-    yours, right = output.yours.shape, output.right.shape
-    n = trial.case.sizes.get("N")
+def _shape_rule(name: str, yours: tuple[int, ...], right: tuple[int, ...], n: int | None) -> Cause | None:
     if len(yours) == len(right) + 1 and yours[1:] == right and yours[0] == n:
-        return Cause(f"{output.name} still has the batch axis: sum over the {n} rows (axis 0).")
+        return Cause(f"{name} still has the batch axis: sum over the {n} rows (axis 0).")
     if yours == right[::-1] and len(right) == 2:
-        return Cause(f"{output.name} is transposed.")
+        return Cause(f"{name} is transposed.")
     if len(yours) == len(right) == 4 and yours[::3] == right[::3] and yours[1] > right[1]:
-        return Cause(f"{output.name} still has its frame of padding: crop it.")
+        return Cause(f"{name} is still padded: cut the padding off.")
     if len(yours) == len(right) and all(a == b or a == 1 for a, b in zip(yours, right, strict=True)):
-        return Cause(f"{output.name} was summed over too many axes: keep those of size {_sizes(yours, right)}.")
+        return Cause(f"{name} was summed over too many axes: keep those of size {_sizes(yours, right)}.")
     return None
 
 
@@ -115,39 +113,43 @@ def _sizes(yours: tuple[int, ...], right: tuple[int, ...]) -> str:
     return " and ".join(str(b) for a, b in zip(yours, right, strict=True) if a != b)
 
 
-def _ratio_rule(trial: Trial, output: Output) -> Cause | None:
-    if output.ratio is None or (output.wrong.sum() < 2 and output.wrong.size > 1):
+def _ratio_rule(trial: Trial, ratio: float | None, wrong: np.ndarray) -> Cause | None:
+    """One factor in all wrong elements, if it is one that has a meaning here; of any other nobody knows why."""
+    if ratio is None or (wrong.sum() < 2 and wrong.size > 1):
         return None
-    known = {"−1": -1.0, "2": 2.0, "½": 0.5}
+    known = {"-1": -1.0, "2": 2.0, "½": 0.5}
     for name, value in (trial.case.sizes | trial.case.numbers).items():
         known |= {f"{name} = {value:g}": value, f"1/{name} = {1 / value:.4g}": 1 / value}
-    names = [name for name, value in known.items() if abs(output.ratio - value) <= 1e-4 * abs(value)]
-    if not names or (output.wrong.size == 1 and output.ratio not in (-1.0,)):
+    names = [name for name, value in known.items() if abs(ratio - value) <= SAME_RATIO * abs(value)]
+    if not names or (wrong.size == 1 and ratio != -1.0):
         return None
-    if names[0] == "−1":
-        return Cause("the sign is turned round everywhere.")
+    if names[0] == "-1":
+        return Cause("the sign is flipped everywhere.")
     if names[0].startswith("1/N"):
         n = trial.case.sizes["N"]
         return Cause(
-            f"it is the right one divided by N = {n}: a mean where a sum over the batch is needed, or a 1/N too much."
+            f"it is the right value divided by N = {n}: a mean where a sum over the batch is needed, or 1/N twice."
         )
     if names[0].startswith("N "):
         return Cause(
-            f"it is the right one times {names[0]}: the 1/N is missing, or a sum stands where a mean is needed."
+            f"it is the right value times {names[0]}: the 1/N is missing, or a sum stands where a mean is needed."
         )
-    return Cause(f"every wrong element is the right one times {names[0]}.")
+    return Cause(f"every wrong element is the right value times {names[0]}.")
 
 
-def _place_rule(trial: Trial, output: Output) -> Cause | None:
-    """Errors in one kind of place only: a border, the target's column, one branch."""
-    for mask, sentence in _places(trial, output.right.shape):
-        if mask.any() and not mask.all() and not (output.wrong & ~mask).any() and output.wrong.sum() > 1:
+def _place_rule(trial: Trial, right: np.ndarray, wrong: np.ndarray) -> Cause | None:
+    """Errors in one kind of place only: a border, the target's column, one branch.
+
+    Where the right answer is 0 in all other places it says nothing: a wrong factor would not show there.
+    """
+    for mask, sentence in _places(trial, right.shape):
+        if mask.any() and right[~mask].any() and not (wrong & ~mask).any() and wrong.sum() > 1:
             return Cause(sentence)
     return None
 
 
 def _places(trial: Trial, shape: tuple[int, ...]) -> list[tuple[np.ndarray, str]]:
-    found = []
+    found: list[tuple[np.ndarray, str]] = []
     args = trial.case.args
     labels = args.get("t")
     if labels is not None and shape == (len(labels), trial.case.sizes.get("C")):
@@ -156,8 +158,8 @@ def _places(trial: Trial, shape: tuple[int, ...]) -> list[tuple[np.ndarray, str]
         found += [(target, "only the targets' columns are wrong."), (~target, "only the targets' columns are right.")]
     first = next((v for v in args.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"), None)
     if first is not None and first.shape == shape and (first < 0).any() and (first > 0).any():
-        found.append((first > 0, "only where the input is above 0 is it wrong."))
-        found.append((first < 0, "only where the input is below 0 is it wrong."))
+        found.append((first > 0, "it is wrong only where the input is above 0."))
+        found.append((first < 0, "it is wrong only where the input is below 0."))
     if len(shape) == 4:
         border = np.ones(shape, dtype=bool)
         border[:, 1:-1, 1:-1] = False

@@ -14,7 +14,7 @@ from npsoftmax.backend import Backend
 from npsoftmax.grading.causes import Cause, likely_causes
 from npsoftmax.grading.compiled import CompileError, compiled_function, speed_up
 from npsoftmax.grading.exercises.base import SEED, Draw, Exercise
-from npsoftmax.grading.findings import Findings, judge, judge_manners
+from npsoftmax.grading.findings import Findings, judge, judge_robustness
 from npsoftmax.grading.report import assemble, failure_report
 from npsoftmax.grading.trial import NUMPY, Trial, trials_of
 
@@ -58,7 +58,7 @@ def check(
         if outcome.raised is not None or not findings.ok:
             others = [t for t in trials if t is not trial]
             return _failed(findings, likely_causes(function, findings, others), file)
-    findings = judge_manners(trials[0], function)
+    findings = judge_robustness(trials[0], function)
     if not findings.ok:
         return _failed(findings, [], file)
     return _check_compiled(trials, function, file, tell) if exercise.compiled else Verdict(PASSED)

@@ -54,7 +54,7 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
     """The facts about the outcome of the plain call, in float64."""
     found = Findings(trial, outcome)
     if outcome.raised is not None:
-        return found  # the report tells it from the outcome itself
+        return found  # the report takes it from the outcome itself
     if outcome.misfit:
         found.facts.append(("returned", outcome.misfit))
         return found
@@ -62,7 +62,7 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
         found.outputs.append(compare(trial, name, outcome.outputs[name], right, floor))
     if "cache" in outcome.outputs and found.ok and trial.exercise.pair and trial.case.wrt:
         problem = trial.cache_problem(outcome.outputs["cache"])
-        facts = [("cache", problem), ("it has to hold", trial.exercise.cache)] if problem else []
+        facts = [("cache", problem), ("the cache has to hold", trial.exercise.cache)] if problem else []
         found.outputs.append(Output("cache", "WRONG" if problem else "", facts))
     if outcome.changed:
         names = " and ".join(dict.fromkeys(outcome.changed))
@@ -70,29 +70,29 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
     return found
 
 
-def judge_manners(trial: Trial, function: Any) -> Findings:
+def judge_robustness(trial: Trial, function: Any) -> Findings:
     """Called twice, with float32, and with memory that is not contiguous: what else must hold."""
     first, again = trial.call(function), trial.call(function)
     found = Findings(trial, first)
     if not first.like(again):
-        found.facts.append(("called twice", "the second answer on the same input is another one"))
+        found.facts.append(("called twice", "the second answer to the same input differs from the first"))
         return found
-    for stage, change, told in (
+    for stage, change, label in (
         ("layout", scattered, "on an input whose memory is not contiguous (a slice or a transpose)"),
         ("float32", single, "on float32 input"),
     ):
         if trial.exercise.compiled:  # typed memory takes float64, contiguous, and nothing else
             break
         other = trial.call(function, change)
-        problem = _manners_problem(trial, stage, first, other)
+        problem = _robustness_problem(trial, stage, first, other)
         if problem:
             found.outcome = other
-            found.facts.append((told, problem))
+            found.facts.append((label, problem))
             return found
     return found
 
 
-def _manners_problem(trial: Trial, stage: str, first: Outcome, other: Outcome) -> str:
+def _robustness_problem(trial: Trial, stage: str, first: Outcome, other: Outcome) -> str:
     if other.raised is not None:
         return f"it raised {type(other.raised).__name__}: {other.raised}"
     if other.misfit:
@@ -103,9 +103,9 @@ def _manners_problem(trial: Trial, stage: str, first: Outcome, other: Outcome) -
             continue
         if stage == "float32" and a.dtype.kind == "f":
             if getattr(other.outputs[name], "dtype", None) != np.float32 and a.ndim:
-                return f"{name} became {b.dtype}: keep the precision that you are given"
+                return f"{name} became {b.dtype}: keep the precision of the input"
         elif stage == "layout" and not np.allclose(a, b, rtol=1e-9, atol=1e-11):
-            return f"{name} is another one"
+            return f"{name} is different there"
     return ""
 
 
@@ -151,9 +151,9 @@ def _what_went_in(trial: Trial, index: tuple[int, ...], shape: tuple[int, ...]) 
     for name, value in trial.case.args.items():
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
             if value.shape == shape:
-                return [("there went in", f"{place(name, index)} = {number(value[index])}")]
+                return [("the input there", f"{place(name, index)} = {number(value[index])}")]
             largest = float(np.abs(value).max())
-            return [("there went in", f"{name}, with numbers up to {number(largest)}")]
+            return [("the input there", f"{name}, with numbers up to {number(largest)}")]
     return []
 
 

@@ -165,6 +165,34 @@ def test_a_wrong_answer_outside_the_catalogue_gets_facts_and_no_guess(name):
     assert "yours" in verdict.report
 
 
+OF_NUMBERS = [
+    n for n, e in EXERCISES.items() if not e.compiled and n not in ("causal_mask", "balanced", "huffman", "climb")
+]
+
+
+@pytest.mark.parametrize("factor", [1.3, -1.3])
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_an_answer_off_by_an_unknown_factor_gets_the_factor_and_no_cause(name, factor):
+    """1.3 is no size of any case, no 1/N, no temperature and no sign: it is a fact, and nobody knows why."""
+    verdict = check(EXERCISES[name], right_but(EXERCISES[name], lambda y: y * factor))
+    assert verdict.state == "wrong" and not verdict.cause and "likely cause" not in verdict.report
+    single = "the value" in verdict.report  # the loss: of one number the two values say it
+    assert single or f"= {factor} everywhere" in verdict.report or f"= {factor} in all of these" in verdict.report
+
+
+@pytest.mark.parametrize("factor", [2.0, -1.0])
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_ratios_that_are_only_nearly_constant_are_no_ratio(name, factor):
+    """Twice the right answer, and the answer with a flipped sign, are known mistakes; nearly so is another thing."""
+
+    def nearly(y):
+        return y * factor * (1 + 0.01 * np.sin(1.0 + np.arange(y.size)).reshape(y.shape))
+
+    verdict = check(EXERCISES[name], right_but(EXERCISES[name], nearly))
+    assert verdict.state == "wrong" and not verdict.cause and "likely cause" not in verdict.report
+    assert "yours / " not in verdict.report
+
+
 # ---------------------------------------------------------------- the checker itself
 @pytest.mark.parametrize("name", BACKWARDS)
 def test_a_gradient_that_is_off_by_one_in_ten_thousand_is_rejected(name):
