@@ -22,6 +22,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import EXERCISES
 from npsoftmax.grading.gradebook import Row, grade_folder
 from npsoftmax.grading.student import find_file, load
+from npsoftmax.heads.flat import FlatHead
 from npsoftmax.layers import Layer
 from npsoftmax.models import Model, build_model
 from npsoftmax.training.optimizers import SGD
@@ -122,7 +123,8 @@ def readable_convnet(data: Dataset) -> Model:
     """A small convnet in float64 on which only the readable pairs run."""
     shape, options = data.x_train.shape[1:], {"widths": (16, 32), "fc": 64}
     model = build_model("convnet", "softmax", len(data.class_names), shape, seed=0, model_opts=options)
-    for layer in (*_layers(model.trunk), model.head.map):
+    last = [model.head.map] if isinstance(model.head, FlatHead) and model.head.map is not None else []
+    for layer in (*_layers(model.trunk), *last):
         if hasattr(layer, "fused"):
             layer.fused = False
         if hasattr(layer, "algorithm"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.machinery
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax.grading.report import shortened
+from npsoftmax.grading.student import module_of
 
 SECONDS = 300.0  # for the compiler, on a machine that is busy
 
@@ -38,10 +38,7 @@ def compiled_function(file: Path, name: str) -> Callable[..., Any]:
         library = _library(folder, file.stem)
     if library is None:
         raise CompileError("Cython wrote no library")
-    spec = importlib.util.spec_from_file_location(file.stem, library)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
+    return getattr(module_of(library, file.stem), name)
 
 
 def _library(folder: Path, stem: str) -> Path | None:

@@ -11,6 +11,7 @@ from npsoftmax.backend import to_numpy
 from npsoftmax.grading.trial import Outcome, Trial, as_array, scattered, single
 
 OK, WRONG = "ok", "WRONG"
+Floor = np.ndarray | float
 SAME_RATIO = 1e-4  # ratios of wrong elements that agree this well count as one
 
 
@@ -110,7 +111,7 @@ def _robustness_problem(trial: Trial, stage: str, first: Outcome, other: Outcome
 
 
 # ---------------------------------------------------------------- one output
-def compare(trial: Trial, name: str, yours: Any, right: np.ndarray | None, floor: Any) -> Output:
+def compare(trial: Trial, name: str, yours: Any, right: np.ndarray | None, floor: Floor) -> Output:
     """Yours against the right value: type, shape, finiteness, then every element."""
     if right is None:
         kind = type(yours).__name__
@@ -157,7 +158,7 @@ def _what_went_in(trial: Trial, index: tuple[int, ...], shape: tuple[int, ...]) 
     return []
 
 
-def _by_element(trial: Trial, name: str, got: np.ndarray, right: np.ndarray, floor: Any) -> Output:
+def _by_element(trial: Trial, name: str, got: np.ndarray, right: np.ndarray, floor: Floor) -> Output:
     yours, known = got.astype(float), np.isfinite(right)
     gap = np.abs(np.where(known, yours - right, 0.0))
     largest = np.maximum(np.abs(yours), np.abs(np.where(known, right, 0.0)))

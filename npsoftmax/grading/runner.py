@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from npsoftmax.grading import compiled
 from npsoftmax.grading.exercises import SEED, Exercise
@@ -26,12 +27,22 @@ COMPILING = 1.1 * compiled.SECONDS
 START = 60.0  # for the process to start, on a machine that is busy
 
 
+@dataclass
+class Child:
+    """The process that runs student code: what it is asked, what it answers, and what it writes to stderr."""
+
+    process: subprocess.Popen[str]
+    requests: IO[str]
+    answers: queue.Queue[str | None]
+    errors: IO[str]
+
+
 class Runner:
     """Grades the exercises of one student, one after the other. A context manager: its process ends with it."""
 
     def __init__(self, seed: int = SEED, limit: float = LIMIT):
         self.seed, self.limit = seed, limit
-        self.process: subprocess.Popen[str] | None = None
+        self.child: Child | None = None
         self.dead: dict[Path, Facts] = {}  # files that killed the process while they were loaded
 
     def __enter__(self) -> Runner:
@@ -47,40 +58,43 @@ class Runner:
         if file in self.dead:
             return self._stopped(exercise, self.dead[file])
         request = {"exercise": exercise.name, "file": str(file), "seed": self.seed, "limit": self.limit}
+        child = self.child or self._start()
         try:
-            answer, at = self._ask(request)
+            answer, at = self._ask(child, request)
         except OSError:  # it died between two exercises
             self.stop()
-            answer, at = self._ask(request)
+            child = self._start()
+            answer, at = self._ask(child, request)
         if answer is not None:
             return _verdict(**answer)
-        return self._ended(exercise, file, at)
+        return self._ended(child, exercise, file, at)
 
     # ------------------------------------------------------------ the process
-    def _start(self) -> None:
-        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (until stop)
-        self.process = subprocess.Popen(
+    def _start(self) -> Child:
+        errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (until stop)
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "npsoftmax.grading.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=errors,
             encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,  # so that a kill takes its children along, and Ctrl-C comes to us alone
         )
-        self.answers: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_read, args=(self.process.stdout, self.answers), daemon=True).start()
+        assert process.stdin is not None and process.stdout is not None, "both were asked for"
+        answers: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=_read, args=(process.stdout, answers), daemon=True).start()
+        self.child = Child(process, process.stdin, answers, errors)
+        return self.child
 
-    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    def _ask(self, child: Child, request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
         """The answer, or None where the process hung or died; and what it was doing last."""
-        if self.process is None:
-            self._start()
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
+        child.requests.write(json.dumps(request) + "\n")
+        child.requests.flush()
         at, patience = "starting", START
         while True:
             try:
-                line = self.answers.get(timeout=patience)
+                line = child.answers.get(timeout=patience)
             except queue.Empty:
                 return None, at
             if line is None:
@@ -93,33 +107,33 @@ class Runner:
 
     def stop(self) -> None:
         """Kill the process and whatever it started."""
-        if self.process is None:
+        if self.child is None:
             return
+        child, self.child = self.child, None
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.killpg(child.process.pid, signal.SIGKILL)
             else:
-                self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.errors.close()
-        self.process = None
+                child.process.kill()
+        child.process.wait()
+        child.requests.close()
+        child.errors.close()
 
-    def _ended(self, exercise: Exercise, file: Path, at: str) -> dict[str, Any]:
+    def _ended(self, child: Child, exercise: Exercise, file: Path, at: str) -> dict[str, Any]:
         """The verdict on code that never answered; the process is started again for the next exercise."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.5 if self.answers.empty() else 0.1)
-        code = self.process.poll()
-        self.errors.seek(0)
-        trace = self.errors.read()
+            child.process.wait(0.5 if child.answers.empty() else 0.1)
+        code = child.process.poll()
+        child.errors.seek(0)
+        trace = child.errors.read()
         self.stop()
         doing = "while it was imported" if at == "loading" else "while it ran"
         if code is None:
-            fact = ("stopped", f"no answer within {self.limit:g} seconds {doing}: a loop without end?")
-        elif code == 0 or code > 0:
+            fact = ("stopped", f"no answer within {self.limit:g} seconds {doing}: an infinite loop?")
+        elif code >= 0:
             fact = ("stopped", f"the whole process ended with exit code {code} {doing}: does it call os._exit or quit?")
         else:
-            fact = ("crashed", f"the whole process died of {_signal_name(-code)} {doing}")
+            fact = ("crashed", f"the whole process was killed by {_signal_name(-code)} {doing}")
         facts = [fact, *_place(trace, file)]
         if at == "loading":
             self.dead[file] = facts

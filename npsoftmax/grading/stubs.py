@@ -11,6 +11,7 @@ import importlib.util
 import textwrap
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exercises_of
 
@@ -18,7 +19,10 @@ from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exerc
 @cache
 def _source(module: str) -> str:
     # Without importing it: the exercise in Cython needs Cython to be imported.
-    return Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{module} has no source")
+    return Path(spec.origin).read_text(encoding="utf-8")
 
 
 @cache
@@ -30,17 +34,17 @@ def _definition(module: str, name: str) -> ast.FunctionDef:
 def solution(exercise: Exercise) -> str:
     """The library's own function, as text."""
     node = _definition(exercise.module, exercise.name)
-    return "\n".join(_lines(exercise, _first_line(node), node.end_lineno))
+    return "\n".join(_lines(exercise, _first_line(node), node))
 
 
 def stub(exercise: Exercise) -> str:
     """The function without its body: what a student starts from."""
     node = _definition(exercise.module, exercise.name)
     docstring, *statements = node.body
-    lines = _lines(exercise, _first_line(node), docstring.end_lineno)
+    lines = _lines(exercise, _first_line(node), docstring)
     for statement in statements:
         if is_cache_line(statement):
-            lines += _lines(exercise, statement.lineno, statement.end_lineno)
+            lines += _lines(exercise, statement.lineno, statement)
     told = [exercise.remark]
     if exercise.cache:
         told.insert(0, f"The cache is {exercise.cache}.")
@@ -54,7 +58,7 @@ def stub(exercise: Exercise) -> str:
     return "\n".join(lines)
 
 
-def is_cache_line(statement: ast.stmt) -> bool:
+def is_cache_line(statement: ast.stmt) -> TypeGuard[ast.Assign]:
     """Whether a statement is `… = cache`."""
     return isinstance(statement, ast.Assign) and getattr(statement.value, "id", "") == "cache"
 
@@ -73,8 +77,9 @@ def _first_line(node: ast.FunctionDef) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
-def _lines(exercise: Exercise, first: int, last: int) -> list[str]:
-    return _source(exercise.module).splitlines()[first - 1 : last]
+def _lines(exercise: Exercise, first: int, last: ast.stmt) -> list[str]:
+    """The source from line `first` to the end of the statement `last`."""
+    return _source(exercise.module).splitlines()[first - 1 : last.end_lineno]
 
 
 # ---------------------------------------------------------------- files

@@ -44,10 +44,17 @@ def default_folder(assignments: list[Assignment]) -> Path:
 
 def load(path: Path) -> ModuleType:
     """Run a student's file and return its module. Raises whatever it raises."""
-    spec = importlib.util.spec_from_file_location(f"student_{path.parent.name}_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:  # last: a file of theirs called random.py must not replace Python's
         sys.path.append(str(path.parent))
+    return module_of(path, f"student_{path.parent.name}_{path.stem}")
+
+
+def module_of(path: Path, name: str) -> ModuleType:
+    """Run a file, in Python or compiled, as a module of this name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no file that Python can run")
+    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

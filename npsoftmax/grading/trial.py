@@ -25,6 +25,8 @@ NUMPY = get_backend("numpy")
 # A forward and its oracle differ by rounding only; a gradient by what numeric differences can resolve.
 FORWARD, BACKWARD = 1e-8, 1e-6
 UPSTREAM = "dy"
+Pass = Callable[..., Any]
+Right = tuple[np.ndarray | None, np.ndarray | float]  # the right value, and what it may differ by
 
 
 @dataclass
@@ -86,8 +88,16 @@ class Trial:
             self.dy = draw.upstream(np.shape(to_numpy(exercise.reference(**self.sent(self.case.args))[0])))
 
     @property
-    def forward(self) -> Callable[..., Any]:
-        return self.exercise.pair[0]
+    def pair(self) -> tuple[Pass, Pass]:
+        """The library's forward and backward of the pair that the exercise is half of."""
+        if self.exercise.pair is None:
+            raise TypeError(f"{self.exercise.name} is no half of a pair")
+        return self.exercise.pair
+
+    @property
+    def forward(self) -> Pass:
+        """The library's forward."""
+        return self.pair[0]
 
     # ------------------------------------------------------------ inputs
     def inputs(self) -> dict[str, Any]:
@@ -109,7 +119,7 @@ class Trial:
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                result = self._run(function, inputs)
+                result = self.run(function, inputs)
         except BaseException as error:  # sys.exit and KeyboardInterrupt are a student's mistakes too
             return Outcome(raised=error)
         after = dict(self.arrays(inputs))
@@ -126,7 +136,8 @@ class Trial:
         named = [(name or f"cache[{i}]", part) for i, (name, part) in enumerate(zip(names, parts, strict=True))]
         return list(named_arrays({UPSTREAM: inputs[UPSTREAM], **dict(named)}))
 
-    def _run(self, function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
+    def run(self, function: Pass, inputs: dict[str, Any]) -> Any:
+        """What `function` returns for these inputs."""
         if self.exercise.run is not None:
             return self.exercise.run(function, inputs)
         if self.exercise.is_backward:
@@ -136,7 +147,7 @@ class Trial:
     def _named(self, result: Any) -> Outcome:
         names = self.exercise.returns
         if result is None and len(names) >= 1:
-            return Outcome(misfit="it returned None: is there a return at its end?")
+            return Outcome(misfit="it returned None: does it end with a return?")
         values = result if isinstance(result, tuple) else (result,)
         if len(names) == 1:
             values = (result,)
@@ -153,19 +164,20 @@ class Trial:
 
     # ------------------------------------------------------------ what is right
     @functools.cached_property
-    def expected(self) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
+    def expected(self) -> dict[str, Right]:
         """name -> the right value (NaN where nobody knows) and what it may differ by beside the relative tolerance."""
-        if self.exercise.is_backward:
+        oracle = self.exercise.oracle
+        if oracle is None:  # a backward
             return self._numeric()
-        right = self.exercise.oracle(**self.case.args)
+        right = oracle(**self.case.args)
         names = self.exercise.outputs
         return {n: (None if v is None else np.asarray(v), 1e-10) for n, v in zip(names, right, strict=True)}
 
-    def _numeric(self) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
+    def _numeric(self) -> dict[str, Right]:
         args = mapped(copied, self.case.args)
         y = np.array(to_numpy(self.forward(**args)[0]))
         objective = Objective(lambda: to_numpy(self.forward(**args)[0]), y, np.asarray(self.dy))
-        found = {}
+        found: dict[str, Right] = {}
         with np.errstate(all="ignore"):
             for name, gradient in zip(self.case.wrt, self.exercise.returns, strict=True):
                 x = args[name]
@@ -187,17 +199,17 @@ class Trial:
 
     def cache_problem(self, cache: Any) -> str:
         """Why the library's backward cannot work with a student's cache; "" where it gives the same gradients."""
-        backward = self.exercise.pair[1]
+        backward = self.pair[1]
         right_cache = self.exercise.reference(**self.sent(self.case.args))[-1]
         right = backward(self.sent(self.dy), right_cache)
         try:
             with np.errstate(all="ignore"):
                 got = backward(self.sent(self.dy), mapped(copied, cache))
         except Exception as error:
-            return f"{self.exercise.pair[1].__name__} cannot unpack it ({type(error).__name__}: {error})"
+            return f"{backward.__name__} cannot unpack it ({type(error).__name__}: {error})"
         pairs = zip(as_tuple(got), as_tuple(right), strict=False)
         same = len(as_tuple(got)) == len(as_tuple(right)) and all(close(a, b) for a, b in pairs)
-        return "" if same else f"with it {self.exercise.pair[1].__name__} gives other gradients"
+        return "" if same else f"with it {backward.__name__} gives wrong gradients"
 
     def __str__(self) -> str:
         """The case in a line: its sizes and the seed."""
@@ -261,4 +273,4 @@ def student_line(error: BaseException, file: str) -> tuple[int, str] | None:
     if isinstance(error, SyntaxError) and error.filename == file:
         return error.lineno or 0, (error.text or "").strip()
     inside = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    return (inside[-1].lineno, inside[-1].line or "") if inside else None
+    return (inside[-1].lineno or 0, inside[-1].line or "") if inside else None

@@ -42,10 +42,10 @@ class Counter(io.TextIOBase):
 
 
 class Worker:
-    """Answers requests {"exercise", "file", "seed", "limit"}."""
+    """Answers requests {"exercise", "file", "seed", "limit"}; the line of a hang is written to `places`."""
 
-    def __init__(self, answers: Any, printed: Counter):
-        self.answers, self.printed = answers, printed
+    def __init__(self, answers: Any, places: Any, printed: Counter):
+        self.answers, self.places, self.printed = answers, places, printed
         self.modules: dict[str, Any] = {}  # path -> module, or the exception that loading it raised
 
     def send(self, **message: Any) -> None:
@@ -56,7 +56,7 @@ class Worker:
         for line in requests:
             request = json.loads(line)
             exercise, file = EXERCISES[request["exercise"]], request["file"]
-            faulthandler.dump_traceback_later(request["limit"] * BEFORE_THE_END, file=sys.__stderr__)
+            faulthandler.dump_traceback_later(request["limit"] * BEFORE_THE_END, file=self.places)
             start, self.printed.count = time.perf_counter(), 0
             if file not in self.modules:
                 self.send(at="loading")
@@ -104,16 +104,16 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
-    places = os.dup(2)
+    places = os.fdopen(os.dup(2), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    sys.__stderr__ = os.fdopen(places, "w", encoding="utf-8")
-    faulthandler.enable(sys.__stderr__)
-    sys.stdin, sys.stdout = open(os.devnull, encoding="utf-8"), Counter()  # noqa: SIM115 (for good)
-    sys.stderr = sys.stdout
+    faulthandler.enable(places)
+    printed = Counter()
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (for good)
+    sys.stdout = sys.stderr = printed
     warnings.simplefilter("ignore")
-    Worker(answers, sys.stdout).serve(requests)
+    Worker(answers, places, printed).serve(requests)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from npsoftmax.grading.student import find_in_submission
 LIMIT = 2.0
 BAD = {
     "softmax_forward": ("while True: pass", "no answer within", "while True: pass"),
-    "softmax_jacobian": ("import ctypes\nctypes.string_at(0)", "died of SIG", "ctypes.string_at(0)"),
+    "softmax_jacobian": ("import ctypes\nctypes.string_at(0)", "killed by SIG", "ctypes.string_at(0)"),
     "log_sum_exp_forward": ("import sys\nsys.exit(0)", "sys.exit", "sys.exit(0)"),
     "log_sum_exp_backward": ("import os\nos._exit(0)", "ended with exit code 0", None),
     "soft_argmax_forward": ("return input()", "EOFError", "return input()"),
@@ -98,7 +98,7 @@ def test_exercises_are_judged_alone(tmp_path):
 KINDS = {
     "loop": ("softmax_forward", folders.function("softmax_forward", "while True: pass"), "no answer within"),
     "exit": ("softmax_forward", folders.function("softmax_forward", "import sys\nsys.exit()"), "sys.exit"),
-    "crash": ("softmax_forward", folders.function("softmax_forward", "import os\nos.abort()"), "died of"),
+    "crash": ("softmax_forward", folders.function("softmax_forward", "import os\nos.abort()"), "killed by"),
     "syntax": (None, "def (:", "SyntaxError"),
 }
 

@@ -25,11 +25,15 @@ class Mistake:
         return f"{self.exercise}.{self.name}"
 
 
+# function -> the exercises that it is a mistake of, each with the outputs that it spoils.
+_NOTED: dict[Callable[..., Any], list[tuple[str, tuple[str, ...]]]] = {}
+
+
 def mistake(exercise: str, *wrong: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: this function is a wrong `exercise`; its docstring is the sentence, `wrong` the outputs it spoils."""
 
     def note(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.mistakes = [*getattr(function, "mistakes", ()), (exercise, wrong)]
+        _NOTED.setdefault(function, []).append((exercise, wrong))
         return function
 
     return note
@@ -38,5 +42,5 @@ def mistake(exercise: str, *wrong: str) -> Callable[[Callable[..., Any]], Callab
 def mistakes_of(module: ModuleType) -> Iterator[Mistake]:
     """All mistakes that are written down in a module."""
     for name, function in vars(module).items():
-        for exercise, wrong in getattr(function, "mistakes", ()):
-            yield Mistake(exercise, name, function, wrong, inspect.getdoc(function).replace("\n", " "))
+        for exercise, wrong in _NOTED.get(function, ()) if inspect.isfunction(function) else ():
+            yield Mistake(exercise, name, function, wrong, (inspect.getdoc(function) or "").replace("\n", " "))

@@ -38,4 +38,4 @@ def softmax(row: list[float]) -> list[Decimal]:
 
 def log_sum_exp(row: list[float]) -> Decimal:
     """The definition: the logarithm of the sum of all e^{z_i}."""
-    return log(sum(exp(v) for v in row))
+    return log(sum((exp(v) for v in row), Decimal(0)))
