@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from common import BenchmarkError, Job
 
-from npsoftmax.bench.networks import CLASSES, IMAGE, LEARNING_RATE, MOMENTUM, batch
+from npsoftmax.bench.task import CLASSES, IMAGE, LEARNING_RATE, MOMENTUM, batch
 
 OURS, OURS_BF16, TORCH, TORCH_BF16 = "npsoftmax tf32", "npsoftmax bf16", "torch tf32", "torch bf16"
 SIDES = (OURS, OURS_BF16, TORCH, TORCH_BF16)

@@ -4,7 +4,7 @@ Design: all that processes do together is in `MpiGroup`, a handful of collective
 no MPI. Dense gradients travel in one buffer a type, those of a few rows as rows and values. Arrays of a GPU are given
 to MPI as they are where it can read them, and go through the host's memory where it cannot.
 
-A process that fails would leave the others waiting for it for ever. The command line ends them all (cli/together.py);
+A process that fails would leave the others waiting for it for ever. The command line ends them all (cli/_processes.py);
 a script of one's own does when it is started by `python -m mpi4py`.
 """
 

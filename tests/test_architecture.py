@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import npsoftmax
+from npsoftmax.cli import main
 from npsoftmax.functional import dense
 
 PACKAGE = Path(npsoftmax.__file__).parent
@@ -49,6 +50,39 @@ def test_trees_of_parameters_come_from_params(name):
         for alias in node.names
     }
     assert not found & moved
+
+
+def imported(name, tree):
+    """The modules of the package that a module imports, wherever in it; what is for type checkers alone aside."""
+    checks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
+    aside = {id(inner) for check in checks for inner in ast.walk(check)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in aside and (node.module or "").startswith("npsoftmax"):
+            for alias in node.names:
+                path = f"{node.module}.{alias.name}".replace(".", "/").removeprefix("npsoftmax/")
+                module = node.module.replace(".", "/").removeprefix("npsoftmax/")
+                known = (f"{path}.py", f"{path}/__init__.py", f"{module}.py", f"{module}/__init__.py")
+                yield from [found for found in known if found in TREES and found != name][:1]
+
+
+def circles(arrows):
+    """What is left when modules that need none of the others are taken away, again and again: circles, and what leads
+    to them. arrows: module -> those that it imports."""
+    left = {name: set(others) for name, others in arrows.items()}
+    while ends := {name for name, others in left.items() if not others & set(left)}:
+        left = {name: others for name, others in left.items() if name not in ends}
+    return left
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Not in a function either: what two modules need of each other belongs into a third."""
+    assert circles({name: set(imported(name, tree)) for name, tree in TREES.items()}) == {}
+    assert set(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()})) == {"a", "b", "c"}
+
+
+def test_a_module_of_the_command_line_is_a_command_or_begins_with_an_underscore():
+    modules = {Path(name).stem.removesuffix("_") for name in of("cli") if not Path(name).name.startswith("_")}
+    assert modules == {*main.COMMANDS, "main"}
 
 
 def loaded_by(statement):

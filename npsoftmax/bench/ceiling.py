@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def own_products(threads: int, seconds: float) -> Iterator[tuple[str, float]]:
         for m, k, n in shapes:
             a, b = (rng.standard_normal((threads, *size), dtype=np.float32) for size in ((m, k), (k, n)))
             c = np.empty((threads, m, n), dtype=np.float32)
-            speed = _best(lambda repeat, a=a, b=b, c=c: ceiling.products(a, b, c, repeat), seconds / len(shapes))
+            speed = _best(partial(ceiling.products, a, b, c), seconds / len(shapes))
             yield f"{m}x{k}x{n}", speed * 2e-9 * threads * m * k * n
 
 
@@ -53,11 +54,12 @@ def numpy_products(threads: int, seconds: float) -> Iterator[tuple[str, float]]:
             a, b = (rng.standard_normal(size, dtype=np.float32) for size in ((m, k), (k, n)))
             c = np.empty((m, n), dtype=np.float32)
 
-            def product(repeat: int, a: Any = a, b: Any = b, c: Any = c) -> None:
-                for _ in range(repeat):
-                    np.matmul(a, b, out=c)
+            yield f"{m}x{k}x{n}", _best(partial(_multiply, a, b, c), seconds / len(SQUARES)) * 2e-9 * m * k * n
 
-            yield f"{m}x{k}x{n}", _best(product, seconds / len(SQUARES)) * 2e-9 * m * k * n
+
+def _multiply(a: np.ndarray, b: np.ndarray, c: np.ndarray, repeat: int) -> None:
+    for _ in range(repeat):
+        np.matmul(a, b, out=c)
 
 
 def streams(threads: int, seconds: float) -> Iterator[tuple[str, float]]:
@@ -68,8 +70,7 @@ def streams(threads: int, seconds: float) -> Iterator[tuple[str, float]]:
         a, b, c = (np.empty((threads, n), dtype=np.float32) for _ in range(3))
         for array in (a, b, c):
             ceiling.fill(array, 1.0)
-        calls = {"copy": (8, lambda r, a=a, b=b: ceiling.copies(a, b, r))}
-        calls["triad"] = (12, lambda r, a=a, b=b, c=c: ceiling.triads(a, b, c, r))
+        calls = {"copy": (8, partial(ceiling.copies, a, b)), "triad": (12, partial(ceiling.triads, a, b, c))}
         for name, (moved, call) in calls.items():
             yield f"{name} {level}", _best(call, seconds / 6) * 1e-9 * moved * threads * n
 
@@ -140,10 +141,14 @@ def roofs(measured: Mapping[Case, Sequence[dict[str, float]]], threads: int) -> 
     memory = measured["memory", str(threads)]
     triads = [name for name in memory[0] if name.startswith("triad ")]
     levels = {name.removeprefix("triad "): summary([answer[name] for answer in memory])["median"] for name in triads}
-    return {"sgemm": compute_roof(measured, threads), **levels}
+    return {"sgemm": _best_product(measured["own", str(threads)]), **levels}
 
 
 def compute_roof(measured: Mapping[Case, Sequence[dict[str, float]]], threads: int) -> float | None:
     """GFLOP/s of the size of matrix products that ran best in our own threads; None where that was not measured."""
     own = measured.get(("own", str(threads)))
-    return own and max(summary([answer[name] for answer in own])["median"] for name in own[0])
+    return _best_product(own) if own else None
+
+
+def _best_product(answers: Sequence[dict[str, float]]) -> float:
+    return max(summary([answer[name] for answer in answers])["median"] for name in answers[0])

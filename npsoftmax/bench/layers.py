@@ -77,7 +77,7 @@ def sample(result: np.ndarray) -> list[float]:
 # ---------------------------------------------------------------- sides
 def cases(shapes: Iterable[Shape], sides: Sequence[str], algorithms: Sequence[str]) -> list[Case]:
     """What to take turns with: ("layer", shape, side, algorithm), the algorithm "auto" unless by name."""
-    found = []
+    found: list[Case] = []
     for shape in shapes:
         found += [("layer", shape.name, OURS, "auto")]
         if isinstance(shape, Conv):

@@ -11,6 +11,7 @@ import numpy as np
 
 from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_blas
 from npsoftmax.bench.machine import OURS
+from npsoftmax.bench.task import CLASSES, IMAGE, LEARNING_RATE, MOMENTUM, batch
 from npsoftmax.bench.workers import Job
 from npsoftmax.errors import unknown_name
 from npsoftmax.models import build_model, model_builder
@@ -29,14 +30,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit_small": ("vit_small", {}),  # both sides compute the class token alone in the last block
     "vit_small_usual": ("vit_small", {}),  # PyTorch's side computes all tokens there, as it is usually written
 }
-CLASSES, IMAGE = 100, (32, 32, 3)
-LEARNING_RATE, MOMENTUM = 1e-3, 0.9
-
-
-def batch(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same random images (N, H, W, C) and labels (N,) in every process."""
-    rng = np.random.default_rng(0)
-    return rng.standard_normal((size, *IMAGE), dtype=np.float32), rng.integers(0, CLASSES, size)
 
 
 class Ours:
@@ -53,7 +46,8 @@ class Ours:
         self.samples = np.arange(len(self.t))
         self.noise, self.steps = Rng(0, "noise"), 0
         if job.get("start"):
-            np.savez(job["start"], x=self.x, t=self.t, **self.parameters())
+            arrays: dict[str, Any] = {"x": self.x, "t": self.t, **self.parameters()}
+            np.savez(job["start"], **arrays)
 
     @cached_property
     def optimizer(self) -> Any:

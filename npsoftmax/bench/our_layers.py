@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def passes(shape: Shape, algorithm: str, arrays: Arrays) -> tuple[Passes, str | 
 
     calls: Passes = {FORWARD: forward, BACKWARD: backward}
     chosen = None
-    if isinstance(shape, Conv):
+    if isinstance(layer, Conv2d):
         chosen = layer.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
         calls |= _halves(arrays, chosen)
     return {name: calls[name] for name in shape.passes() if name in calls}, chosen
@@ -70,7 +71,11 @@ def passes(shape: Shape, algorithm: str, arrays: Arrays) -> tuple[Passes, str | 
 
 def _halves(arrays: Arrays, algorithm: str) -> Passes:
     x, dy, w = (arrays[name] for name in ("x", "dy", "w"))
-    return {name: lambda kernel=kernel: [kernel(x, dy, w)] for name, kernel in KERNELS.get(algorithm, {}).items()}
+    return {name: partial(_alone, kernel, x, dy, w) for name, kernel in KERNELS.get(algorithm, {}).items()}
+
+
+def _alone(kernel: Callable[..., np.ndarray], *arrays: np.ndarray) -> list[np.ndarray]:
+    return [kernel(*arrays)]
 
 
 def _layer(shape: Shape, algorithm: str) -> Layer:

@@ -7,7 +7,6 @@ from typing import Any
 
 from npsoftmax.bench.machine import OURS, RIVALS
 from npsoftmax.bench.shapes import BYTES, FLOPS
-from npsoftmax.bench.turns import Summary
 
 RATIO_COLUMNS = ("ratio", "per round")
 UNSTEADY = 1.25  # largest ratio of a round to the smallest, above which the machine was not quiet
@@ -106,7 +105,7 @@ def roof_line(roof: float | None) -> str:
     return "" if roof is None else f"roof: matrix products, {roof:.0f} GFLOP/s"
 
 
-def with_spread(figure: Summary) -> str:
+def with_spread(figure: Mapping[str, Any]) -> str:
     """'146 (144-151)': the median, then the smallest and the largest."""
     digits = 0 if figure["median"] >= 100 else 1
     median, low, high = (f"{figure[name]:.{digits}f}" for name in ("median", "min", "max"))

@@ -25,10 +25,10 @@ Record = Mapping[str, Any]
 GREEN = "#009E73"  # of Okabe and Ito, as the colours of plots/style.py
 COLOURS = {Conv.kind: BLUE, NormReLU.kind: ORANGE, Pool.kind: GREEN}
 MARKERS = {FORWARD: "o", BACKWARD: "s"}
-LEVELS = {  # from the left: above each other
-    "L2": ("L2 cache", {"linewidth": 1.2, "linestyle": ":"}),
-    "L3": ("L3 cache", {"linewidth": 1.2, "linestyle": "--"}),
-    "DRAM": ("main memory", {"linewidth": 1.8, "linestyle": "-"}),
+LEVELS = {  # from the left: above each other. Name, width and style of the line
+    "L2": ("L2 cache", 1.2, ":"),
+    "L3": ("L3 cache", 1.2, "--"),
+    "DRAM": ("main memory", 1.8, "-"),
 }
 LEGEND = {"fontsize": TEXT - 1, "labelcolor": INK, "edgecolor": "none", "framealpha": 0.9}
 APART = 1.09  # points of one intensity
@@ -67,8 +67,15 @@ def roofline_figure(records: Sequence[Record], roofs: Mapping[str, float], machi
     for point in points:
         _draw_point(main, point, size=6)
         if point["kind"] == Conv.kind and point["pass"] == BACKWARD and point not in zoomed:
-            style = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL + 1}
-            main.annotate(_title(point), (point["x"], point["ours"]), **style, color=INK)
+            main.annotate(
+                _title(point),
+                (point["x"], point["ours"]),
+                xytext=(7, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL + 1,
+                color=INK,
+            )
     _draw_legend(main, points)
     return figure
 
@@ -110,11 +117,10 @@ def _caption(machine: Record, beside_torch: bool, width: float) -> str:
 def _draw_point(ax: Axes, point: Record, size: float) -> None:
     """Ours filled, PyTorch's hollow, a line between."""
     x, colour, marker = point["x"], COLOURS[point["kind"]], MARKERS[point["pass"]]
-    shape = {"marker": marker, "markersize": size, "mec": colour, "mew": 1.3, "linestyle": "none"}
     if point["theirs"]:
         ax.plot([x, x], [point["theirs"], point["ours"]], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
-        ax.plot(x, point["theirs"], **shape, mfc="white", zorder=4)
-    ax.plot(x, point["ours"], **shape, mfc=colour, zorder=5)
+        ax.plot(x, point["theirs"], marker, markersize=size, mec=colour, mew=1.3, mfc="white", zorder=4)
+    ax.plot(x, point["ours"], marker, markersize=size, mec=colour, mew=1.3, mfc=colour, zorder=5)
 
 
 # ---------------------------------------------------------------- roofs
@@ -126,10 +132,11 @@ def _draw_roofs(ax: Axes, points: Sequence[Record], roofs: Mapping[str, float]) 
     right = max([1000.0, *(1.6 * p["intensity"] for p in points)])
     ax.set(xscale="log", yscale="log", xlim=(left, right))
     ax.set_ylim(0.5 * min([roofs["DRAM"] * left, *speeds]), 6 * max([roofs["sgemm"], *speeds]))
-    for level, (name, style) in LEVELS.items():
+    for level, (name, width, line) in LEVELS.items():
         meets = roofs["sgemm"] / roofs[level]
         label = f"{name}, {roofs[level]:.0f} GB/s"
-        ax.plot([left, meets], [roofs[level] * left, roofs["sgemm"]], color=INK, **style, label=label, zorder=2)
+        heights = [roofs[level] * left, roofs["sgemm"]]
+        ax.plot([left, meets], heights, color=INK, linewidth=width, linestyle=line, label=label, zorder=2)
     start = roofs["sgemm"] / max(roofs[level] for level in LEVELS)
     label = f"level: matrix products, {roofs['sgemm']:.0f} GFLOP/s"
     ax.plot([start, right], [roofs["sgemm"]] * 2, color=INK, linewidth=3.0, label=label, zorder=2)

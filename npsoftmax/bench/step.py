@@ -94,7 +94,9 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 
 # ---------------------------------------------------------------- figures
-def figures_of(measured: Mapping[Case, Sequence[dict[str, Any]]], model: str, mode: str, roof: float) -> dict[str, Any]:
+def figures_of(
+    measured: Mapping[Case, Sequence[dict[str, Any]]], model: str, mode: str, roof: float | None
+) -> dict[str, Any]:
     """Speed of a model beside the faster PyTorch layout (None where that was not measured), and its share of the roof.
 
     measured: (model, mode, side) -> the workers' answers, round by round. roof: GFLOP/s of matrix products, if that

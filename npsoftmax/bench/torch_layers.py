@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from npsoftmax.bench.shapes import BACKWARD, FORWARD, INPUT, WEIGHT, Conv, NormReLU, Shape
+from npsoftmax.bench.shapes import BACKWARD, FORWARD, INPUT, WEIGHT, Conv, NormReLU, Pool, Shape
 
 Arrays = dict[str, np.ndarray]
 Passes = dict[str, Callable[[], list[np.ndarray]]]
@@ -56,10 +56,12 @@ def _conv(shape: Conv, x: torch.Tensor, dy: torch.Tensor, arrays: Arrays, layout
     }
 
 
-def _module(shape: Shape, x: torch.Tensor, dy: torch.Tensor) -> Passes:
+def _module(shape: NormReLU | Pool, x: torch.Tensor, dy: torch.Tensor) -> Passes:
     """As a user would write it, with autograd."""
-    norm = isinstance(shape, NormReLU)
-    module = nn.Sequential(nn.BatchNorm2d(shape.channels), nn.ReLU()) if norm else nn.MaxPool2d(shape.window)
+    if isinstance(shape, NormReLU):
+        module = nn.Sequential(nn.BatchNorm2d(shape.channels), nn.ReLU())
+    else:
+        module = nn.MaxPool2d(shape.window)
     x.requires_grad_()
     made: list[torch.Tensor] = []
 

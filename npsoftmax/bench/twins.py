@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from npsoftmax.bench.networks import CLASSES, LEARNING_RATE, MOMENTUM, batch
+from npsoftmax.bench.task import CLASSES, LEARNING_RATE, MOMENTUM, batch
 from npsoftmax.bench.torch_vit import Patches, vit_modules
 from npsoftmax.bench.workers import Job
 

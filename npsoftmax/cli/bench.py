@@ -6,7 +6,7 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def _check_file(option: str, name: str | None, endings: tuple[str, ...] = ()) ->
         raise InputError(f"{option} is {name!r}, but a name that ends in {', '.join(endings)} was expected.")
 
 
-def names_in(text: str, kind: str, known: Sequence[str]) -> tuple[str, ...]:
+def names_in(text: str, kind: str, known: Collection[str]) -> tuple[str, ...]:
     """'a,b' -> ('a', 'b'), each once; InputError for a name that is not known."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
@@ -138,7 +138,7 @@ def bench_step(args: argparse.Namespace) -> int:
     def measure(model: str, mode: str, side: str) -> dict[str, Any]:
         return run_worker({**job, "model": model, "task": mode, "dropout": True, "side": side})
 
-    cases = [("step", model, mode, side) for model in models for mode in modes for side in sides]
+    cases: list[Case] = [("step", model, mode, side) for model in models for mode in modes for side in sides]
     roof_cases = ceiling.cases([args.threads], ["own"]) if ceiling.is_built() else []
     measured = _take_turns(args, roof_cases + cases, measure)
     roof = ceiling.compute_roof(of_kind(measured, "ceiling"), args.threads)
@@ -245,7 +245,7 @@ def _take_turns(args: argparse.Namespace, cases: Iterable[Case], measure: Measur
     from npsoftmax.bench.workers import run_worker
 
     def one(kind: str, *rest: str) -> dict[str, Any]:
-        if kind != "ceiling":
+        if measure is not None and kind != "ceiling":
             return measure(*rest)
         task, threads = rest
         return run_worker({"work": kind, "task": task, "threads": int(threads), "seconds": min(args.seconds, 2.0)})

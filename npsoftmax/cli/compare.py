@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_on_cluster(args: argparse.Namespace) -> int:
     """What each process of mpiexec does: the first one plans, hands out and writes, the others run."""
-    from npsoftmax.cli.together import ending_together
+    from npsoftmax.cli._processes import ending_together
     from npsoftmax.compare.cluster import hand_out, work
     from npsoftmax.distributed import join
 
@@ -130,6 +130,7 @@ def check_counts(args: argparse.Namespace) -> None:
 def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> int:
     """Plan, run by `run_jobs`, write the report."""
     from npsoftmax.compare import Comparison, write_report
+    from npsoftmax.compare.report import counted
 
     given = {name: value for name, value in vars(args).items() if name not in OWN}
     rows = planned_rows(args.recipes, args.heads, args.vary, args.seeds, given)
@@ -144,7 +145,7 @@ def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> i
         ended = run_jobs(jobs, display.tell, display.watch)
     print_report(write_report(comparison))
     if display.failed or not ended:
-        print(f"{display.failed} runs failed; type the same command again to go on.", file=sys.stderr)
+        print(f"{counted(display.failed, 'run')} failed; type the same command again to go on.", file=sys.stderr)
     return 0 if ended and not display.failed else 1
 
 
@@ -181,7 +182,7 @@ def planned_rows(
     recipes: Sequence[str], heads: str | None, vary: Sequence[str], seeds: int, given: dict[str, Any]
 ) -> list[Any]:
     """The rows of the report; InputError for names and settings that do not exist, before anything runs."""
-    from npsoftmax.cli.settings import new_config, settings_of
+    from npsoftmax.cli._settings import new_config, settings_of
     from npsoftmax.compare import Row
     from npsoftmax.recipes import load_recipe, recipes_called
 

@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the weights, write the run; returns the exit code."""
-    from npsoftmax.cli.settings import new_config
+    from npsoftmax.cli._settings import new_config
     from npsoftmax.torch_weights import load_torch
     from npsoftmax.training import Progress, RunDirectory, Trainer, prepare
 

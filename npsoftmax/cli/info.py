@@ -80,7 +80,7 @@ def _cupy_line() -> str:
 
 def describe_model(args: argparse.Namespace) -> str:
     """The network drawn as a column of layers, with a table beside it."""
-    from npsoftmax.cli.drawing import draw_model
+    from npsoftmax.cli._drawing import draw_model
     from npsoftmax.models import build_model
     from npsoftmax.options import parse_pairs
 
@@ -100,7 +100,7 @@ def describe_convolutions(model: Any, batch: int = 128) -> str:
     """A line for each convolution: the algorithm it runs on for a batch of float32 images, and why."""
     import numpy as np
 
-    from npsoftmax.cli.drawing import layers_with_shapes
+    from npsoftmax.cli._drawing import layers_with_shapes
     from npsoftmax.kernels import has_compiled
     from npsoftmax.layers import Conv2d
 

@@ -6,10 +6,9 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, fields
 from typing import Any
 
-from npsoftmax.cli.sentences import headline, result_line
+from npsoftmax.cli._messages import headline, result_line
 from npsoftmax.errors import InputError
 
 # What may still be said when a run is resumed; everything else is as it was begun.
@@ -28,49 +27,39 @@ def add_parser(subparsers: Any) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of `train`; none has a default of its own, so that a resumed run knows what was typed."""
-    plain = {"default": argparse.SUPPRESS}
-    group = parser.add_argument_group("a run that is written down")
+    group = parser.add_argument_group("a run that is written down", argument_default=argparse.SUPPRESS)
     group.add_argument(
         "--recipe",
         metavar="NAME",
         help="a published experiment, such as e1/log_softmax (npsoftmax compare --list shows all); --epochs, "
         "--limit-train, --limit-test and --batch-size may be changed, and the run is then labelled as shortened",
-        **plain,
     )
-    group.add_argument("--config", metavar="FILE", help="all settings from a file like a run's config.toml", **plain)
-    group.add_argument(
-        "--resume", metavar="RUN", help="continue the run in this directory, with its own settings", **plain
-    )
+    group.add_argument("--config", metavar="FILE", help="all settings from a file like a run's config.toml")
+    group.add_argument("--resume", metavar="RUN", help="continue the run in this directory, with its own settings")
     group.add_argument(
         "--checkpoint",
         choices=("last", "previous"),
         help="with --resume, where to continue: last, or previous if that is damaged (default: last)",
-        **plain,
     )
     add_settings(parser)
-    parser.add_argument_group("several processes").add_argument(
+    parser.add_argument_group("several processes", argument_default=argparse.SUPPRESS).add_argument(
         "--distributed",
         action="store_true",
         help="share every batch among the processes of mpiexec: mpiexec -n 2 npsoftmax train … --distributed "
         "(docs/cluster.md)",
-        **plain,
     )
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)", **plain
-    )
-    group.add_argument(
-        "--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule", **plain
-    )
-    group.add_argument("--no-plots", action="store_true", help="write no plots", **plain)
-    group.add_argument("--quiet", action="store_true", help="print nothing but errors", **plain)
+    group = parser.add_argument_group("output", argument_default=argparse.SUPPRESS)
+    group.add_argument("--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)")
+    group.add_argument("--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule")
+    group.add_argument("--no-plots", action="store_true", help="write no plots")
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options that are settings of a run: those of TrainConfig."""
     from npsoftmax.training import TrainConfig
 
-    defaults = {f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(TrainConfig)}
+    defaults = vars(TrainConfig())
 
     def add(group: Any, flag: str, text: str, **options: Any) -> None:
         name = flag.removeprefix("--").replace("-", "_")
@@ -142,15 +131,8 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     from npsoftmax.models import MODELS
 
     group = parser.add_argument_group("model")
-    pairs = {"action": "append", "metavar": "KEY=VALUE"}
     add(group, "--model", f"one of {', '.join(MODELS)}", metavar="NAME")
-    group.add_argument(
-        "--model-opt",
-        dest="model_opts",
-        default=argparse.SUPPRESS,
-        help="an option of the model, such as widths=64,128,256; may be repeated",
-        **pairs,
-    )
+    _add_pairs(group, "--model-opt", "an option of the model, such as widths=64,128,256")
     group.add_argument(
         "--attention",
         metavar="MAPPING",
@@ -158,13 +140,7 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         help="what turns scores into weights inside a transformer, the same as --model-opt attention=MAPPING "
         f"(default: softmax); one of {', '.join(name for name, m in MAPPINGS.items() if m.kind == 'probability')}",
     )
-    group.add_argument(
-        "--attention-opt",
-        dest="attention_opts",
-        default=argparse.SUPPRESS,
-        help="an option of that mapping, such as tau=0.5; may be repeated",
-        **pairs,
-    )
+    _add_pairs(group, "--attention-opt", "an option of that mapping, such as tau=0.5")
     add(
         group,
         "--conv",
@@ -173,19 +149,25 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         metavar="NAME",
     )
     add(group, "--head", f"one of {', '.join(HEADS)}", metavar="NAME")
-    group.add_argument(
-        "--head-opt",
-        dest="head_opts",
-        default=argparse.SUPPRESS,
-        help="an option of the head, such as temperature=2; may be repeated",
-        **pairs,
-    )
+    _add_pairs(group, "--head-opt", "an option of the head, such as temperature=2")
     group.add_argument(
         "--label-smoothing",
         type=float,
         metavar="E",
         default=argparse.SUPPRESS,
         help="the same as --head-opt label_smoothing=E (default: 0)",
+    )
+
+
+def _add_pairs(group: Any, flag: str, text: str) -> None:
+    """An option that collects KEY=VALUE: --head-opt in head_opts."""
+    group.add_argument(
+        flag,
+        dest=f"{flag.removeprefix('--').replace('-', '_')}s",
+        action="append",
+        metavar="KEY=VALUE",
+        default=argparse.SUPPRESS,
+        help=f"{text}; may be repeated",
     )
 
 
@@ -215,14 +197,7 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(group, "--clip-value", "clip every gradient to plus or minus this", type=float, metavar="F")
     add(group, "--clip-norm", "scale the gradients down to this norm", type=float, metavar="F")
     add(group, "--schedule", f"one of {', '.join(SCHEDULES)}", metavar="NAME")
-    group.add_argument(
-        "--schedule-opt",
-        dest="schedule_opts",
-        action="append",
-        metavar="KEY=VALUE",
-        default=argparse.SUPPRESS,
-        help="an option of the schedule, such as pct_start=0.2; may be repeated",
-    )
+    _add_pairs(group, "--schedule-opt", "an option of the schedule, such as pct_start=0.2")
     add(
         group,
         "--tested",
@@ -241,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     given = vars(args)
     if not given.get("distributed", False):
         return _train(given, ALONE)
-    from npsoftmax.cli.together import ending_together
+    from npsoftmax.cli._processes import ending_together
     from npsoftmax.distributed import join
 
     group = join("npsoftmax train … --distributed")
@@ -288,7 +263,7 @@ def _train(given: dict[str, Any], group: Any) -> int:
 
 def _what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
     """The directory of the run that is resumed, or None; and the settings."""
-    from npsoftmax.cli.settings import new_config
+    from npsoftmax.cli._settings import new_config
     from npsoftmax.training import RunDirectory
 
     stop_after = given.get("stop_after")

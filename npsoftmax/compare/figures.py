@@ -156,7 +156,7 @@ def confusion_figure(result: RowResult) -> Figure:
 
 def relation_figure(results: Sequence[RowResult]) -> Figure | None:
     """Loss against accuracy of heads that normalise twice: on the line where they are saturated."""
-    shown = [(result, run, relation(run)) for result in results for run in result.runs if relation(run)]
+    shown = [(result, run, found) for result in results for run in result.runs if (found := relation(run))]
     if not shown:
         return None
     classes = {run.summary["classes"]: found for _, run, found in shown}

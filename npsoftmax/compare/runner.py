@@ -102,9 +102,9 @@ def start(job: Job, threads: int | None) -> subprocess.Popen:
         config = replace(config, threads=threads)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if RunDirectory(job.folder).checkpoint_file("last").is_file():
-        threads = [] if config.threads is None else ["--threads", str(config.threads)]
-        place = [] if config.data_dir is None else ["--data-dir", config.data_dir]
-        words = ["--resume", str(job.folder), *threads, *place]
+        words = ["--resume", str(job.folder)]
+        words += [] if config.threads is None else ["--threads", str(config.threads)]
+        words += [] if config.data_dir is None else ["--data-dir", config.data_dir]
     else:
         if job.folder.exists():
             shutil.rmtree(job.folder)  # ended before its first checkpoint: there is nothing to go on from

@@ -1,4 +1,4 @@
-"""The tables of a report as rows of text; report.py draws them, as Markdown and as HTML."""
+"""The tables of a report as rows of text; report.py writes them as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Table:
     heading: str
     about: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     text: tuple[str, ...] = ()
 
 

@@ -47,8 +47,9 @@ class Batches:
         self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
         self.normalize, self.augment = normalize, get_augmentation(augment)
         self.shuffle, self.drop_last = shuffle, drop_last
-        on_host = backend is None or backend.on_host
-        self.there = None if on_host else DeviceImages(x, normalize, augment, backend)
+        self.there = None  # the images on the device, where there is one
+        if backend is not None and not backend.on_host:
+            self.there = DeviceImages(x, normalize, augment, backend)
 
     def __len__(self) -> int:
         """Batches in an epoch."""

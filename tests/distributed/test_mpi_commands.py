@@ -213,7 +213,7 @@ def test_an_error_in_one_process_ends_all_and_is_told(tmp_path, error, code):
 
 BUSY = """
 import os, subprocess, time
-from npsoftmax.cli.together import ending_together
+from npsoftmax.cli._processes import ending_together
 from npsoftmax.distributed import join
 from npsoftmax.errors import InputError
 group, parent = join("train"), os.getppid()  # the parent, a part of mpiexec, reads what this process says

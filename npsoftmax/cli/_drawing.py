@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from npsoftmax.heads import Head
 from npsoftmax.layers import Layer, Residual, Sequential, Shape
 from npsoftmax.models import Model
 from npsoftmax.params import leaves
@@ -71,7 +72,7 @@ def layers_with_shapes(layer: Layer, shape: Shape, name: str = "") -> Iterator[t
         yield name, layer, shape
 
 
-def _count(owner: object) -> int:
+def _count(owner: Layer | Head) -> int:
     return sum(p.size for _, p in leaves(owner.params))
 
 
