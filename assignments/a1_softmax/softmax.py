@@ -57,7 +57,7 @@ def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     Source: Bridle, 1990; Blanchard, Higham and Higham, 2021 (accuracy).
     """
     # The cache is p.
-    # mask is for attention: in this assignment it is None, and you may leave it out of account.
+    # mask is for attention: in this assignment it is None, and you may ignore it.
     raise NotImplementedError("a1 softmax_forward")  # return p, cache
 
 
@@ -159,7 +159,7 @@ def gumbel_softmax_forward(z: Array, noise: Array, mask: Array | None = None, *,
     Source: Jang, Gu and Poole, 2017; Maddison, Mnih and Teh, 2017.
     """
     # The cache is (p, tau).
-    # mask is for attention: in this assignment it is None, and you may leave it out of account.
+    # mask is for attention: in this assignment it is None, and you may ignore it.
     # You may call softmax_forward: while this is graded, that is the library's.
     raise NotImplementedError("a1 gumbel_softmax_forward")  # return p, cache
 
@@ -200,7 +200,7 @@ def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     # The cache is (z, p, order).
-    # mask is for attention: in this assignment it is None, and you may leave it out of account.
+    # mask is for attention: in this assignment it is None, and you may ignore it.
     # You may call taylor_polynomial: while this is graded, that is the library's.
     raise NotImplementedError("a1 taylor_softmax_forward")  # return p, cache
 

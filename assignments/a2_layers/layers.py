@@ -22,7 +22,7 @@ def dense_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, An
     x (N, D), w (D, M), b (M,) or None -> y (N, M)
     """
     # The cache is (x, w, b is not None).
-    # need_dx=False would say that nobody reads dx: you may always compute it.
+    # need_dx=False means that dx is not needed: you may compute it all the same.
     raise NotImplementedError("a2 dense_forward")  # return y, cache
 
 

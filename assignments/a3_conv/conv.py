@@ -21,7 +21,7 @@ from npsoftmax.kernels.reference import Pair, output_size
 
 def pad_images(x: Array, pad: Pair, value: float = 0.0) -> Array:
     """A frame of `value` around every image. x (N, H, W, C) -> (N, H + 2·PH, W + 2·PW, C)."""
-    raise NotImplementedError("a3 pad_images")  # return framed
+    raise NotImplementedError("a3 pad_images")  # return padded
 
 
 def conv2d_naive_forward(
@@ -29,7 +29,7 @@ def conv2d_naive_forward(
 ) -> tuple[Array, Any]:
     """y by the definition: one window and one dot product at a time (shapes: see the module)."""
     # The cache is (x, w, b is not None, stride, pad).
-    # need_dx=False would say that nobody reads dx: you may always compute it.
+    # need_dx=False means that dx is not needed: you may compute it all the same.
     # You may call pad_images: while this is graded, that is the library's.
     raise NotImplementedError("a3 conv2d_naive_forward")  # return y, cache
 
@@ -63,7 +63,7 @@ def conv2d_im2col_forward(
 ) -> tuple[Array, Any]:
     """y = im2col(x) @ w + b (shapes: see the module)."""
     # The cache is (x, w, b is not None, stride, pad).
-    # need_dx=False would say that nobody reads dx: you may always compute it.
+    # need_dx=False means that dx is not needed: you may compute it all the same.
     # You may call im2col: while this is graded, that is the library's.
     raise NotImplementedError("a3 conv2d_im2col_forward")  # return y, cache
 
@@ -84,7 +84,7 @@ def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> 
     x (N, H, W, C) -> y (N, OH, OW, C), index (N, OH, OW, C) with tap i·KW + j. The frame counts as −infinity.
     With `relu` y = max(y, 0), and where it cuts off the index is KH·KW, that of no tap.
     """
-    # relu belongs to a fused pair of the library: here it is False, and you may leave it out of account.
+    # relu belongs to a fused pair of the library: here it is False, and you may ignore it.
     # You may call pad_images: while this is graded, that is the library's.
     raise NotImplementedError("a3 max_pool")  # return y, index
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, the masked softmax in its middle, and several heads of it.
+"""Scaled dot-product attention with its masked softmax, and multi-head attention.
 
 Replace each `raise NotImplementedError`, then type
 

@@ -43,7 +43,7 @@ class Normalization:
         return y.reshape(x.shape)
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """scale and shift, float32 (C,), of y = x · scale − shift."""
+        """scale and shift, float32 (C,), of y = x · scale - shift."""
         mean, std = np.array(self.mean), np.array(self.std)
         return (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
 

@@ -16,7 +16,7 @@ from npsoftmax.grading.runner import LIMIT, Runner
 from npsoftmax.grading.student import find_file, find_in_submission
 
 Row = dict[str, Any]
-CHATTY = 100_000  # characters; who prints more is told
+CHATTY = 100_000  # characters; a student who prints more gets a remark
 
 
 def grade_folder(
@@ -47,7 +47,7 @@ def row_of(exercise: Exercise, file: Path | None, verdict: dict[str, Any], seed:
     """A verdict as a row."""
     note = verdict["note"]
     if verdict["printed"] > CHATTY:
-        said = f"it printed {verdict['printed']:,} characters while it was checked; take the prints out"
+        said = f"it printed {verdict['printed']:,} characters while it was checked; remove the prints"
         note = f"{note}; {said}" if note else said
     passed = verdict["state"] == "passed"
     return {
@@ -85,9 +85,7 @@ def grade_submissions(
         raise InputError(f"--csv {folder}: there is no such folder; name the one that holds the students' folders.")
     submissions = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
     if not submissions:
-        raise InputError(
-            f"--csv {folder}: it holds no folders; each submission has to be a folder of its own in there."
-        )
+        raise InputError(f"--csv {folder}: it holds no folders; each submission has to be a folder in it.")
 
     def one(submission: Path) -> list[Row]:
         rows = grade_folder(submission, exercises, seed, limit, find=find_in_submission)
@@ -114,7 +112,7 @@ def to_csv(graded: dict[str, list[Row]]) -> str:
 
 
 def remarks(rows: list[Row]) -> str:
-    """What is to be said of a submission, each thing once, with the exercises that it holds for."""
+    """The remarks on a submission, each once, with the exercises that it is about."""
     said: dict[str, list[str]] = {}
     for row in rows:
         for text in (row["cause"] or first_fact(row["report"]), row["note"] if row["file"] else ""):

@@ -24,7 +24,7 @@ def im2col_cython(
     """Write the columns of `im2col` into `cols`, number by number: in compiled code loops cost nothing.
 
     x (N, H, W, C), cols (N·OH·OW, KH·KW·C): row n·OH·OW + i·OW + j is the window at (i, j) of image n, and column
-    (u·KW + v)·C + c of it is x[n, i·SH + u − PH, j·SW + v − PW, c], or 0 where that lies outside the image.
+    (u·KW + v)·C + c of it is x[n, i·SH + u - PH, j·SW + v - PW, c], or 0 where that lies outside the image.
     """
     n: cython.Py_ssize_t
     i: cython.Py_ssize_t

@@ -139,6 +139,14 @@ def test_the_sentence_stands_in_the_report():
     assert "yours / numeric = 0." in flat and "everywhere" in flat
 
 
+def test_what_a_student_reads_has_one_minus_sign_and_plain_words():
+    texts = [mistake.sentence for mistake in MISTAKES.values()]
+    for exercise in EXERCISES.values():
+        texts += [*exercise.hints, exercise.remark, exercise.cache]
+    for text in texts:
+        assert "−" not in text and "turned round" not in text and "out of account" not in text, text
+
+
 def right_but(exercise, change):
     """The library's function with its first array output changed."""
 

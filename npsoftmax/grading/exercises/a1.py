@@ -18,7 +18,7 @@ ASSIGNMENT = Assignment(
 
 SOFTMAX, GUMBEL, TAYLOR = (f"npsoftmax.functional.{name}" for name in ("softmax", "gumbel", "taylor"))
 LOSS = "npsoftmax.grading.pairs.loss"  # the library's own is fused
-NO_MASK = "mask is for attention: in this assignment it is None, and you may leave it out of account."
+NO_MASK = "mask is for attention: in this assignment it is None, and you may ignore it."
 
 
 # ---------------------------------------------------------------- cases
@@ -131,13 +131,13 @@ EXERCISES = (
         "a1", "sum_normalisation_v1", SOFTMAX, 1, (summable, summable_deep), oracle.sum_normalisation_v1, "(y, total)",
         ("Divide by the sum along the last axis; keepdims=True keeps the axis, so that the division broadcasts.",),
         ("The quotient rule has two terms: z_i in the numerator, and z_i in the sum.",
-         "Σ_i y_i dy_i is one number a row: multiply, sum along the last axis with keepdims=True, subtract from dy."),
+         "Σ_i y_i·dy_i is one number a row: multiply, sum along the last axis with keepdims=True, subtract from dy."),
     ),
     *pair(
         "a1", "sum_normalisation_v2", SOFTMAX, 1, (untied,), oracle.sum_normalisation_v2, "(y, total)",
-        ("u = z − min z, row by row; then it is version 1 of u. total is the sum of u.",),
-        ("First du: the backward of version 1. Then back through u = z − min z.",
-         "The minimum moves with the logit that attains it: that logit also gets −Σ_j du_j.",
+        ("u = z - min z, row by row; then it is version 1 of u. total is the sum of u.",),
+        ("First du: the backward of version 1. Then back through u = z - min z.",
+         "The minimum moves with the smallest logit: that logit also gets -Σ_j du_j.",
          "Where y == 0 is the minimum; share equally where several tie."),
         uses=((), ("sum_normalisation_v1_backward",)),
     ),
@@ -146,40 +146,40 @@ EXERCISES = (
         ("Subtract the row's maximum before np.exp: the result stays the same, and nothing overflows.",
          "z.max(axis=-1, keepdims=True), then divide by the sum along the same axis."),
         ("dz = Jacobian @ dy for each row, but the Jacobian need not be built.",
-         "Σ_j p_j dy_j is one number a row; subtract it from dy, then multiply by p."),
+         "Σ_j p_j·dy_j is one number a row; subtract it from dy, then multiply by p."),
         outputs=("p",), remark=NO_MASK,
     ),
     Exercise(
         "a1", "softmax_jacobian", SOFTMAX, ("jacobian",), (probabilities,), 2,
-        ("Entry (i, j) is p_i (δ_ij − p_j): the diagonal of p minus the outer product of p with itself.",
+        ("Entry (i, j) is p_i·(δ_ij - p_j): the diagonal of p minus the outer product of p with itself.",
          "p[..., :, None] and p[..., None, :] are the two factors of an outer product; np.eye is δ."),
         oracle=oracle.softmax_jacobian,
     ),
     *pair(
         "a1", "log_sum_exp", SOFTMAX, 3, (rows, deep, large), oracle.log_sum_exp, "p, the softmax of z", 
-        ("log Σ e^{z_i} = m + log Σ e^{z_i − m} for any m; choose the maximum.",
+        ("log Σ e^{z_i} = m + log Σ e^{z_i - m} for any m; choose the maximum.",
          "The cache is the softmax of z: the exponentials over their sum."),
         ("The derivative of log Σ e^{z} with respect to z_i is e^{z_i} / Σ e^{z}: you know this one.",
          "dy has no class axis: dy[..., None] gives it one."),
     ),
     *pair(
         "a1", "soft_argmax", SOFTMAX, 3, (rows, deep, large), oracle.soft_argmax, "(p, y)",
-        ("The mean of the indices 0, 1, …, C − 1 with softmax as the weights: np.arange.",),
-        ("Put ∂p_i/∂z_j = p_i (δ_ij − p_j) into ∂y/∂z_j = Σ_i i ∂p_i/∂z_j and sum over i.",
-         "∂y/∂z_j = p_j (j − y). Both dy and y need a class axis: [..., None]."),
+        ("The mean of the indices 0, 1, …, C - 1 with softmax as the weights: np.arange.",),
+        ("Put ∂p_i/∂z_j = p_i·(δ_ij - p_j) into ∂y/∂z_j = Σ_i i·∂p_i/∂z_j and sum over i.",
+         "∂y/∂z_j = p_j·(j - y). Both dy and y need a class axis: [..., None]."),
         uses=(("softmax_forward",), ("softmax_backward",)),
     ),
     *pair(
         "a1", "log_softmax", SOFTMAX, 4, (rows, deep, large), oracle.log_softmax, "y",
-        ("Do not take the logarithm of softmax: where p underflows it is −inf. Use z − log Σ e^z.",
-         "s = z − max z; y = s − log Σ e^s."),
+        ("Do not take the logarithm of softmax: where p underflows it is -inf. Use z - log Σ e^z.",
+         "s = z - max z; y = s - log Σ e^s."),
         ("dy_i reaches z_i directly, and all of dy reaches z_i through the log-sum-exp.",
-         "dz = dy − softmax(z) · Σ_j dy_j, and softmax(z) is e^y."),
+         "dz = dy - softmax(z)·Σ_j dy_j, and softmax(z) is e^y."),
     ),
     *pair(
         "a1", "log_softmax_approximation", SOFTMAX, 4, (untied,), oracle.log_softmax_approximation, "y",
-        ("z − max z, row by row.",),
-        ("dy_i reaches z_i directly; the maximum's own logit also gets −Σ_j dy_j.",
+        ("z - max z, row by row.",),
+        ("dy_i reaches z_i directly; the maximum's own logit also gets -Σ_j dy_j.",
          "The maximum is where y == 0."),
     ),
     *pair(
@@ -187,9 +187,9 @@ EXERCISES = (
         "(p, t, label_smoothing, temperature)",
         ("Divide z by the temperature, take log-softmax (with the max trick), pick the targets, average over N.",
          "log_p[np.arange(len(t)), t] picks one number a row.",
-         "Smoothing: the target counts 1 − ε, and the mean of log p over the classes counts ε."),
-        ("Send dy = −q through log-softmax: dz = (p − q) / T, for a row. And the loss is a mean over N rows.",
-         "q is (1 − ε) at the target plus ε / C everywhere; dloss multiplies everything."),
+         "Smoothing: the target counts 1 - ε, and the mean of log p over the classes counts ε."),
+        ("Send dy = -q through log-softmax: dz = (p - q) / T, for a row. And the loss is a mean over N rows.",
+         "q is (1 - ε) at the target plus ε / C everywhere; dloss multiplies everything."),
         outputs=("loss",), points=(2, 2),
     ),
     *pair(
@@ -207,14 +207,14 @@ EXERCISES = (
     Exercise(
         "a1", "taylor_polynomial", TAYLOR, ("f",), (fourth_order, second_order), 7,
         ("f = 1 + z + z²/2 + … + z^n/n!.",
-         "Horner, from the inside out: start with 1 + z/n, then f = 1 + z/i · f for i = n − 1 down to 1."),
+         "Horner, from the inside out: start with 1 + z/n, then f = 1 + z/i·f for i = n - 1 down to 1."),
         oracle=oracle.taylor_polynomial,
     ),
     *pair(
         "a1", "taylor_softmax", TAYLOR, 7, (second_order, fourth_order), oracle.taylor_softmax, "(z, p, order)",
-        ("f = taylor_polynomial(z, order), then shares of the sum. No max trick: f(z − c) is no multiple of f(z).",),
-        ("One derivation for all quotients: dz = p · r · (dy − Σ p dy) with r = f' / f.",
-         "The derivative of the polynomial of order n is the polynomial of order n − 1."),
+        ("f = taylor_polynomial(z, order); divide it by its sum. No max trick: f(z - c) is no multiple of f(z).",),
+        ("One derivation for all quotients: dz = p·r·(dy - Σ p·dy) with r = f' / f.",
+         "The derivative of the polynomial of order n is the polynomial of order n - 1."),
         uses=(("taylor_polynomial",), ("taylor_polynomial",)), outputs=("p",), remark=NO_MASK,
     ),
 )  # fmt: skip

@@ -51,12 +51,12 @@ def convolved(draw: Draw, k: tuple[int, int], stride: tuple[int, int], pad: tupl
 
 
 def plain(draw: Draw) -> Case:
-    """Every pixel position, no frame."""
+    """Every pixel position, no padding."""
     return convolved(draw, (3, 2), (1, 1), (0, 0))
 
 
 def strided(draw: Draw) -> Case:
-    """Steps of two rows, a frame, and no bias."""
+    """Steps of two rows, padding, and no bias."""
     case = convolved(draw, (3, 2), (2, 1), (1, 2))
     case.args["b"] = None
     return Case(case.sizes, case.args, case.wrt, note=f"{case.note}, b=None")
@@ -67,15 +67,15 @@ def without(case: Case, *names: str) -> dict[str, Any]:
     return {name: value for name, value in case.args.items() if name not in names}
 
 
-def framed(draw: Draw) -> Case:
-    """Images, a frame that differs in height and width, and its value."""
+def padded(draw: Draw) -> Case:
+    """Images, padding that differs in height and width, and its value."""
     s = {name: size for name, size in image_sizes(draw).items() if name != "F"}
-    return Case(s, {"x": draw.normal(*s.values()), "pad": (1, 2), "value": -1.5}, note="pad (1, 2), value −1.5")
+    return Case(s, {"x": draw.normal(*s.values()), "pad": (1, 2), "value": -1.5}, note="pad (1, 2), value -1.5")
 
 
-def unframed(draw: Draw) -> Case:
-    """No frame at all."""
-    case = framed(draw)
+def unpadded(draw: Draw) -> Case:
+    """No padding at all."""
+    case = padded(draw)
     case.args.update(pad=(0, 0), value=0.0)
     return Case(case.sizes, case.args, note="pad (0, 0)")
 
@@ -118,7 +118,7 @@ def pooled(k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) ->
 
 
 def tied(draw: Draw) -> Case:
-    """Images of −2, −1 and 0: many ties, and a frame that must not win with its zeros."""
+    """Images of -2, -1 and 0: many ties, and padding that must not win with its zeros."""
     case = windowed((2, 3), (1, 2), (1, 1))(draw)
     case.args["x"] = draw.rng.integers(-3, 0, case.args["x"].shape).astype(float)
     return Case(case.sizes, case.args, note=f"{case.note}, many ties, all below 0")
@@ -140,36 +140,36 @@ def fill_columns(function: Callable[..., Any], inputs: dict[str, Any]) -> np.nda
 
 
 # ---------------------------------------------------------------- the table
-NO_NEED = "need_dx=False would say that nobody reads dx: you may always compute it."
+NO_NEED = "need_dx=False means that dx is not needed: you may compute it all the same."
 CONV_CACHE = "(x, w, b is not None, stride, pad)"
 GRADS = ("dx", "dw", "db")
 OVERLAP, HALVES, GAPS = ((3, 2), (2, 1), (1, 0)), ((2, 2), (2, 2), (0, 0)), ((1, 2), (2, 3), (0, 1))
 
 EXERCISES = (
     Exercise(
-        "a3", "pad_images", REFERENCE, ("framed",), (framed, unframed), 1,
+        "a3", "pad_images", REFERENCE, ("padded",), (padded, unpadded), 1,
         ("np.pad takes one pair (before, after) for each of the four axes; samples and channels get (0, 0).",),
         oracle=oracle.pad_images,
     ),
     *pair(
         "a3", "conv2d_naive", CONV, 2, (plain, strided), oracle.conv2d, CONV_CACHE,
-        ("Loop over the output positions (i, j) only: window = framed[:, i·SH : i·SH + KH, j·SW : j·SW + KW].",
+        ("Loop over the output positions (i, j) only: window = padded[:, i·SH : i·SH + KH, j·SW : j·SW + KW].",
          "np.tensordot(window, w, axes=3) multiplies and sums over KH, KW and C for all samples at once."),
         ("The same loops. Each window gave y[:, i, j]; so dw += windowᵀ · dy[:, i, j], summed over the samples.",
          "Each pixel of the window gets dy[:, i, j] times the weight it met, ADDED to what other windows sent it.",
-         "Collect in an array with the frame, and crop the frame at the end."),
+         "Collect in a padded array, and crop it at the end."),
         grads=GRADS, points=(2, 3), uses=(("pad_images",), ("pad_images",)), remark=NO_NEED,
     ),
     Exercise(
         "a3", "im2col", REFERENCE, ("cols",), (windowed(*OVERLAP), windowed(*HALVES), windowed(*GAPS)), 3,
-        ("For one tap (u, v), what all windows see is one slice: framed[:, u : u + SH·OH : SH, v : v + SW·OW : SW].",
+        ("For one tap (u, v), what all windows see is one slice: padded[:, u : u + SH·OH : SH, v : v + SW·OW : SW].",
          "np.stack the KH·KW slices along a new axis 3, then reshape to (N·OH·OW, KH·KW·C)."),
         2, oracle=oracle.im2col, uses=("pad_images",),
     ),
     Exercise(
         "a3", "col2im", REFERENCE, ("x",), (columns(*OVERLAP), columns(*HALVES), columns(*GAPS)), 4,
-        ("im2col backwards: the same slices, but of an array of zeros with a frame, and += instead of a copy.",
-         "A pixel that lies in several windows gets the SUM of what they send it. Crop the frame at the end."),
+        ("im2col in reverse: the same slices, but of a padded array of zeros, and += instead of a copy.",
+         "A pixel that lies in several windows gets the SUM of what they send it. Crop the padding at the end."),
         2, oracle=oracle.col2im,
     ),
     *pair(
@@ -182,22 +182,22 @@ EXERCISES = (
     ),
     Exercise(
         "a3", "max_pool", REFERENCE, ("y", "index"), (windowed(*OVERLAP), windowed(*HALVES), tied), 6,
-        ("Frame with −∞, so that a frame never wins; go through the taps and keep the largest so far and its number.",
+        ("Pad with -∞, so that the padding never wins; go through the taps and keep the largest so far and its number.",
          "index is u·KW + v; with > and not >= the first of several equal ones stays."),
         2, oracle=oracle.max_pool, uses=("pad_images",),
-        remark="relu belongs to a fused pair of the library: here it is False, and you may leave it out of account.",
+        remark="relu belongs to a fused pair of the library: here it is False, and you may ignore it.",
     ),
     Exercise(
         "a3", "max_pool_backward", REFERENCE, ("dx",), (pooled(*OVERLAP), pooled(*HALVES), pooled(*GAPS)), 6,
         ("For each tap: where index is this tap, dy goes to the pixel that the tap saw. Slices as in col2im.",
-         "Windows overlap, so a pixel may win several: +=, and crop the frame."),
+         "Windows overlap, so a pixel may win several: +=, and crop the padding."),
         3, oracle=oracle.max_pool_backward,
     ),
     Exercise(
         "a3", "im2col_cython", "npsoftmax.grading.im2col_cython", ("cols",),
         (windowed(*OVERLAP), windowed(*HALVES), windowed(*GAPS)), 7,
         ("Six loops: n, i, j for the row; u, v, c for the column. Declare each counter: n: cython.Py_ssize_t.",
-         "h = i·sh + u − ph and w = j·sw + v − pw; outside 0 <= h < H, 0 <= w < W the value is 0."),
+         "h = i·sh + u - ph and w = j·sw + v - pw; outside 0 <= h < H, 0 <= w < W the value is 0."),
         4, oracle=oracle.im2col_cython, run=fill_columns, file="im2col_cython.py", timed=large,
     ),
 )  # fmt: skip

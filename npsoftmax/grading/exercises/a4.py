@@ -13,7 +13,7 @@ ASSIGNMENT = Assignment(
     "a4_attention",
     "attention.py",
     "attention",
-    "Scaled dot-product attention, the masked softmax in its middle, and several heads of it.",
+    "Scaled dot-product attention with its masked softmax, and multi-head attention.",
     "import math\nfrom typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n",
 )
 
@@ -109,8 +109,8 @@ EXERCISES = (
     ),
     *pair(
         "a4", "masked_softmax", PAIRS, 1, (scores, nothing_allowed), oracle.masked_softmax, "p",
-        ("np.where(mask, z, -np.inf) leaves the allowed ones; e^−∞ is 0.",
-         "The maximum of a row with nothing allowed is −∞, and −∞ − (−∞) is NaN: use 0 there, and 1 for its sum."),
+        ("np.where(mask, z, -np.inf) keeps the allowed scores; e^-∞ is 0.",
+         "The maximum of a row with nothing allowed is -∞, and -∞ - (-∞) is NaN: use 0 there, and 1 for its sum."),
         ("Softmax's own backward: where p is 0, so is dz.",),
         outputs=("p",), points=(2, 1),
     ),
@@ -130,7 +130,7 @@ EXERCISES = (
     ),
     Exercise(
         "a4", "merge_heads", PAIRS, ("x",), (cut,), 3,
-        ("transpose(0, 2, 1, 3) first, then reshape: the other way round mixes tokens with heads.",),
+        ("transpose(0, 2, 1, 3) first, then reshape: in the other order tokens are mixed with heads.",),
         oracle=oracle.merge_heads,
     ),
     *pair(

@@ -59,7 +59,7 @@ def grown(draw: Draw) -> tuple[dict[str, int], np.ndarray]:
 
 
 def leaves(draw: Draw) -> Case:
-    """A tree and some labels; the ways to the leaves differ in length."""
+    """A tree and some labels; the paths to the leaves differ in length."""
     s, children = grown(draw)
     levels = len(tree.levels(children))
     labels = np.concatenate([np.arange(s["C"]), draw.labels(s["N"], s["C"])])
@@ -162,7 +162,7 @@ def code_lengths(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
     if children.shape != (n - 1, 2):
         raise ValueError(f"children has shape {children.shape}, but ({n - 1}, 2) was expected")
     if sorted(children.ravel().tolist()) != list(range(1, 2 * n - 1)):
-        raise ValueError("every place but the root, 1 to 2C − 2, has to be the child of exactly one node")
+        raise ValueError("every place but the root, 1 to 2C - 2, has to be the child of exactly one node")
     depth = np.zeros(2 * n - 1, dtype=int)
     for place in range(n - 1):
         if (children[place] <= place).any():
@@ -175,8 +175,8 @@ def code_lengths(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
 EXERCISES = (
     Exercise(
         "a5", "balanced", TREE, ("children",), (ordered, two_classes), 1,
-        ("Positions 0 … n − 2 of the heap are nodes, n − 1 … 2n − 2 are leaves; the leaf at position n − 1 + j is the "
-         "class order[j], whose place is n − 1 + order[j].",
+        ("Positions 0 … n - 2 of the heap are nodes, n - 1 … 2n - 2 are leaves; the leaf at position n - 1 + j is the "
+         "class order[j], whose place is n - 1 + order[j].",
          "The children of node i stand at positions 2i + 1 and 2i + 2: all positions from 1 on, two by two."),
         oracle=oracle.balanced,
     ),
@@ -184,43 +184,43 @@ EXERCISES = (
         "a5", "huffman", TREE, ("children",), (counted, nearly_even), 2,
         ("Keep a queue of (count, subtree), and join the two with the smallest counts until one is left: heapq.",
          "Then number the nodes from the root down, breadth first, so that every child of a node has a larger number.",
-         "A leaf of class c is the place n − 1 + c; you may use heapq and any helper of your own."),
+         "A leaf of class c is the place n - 1 + c; you may use heapq and any helper of your own."),
         3, oracle=oracle.huffman, settle=code_lengths, judged=("code length",),
     ),
     Exercise(
         "a5", "climb", WALKS, ("nodes", "signs"), (leaves,), 3,
-        ("Start at place C − 1 + label. up[place] is 2·parent + side: its half is the node, its parity the side.",
-         "Past the root up is −1: nodes −1 and signs 0 there, and do not index with −1."),
+        ("Start at place C - 1 + label. up[place] is 2·parent + side: its half is the node, its parity the side.",
+         "Past the root up is -1: nodes -1 and signs 0 there, and do not index with -1."),
         2, oracle=oracle.climb,
     ),
     *pair(
         "a5", "path_loss", PATH, 4, (one_path, improbable, hopeless), oracle.path_loss,
-        "(turned, tail, signs), turned = −s·z, tail = e^−|turned|",
-        ("−log σ(s·z) = softplus(−s·z) = log(1 + e^(−s·z)); never the logarithm of a product of sigmoids.",
-         "With a = −s·z: softplus(a) = max(a, 0) + log1p(e^−|a|). Where the sign is 0 nothing counts, not even log 2.",
+        "(turned, tail, signs), turned = -s·z, tail = e^-|turned|",
+        ("-log σ(s·z) = softplus(-s·z) = log(1 + e^(-s·z)); never the logarithm of a product of sigmoids.",
+         "With a = -s·z: softplus(a) = max(a, 0) + log1p(e^-|a|). Where the sign is 0 nothing counts, not even log 2.",
          "Sum over the path, mean over the samples."),
-        ("The derivative of softplus(a) is σ(a), and a = −s·z: dz = −s·σ(−s·z)·dloss/N.",
+        ("The derivative of softplus(a) is σ(a), and a = -s·z: dz = -s·σ(-s·z)·dloss/N.",
          "σ(a) is 1/(1 + tail) where a >= 0, tail/(1 + tail) elsewhere."),
         outputs=("loss",),
     ),
     Exercise(
         "a5", "tree_log_prob", WALKS, ("log_p",), (whole_tree, improbable_tree), 5,
-        ("log p of a place = log p of its parent + log σ(z) to the right, + log σ(−z) to the left.",
-         "Go level by level from the root; log σ(z) = −logaddexp(−z, 0). The last C places are the leaves."),
+        ("log p of a place = log p of its parent + log σ(z) to the right, + log σ(-z) to the left.",
+         "Go level by level from the root; log σ(z) = -logaddexp(-z, 0). The last C places are the leaves."),
         2, oracle=oracle.tree_log_prob,
     ),
     Exercise(
         "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree), 5,
         ("A node's score moves only the leaves below it: sum dlog_p over the leaves below each child, bottom up.",
-         "dz = (sum right)·σ(−z) − (sum left)·σ(z)."),
+         "dz = (sum right)·σ(-z) - (sum left)·σ(z)."),
         3,
     ),
     *pair(
         "a5", "two_level_loss", PAIRS, 6, (grouped, superclasses), oracle.two_level_loss, "(p_group, p_class, t, g)",
         ("g = group[t]. Then two cross entropies: z_group against g, and the scores of the group's classes against t.",
-         "np.where(group == g[:, None], z_class, -np.inf) leaves the classes of the group; its log-softmax is theirs.",
+         "np.where(group == g[:, None], z_class, -np.inf) keeps the classes of the group; take its log-softmax.",
          "p_class is 0 for the classes of other groups."),
-        ("Each of the two losses has the gradient (p − onehot)·dloss/N.",
+        ("Each of the two losses has the gradient (p - onehot)·dloss/N.",
          "p_class is 0 outside the group, so the gradient there is 0 by itself."),
         outputs=("loss",), grads=("dz_group", "dz_class"), points=(2, 2),
     ),
@@ -229,18 +229,18 @@ EXERCISES = (
         "(h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail)",
         ("A frequent class is a column of the head; a rare one is the head's last column AND a column of the tail.",
          "tail = np.flatnonzero(t >= cutoff); only h[tail] goes through proj and w_tail.",
-         "The mean is over all N samples, also for the part of the tail."),
-        ("dz_head = (p_head − onehot)·dloss/N with the target min(t, cutoff): the cluster's own score learns too.",
-         "dz_tail likewise, with t[tail] − cutoff; N is the whole batch.",
+         "The mean is over all N samples, also for the samples of the tail."),
+        ("dz_head = (p_head - onehot)·dloss/N with the target min(t, cutoff): the cluster's own score learns too.",
+         "dz_tail likewise, with t[tail] - cutoff; N is the whole batch.",
          "dh gets two shares: from the head for all rows, and for the rows of the tail from proj as well."),
         outputs=("loss",), grads=("dh", "dw_head", "dproj", "dw_tail"), points=(2, 3),
     ),
     *pair(
         "a5", "sampled_loss", PAIRS, 8, (drawn,), oracle.sampled_loss, "(h, w, t, drawn, p)",
         ("The target's score is column 0, the drawn ones follow, each minus its log_expected.",
-         "Where a drawn class is the target of a sample, its score there is −∞: it would count twice.",
+         "Where a drawn class is the target of a sample, its score there is -∞: it would count twice.",
          "p is the softmax of that row of 1 + S scores."),
-        ("dz = p − onehot with the target in column 0, times dloss/N.",
+        ("dz = p - onehot with the target in column 0, times dloss/N.",
          "dh = dz_t·w[t] + dz @ w[drawn]; the rows of dw are dz.T @ h for the drawn, dz_t·h for the targets.",
          "A label may occur twice in a batch, or be drawn too: np.add.at adds where dw[t] += … would not."),
         outputs=("loss",), grads=("dh", "dw", "db"), points=(2, 3),

@@ -90,7 +90,7 @@ class Exercise:
     `forward`. cache: what the cache has to hold, for the stub; uses: earlier exercises it may call, which are then the
     library's, so that it is judged alone; settle: puts outputs that may come in several orders into one;
     remark: a comment in the stub; run: how it is called, where that is not function(**args);
-    timed: for an exercise that is compiled by Cython as well, the case on which its speed is told.
+    timed: for an exercise that is compiled by Cython as well, the case on which its speed is measured.
     """
 
     assignment: str

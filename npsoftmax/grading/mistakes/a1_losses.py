@@ -25,7 +25,7 @@ def sum_for_mean(z, t, label_smoothing=0.0, temperature=1.0):
 
 @mistake("softmax_cross_entropy_forward", "loss")
 def double_softmax(z, t, label_smoothing=0.0, temperature=1.0):
-    """softmax was applied twice: the loss is −log p of the target, with p the softmax of the logits, once."""
+    """softmax was applied twice: the loss is -log p of the target, with p the softmax of the logits, once."""
     p = softmax.softmax_forward(z / temperature)[0]
     value = _cross_entropy(p, t, label_smoothing)[0]
     return value, (p, t, label_smoothing, temperature)
@@ -40,7 +40,7 @@ def no_logarithm(z, t, label_smoothing=0.0, temperature=1.0):
 
 @mistake("softmax_cross_entropy_forward", "loss")
 def log_underflows(z, t, label_smoothing=0.0, temperature=1.0):
-    """this takes the logarithm of a probability that has underflowed to 0: use log-softmax, s − log Σ e^s."""
+    """this takes the logarithm of a probability that has underflowed to 0: use log-softmax, s - log Σ e^s."""
     p = softmax.softmax_forward(z / temperature)[0]
     rows = (1 - label_smoothing) * np.log(p[np.arange(len(t)), t]) + (
         label_smoothing * np.log(p).mean(axis=1) if label_smoothing else 0
@@ -56,7 +56,7 @@ def temperature_forgotten(z, t, label_smoothing=0.0, temperature=1.0):
 
 @mistake("softmax_cross_entropy_forward", "loss")
 def smoothing_forgotten(z, t, label_smoothing=0.0, temperature=1.0):
-    """the label smoothing is ignored: the target counts 1 − ε, the mean of log p over all classes counts ε."""
+    """the label smoothing is ignored: the target counts 1 - ε, the mean of log p over all classes counts ε."""
     value, cache = _cross_entropy(z, t, 0.0, temperature)
     return value, (cache[0], t, label_smoothing, temperature)
 
@@ -69,20 +69,20 @@ def missing_one_over_n(dloss, cache):
 
 @mistake("softmax_cross_entropy_backward", "dz")
 def target_not_subtracted(dloss, cache):
-    """dz is p − q: the targets q (1 at the label) were not subtracted."""
+    """dz is p - q: the targets q (1 at the label) were not subtracted."""
     p, t, _, temperature = cache
     return p * dloss / (len(t) * temperature)
 
 
 @mistake("softmax_cross_entropy_backward", "dz")
-def sign_turned(dloss, cache):
-    """the sign is turned round: dz is p − q, so that descent raises the target's logit."""
+def sign_flipped(dloss, cache):
+    """the sign is flipped: dz is p - q, so that descent raises the target's logit."""
     return -loss.softmax_cross_entropy_backward(dloss, cache)
 
 
 @mistake("softmax_cross_entropy_backward", "dz")
 def dloss_forgotten(dloss, cache):
-    """dloss is not used: whatever arrives from above multiplies the whole gradient."""
+    """dloss is not used: the gradient that comes from above multiplies everything."""
     return loss.softmax_cross_entropy_backward(1.0, cache)
 
 
@@ -94,14 +94,14 @@ def backward_without_temperature(dloss, cache):
 
 @mistake("softmax_cross_entropy_backward", "dz")
 def backward_without_smoothing(dloss, cache):
-    """the label smoothing is ignored: q is 1 − ε at the target plus ε/C on every class."""
+    """the label smoothing is ignored: q is 1 - ε at the target plus ε/C on every class."""
     p, t, _, temperature = cache
     return loss.softmax_cross_entropy_backward(dloss, (p, t, 0.0, temperature))
 
 
 @mistake("softmax_cross_entropy_backward", "p")
 def probabilities_changed(dloss, cache):
-    """the probabilities in the cache were changed in place (p[rows, t] −= 1): work on a copy of them."""
+    """the probabilities in the cache were changed in place (p[rows, t] -= 1): work on a copy of them."""
     p, t, smoothing, temperature = cache
     right = loss.softmax_cross_entropy_backward(dloss, cache)
     p[np.arange(len(t)), t] -= 1
@@ -111,7 +111,7 @@ def probabilities_changed(dloss, cache):
 # ---------------------------------------------------------------- Gumbel
 @mistake("gumbel_softmax_forward", "p")
 def noise_divided_only(z, noise, tau):
-    """only the noise is divided by τ; both are: (z + g) / τ."""
+    """only the noise is divided by τ; divide the sum of both, (z + g) / τ."""
     p = softmax.softmax_forward(z + noise / tau)[0]
     return p, (p, tau)
 
@@ -132,7 +132,7 @@ def noise_on_probabilities(z, noise, tau):
 
 @mistake("gumbel_softmax_forward", "p")
 def multiplied_by_tau(z, noise, tau):
-    """z + g was multiplied by τ; it is divided, so that a small τ sharpens."""
+    """z + g was multiplied by τ; divide by τ, so that a small τ makes p sharper."""
     p = softmax.softmax_forward((z + noise) * tau)[0]
     return p, (p, tau)
 
@@ -164,7 +164,7 @@ def gumbel_diagonal(dy, cache):
 
 @mistake("log_gumbel_softmax_forward", "y")
 def noise_inside_the_logarithm(z, noise, tau):
-    """this is log(softmax(z) + noise), the logarithm of a negative number as soon as noise < −p: add noise to z."""
+    """this is log(softmax(z) + noise), the logarithm of a negative number as soon as noise < -p: add the noise to z."""
     y = np.log(softmax.softmax_forward(z / tau)[0] + noise)
     return y, (y, tau)
 
@@ -178,7 +178,7 @@ def log_gumbel_without_tau(z, noise, tau):
 
 @mistake("log_gumbel_softmax_forward", "y")
 def log_of_gumbel_softmax(z, noise, tau):
-    """this is the logarithm of a softmax, −inf where p underflows: use log-softmax of (z + g) / τ."""
+    """this is the logarithm of a softmax, -inf where p underflows: use log-softmax of (z + g) / τ."""
     y = np.log(gumbel.gumbel_softmax_forward(z, noise, tau=tau)[0])
     return y, (y, tau)
 
@@ -191,7 +191,7 @@ def log_gradient_without_tau(dy, cache):
 
 @mistake("log_gumbel_softmax_backward", "dz")
 def backward_of_the_other(dy, cache):
-    """this is the backward of softmax of u; for the logarithm it is (dy − p Σ dy) / τ."""
+    """this is the backward of softmax of u; for the logarithm it is (dy - p·Σ dy) / τ."""
     y, tau = cache
     return softmax.softmax_backward(dy, np.exp(y)) / tau
 
@@ -205,7 +205,7 @@ def no_factorials(z, order):
 
 @mistake("taylor_polynomial", "f")
 def last_term_missing(z, order):
-    """the last term, z^n / n!, is missing: range(n) ends at n − 1."""
+    """the last term, z^n / n!, is missing: range(n) ends at n - 1."""
     return taylor.taylor_polynomial(z, order - 1)
 
 
@@ -217,7 +217,7 @@ def no_constant_term(z, order):
 
 @mistake("taylor_softmax_forward", "p")
 def max_trick_in_taylor(z, order):
-    """you subtracted the maximum: f(z − c) is no multiple of f(z), so here that changes the probabilities."""
+    """you subtracted the maximum: f(z - c) is no multiple of f(z), so here that changes the probabilities."""
     s = z - z.max(axis=-1, keepdims=True)
     p = taylor.taylor_softmax_forward(s, order=order)[0]
     return p, (s, p, order)

@@ -29,7 +29,7 @@ def sum_over_the_batch(z):
 
 @mistake("sum_normalisation_v1_backward", "dz")
 def total_as_a_constant(dy, cache):
-    """the sum in the denominator depends on z_i too: the second term of the quotient rule, −Σ_j y_j dy_j, is
+    """the sum in the denominator depends on z_i too: the second term of the quotient rule, -Σ_j y_j·dy_j, is
     missing."""
     return dy / cache[1]
 
@@ -43,7 +43,7 @@ def without_the_total(dy, cache):
 
 @mistake("sum_normalisation_v2_forward", "y")
 def shares_without_the_minimum(z):
-    """the sum in the denominator is that of z; it has to be the sum of z − min z, or the shares do not add up to 1."""
+    """the sum in the denominator is that of z; it has to be the sum of z - min z, or the shares do not add up to 1."""
     total = _sum(z)
     y = (z - z.min(axis=-1, keepdims=True)) / total
     return y, (y, total)
@@ -58,13 +58,13 @@ def one_minimum_for_all(z):
 
 @mistake("sum_normalisation_v2_backward", "dz")
 def minimum_as_a_constant(dy, cache):
-    """the minimum is not a constant: it moves with the logit that attains it, which gets −Σ_j du_j as well."""
+    """the minimum is not a constant: it moves with the smallest logit, which gets -Σ_j du_j as well."""
     return softmax.sum_normalisation_v1_backward(dy, cache)
 
 
 @mistake("sum_normalisation_v2_backward", "dz")
 def minimum_at_the_maximum(dy, cache):
-    """−Σ_j du_j went to the largest logit; it belongs to the smallest one, where y is 0."""
+    """-Σ_j du_j went to the largest logit; it belongs to the smallest one, where y is 0."""
     du = softmax.sum_normalisation_v1_backward(dy, cache)
     top = cache[0] == cache[0].max(axis=-1, keepdims=True)
     return du - top * _sum(du)
@@ -103,25 +103,25 @@ def one_maximum_for_all(z):
 
 @mistake("softmax_jacobian", "jacobian")
 def only_the_diagonal(p):
-    """only the diagonal p_i (1 − p_i) is there; every p_i also depends on every other z_j, with −p_i p_j."""
+    """only the diagonal p_i·(1 - p_i) is there; every p_i also depends on every other z_j, with -p_i·p_j."""
     return (p * (1 - p))[..., None] * np.eye(p.shape[-1])
 
 
 @mistake("softmax_jacobian", "jacobian")
 def jacobian_without_the_diagonal(p):
-    """only −p_i p_j is there; on the diagonal p_i is to be added."""
+    """only -p_i·p_j is there; add p_i on the diagonal."""
     return -p[..., :, None] * p[..., None, :]
 
 
 @mistake("softmax_jacobian", "jacobian")
 def plus_off_the_diagonal(p):
-    """off the diagonal the sign is wrong: one probability rises at the expense of the others, ∂p_i/∂z_j = −p_i p_j."""
+    """off the diagonal the sign is wrong: when one probability rises the others fall, ∂p_i/∂z_j = -p_i·p_j."""
     return p[..., :, None] * (np.eye(p.shape[-1]) + (1 - 2 * np.eye(p.shape[-1])) * p[..., None, :])
 
 
 @mistake("softmax_backward", "dz")
 def jacobian_diagonal(dy, cache):
-    """only the diagonal of the Jacobian, p (1 − p), is multiplied: each p_i also depends on every other z_j."""
+    """only the diagonal of the Jacobian, p·(1 - p), is multiplied: each p_i also depends on every other z_j."""
     return dy * cache * (1 - cache)
 
 
@@ -133,19 +133,19 @@ def softmax_without_p(dy, cache):
 
 @mistake("softmax_backward", "dz")
 def like_log_softmax(dy, cache):
-    """this is the backward of log-softmax, dy − p Σ dy; softmax's is p (dy − Σ p dy)."""
+    """this is the backward of log-softmax, dy - p·Σ dy; softmax's is p·(dy - Σ p·dy)."""
     return dy - cache * _sum(dy)
 
 
 @mistake("softmax_backward", "dz")
 def sum_over_samples(dy, cache):
-    """Σ_j p_j dy_j was taken over the samples (axis 0); it is a sum over the classes of one row (axis=-1)."""
+    """Σ_j p_j·dy_j was taken over the samples (axis 0); it is a sum over the classes of one row (axis=-1)."""
     return cache * (dy - (cache * dy).sum(axis=0, keepdims=True))
 
 
 @mistake("softmax_backward", "dy")
 def softmax_changes_dy(dy, cache):
-    """dy was changed in place (dy −= … or dy *= …): it belongs to the caller, who may still need it."""
+    """dy was changed in place (dy -= … or dy *= …): it belongs to the caller, who may still need it."""
     dy -= _sum(cache * dy)
     return cache * dy
 
@@ -153,7 +153,7 @@ def softmax_changes_dy(dy, cache):
 # ---------------------------------------------------------------- log-sum-exp and soft-argmax
 @mistake("log_sum_exp_forward", "y")
 def log_sum_exp_overflows(z):
-    """the formula is right, but e^z overflows: take the maximum out, log Σ e^z = max + log Σ e^(z − max)."""
+    """the formula is right, but e^z overflows: take the maximum out, log Σ e^z = max + log Σ e^(z - max)."""
     return np.log(np.exp(z).sum(axis=-1)), softmax.log_sum_exp_forward(z)[1]
 
 
@@ -166,7 +166,7 @@ def maximum_not_added(z):
 
 @mistake("log_sum_exp_forward", "y")
 def the_hard_maximum(z):
-    """this is the hard maximum; the soft one adds log Σ e^(z − max), between 0 and log C."""
+    """this is the hard maximum; the soft one adds log Σ e^(z - max), between 0 and log C."""
     return z.max(axis=-1), softmax.log_sum_exp_forward(z)[1]
 
 
@@ -178,13 +178,13 @@ def all_to_the_maximum(dy, cache):
 
 @mistake("log_sum_exp_backward", "dz")
 def log_sum_exp_through_softmax(dy, cache):
-    """you went through the Jacobian of softmax as well: the gradient of log-sum-exp is p itself, dz = p dy."""
+    """you went through the Jacobian of softmax as well: the gradient of log-sum-exp is p itself, dz = p·dy."""
     return dy[..., None] * cache * (1 - cache)
 
 
 @mistake("log_sum_exp_backward", "dz")
 def log_sum_exp_without_p(dy, cache):
-    """dy was handed to every class in full; class i gets the share p_i of it."""
+    """every class got all of dy; class i gets only the share p_i of it."""
     return dy[..., None] * np.ones_like(cache)
 
 
@@ -206,20 +206,20 @@ def index_of_the_maximum(z):
 
 @mistake("soft_argmax_backward", "dz")
 def index_without_the_mean(dy, cache):
-    """the index is not compared with its mean: ∂y/∂z_j is p_j (j − y), not p_j j."""
+    """the index is not compared with its mean: ∂y/∂z_j is p_j·(j - y), not p_j·j."""
     return dy[..., None] * cache[0] * np.arange(cache[0].shape[-1])
 
 
 @mistake("soft_argmax_backward", "dz")
 def soft_argmax_without_p(dy, cache):
-    """the factor p_j is missing: ∂y/∂z_j is p_j (j − y)."""
+    """the factor p_j is missing: ∂y/∂z_j is p_j·(j - y)."""
     return dy[..., None] * (np.arange(cache[0].shape[-1]) - cache[1][..., None])
 
 
 # ---------------------------------------------------------------- log-softmax
 @mistake("log_softmax_forward", "y")
 def log_of_softmax(z):
-    """this is log(softmax(z)): where p underflows to 0 its logarithm is −inf. Use z − max − log Σ e^(z − max)."""
+    """this is log(softmax(z)): where p underflows to 0 its logarithm is -inf. Use z - max - log Σ e^(z - max)."""
     y = np.log(softmax.softmax_forward(z)[0])
     return y, y
 
@@ -233,20 +233,20 @@ def log_softmax_overflows(z):
 
 @mistake("log_softmax_forward", "y")
 def without_the_logarithm(z):
-    """this is softmax; log-softmax is its logarithm, s − log Σ e^s."""
+    """this is softmax; log-softmax is its logarithm, s - log Σ e^s."""
     p = softmax.softmax_forward(z)[0]
     return p, p
 
 
 @mistake("log_softmax_backward", "dz")
 def identity(dy, cache):
-    """the second term is missing: all of dy also reaches z_i through the log-sum-exp, −p_i Σ_j dy_j."""
+    """the second term is missing: all of dy also reaches z_i through the log-sum-exp, -p_i·Σ_j dy_j."""
     return dy.copy()
 
 
 @mistake("log_softmax_backward", "dz")
 def log_softmax_like_softmax(dy, cache):
-    """this is the backward of softmax, p (dy − Σ p dy); log-softmax's is dy − p Σ dy."""
+    """this is the backward of softmax, p·(dy - Σ p·dy); log-softmax's is dy - p·Σ dy."""
     p = np.exp(cache)
     return p * (dy - _sum(p * dy))
 
@@ -259,7 +259,7 @@ def logarithm_for_probability(dy, cache):
 
 @mistake("log_softmax_backward", "dz")
 def weighted_sum(dy, cache):
-    """inside the sum there is a p too many: dz = dy − p Σ_j dy_j."""
+    """there is one p too many inside the sum: dz = dy - p·Σ_j dy_j."""
     p = np.exp(cache)
     return dy - p * _sum(p * dy)
 
@@ -272,18 +272,18 @@ def one_maximum(z):
 
 @mistake("log_softmax_approximation_forward", "y")
 def exact_instead(z):
-    """this is the exact log-softmax; the approximation leaves out log Σ e^(z − max)."""
+    """this is the exact log-softmax; the approximation leaves out log Σ e^(z - max)."""
     return softmax.log_softmax_forward(z)
 
 
 @mistake("log_softmax_approximation_backward", "dz")
 def maximum_as_a_constant(dy, cache):
-    """the maximum is not a constant: it moves with the logit that attains it, which gets −Σ_j dy_j as well."""
+    """the maximum is not a constant: it moves with the largest logit, which gets -Σ_j dy_j as well."""
     return dy.copy()
 
 
 @mistake("log_softmax_approximation_backward", "dz")
 def soft_for_hard(dy, cache):
-    """this is the backward of the exact log-softmax; here all of −Σ_j dy_j goes to the maximum, where y is 0."""
+    """this is the backward of the exact log-softmax; here all of -Σ_j dy_j goes to the maximum, where y is 0."""
     y = cache - np.log(_sum(np.exp(cache)))
     return dy - np.exp(y) * _sum(dy)

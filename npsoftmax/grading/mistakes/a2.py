@@ -93,13 +93,13 @@ def relu_in_place(x):
 
 @mistake("relu_backward", "dx")
 def everything_passes(dy, cache):
-    """dy passes everywhere; where x was negative nothing of it does."""
+    """dy passes everywhere; where x was negative it has to become 0."""
     return dy.copy()
 
 
 @mistake("relu_backward", "dx")
 def mask_of_the_wrong_array(dy, cache):
-    """the mask was made of dy; it is where the INPUT was positive, and there y in the cache is."""
+    """the mask was made from dy; it is 1 where the INPUT was positive: there y in the cache is positive, too."""
     return dy * (dy > 0)
 
 
@@ -123,13 +123,13 @@ def not_divided_by_keep(x, mask, keep):
 
 @mistake("dropout_forward", "y")
 def divided_by_what_is_dropped(x, mask, keep):
-    """you divided by 1 − keep, the share that is dropped; divide by keep."""
+    """you divided by 1 - keep, the share that is dropped; divide by keep."""
     return x * mask / (1 - keep), (mask, keep)
 
 
 @mistake("dropout_forward", "y")
-def mask_turned_round(x, mask, keep):
-    """the mask is turned round: True means keep."""
+def mask_flipped(x, mask, keep):
+    """the mask is flipped: True means keep."""
     return x * ~mask / keep, (mask, keep)
 
 
@@ -146,15 +146,15 @@ def gradient_not_masked(dy, cache):
 
 
 @mistake("dropout_backward", "dx")
-def gradient_mask_turned_round(dy, cache):
-    """the mask is turned round: the gradient passes where the value was kept."""
+def gradient_mask_flipped(dy, cache):
+    """the mask is flipped: the gradient passes where the value was kept."""
     return dropout.dropout_backward(dy, (~cache[0], cache[1]))
 
 
 # ---------------------------------------------------------------- batch norm
 @mistake("batch_norm_forward", "y", "var")
 def unbiased_variance(x, gamma, beta, eps):
-    """the variance is divided by M − 1; here it is the biased one, divided by M."""
+    """the variance is divided by M - 1; here it is the biased one, divided by M."""
     rows = x.reshape(-1, x.shape[-1])
     mean, var = rows.mean(axis=0), rows.var(axis=0, ddof=1)
     scale = 1 / np.sqrt(var + eps)
@@ -180,7 +180,7 @@ def divided_by_the_variance(x, gamma, beta, eps):
 
 @mistake("batch_norm_forward", "y")
 def gamma_and_beta_forgotten(x, gamma, beta, eps):
-    """gamma and beta are missing: y = gamma · x̂ + beta."""
+    """gamma and beta are missing: y = gamma·x̂ + beta."""
     rows = x.reshape(-1, x.shape[-1])
     mean, var = rows.mean(axis=0), rows.var(axis=0)
     scale = 1 / np.sqrt(var + eps)
@@ -197,7 +197,7 @@ def mean_and_variance_as_constants(dy, cache):
 
 @mistake("batch_norm_backward", "dx")
 def variance_as_a_constant(dy, cache):
-    """the term of the variance is missing: − x̂ · mean(dy · x̂)."""
+    """the term of the variance is missing: -x̂·mean(dy·x̂)."""
     _, dgamma, dbeta = norm.batch_norm_backward(dy, cache)
     _, gamma, _, scale = cache
     axes = tuple(range(dy.ndim - 1))
@@ -206,7 +206,7 @@ def variance_as_a_constant(dy, cache):
 
 @mistake("batch_norm_backward", "dx")
 def mean_as_a_constant(dy, cache):
-    """the term of the mean is missing: − mean(dy)."""
+    """the term of the mean is missing: -mean(dy)."""
     _, dgamma, dbeta = norm.batch_norm_backward(dy, cache)
     x, gamma, mean, scale = cache
     normal, axes = (x - mean) * scale, tuple(range(dy.ndim - 1))
@@ -215,7 +215,7 @@ def mean_as_a_constant(dy, cache):
 
 @mistake("batch_norm_backward", "dgamma")
 def gamma_times_x(dy, cache):
-    """dgamma is Σ dy · x̂, with the normalised x̂ and not x itself."""
+    """dgamma is Σ dy·x̂, with the normalised x̂ and not x itself."""
     dx, _, dbeta = norm.batch_norm_backward(dy, cache)
     return dx, (dy * cache[0]).sum(axis=tuple(range(dy.ndim - 1))), dbeta
 
@@ -237,7 +237,7 @@ def normalised_over_the_batch(x, gamma, beta, eps):
 
 @mistake("layer_norm_forward", "y")
 def layer_norm_unbiased(x, gamma, beta, eps):
-    """the variance is divided by D − 1; here it is the biased one, divided by D."""
+    """the variance is divided by D - 1; here it is the biased one, divided by D."""
     normal = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, ddof=1, keepdims=True) + eps)
     return normal * gamma + beta, norm.layer_norm_forward(x, gamma, beta, eps)[1]
 
@@ -258,7 +258,7 @@ def row_statistics_as_constants(dy, cache):
 
 @mistake("layer_norm_backward", "dx")
 def gamma_outside_the_means(dy, cache):
-    """gamma belongs inside the means: g = dy · gamma first, then mean(g) and mean(g · x̂); it differs from feature
+    """gamma belongs inside the means: g = dy·gamma first, then mean(g) and mean(g·x̂); it differs from feature
     to feature."""
     normal, scale, gamma, _ = cache
     _, dgamma, dbeta = norm.layer_norm_backward(dy, cache)
@@ -268,7 +268,7 @@ def gamma_outside_the_means(dy, cache):
 
 @mistake("layer_norm_backward", "dx")
 def row_variance_as_a_constant(dy, cache):
-    """the term of the variance is missing: − x̂ · mean(g · x̂)."""
+    """the term of the variance is missing: -x̂·mean(g·x̂)."""
     _, dgamma, dbeta = norm.layer_norm_backward(dy, cache)
     g = dy * cache[2]
     return cache[1] * (g - g.mean(axis=-1, keepdims=True)), dgamma, dbeta

@@ -11,28 +11,28 @@ from npsoftmax.grading.mistakes.base import mistake
 from npsoftmax.kernels import reference
 
 
-# ---------------------------------------------------------------- frames
-@mistake("pad_images", "framed")
-def pair_turned_round(x, pad, value):
-    """PH and PW are exchanged: the first of the pair frames the height (axis 1), the second the width (axis 2)."""
+# ---------------------------------------------------------------- padding
+@mistake("pad_images", "padded")
+def pair_exchanged(x, pad, value):
+    """PH and PW are exchanged: the first of the pair pads the height (axis 1), the second the width (axis 2)."""
     return reference.pad_images(x, pad[::-1], value)
 
 
-@mistake("pad_images", "framed")
+@mistake("pad_images", "padded")
 def padded_on_one_side(x, pad, value):
-    """the frame is at one side only; it goes round the image: (PH, PH) and (PW, PW)."""
+    """only one side is padded; pad both sides: (PH, PH) and (PW, PW)."""
     return np.pad(x, ((0, 0), (0, pad[0]), (0, pad[1]), (0, 0)), constant_values=value)
 
 
-@mistake("pad_images", "framed")
+@mistake("pad_images", "padded")
 def value_forgotten(x, pad, value):
-    """the frame is of zeros; it has to be of `value` (max-pooling frames with −∞)."""
+    """you padded with zeros; pad with `value` (max-pooling pads with -∞)."""
     return reference.pad_images(x, pad)
 
 
-@mistake("pad_images", "framed")
+@mistake("pad_images", "padded")
 def all_axes_padded(x, pad, value):
-    """you framed samples and channels too; these two axes get (0, 0)."""
+    """you padded samples and channels too; these two axes get (0, 0)."""
     return np.pad(x, ((pad[0],) * 2, (pad[0],) * 2, (pad[1],) * 2, (pad[1],) * 2), constant_values=value)
 
 
@@ -46,9 +46,8 @@ def bias_forgotten(x, w, b, stride, pad):
 
 @mistake("conv2d_naive_forward", "y")
 @mistake("conv2d_im2col_forward", "y")
-def kernel_turned_round(x, w, b, stride, pad):
-    """the kernel is turned round (a convolution as mathematicians mean it); here tap (u, v) meets pixel (i + u, j +
-    v)."""
+def kernel_flipped(x, w, b, stride, pad):
+    """the kernel is flipped, as in the convolution of mathematics; here weight (u, v) meets pixel (i + u, j + v)."""
     return conv.conv2d_naive_forward(x, w[::-1, ::-1], b, stride, pad)[0], (x, w, b is not None, stride, pad)
 
 
@@ -62,7 +61,7 @@ def stride_ignored(x, w, b, stride, pad):
 @mistake("conv2d_naive_forward", "y")
 @mistake("conv2d_im2col_forward", "y")
 def padding_ignored(x, w, b, stride, pad):
-    """the padding is ignored: frame the images first."""
+    """the padding is ignored: pad the images first."""
     return conv.conv2d_naive_forward(x, w, b, stride, (0, 0))[0], (x, w, b is not None, stride, pad)
 
 
@@ -97,28 +96,28 @@ def windows_overwrite(dy, cache):
     """dx was assigned window by window (=): where windows overlap, a pixel gets the SUM of what they send it (+=)."""
     x, w, _, (sh, sw), pad = cache
     kh, kw = w.shape[:2]
-    dframed = np.zeros(reference.pad_images(x, pad).shape)
+    dpadded = np.zeros(reference.pad_images(x, pad).shape)
     for i in range(dy.shape[1]):
         for j in range(dy.shape[2]):
-            dframed[:, i * sh : i * sh + kh, j * sw : j * sw + kw] = np.tensordot(dy[:, i, j], w, axes=(1, 3))
-    dx = dframed[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
+            dpadded[:, i * sh : i * sh + kh, j * sw : j * sw + kw] = np.tensordot(dy[:, i, j], w, axes=(1, 3))
+    dx = dpadded[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
     return dx, *conv.conv2d_naive_backward(dy, cache)[1:]
 
 
 @mistake("conv2d_naive_backward", "dx")
 @mistake("conv2d_im2col_backward", "dx")
-def frame_not_cropped(dy, cache):
-    """dx still has its frame: crop it to the shape of x."""
+def padding_not_cropped(dy, cache):
+    """dx is still padded: crop it to the shape of x."""
     x, w, has_bias, stride, pad = cache
-    framed = reference.pad_images(x, pad)
-    dx, dw, db = conv.conv2d_naive_backward(dy, (framed, w, has_bias, stride, (0, 0)))
+    padded = reference.pad_images(x, pad)
+    dx, dw, db = conv.conv2d_naive_backward(dy, (padded, w, has_bias, stride, (0, 0)))
     return dx, dw, db
 
 
 @mistake("conv2d_naive_backward", "dx")
 @mistake("conv2d_im2col_backward", "dx")
-def kernel_turned_round_in_dx(dy, cache):
-    """the kernel is turned round in dx: pixel (i + u, j + v) gets dy[i, j] times w[u, v], the weight that it met."""
+def kernel_flipped_in_dx(dy, cache):
+    """the kernel is flipped in dx: pixel (i + u, j + v) gets dy[i, j] times w[u, v], the weight that it met."""
     x, w, *rest = cache
     dx, _, _ = conv.conv2d_naive_backward(dy, (x, w[::-1, ::-1], *rest))
     return dx, *conv.conv2d_naive_backward(dy, cache)[1:]
@@ -150,7 +149,7 @@ def taps_down_the_columns(x, k, stride, pad):
 
 @mistake("im2col", "cols")
 def columns_without_padding(x, k, stride, pad):
-    """the padding is ignored: frame the images first."""
+    """the padding is ignored: pad the images first."""
     return reference.im2col(x, k, stride, (0, 0))
 
 
@@ -175,17 +174,17 @@ def columns_transposed(x, k, stride, pad):
 @mistake("col2im", "x")
 def assigns_for_adds(cols, shape, k, stride, pad):
     """entries were assigned (=): a pixel that lies in several windows gets the SUM of what they send it (+=)."""
-    framed = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
-    taps = reference.windows(framed, k, stride)
+    padded = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
+    taps = reference.windows(padded, k, stride)
     parts = cols.reshape(*taps[0].shape[:3], len(taps), shape[3])
     for tap, view in enumerate(taps):
         view[...] = parts[:, :, :, tap]
-    return framed[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
+    return padded[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
 
 
 @mistake("col2im", "x")
-def frame_left_on(cols, shape, k, stride, pad):
-    """the frame is still on: crop it, [:, PH : PH + H, PW : PW + W]."""
+def padding_left_on(cols, shape, k, stride, pad):
+    """the result is still padded: crop it, [:, PH : PH + H, PW : PW + W]."""
     larger = (shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3])
     return reference.col2im(cols, larger, k, stride, (0, 0))
 
@@ -199,8 +198,8 @@ def mean_of_the_windows(cols, shape, k, stride, pad):
 
 # ---------------------------------------------------------------- pooling
 @mistake("max_pool", "y", "index")
-def frame_of_zeros(x, k, stride, pad):
-    """the frame is of zeros, and wins where all pixels are negative: frame with −∞."""
+def padded_with_zeros(x, k, stride, pad):
+    """you padded with zeros, which win where all pixels are negative: pad with -∞."""
     return reference.max_pool(reference.pad_images(x, pad), k, stride, (0, 0))
 
 
@@ -236,28 +235,28 @@ def taps_numbered_down(x, k, stride, pad):
 @mistake("max_pool_backward", "dx")
 def last_window_wins(dy, index, shape, k, stride, pad):
     """dx was assigned (=): where windows overlap, a pixel that won several of them gets the SUM (+=)."""
-    framed = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
-    for tap, view in enumerate(reference.windows(framed, k, stride)):
+    padded = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
+    for tap, view in enumerate(reference.windows(padded, k, stride)):
         view[...] = np.where(index == tap, dy, view)
-    return framed[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
+    return padded[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
 
 
 @mistake("max_pool_backward", "dx")
 def shared_among_all(dy, index, shape, k, stride, pad):
     """every pixel of a window got a share of dy, as in average pooling; the winner gets all of it."""
-    framed = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
-    for view in reference.windows(framed, k, stride):
+    padded = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
+    for view in reference.windows(padded, k, stride):
         view += dy / (k[0] * k[1])
-    return framed[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
+    return padded[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
 
 
 @mistake("max_pool_backward", "dx")
 def everybody_gets_everything(dy, index, shape, k, stride, pad):
     """every pixel of a window got all of dy; only the winner, the tap in index, does."""
-    framed = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
-    for view in reference.windows(framed, k, stride):
+    padded = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
+    for view in reference.windows(padded, k, stride):
         view += dy
-    return framed[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
+    return padded[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
 
 
 # ---------------------------------------------------------------- in Cython
@@ -275,7 +274,7 @@ def outside_not_written(x, cols, kh, kw, sh, sw, ph, pw, oh, ow):
 
 @mistake("im2col_cython", "cols")
 def padding_not_subtracted(x, cols, kh, kw, sh, sw, ph, pw, oh, ow):
-    """the padding is not subtracted: the pixel of tap u is i·sh + u − ph, of tap v j·sw + v − pw."""
+    """the padding is not subtracted: the pixel of tap u is i·sh + u - ph, of tap v j·sw + v - pw."""
     larger = np.zeros((x.shape[0], oh * sh + kh, ow * sw + kw, x.shape[3]))
     larger[:, : x.shape[1], : x.shape[2]] = x[:, : larger.shape[1], : larger.shape[2]]
     full = reference.im2col(larger[:, : (oh - 1) * sh + kh, : (ow - 1) * sw + kw], (kh, kw), (sh, sw), (0, 0))

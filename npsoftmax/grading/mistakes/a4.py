@@ -46,20 +46,20 @@ def masked_afterwards(z, mask):
 
 
 @mistake("masked_softmax_forward", "p")
-def mask_turned_round(z, mask):
-    """the mask is turned round: True means allowed."""
+def mask_flipped(z, mask):
+    """the mask is flipped: True means allowed."""
     return attention.masked_softmax_forward(z, ~mask)
 
 
 @mistake("masked_softmax_forward", "p")
 def zeros_for_forbidden(z, mask):
-    """forbidden scores were set to 0, and e^0 = 1 still counts: set them to −∞."""
+    """forbidden scores were set to 0, and e^0 = 1 still counts: set them to -∞."""
     return mask_ignored(np.where(mask, z, 0.0), mask)
 
 
 @mistake("masked_softmax_forward", "p")
 def empty_rows_are_nan(z, mask):
-    """in a row with nothing allowed this is 0/0 or −∞ + ∞, NaN: there p has to be all zeros."""
+    """in a row with nothing allowed this is 0/0 or -∞ + ∞, NaN: there p has to be all zeros."""
     s = np.where(mask, z, -np.inf)
     return mask_ignored(s, mask)
 
@@ -108,7 +108,7 @@ def everybody_may_look(q, k, v, mask):
 
 @mistake("scaled_dot_product_attention_forward", "y")
 def softmax_over_the_queries(q, k, v, mask):
-    """the softmax runs over the queries; each query's weights over the KEYS, the last axis, add up to 1."""
+    """the softmax runs over the queries; it has to run over the KEYS, the last axis, for each query."""
     z = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
     p = attention.masked_softmax_forward(z.swapaxes(-1, -2), mask.swapaxes(-1, -2))[0].swapaxes(-1, -2)
     return p @ v, (q, k, v, p)
@@ -133,7 +133,7 @@ def softmax_skipped(dy, cache):
 
 @mistake("scaled_dot_product_attention_backward", "dq", "dk")
 def softmax_diagonal(dy, cache):
-    """softmax's backward has only the diagonal, p (1 − p): each weight depends on every score of its query."""
+    """softmax's backward has only the diagonal, p·(1 - p): each weight depends on every score of its query."""
     q, k, v, p = cache
     dz = dy @ v.swapaxes(-1, -2) * p * (1 - p) / math.sqrt(q.shape[-1])
     return dz @ k, dz.swapaxes(-1, -2) @ q, attention.scaled_dot_product_attention_backward(dy, cache)[2]
@@ -157,7 +157,7 @@ def tokens_cut(x, heads):
 
 @mistake("split_heads", "heads")
 def columns_interleaved(x, heads):
-    """the columns are dealt out in turn; head 0 has the FIRST D/heads columns, head 1 the next."""
+    """the columns are given to the heads in turn; head 0 has the FIRST D/heads columns, head 1 the next."""
     n, t, d = x.shape
     return x.reshape(n, t, d // heads, heads).transpose(0, 3, 1, 2)
 
@@ -198,7 +198,7 @@ def output_projection_forgotten(x, w_qkv, w_out, heads, mask):
 
 @mistake("multi_head_attention_forward", "y")
 def one_head_only(x, w_qkv, w_out, heads, mask):
-    """this is attention with a single head: cut q, k and v into {heads} heads first."""
+    """this is attention with a single head: split q, k and v into {heads} heads first."""
     y, _ = attention.multi_head_attention_forward(x, w_qkv, w_out, 1, mask[:, :1])
     return y, attention.multi_head_attention_forward(x, w_qkv, w_out, heads, mask)[1]
 
@@ -233,7 +233,7 @@ def values_only(dy, cache):
 
 @mistake("multi_head_attention_backward", "dx", "dw_qkv")
 def output_projection_not_transposed(dy, cache):
-    """dy was multiplied by w_out; on the way back it is w_outᵀ (both are D x D, so the shapes do not tell)."""
+    """dy was multiplied by w_out; on the way back it is w_outᵀ (both are D x D, so the shapes do not show it)."""
     x, w_qkv, w_out, heads, merged, attention_cache = cache
     dx, dw_qkv, _ = attention.multi_head_attention_backward(dy, (x, w_qkv, w_out.T, heads, merged, attention_cache))
     return dx, dw_qkv, attention.multi_head_attention_backward(dy, cache)[2]

@@ -20,21 +20,21 @@ def softmax_over_all_classes(z_group, z_class, t, group):
 
 @mistake("two_level_loss_forward", "loss")
 def group_forgotten(z_group, z_class, t, group):
-    """−log p of the group is missing: log p(class) = log p(group) + log p(class | group)."""
+    """-log p of the group is missing: log p(class) = log p(group) + log p(class | group)."""
     loss, cache = heads.two_level_loss_forward(z_group, z_class, t, group)
     return loss + np.log(cache[0][np.arange(len(t)), group[t]]).mean(), cache
 
 
 @mistake("two_level_loss_forward", "loss")
 def class_forgotten(z_group, z_class, t, group):
-    """−log p of the class given its group is missing: log p(class) = log p(group) + log p(class | group)."""
+    """-log p of the class given its group is missing: log p(class) = log p(group) + log p(class | group)."""
     _, cache = heads.two_level_loss_forward(z_group, z_class, t, group)
     return -np.log(cache[0][np.arange(len(t)), group[t]]).mean(), cache
 
 
 @mistake("two_level_loss_forward", "loss")
 def zeros_for_the_others(z_group, z_class, t, group):
-    """the scores of the other groups were set to 0, and e^0 = 1 still counts: leave them out, or set them to −∞."""
+    """the scores of the other groups were set to 0, and e^0 = 1 still counts: leave them out, or set them to -∞."""
     rows, g = np.arange(len(t)), group[t]
     masked = np.where(group == g[:, None], z_class, 0.0)
     log_p = log_softmax_forward(z_group)[0][rows, g] + log_softmax_forward(masked)[0][rows, t]
@@ -43,7 +43,7 @@ def zeros_for_the_others(z_group, z_class, t, group):
 
 @mistake("two_level_loss_backward", "dz_group")
 def group_target_not_subtracted(dloss, cache):
-    """dz_group is p − onehot: 1 was not subtracted at the target's group."""
+    """dz_group is p - onehot: 1 was not subtracted at the target's group."""
     _, dz_class = heads.two_level_loss_backward(dloss, cache)
     return cache[0] * dloss / len(cache[2]), dz_class
 
@@ -67,7 +67,7 @@ def two_level_without_one_over_n(dloss, cache):
 
 @mistake("two_level_loss_backward", "dz_class")
 def class_target_not_subtracted(dloss, cache):
-    """dz_class is p − onehot: 1 was not subtracted at the target."""
+    """dz_class is p - onehot: 1 was not subtracted at the target."""
     dz_group, _ = heads.two_level_loss_backward(dloss, cache)
     return dz_group, cache[1] * dloss / len(cache[2])
 
@@ -136,7 +136,7 @@ def tail_divided_by_its_size(dloss, cache):
 
 @mistake("adaptive_loss_backward", "dh")
 def tail_does_not_reach_h(dloss, cache):
-    """dh lacks the share of the tail: for its samples, dlow @ proj is to be added."""
+    """the tail's share of dh is missing: add dlow @ proj for its samples."""
     h, w_head, _, _, t, cutoff, _, _, p_head, _ = cache
     dz_head = p_head * dloss / len(t)
     dz_head[np.arange(len(t)), np.minimum(t, cutoff)] -= dloss / len(t)
@@ -146,7 +146,7 @@ def tail_does_not_reach_h(dloss, cache):
 # ---------------------------------------------------------------- samples
 @mistake("sampled_loss_forward", "loss")
 def target_counted_twice(h, w, b, t, drawn, log_expected):
-    """where the target was drawn as well it counts twice: its drawn score has to be −∞ in that row."""
+    """where the target was drawn as well it counts twice: its drawn score has to be -∞ in that row."""
     z_t = (h * w[t]).sum(axis=1) + b[t]
     z = np.concatenate([z_t[:, None], h @ w[drawn].T + b[drawn] - log_expected], axis=1)
     return -log_softmax_forward(z)[0][:, 0].mean(), heads.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
@@ -190,7 +190,7 @@ def repeated_labels_lost(dloss, cache):
 
 @mistake("sampled_loss_backward", "dh")
 def targets_share_missing(dloss, cache):
-    """dh lacks the share of the target: dz_t · w[t] is to be added to that of the drawn classes."""
+    """the target's share of dh is missing: add dz_t·w[t] to that of the drawn classes."""
     _, dw, db = heads.sampled_loss_backward(dloss, cache)
     return (cache[4][:, 1:] * dloss / len(cache[2])) @ cache[1][cache[3]], dw, db
 

@@ -13,7 +13,7 @@ from npsoftmax.kernels import tree_reference
 # ---------------------------------------------------------------- building
 @mistake("balanced", "children")
 def order_ignored(order):
-    """the leaves are in the order of their labels; the leaf at heap position n − 1 + j is the class order[j]."""
+    """the leaves are in the order of their labels; the leaf at heap position n - 1 + j is the class order[j]."""
     return tree.balanced(np.arange(len(order)))
 
 
@@ -27,7 +27,7 @@ def heap_counted_from_one(order):
 
 @mistake("balanced", "children")
 def classes_for_places(order):
-    """leaves are given by their class; the place of class c is n − 1 + c, so that it cannot be mistaken for a node."""
+    """leaves are given by their class; the place of class c is n - 1 + c, so that it cannot be mistaken for a node."""
     n = len(order)
     place = np.concatenate([np.arange(n - 1), order])
     return place[1:].reshape(n - 1, 2)
@@ -62,15 +62,15 @@ def a_chain(order, counts):
 
 # ---------------------------------------------------------------- climbing
 @mistake("climb", "signs")
-def branch_code_turned_round(up, labels, levels):
-    """the signs are turned round: side 1 is right, and right is +1."""
+def branch_code_flipped(up, labels, levels):
+    """the signs are flipped: side 1 is right, and right is +1."""
     nodes, signs = tree_reference.climb(up, labels, levels)
     return nodes, -signs
 
 
 @mistake("climb", "nodes", "signs")
 def own_parent_missing(up, labels, levels):
-    """the last decision is missing: the way starts with the leaf's own parent, not with that one's parent."""
+    """the last decision is missing: the path starts with the leaf's own parent, not with its grandparent."""
     place = len(up) // 2 + labels
     nodes, signs = [], []
     place = np.maximum(up[place] >> 1, 0)
@@ -84,21 +84,21 @@ def own_parent_missing(up, labels, levels):
 
 @mistake("climb", "signs")
 def signs_past_the_root(up, labels, levels):
-    """past the root the sign has to be 0: there is no decision, and up is −1 there."""
+    """past the root the sign has to be 0: there is no decision, and up is -1 there."""
     nodes, signs = tree_reference.climb(up, labels, levels)
     return nodes, np.where(nodes < 0, 1, signs)
 
 
 @mistake("climb", "nodes", "signs")
 def from_the_root_down(up, labels, levels):
-    """the way is from the root to the leaf; it is asked for from the leaf to the root, empty places at the end."""
+    """the path runs from the root to the leaf; it has to run from the leaf to the root, empty places at the end."""
     nodes, signs = tree_reference.climb(up, labels, levels)
     return nodes[:, ::-1].copy(), signs[:, ::-1].copy()
 
 
 @mistake("climb", "nodes", "signs")
 def labels_for_places(up, labels, levels):
-    """you started at place `label`, which is an inner node; the leaf of class c is place C − 1 + c."""
+    """you started at place `label`, which is an inner node; the leaf of class c is place C - 1 + c."""
     return tree_reference.climb(up, labels - len(up) // 2, levels)
 
 
@@ -116,7 +116,7 @@ def empty_places_counted(z, signs):
 
 @mistake("path_loss_forward", "loss")
 def sign_of_the_branch(z, signs):
-    """the sign is turned round: −log σ(s·z) = softplus(−s·z), small where the turn is the right one."""
+    """the sign is flipped: -log σ(s·z) = softplus(-s·z), small where the turn is the right one."""
     return path.path_loss_forward(z, -signs)[0], _parts(z, signs)
 
 
@@ -134,21 +134,21 @@ def sum_over_samples(z, signs):
 
 @mistake("path_loss_forward", "loss")
 def product_of_sigmoids(z, signs):
-    """this is the logarithm of a product of sigmoids, which underflows to 0: add softplus(−s·z) instead."""
+    """this is the logarithm of a product of sigmoids, which underflows to 0: add softplus(-s·z) instead."""
     probability = np.where(signs == 0, 1, 1 / (1 + np.exp(-signs * z))).prod(axis=1)
     return -np.log(probability).mean(), _parts(z, signs)
 
 
 @mistake("path_loss_forward", "loss")
 def softplus_overflows(z, signs):
-    """log(1 + e^a) overflows for large a: use max(a, 0) + log1p(e^−|a|)."""
+    """log(1 + e^a) overflows for large a: use max(a, 0) + log1p(e^-|a|)."""
     turned = -signs * z
     return (np.log(1 + np.exp(turned)) * np.abs(signs)).sum() / len(z), _parts(z, signs)
 
 
 @mistake("path_loss_backward", "dz")
-def path_sign_turned(dloss, cache):
-    """the sign is turned round: dz = −s·σ(−s·z)·dloss/N."""
+def path_sign_flipped(dloss, cache):
+    """the sign is flipped: dz = -s·σ(-s·z)·dloss/N."""
     return -path.path_loss_backward(dloss, cache)
 
 
@@ -160,14 +160,14 @@ def path_without_one_over_n(dloss, cache):
 
 @mistake("path_loss_backward", "dz")
 def right_for_wrong(dloss, cache):
-    """this is σ(s·z), how right the decision was; the gradient is how wrong it was, σ(−s·z)."""
+    """this is σ(s·z), how right the decision was; the gradient is how wrong it was, σ(-s·z)."""
     turned, _, signs = cache
     return -signs / (1 + np.exp(turned)) * dloss / len(turned)
 
 
 @mistake("path_loss_backward", "dz")
 def sign_forgotten(dloss, cache):
-    """the factor s is missing: a right turn is corrected the other way than a left one, and past the end nothing is."""
+    """the factor s is missing: right and left turns have gradients of opposite signs, and past the end it is 0."""
     turned, tail, _ = cache
     return -np.where(turned >= 0, 1, tail) / (1 + tail) * dloss / len(turned)
 
@@ -216,12 +216,12 @@ def every_leaf_for_the_path(dlog_p, cache):
 
 @mistake("tree_log_prob_backward", "dz")
 def probabilities_exchanged(dlog_p, cache):
-    """σ(z) and σ(−z) are exchanged: dz = (sum right)·σ(−z) − (sum left)·σ(z)."""
+    """σ(z) and σ(-z) are exchanged: dz = (sum right)·σ(-z) - (sum left)·σ(z)."""
     z, children, levels = cache
     return path.tree_log_prob_backward(dlog_p, (-z, children, levels))
 
 
 @mistake("tree_log_prob_backward", "dz")
-def tree_sign_turned(dlog_p, cache):
-    """the sign is turned round: a larger z raises the leaves on the right."""
+def tree_sign_flipped(dlog_p, cache):
+    """the sign is flipped: a larger z raises the leaves on the right."""
     return -path.tree_log_prob_backward(dlog_p, cache)

@@ -22,7 +22,7 @@ def taps(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Iterator[t
 
 
 def inside(shape: tuple[int, ...], h: int, w: int) -> bool:
-    """Whether pixel (h, w) is in the image and not in its frame."""
+    """Whether pixel (h, w) is in the image and not in its padding."""
     return 0 <= h < shape[1] and 0 <= w < shape[2]
 
 
@@ -35,11 +35,11 @@ def output_shape(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Pa
 def pad_images(x: np.ndarray, pad: Pair, value: float = 0.0) -> Outputs:
     """A larger array of `value`, the image written into its middle pixel by pixel."""
     n, height, width, c = x.shape
-    framed = np.full((n, height + 2 * pad[0], width + 2 * pad[1], c), value, dtype=float)
+    padded = np.full((n, height + 2 * pad[0], width + 2 * pad[1], c), value, dtype=float)
     for h in range(height):
         for w in range(width):
-            framed[:, h + pad[0], w + pad[1]] = x[:, h, w]
-    return (framed,)
+            padded[:, h + pad[0], w + pad[1]] = x[:, h, w]
+    return (padded,)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad: Pair) -> Outputs:

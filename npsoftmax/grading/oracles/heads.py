@@ -14,7 +14,7 @@ Outputs = tuple[Any, ...]
 
 
 def balanced(order: np.ndarray) -> Outputs:
-    """A heap: position p has the children 2p + 1 and 2p + 2, and the positions from n − 1 on are the leaves."""
+    """A heap: position p has the children 2p + 1 and 2p + 2, and the positions from n - 1 on are the leaves."""
     n = len(order)
 
     def place(position: int) -> int:
@@ -45,7 +45,7 @@ def way_up(up: np.ndarray, label: int) -> list[tuple[int, int]]:
 
 
 def climb(up: np.ndarray, labels: np.ndarray, levels: int) -> Outputs:
-    """The ways, filled up with (−1, 0)."""
+    """The paths, padded with (-1, 0)."""
     ways = [way_up(up, int(label)) for label in labels]
     full = np.array([way + [(-1, 0)] * (levels - len(way)) for way in ways])
     return full[..., 0], full[..., 1]
@@ -81,7 +81,7 @@ def tree_log_prob(z: np.ndarray, children: np.ndarray, levels: list[tuple[int, i
 
 
 def nll(row: list[float], place: int) -> float:
-    """−log softmax(row)[place] in exact arithmetic."""
+    """-log softmax(row)[place] in exact arithmetic."""
     return float(exact.log_sum_exp(row)) - row[place]
 
 

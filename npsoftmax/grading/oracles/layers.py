@@ -32,7 +32,7 @@ def dropout(x: np.ndarray, mask: np.ndarray, keep: float) -> Outputs:
 
 
 def normalised(values: list[float], eps: float) -> tuple[list[float], float, float]:
-    """(v − mean) / sqrt(var + eps) of some numbers; their mean and variance."""
+    """(v - mean) / sqrt(var + eps) of some numbers; their mean and variance."""
     mean = math.fsum(values) / len(values)
     var = math.fsum((v - mean) ** 2 for v in values) / len(values)
     return [(v - mean) / math.sqrt(var + eps) for v in values], mean, var

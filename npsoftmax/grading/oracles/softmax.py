@@ -34,7 +34,7 @@ def softmax(z: np.ndarray) -> Outputs:
 
 
 def softmax_jacobian(p: np.ndarray) -> Outputs:
-    """p_i (δ_ij − p_j), entry by entry."""
+    """p_i (δ_ij - p_j), entry by entry."""
 
     def matrix(row: list[float]) -> list[list[float]]:
         return [[p_i * ((i == j) - p_j) for j, p_j in enumerate(row)] for i, p_i in enumerate(row)]
@@ -65,7 +65,7 @@ def log_softmax_approximation(z: np.ndarray) -> Outputs:
 def softmax_cross_entropy(
     z: np.ndarray, t: np.ndarray, label_smoothing: float = 0.0, temperature: float = 1.0
 ) -> Outputs:
-    """The mean of −Σ q log p over the rows, with the smoothed targets q written out."""
+    """The mean of -Σ q log p over the rows, with the smoothed targets q written out."""
     losses = []
     for row, label in zip(z.tolist(), t.tolist(), strict=True):
         p = exact.softmax([v / temperature for v in row])
