@@ -60,7 +60,7 @@ def describe(machine: dict[str, Any]) -> str:
     if not machine["torch"]:
         lines.append(f"note      {NO_TORCH}")
     if machine["threads"] > machine["cpus"]:
-        lines.append("warning   more threads than CPUs: the figures say little")
+        lines.append("warning   more threads than CPUs: the figures mean little")
     if machine["load"] is not None and machine["load"] > BUSY:
         lines.append(f"warning   the machine is or was just busy (load {machine['load']:.1f}): expect noise")
     return "\n".join(lines)

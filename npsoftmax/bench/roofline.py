@@ -1,8 +1,8 @@
 """The roofline picture (Williams, Waterman and Patterson 2009): how near each layer comes to what the machine can do.
 
-Across: arithmetic intensity, flops for each byte that must move. Up: GFLOP/s. Who moves bytes at the machine's
-bandwidth stands on a slanting roof, who does nothing but matrix products on the level one. A convolution by Winograd's
-algorithm may stand above it: it is given the flops of the definition, and does fewer.
+Across: arithmetic intensity, flops for each byte that must move. Up: GFLOP/s. A layer that moves bytes at the
+machine's bandwidth lies on a slanting roof, one that does nothing but matrix products on the level one. A convolution
+by Winograd's algorithm may lie above it: it is given the flops of the definition, and does fewer.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def timed(side: Any, job: Job) -> dict[str, Any]:
     step = side.train_step if job["task"] == "train" else side.evaluate
     seconds = time_in_turn({"step": lambda: losses.append(step())}, job["seconds"])["step"]
     if not math.isfinite(losses[-1]):
-        raise BenchmarkError(f"the loss became {losses[-1]} within {len(losses)} steps: these are no usual steps.")
+        raise BenchmarkError(
+            f"the loss became {losses[-1]} within {len(losses)} steps: the speed of such steps means nothing."
+        )
     speed = job["batch_size"] / statistics.median(seconds)
     return {"images_per_second": speed, "steps": len(seconds), "loss": losses[-1]}
 

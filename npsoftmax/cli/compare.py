@@ -316,7 +316,7 @@ class Display:
             self.ended += 1
             self.done += job.config.epochs
         self.failed += what == "failed"
-        why = f": {last_words(job.log)} (all of it in {job.log})" if what == "failed" else ""
+        why = f": {last_words(job.log)} (the whole log: {job.log})" if what == "failed" else ""
         self.console.print(
             f"{what} {job.row.name}, seed {job.seed} ({self.ended}/{self.count} done){why}", markup=False
         )

@@ -49,7 +49,7 @@ def _verify(args: argparse.Namespace) -> int:
     print(f"{edition.title} in {folder}")
     wrong = []
     for file, problem in file_problems(edition, folder):
-        good = "md5 ok" if edition.files[file] else "there (no md5 is published)"
+        good = "md5 ok" if edition.files[file] else "found (no md5 is published)"
         print(f"  {file}: {problem or good}")
         if problem:
             wrong.append(file)

@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
     from npsoftmax.errors import InputError
     from npsoftmax.grading.exercises import find
 
-    if args.seed < 0 or args.time_limit <= 0:
-        raise InputError(
-            f"--seed {args.seed} --time-limit {args.time_limit:g}: a seed of at least 0 and a time above 0."
-        )
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}, but a whole number of at least 0 was expected.")
+    if args.time_limit <= 0:
+        raise InputError(f"--time-limit is {args.time_limit:g}, but a number of seconds above 0 was expected.")
     target, folder = _where(args)
     exercises = find(target)
     if args.csv is not None:

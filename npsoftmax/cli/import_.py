@@ -14,8 +14,8 @@ def add_parser(subparsers: Any) -> None:
         "import",
         help="make a run of weights that come from PyTorch",
         description="Make a run directory of a safetensors file with PyTorch's names and layouts (docs/pytorch.md): "
-        "`npsoftmax eval` measures it, `npsoftmax train --resume` trains on from there. Say what the model is and how "
-        "its images were normalised, as for `npsoftmax train`.",
+        "`npsoftmax eval` measures it, `npsoftmax train --resume` continues the training. Say what the model is and "
+        "how its images were normalised, as for `npsoftmax train`.",
     )
     plain = {"default": argparse.SUPPRESS}
     parser.add_argument("file", metavar="FILE", help="the weights: safetensors.torch.save_file(model.state_dict(), …)")

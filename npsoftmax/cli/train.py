@@ -86,7 +86,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add(
         group,
         "--sync-batch-norm",
-        "with --distributed, let batch norm see the whole batch and not each process its part of it",
+        "with --distributed, let batch norm see the whole batch, and not only the part that each process has",
         action="store_true",
     )
     add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
@@ -191,7 +191,7 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(
         group,
         "--decay",
-        "what decays: all, weights (no norms, biases, positions) or auto (the model's habit)",
+        "what decays: all, weights (no norms, biases, positions) or auto (as is usual for the model)",
         metavar="NAME",
     )
     add(group, "--clip-value", "clip every gradient to plus or minus this", type=float, metavar="F")
@@ -201,7 +201,7 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(
         group,
         "--tested",
-        "whose parameters are tested: of the best epoch by validation, or of the last",
+        "which parameters are tested: those of the best epoch by validation, or those of the last",
         metavar="NAME",
     )
     add(

@@ -135,7 +135,7 @@ class Comparison:
         self.commands, self.title = commands, title
         for number, row in enumerate(rows):
             if not _is_row(row):
-                raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is none.")
+                raise InputError(f"{self.file} cannot be read as a comparison: its row {number} is no row.")
             config = TrainConfig.of(row["train"], str(self.file))
             read = Row(row["name"], config, tuple(row["seeds"]), row["varied"])
             if len(read.folder.encode()) > MOST_NAME:

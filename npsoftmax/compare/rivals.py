@@ -62,4 +62,4 @@ def _median(values: Sequence[float]) -> str:
 
 
 def _advice(path: Path) -> str:
-    return f"Measure again by benchmarks/speedrun.py --json {path}, or take the file away."
+    return f"Measure again by benchmarks/speedrun.py --json {path}, or delete the file."

@@ -1,8 +1,9 @@
 """Batches made while the last one is being trained on.
 
 Design: one thread and a bounded queue. What a batch costs is copying bytes, random numbers and arithmetic in NumPy,
-which lets other threads run meanwhile, as the compiled kernels do; so the interpreter lock starves neither side. The
-order is that of the iterator, and a batch is a function of its number: the thread changes nothing but the time.
+which lets other threads run meanwhile, as the compiled kernels do; so neither side has to wait for the interpreter
+lock. The order is that of the iterator, and a batch is a function of its number: the thread changes nothing but the
+time.
 """
 
 from __future__ import annotations

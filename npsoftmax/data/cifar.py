@@ -172,7 +172,7 @@ def _name_list(content: dict[str, object], key: str) -> list[str]:
 
 
 def _superclasses(edition: Edition, folder: Path, y: np.ndarray, coarse_y: np.ndarray) -> np.ndarray:
-    """The superclass of each class, as the labels of the training images tell."""
+    """The superclass of each class, found from the labels of the training images."""
     coarse = np.zeros(edition.n_classes, np.int64)
     coarse[y] = coarse_y
     path = folder / next(iter(edition.train))

@@ -1,4 +1,4 @@
-"""`load_dataset`: the one door to every data set."""
+"""`load_dataset`: every data set by its name."""
 
 from __future__ import annotations
 

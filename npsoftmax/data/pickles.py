@@ -63,7 +63,7 @@ def read_pickle(data: bytes) -> Any:
 
 
 def as_bytes(value: Any) -> bytes:
-    """A byte string, also in the spelling of Python 3's protocol 2, encode(text, "latin1")."""
+    """A byte string, also in the form of Python 3's protocol 2, encode(text, "latin1")."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, Call) and value.function.key == ENCODE and len(value.args) == 2:
@@ -94,7 +94,7 @@ def as_array(value: Any) -> np.ndarray:
     elif value.function.key in FROM_BUFFER and len(value.args) == 4:
         content, dtype, shape, order = value.args
     else:
-        raise BadData("holds an array in a spelling that is not NumPy's")
+        raise BadData("holds an array in a form that is not NumPy's")
     if not (isinstance(dtype, Call) and dtype.function.key == DTYPE and dtype.args and _is_uint8(dtype.args[0])):
         raise BadData("holds an array of another type than uint8")
     content = as_bytes(content)

@@ -24,13 +24,13 @@ def attention_figure(
     """A row for each image: the image, the mean over the heads, each head. Bright patches are looked at most.
 
     images uint8 (N, H, W, C), maps (N, heads, rows, columns), names (N,). Each map is scaled to its own largest weight;
-    below it stands how much that is of an even look at all tokens.
+    the number below it is that weight divided by the mean weight of a token.
     """
     n, heads, rows, columns = maps.shape
     size = ((heads + 2) * SIDE + 0.5, n * (SIDE + 0.3) + 0.9)
     heading = "Where the class token looks in the last block"
     figure, axes = new_figure(run, heading, size, nrows=n, ncols=heads + 2, squeeze=False)
-    even = 1 / (rows * columns + 1)
+    mean = 1 / (rows * columns + 1)  # the class token is one more
     for row, image, weights, name, guess in zip(axes, images, maps, truth, predicted, strict=True):
         _show(row[0], image)
         verdict = "predicted so" if name == guess else f"predicted: {text_of(guess)}"
@@ -39,7 +39,7 @@ def attention_figure(
             _show(ax, _grey(image))
             height, width = image.shape[:2]
             ax.imshow(weight, cmap="inferno", vmin=0, alpha=0.75, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-            ax.set_xlabel(f"peak {weight.max() / even:.1f} × even", fontsize=SMALL)
+            ax.set_xlabel(f"peak {weight.max() / mean:.1f} × mean", fontsize=SMALL)
     for ax, title in zip(axes[0], ["image", "mean of heads", *(f"head {i + 1}" for i in range(heads))], strict=True):
         ax.set_title(title, fontsize=TEXT)
     return figure

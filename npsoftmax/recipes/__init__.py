@@ -48,7 +48,7 @@ class Recipe:
                 options = ", ".join(f"--{allowed.replace('_', '-')}" for allowed in SHORTENING + FREE)
                 raise InputError(
                     f"--{name.replace('_', '-')} is fixed by the recipe {self.name}; only {options} may be given. "
-                    "For another experiment, leave --recipe out and say all settings."
+                    "For another experiment, leave --recipe out and give all settings."
                 )
         shorter = [
             f"{name.replace('_', '-')} {changes[name]} instead of {_shown(getattr(self.config, name))}"

@@ -81,5 +81,5 @@ def test_the_figure_has_a_column_for_each_head_and_scales_each_map(run):
     assert [ax.get_title() for ax in axes[0]] == ["image", "mean of heads", "head 1", "head 2", "head 3"]
     assert [row[0].get_xlabel() for row in axes] == ["a b\npredicted so", "cat\npredicted: dog"]
     np.testing.assert_allclose(axes[1, 3].images[1].get_array(), maps[1, 1])
-    assert axes[1, 3].get_xlabel() == f"peak {maps[1, 1].max() * 17:.1f} × even"
+    assert axes[1, 3].get_xlabel() == f"peak {maps[1, 1].max() * 17:.1f} × mean"
     np.testing.assert_allclose(axes[0, 1].images[1].get_array(), maps[0].mean(axis=0))

@@ -328,6 +328,7 @@ def test_a_failed_run_is_named_and_the_others_stay(tmp_path, capsys):
     assert main([*words[:3], "--vary", "lr=0.1,1e30", *words[3:]]) == 1
     said = capsys.readouterr()
     assert "failed softmax lr=1e+30, seed 0" in said.err and "the network before the head diverged" in said.err
+    assert "1 run failed; type the same command again" in said.err
     results = {result.row.name: result for result in collect(Comparison(tmp_path / "o"))}
     assert results["softmax lr=0.1"].runs and not results["softmax lr=1e+30"].runs
     report = (tmp_path / "o" / "report.md").read_text(encoding="utf-8")
