@@ -52,7 +52,7 @@ def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
     z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, −1 left, 0 past its end
     -> loss (). Source: Morin and Bengio, 2005.
     """
-    # The cache is (turned, tail, signs), turned = -s·z, tail = e^-|turned|.
+    # The cache is (turned, tail, signs), turned = -s · z, tail = e^-|turned|.
     raise NotImplementedError("a5 path_loss_forward")  # return loss, cache
 
 

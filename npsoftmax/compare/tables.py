@@ -1,4 +1,4 @@
-"""The tables of a report as rows of text; report.py writes them as HTML and as Markdown."""
+"""The tables of a report as rows of text; report.py draws them, as Markdown and as HTML."""
 
 from __future__ import annotations
 

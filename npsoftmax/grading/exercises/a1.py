@@ -131,7 +131,7 @@ EXERCISES = (
         "a1", "sum_normalisation_v1", SOFTMAX, 1, (summable, summable_deep), oracle.sum_normalisation_v1, "(y, total)",
         ("Divide by the sum along the last axis; keepdims=True keeps the axis, so that the division broadcasts.",),
         ("The quotient rule has two terms: z_i in the numerator, and z_i in the sum.",
-         "Σ_i y_i·dy_i is one number a row: multiply, sum along the last axis with keepdims=True, subtract from dy."),
+         "Σ_i y_i · dy_i is one number a row: multiply, sum along the last axis with keepdims=True, subtract from dy."),
     ),
     *pair(
         "a1", "sum_normalisation_v2", SOFTMAX, 1, (untied,), oracle.sum_normalisation_v2, "(y, total)",
@@ -146,12 +146,12 @@ EXERCISES = (
         ("Subtract the row's maximum before np.exp: the result stays the same, and nothing overflows.",
          "z.max(axis=-1, keepdims=True), then divide by the sum along the same axis."),
         ("dz = Jacobian @ dy for each row, but the Jacobian need not be built.",
-         "Σ_j p_j·dy_j is one number a row; subtract it from dy, then multiply by p."),
+         "Σ_j p_j · dy_j is one number a row; subtract it from dy, then multiply by p."),
         outputs=("p",), remark=NO_MASK,
     ),
     Exercise(
         "a1", "softmax_jacobian", SOFTMAX, ("jacobian",), (probabilities,), 2,
-        ("Entry (i, j) is p_i·(δ_ij - p_j): the diagonal of p minus the outer product of p with itself.",
+        ("Entry (i, j) is p_i · (δ_ij - p_j): the diagonal of p minus the outer product of p with itself.",
          "p[..., :, None] and p[..., None, :] are the two factors of an outer product; np.eye is δ."),
         oracle=oracle.softmax_jacobian,
     ),
@@ -165,8 +165,8 @@ EXERCISES = (
     *pair(
         "a1", "soft_argmax", SOFTMAX, 3, (rows, deep, large), oracle.soft_argmax, "(p, y)",
         ("The mean of the indices 0, 1, …, C - 1 with softmax as the weights: np.arange.",),
-        ("Put ∂p_i/∂z_j = p_i·(δ_ij - p_j) into ∂y/∂z_j = Σ_i i·∂p_i/∂z_j and sum over i.",
-         "∂y/∂z_j = p_j·(j - y). Both dy and y need a class axis: [..., None]."),
+        ("Put ∂p_i/∂z_j = p_i · (δ_ij - p_j) into ∂y/∂z_j = Σ_i i · ∂p_i/∂z_j and sum over i.",
+         "∂y/∂z_j = p_j · (j - y). Both dy and y need a class axis: [..., None]."),
         uses=(("softmax_forward",), ("softmax_backward",)),
     ),
     *pair(
@@ -174,7 +174,7 @@ EXERCISES = (
         ("Do not take the logarithm of softmax: where p underflows it is -inf. Use z - log Σ e^z.",
          "s = z - max z; y = s - log Σ e^s."),
         ("dy_i reaches z_i directly, and all of dy reaches z_i through the log-sum-exp.",
-         "dz = dy - softmax(z)·Σ_j dy_j, and softmax(z) is e^y."),
+         "dz = dy - softmax(z) · Σ_j dy_j, and softmax(z) is e^y."),
     ),
     *pair(
         "a1", "log_softmax_approximation", SOFTMAX, 4, (untied,), oracle.log_softmax_approximation, "y",
@@ -207,13 +207,13 @@ EXERCISES = (
     Exercise(
         "a1", "taylor_polynomial", TAYLOR, ("f",), (fourth_order, second_order), 7,
         ("f = 1 + z + z²/2 + … + z^n/n!.",
-         "Horner, from the inside out: start with 1 + z/n, then f = 1 + z/i·f for i = n - 1 down to 1."),
+         "Horner, from the inside out: start with 1 + z/n, then f = 1 + z/i · f for i = n - 1 down to 1."),
         oracle=oracle.taylor_polynomial,
     ),
     *pair(
         "a1", "taylor_softmax", TAYLOR, 7, (second_order, fourth_order), oracle.taylor_softmax, "(z, p, order)",
         ("f = taylor_polynomial(z, order); divide it by its sum. No max trick: f(z - c) is no multiple of f(z).",),
-        ("One derivation for all quotients: dz = p·r·(dy - Σ p·dy) with r = f' / f.",
+        ("One derivation for all quotients: dz = p · r · (dy - Σ p · dy) with r = f' / f.",
          "The derivative of the polynomial of order n is the polynomial of order n - 1."),
         uses=(("taylor_polynomial",), ("taylor_polynomial",)), outputs=("p",), remark=NO_MASK,
     ),

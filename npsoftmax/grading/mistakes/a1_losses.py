@@ -191,7 +191,7 @@ def log_gradient_without_tau(dy, cache):
 
 @mistake("log_gumbel_softmax_backward", "dz")
 def backward_of_the_other(dy, cache):
-    """this is the backward of softmax of u; for the logarithm it is (dy - p·Σ dy) / τ."""
+    """this is the backward of softmax of u; for the logarithm it is (dy - p · Σ dy) / τ."""
     y, tau = cache
     return softmax.softmax_backward(dy, np.exp(y)) / tau
 

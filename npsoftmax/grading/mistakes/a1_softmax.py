@@ -29,7 +29,7 @@ def sum_over_the_batch(z):
 
 @mistake("sum_normalisation_v1_backward", "dz")
 def total_as_a_constant(dy, cache):
-    """the sum in the denominator depends on z_i too: the second term of the quotient rule, -Σ_j y_j·dy_j, is
+    """the sum in the denominator depends on z_i too: the second term of the quotient rule, -Σ_j y_j · dy_j, is
     missing."""
     return dy / cache[1]
 
@@ -103,25 +103,25 @@ def one_maximum_for_all(z):
 
 @mistake("softmax_jacobian", "jacobian")
 def only_the_diagonal(p):
-    """only the diagonal p_i·(1 - p_i) is there; every p_i also depends on every other z_j, with -p_i·p_j."""
+    """only the diagonal p_i · (1 - p_i) is there; every p_i also depends on every other z_j, with -p_i · p_j."""
     return (p * (1 - p))[..., None] * np.eye(p.shape[-1])
 
 
 @mistake("softmax_jacobian", "jacobian")
 def jacobian_without_the_diagonal(p):
-    """only -p_i·p_j is there; add p_i on the diagonal."""
+    """only -p_i · p_j is there; add p_i on the diagonal."""
     return -p[..., :, None] * p[..., None, :]
 
 
 @mistake("softmax_jacobian", "jacobian")
 def plus_off_the_diagonal(p):
-    """off the diagonal the sign is wrong: when one probability rises the others fall, ∂p_i/∂z_j = -p_i·p_j."""
+    """off the diagonal the sign is wrong: when one probability rises the others fall, ∂p_i/∂z_j = -p_i · p_j."""
     return p[..., :, None] * (np.eye(p.shape[-1]) + (1 - 2 * np.eye(p.shape[-1])) * p[..., None, :])
 
 
 @mistake("softmax_backward", "dz")
 def jacobian_diagonal(dy, cache):
-    """only the diagonal of the Jacobian, p·(1 - p), is multiplied: each p_i also depends on every other z_j."""
+    """only the diagonal of the Jacobian, p · (1 - p), is multiplied: each p_i also depends on every other z_j."""
     return dy * cache * (1 - cache)
 
 
@@ -133,13 +133,13 @@ def softmax_without_p(dy, cache):
 
 @mistake("softmax_backward", "dz")
 def like_log_softmax(dy, cache):
-    """this is the backward of log-softmax, dy - p·Σ dy; softmax's is p·(dy - Σ p·dy)."""
+    """this is the backward of log-softmax, dy - p · Σ dy; softmax's is p · (dy - Σ p · dy)."""
     return dy - cache * _sum(dy)
 
 
 @mistake("softmax_backward", "dz")
 def sum_over_samples(dy, cache):
-    """Σ_j p_j·dy_j was taken over the samples (axis 0); it is a sum over the classes of one row (axis=-1)."""
+    """Σ_j p_j · dy_j was taken over the samples (axis 0); it is a sum over the classes of one row (axis=-1)."""
     return cache * (dy - (cache * dy).sum(axis=0, keepdims=True))
 
 
@@ -178,7 +178,7 @@ def all_to_the_maximum(dy, cache):
 
 @mistake("log_sum_exp_backward", "dz")
 def log_sum_exp_through_softmax(dy, cache):
-    """you went through the Jacobian of softmax as well: the gradient of log-sum-exp is p itself, dz = p·dy."""
+    """you went through the Jacobian of softmax as well: the gradient of log-sum-exp is p itself, dz = p · dy."""
     return dy[..., None] * cache * (1 - cache)
 
 
@@ -206,13 +206,13 @@ def index_of_the_maximum(z):
 
 @mistake("soft_argmax_backward", "dz")
 def index_without_the_mean(dy, cache):
-    """the index is not compared with its mean: ∂y/∂z_j is p_j·(j - y), not p_j·j."""
+    """the index is not compared with its mean: ∂y/∂z_j is p_j · (j - y), not p_j · j."""
     return dy[..., None] * cache[0] * np.arange(cache[0].shape[-1])
 
 
 @mistake("soft_argmax_backward", "dz")
 def soft_argmax_without_p(dy, cache):
-    """the factor p_j is missing: ∂y/∂z_j is p_j·(j - y)."""
+    """the factor p_j is missing: ∂y/∂z_j is p_j · (j - y)."""
     return dy[..., None] * (np.arange(cache[0].shape[-1]) - cache[1][..., None])
 
 
@@ -240,13 +240,13 @@ def without_the_logarithm(z):
 
 @mistake("log_softmax_backward", "dz")
 def identity(dy, cache):
-    """the second term is missing: all of dy also reaches z_i through the log-sum-exp, -p_i·Σ_j dy_j."""
+    """the second term is missing: all of dy also reaches z_i through the log-sum-exp, -p_i · Σ_j dy_j."""
     return dy.copy()
 
 
 @mistake("log_softmax_backward", "dz")
 def log_softmax_like_softmax(dy, cache):
-    """this is the backward of softmax, p·(dy - Σ p·dy); log-softmax's is dy - p·Σ dy."""
+    """this is the backward of softmax, p · (dy - Σ p · dy); log-softmax's is dy - p · Σ dy."""
     p = np.exp(cache)
     return p * (dy - _sum(p * dy))
 
@@ -259,7 +259,7 @@ def logarithm_for_probability(dy, cache):
 
 @mistake("log_softmax_backward", "dz")
 def weighted_sum(dy, cache):
-    """there is one p too many inside the sum: dz = dy - p·Σ_j dy_j."""
+    """there is one p too many inside the sum: dz = dy - p · Σ_j dy_j."""
     p = np.exp(cache)
     return dy - p * _sum(p * dy)
 

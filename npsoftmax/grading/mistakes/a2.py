@@ -180,7 +180,7 @@ def divided_by_the_variance(x, gamma, beta, eps):
 
 @mistake("batch_norm_forward", "y")
 def gamma_and_beta_forgotten(x, gamma, beta, eps):
-    """gamma and beta are missing: y = gamma·x̂ + beta."""
+    """gamma and beta are missing: y = gamma · x̂ + beta."""
     rows = x.reshape(-1, x.shape[-1])
     mean, var = rows.mean(axis=0), rows.var(axis=0)
     scale = 1 / np.sqrt(var + eps)
@@ -197,7 +197,7 @@ def mean_and_variance_as_constants(dy, cache):
 
 @mistake("batch_norm_backward", "dx")
 def variance_as_a_constant(dy, cache):
-    """the term of the variance is missing: -x̂·mean(dy·x̂)."""
+    """the term of the variance is missing: -x̂ · mean(dy · x̂)."""
     _, dgamma, dbeta = norm.batch_norm_backward(dy, cache)
     _, gamma, _, scale = cache
     axes = tuple(range(dy.ndim - 1))
@@ -215,7 +215,7 @@ def mean_as_a_constant(dy, cache):
 
 @mistake("batch_norm_backward", "dgamma")
 def gamma_times_x(dy, cache):
-    """dgamma is Σ dy·x̂, with the normalised x̂ and not x itself."""
+    """dgamma is Σ dy · x̂, with the normalised x̂ and not x itself."""
     dx, _, dbeta = norm.batch_norm_backward(dy, cache)
     return dx, (dy * cache[0]).sum(axis=tuple(range(dy.ndim - 1))), dbeta
 
@@ -258,7 +258,7 @@ def row_statistics_as_constants(dy, cache):
 
 @mistake("layer_norm_backward", "dx")
 def gamma_outside_the_means(dy, cache):
-    """gamma belongs inside the means: g = dy·gamma first, then mean(g) and mean(g·x̂); it differs from feature
+    """gamma belongs inside the means: g = dy · gamma first, then mean(g) and mean(g · x̂); it differs from feature
     to feature."""
     normal, scale, gamma, _ = cache
     _, dgamma, dbeta = norm.layer_norm_backward(dy, cache)
@@ -268,7 +268,7 @@ def gamma_outside_the_means(dy, cache):
 
 @mistake("layer_norm_backward", "dx")
 def row_variance_as_a_constant(dy, cache):
-    """the term of the variance is missing: -x̂·mean(g·x̂)."""
+    """the term of the variance is missing: -x̂ · mean(g · x̂)."""
     _, dgamma, dbeta = norm.layer_norm_backward(dy, cache)
     g = dy * cache[2]
     return cache[1] * (g - g.mean(axis=-1, keepdims=True)), dgamma, dbeta

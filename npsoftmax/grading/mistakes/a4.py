@@ -133,7 +133,7 @@ def softmax_skipped(dy, cache):
 
 @mistake("scaled_dot_product_attention_backward", "dq", "dk")
 def softmax_diagonal(dy, cache):
-    """softmax's backward has only the diagonal, p·(1 - p): each weight depends on every score of its query."""
+    """softmax's backward has only the diagonal, p · (1 - p): each weight depends on every score of its query."""
     q, k, v, p = cache
     dz = dy @ v.swapaxes(-1, -2) * p * (1 - p) / math.sqrt(q.shape[-1])
     return dz @ k, dz.swapaxes(-1, -2) @ q, attention.scaled_dot_product_attention_backward(dy, cache)[2]

@@ -190,7 +190,7 @@ def repeated_labels_lost(dloss, cache):
 
 @mistake("sampled_loss_backward", "dh")
 def targets_share_missing(dloss, cache):
-    """the target's share of dh is missing: add dz_t·w[t] to that of the drawn classes."""
+    """the target's share of dh is missing: add dz_t · w[t] to that of the drawn classes."""
     _, dw, db = heads.sampled_loss_backward(dloss, cache)
     return (cache[4][:, 1:] * dloss / len(cache[2])) @ cache[1][cache[3]], dw, db
 

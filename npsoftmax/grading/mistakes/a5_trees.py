@@ -116,7 +116,7 @@ def empty_places_counted(z, signs):
 
 @mistake("path_loss_forward", "loss")
 def sign_of_the_branch(z, signs):
-    """the sign is flipped: -log σ(s·z) = softplus(-s·z), small where the turn is the right one."""
+    """the sign is flipped: -log σ(s · z) = softplus(-s · z), small where the turn is the right one."""
     return path.path_loss_forward(z, -signs)[0], _parts(z, signs)
 
 
@@ -134,7 +134,7 @@ def sum_over_samples(z, signs):
 
 @mistake("path_loss_forward", "loss")
 def product_of_sigmoids(z, signs):
-    """this is the logarithm of a product of sigmoids, which underflows to 0: add softplus(-s·z) instead."""
+    """this is the logarithm of a product of sigmoids, which underflows to 0: add softplus(-s · z) instead."""
     probability = np.where(signs == 0, 1, 1 / (1 + np.exp(-signs * z))).prod(axis=1)
     return -np.log(probability).mean(), _parts(z, signs)
 
@@ -148,7 +148,7 @@ def softplus_overflows(z, signs):
 
 @mistake("path_loss_backward", "dz")
 def path_sign_flipped(dloss, cache):
-    """the sign is flipped: dz = -s·σ(-s·z)·dloss/N."""
+    """the sign is flipped: dz = -s · σ(-s · z) · dloss / N."""
     return -path.path_loss_backward(dloss, cache)
 
 
@@ -160,7 +160,7 @@ def path_without_one_over_n(dloss, cache):
 
 @mistake("path_loss_backward", "dz")
 def right_for_wrong(dloss, cache):
-    """this is σ(s·z), how right the decision was; the gradient is how wrong it was, σ(-s·z)."""
+    """this is σ(s · z), how right the decision was; the gradient is how wrong it was, σ(-s · z)."""
     turned, _, signs = cache
     return -signs / (1 + np.exp(turned)) * dloss / len(turned)
 
@@ -216,7 +216,7 @@ def every_leaf_for_the_path(dlog_p, cache):
 
 @mistake("tree_log_prob_backward", "dz")
 def probabilities_exchanged(dlog_p, cache):
-    """σ(z) and σ(-z) are exchanged: dz = (sum right)·σ(-z) - (sum left)·σ(z)."""
+    """σ(z) and σ(-z) are exchanged: dz = (sum right) · σ(-z) - (sum left) · σ(z)."""
     z, children, levels = cache
     return path.tree_log_prob_backward(dlog_p, (-z, children, levels))
 

@@ -57,7 +57,7 @@ def log_sigmoid(value: float) -> float:
 
 
 def path_loss(z: np.ndarray, signs: np.ndarray) -> Outputs:
-    """Minus the sum of log σ(s·z) over the nodes of each path, averaged over the samples."""
+    """Minus the sum of log σ(s · z) over the nodes of each path, averaged over the samples."""
     total = [log_sigmoid(s * v) for v, s in zip(z.ravel().tolist(), signs.ravel().tolist(), strict=True) if s]
     return (-math.fsum(total) / len(z),)
 
