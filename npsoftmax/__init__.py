@@ -6,9 +6,26 @@ Names are loaded on first use, so that `import npsoftmax` costs next to nothing.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npsoftmax._version import __version__
+
+if TYPE_CHECKING:  # what _HOME says, for type checkers and editors
+    from npsoftmax.backend import get_backend as get_backend
+    from npsoftmax.backend import set_threads as set_threads
+    from npsoftmax.data import load_dataset as load_dataset
+    from npsoftmax.errors import InputError as InputError
+    from npsoftmax.estimators import ImageClassifier as ImageClassifier
+    from npsoftmax.estimators import SoftmaxClassifier as SoftmaxClassifier
+    from npsoftmax.gradcheck import check_gradients as check_gradients
+    from npsoftmax.heads import HEADS as HEADS
+    from npsoftmax.heads import ClassInfo as ClassInfo
+    from npsoftmax.models import MODELS as MODELS
+    from npsoftmax.models import build_model as build_model
+    from npsoftmax.random import Rng as Rng
+    from npsoftmax.torch_weights import load_torch as load_torch
+    from npsoftmax.torch_weights import save_torch as save_torch
+    from npsoftmax.training import load_run as load_run
 
 _HOME = {
     "InputError": "npsoftmax.errors",
@@ -31,10 +48,12 @@ _HOME = {
 __all__ = ["__version__", *sorted(_HOME)]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'npsoftmax' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else a misspelt name would be Any
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(importlib.import_module(_HOME[name]), name)
+        raise AttributeError(f"module 'npsoftmax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -121,6 +121,11 @@ def test_neither_importing_the_package_nor_asking_for_help_loads_even_numpy(stat
     assert done.returncode == 0 and set(done.stdout.split()) <= ours
 
 
+def test_type_checkers_are_told_of_every_public_name_of_the_package():
+    block = next(n for n in TREES["__init__.py"].body if isinstance(n, ast.If))
+    assert {alias.asname: n.module for n in block.body for alias in n.names} == npsoftmax._HOME
+
+
 def test_every_public_name_of_the_package_can_be_had():
     for name in npsoftmax.__all__:
         assert getattr(npsoftmax, name) is not None
