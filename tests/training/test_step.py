@@ -16,8 +16,8 @@ from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
 from npsoftmax.heads import ClassInfo
 from npsoftmax.heads.base import Head
-from npsoftmax.params import leaves
 from npsoftmax.models import build_model
+from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training import finish_run
 from npsoftmax.training import step as page
