@@ -137,17 +137,18 @@ def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
 def softmax_cross_entropy_forward(
     z: Array, t: Array, label_smoothing: float = 0.0, temperature: float = 1.0
 ) -> tuple[Array, Any]:
-    """Mean of -Σ_c q_c log softmax(z / T)_c, where q = (1 - ε) onehot(t) + ε / C.
+    """Mean of -Σ_c q_c · log softmax(z / T)_c, where q = (1 - ε) · onehot(t) + ε / C.
 
     z (N, C) logits, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1], temperature T > 0.
     Given probabilities it applies softmax twice, and cannot fall below ln(e + C - 1) - 1 (3.62 at C = 100).
+    Source: Bridle, 1990; Szegedy et al., 2016 (smoothing).
     """
     # The cache is (p, t, label_smoothing, temperature).
     raise NotImplementedError("a1 softmax_cross_entropy_forward")  # return loss, cache
 
 
 def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
-    """dz = (p - q) dloss / (N T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
+    """dz = (p - q) · dloss / (N · T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
     p, t, label_smoothing, temperature = cache
     raise NotImplementedError("a1 softmax_cross_entropy_backward")  # return dz
 

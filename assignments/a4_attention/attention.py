@@ -32,7 +32,7 @@ def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
 
 
 def masked_softmax_backward(dp: Array, cache: Any) -> Array:
-    """dz_i = p_i (dp_i − Σ_j p_j dp_j): where p is 0, so is dz. dp (..., S) -> dz (..., S)."""
+    """dz_i = p_i (dp_i - Σ_j p_j dp_j): where p is 0, so is dz. dp (..., S) -> dz (..., S)."""
     p = cache
     raise NotImplementedError("a4 masked_softmax_backward")  # return dz
 

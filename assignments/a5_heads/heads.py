@@ -81,7 +81,7 @@ def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
 
 
 def two_level_loss_forward(z_group: Array, z_class: Array, t: Array, group: Array) -> tuple[Array, Any]:
-    """Mean of −log p(group of t) − log p(t | its group): a softmax over the groups, and one over the classes of the
+    """Mean of -log p(group of t) - log p(t | its group): a softmax over the groups, and one over the classes of the
     group.
 
     z_group (N, G), z_class (N, C), t (N,) labels, group (C,): the group of each class -> loss ().
@@ -92,7 +92,7 @@ def two_level_loss_forward(z_group: Array, z_class: Array, t: Array, group: Arra
 
 
 def two_level_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array]:
-    """Two cross entropies: dz = (p − onehot)·dloss/N in each; exactly 0 in other groups. -> dz_group, dz_class."""
+    """Two cross entropies: dz = (p - onehot)·dloss/N in each; exactly 0 in other groups. -> dz_group, dz_class."""
     p_group, p_class, t, g = cache
     raise NotImplementedError("a5 two_level_loss_backward")  # return dz_group, dz_class
 
@@ -100,11 +100,11 @@ def two_level_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array]:
 def adaptive_loss_forward(
     h: Array, w_head: Array, proj: Array, w_tail: Array, t: Array, cutoff: int
 ) -> tuple[Array, Any]:
-    """Mean of −log p(t): t < cutoff is in the short list, a rarer class is reached through the cluster.
+    """Mean of -log p(t): t < cutoff is in the short list, a rarer class is reached through the cluster.
 
     log p(t) = log softmax(h @ w_headᵀ)_t for t < cutoff, else log softmax(h @ w_headᵀ)_cutoff (the cluster's own
-    place, the last one) + log softmax(h @ projᵀ @ w_tailᵀ)_{t − cutoff}.
-    h (N, D), w_head (cutoff + 1, D), proj (E, D), w_tail (C − cutoff, E), t (N,) -> loss (). Only samples with
+    place, the last one) + log softmax(h @ projᵀ @ w_tailᵀ)_{t - cutoff}.
+    h (N, D), w_head (cutoff + 1, D), proj (E, D), w_tail (C - cutoff, E), t (N,) -> loss (). Only samples with
     t >= cutoff, the rows `tail`, are ever multiplied by proj and w_tail.
     """
     # The cache is (h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail).
@@ -114,7 +114,7 @@ def adaptive_loss_forward(
 def adaptive_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Two cross entropies, the second for the samples of the tail only, and back through three matrix products.
 
-    dloss () -> dh (N, D), dw_head (cutoff + 1, D), dproj (E, D), dw_tail (C − cutoff, E)
+    dloss () -> dh (N, D), dw_head (cutoff + 1, D), dproj (E, D), dw_tail (C - cutoff, E)
     """
     h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail = cache
     raise NotImplementedError("a5 adaptive_loss_backward")  # return dh, dw_head, dproj, dw_tail
@@ -123,7 +123,7 @@ def adaptive_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Arra
 def sampled_loss_forward(
     h: Array, w: Array, b: Array, t: Array, drawn: Array, log_expected: Array
 ) -> tuple[Array, Any]:
-    """Mean of −log( e^{z_t} / (e^{z_t} + Σ_{c drawn, c ≠ t} e^{z_c − log_expected_c}) ), z = h @ wᵀ + b.
+    """Mean of -log( e^{z_t} / (e^{z_t} + Σ_{c drawn, c ≠ t} e^{z_c - log_expected_c}) ), z = h @ wᵀ + b.
 
     h (N, D), w (C, D), b (C,), t (N,) labels, drawn (S,) classes, each once, log_expected (S,): the logarithm of how
     often each was expected among the draws -> loss (). A drawn class that is the target must not count twice.

@@ -8,29 +8,55 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import attention as kernels
 from npsoftmax.kernels import fused
-from npsoftmax.kernels.attention_reference import normal_cdf
 
 
+# ---------------------------------------------------------------- ReLU
 def relu_forward(x: Array) -> tuple[Array, Any]:
     """y = max(x, 0). Any shape. The cache is y itself: where y > 0, x was."""
-    y = fused.relu(x)
+    xp = array_module(x)
+    y = xp.maximum(x, 0)
     return y, y
 
 
 def relu_backward(dy: Array, cache: Any) -> Array:
     """dx = dy where x > 0, else 0 (the subgradient at the kink is 0)."""
     y = cache
+    return dy * (y > 0)
+
+
+def relu_fused_forward(x: Array) -> tuple[Array, Any]:
+    """`relu_forward` in one pass. Any shape."""
+    y = fused.relu(x)
+    return y, y
+
+
+def relu_fused_backward(dy: Array, cache: Any) -> Array:
+    """`relu_backward` in one pass. dy like x -> dx like x."""
+    y = cache
     return fused.relu_backward(dy, y)
 
 
+# ---------------------------------------------------------------- GELU
+def normal_cdf(x: Array) -> Array:
+    """Φ(x), the standard normal distribution function, by SciPy or CuPy's SciPy: NumPy and CuPy have no erf."""
+    if array_module(x).__name__ == "cupy":
+        from cupyx.scipy.special import ndtr
+    else:
+        from scipy.special import ndtr
+    return ndtr(x)
+
+
 def gelu_forward(x: Array) -> tuple[Array, Any]:
-    """y = x · Φ(x), Φ the standard normal distribution function (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
+    """y = x · Φ(x), Φ the standard normal distribution function. Any shape.
+
+    Source: Hendrycks and Gimpel, 2016 (arXiv 1606.08415).
+    """
     phi = normal_cdf(x)
     return x * phi, (x, phi)
 
 
 def gelu_backward(dy: Array, cache: Any) -> Array:
-    """dx = dy · (Φ(x) + x · φ(x)), φ the standard normal density."""
+    """dx = dy · (Φ(x) + x · φ(x)), φ the standard normal density. dy like x -> dx like x."""
     x, phi = cache
     xp = array_module(x)
     density = xp.exp(-0.5 * xp.square(x)) / math.sqrt(2 * math.pi)
@@ -38,10 +64,10 @@ def gelu_backward(dy: Array, cache: Any) -> Array:
 
 
 def gelu_fused_forward(x: Array) -> tuple[Array, Any]:
-    """`gelu_forward` in one pass over x, which is all that is kept: Φ(x) is computed again in the backward."""
+    """`gelu_forward` in one pass. Any shape. Only x is kept: Φ(x) is computed again in the backward."""
     return kernels.gelu(x), x
 
 
 def gelu_fused_backward(dy: Array, cache: Any) -> Array:
-    """dx = dy · (Φ(x) + x · φ(x)) in one pass."""
+    """`gelu_backward` in one pass. dy like x -> dx like x."""
     return kernels.gelu_backward(dy, cache)

@@ -33,12 +33,15 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
 
 
 def dense_threaded_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
-    """`dense_forward` with the product shared out to all threads."""
+    """`dense_forward` with the product shared out to all threads. x (N, D), w (D, M), b (M,) or None -> y (N, M)"""
     return matmul(x, w, b), (x, w, b is not None)
 
 
 def dense_threaded_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
-    """`dense_backward` with the products shared out to all threads."""
+    """`dense_backward` with the products shared out to all threads.
+
+    dy (N, M) -> dx (N, D), dw (D, M), db (M,) or None
+    """
     x, w, has_bias = cache
     dx = matmul(dy, w.T) if need_dx else None
     return dx, matmul(x.T, dy), column_sum(dy) if has_bias else None

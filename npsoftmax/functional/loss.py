@@ -19,12 +19,34 @@ from npsoftmax.kernels import fused
 def softmax_cross_entropy_forward(
     z: Array, t: Array, label_smoothing: float = 0.0, temperature: float = 1.0
 ) -> tuple[Array, Any]:
-    """Mean of -Σ_c q_c log softmax(z / T)_c, where q = (1 - ε) onehot(t) + ε / C, in one pass over the logits.
+    """Mean of -Σ_c q_c · log softmax(z / T)_c, where q = (1 - ε) · onehot(t) + ε / C.
 
     z (N, C) logits, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1], temperature T > 0.
     Given probabilities it applies softmax twice, and cannot fall below ln(e + C - 1) - 1 (3.62 at C = 100).
     Source: Bridle, 1990; Szegedy et al., 2016 (smoothing).
     """
+    xp = array_module(z)
+    check_targets(z, t)
+    label_smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
+    s = (z - z.max(axis=1, keepdims=True)) / temperature
+    log_p = s - xp.log(xp.exp(s).sum(axis=1, keepdims=True))
+    nll = -(1 - label_smoothing) * log_p[xp.arange(len(t)), t] - label_smoothing * log_p.mean(axis=1)
+    return nll.mean(), (xp.exp(log_p), t, label_smoothing, temperature)
+
+
+def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
+    """dz = (p - q) · dloss / (N · T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
+    p, t, label_smoothing, temperature = cache
+    xp = array_module(p)
+    dz = p - label_smoothing / p.shape[1]
+    dz[xp.arange(len(t)), t] -= 1 - label_smoothing
+    return dz * (dloss / (len(t) * temperature))
+
+
+def softmax_cross_entropy_fused_forward(
+    z: Array, t: Array, label_smoothing: float = 0.0, temperature: float = 1.0
+) -> tuple[Array, Any]:
+    """`softmax_cross_entropy_forward` in one pass over the logits: what trains. z (N, C), t (N,) -> loss ()."""
     xp = array_module(z)
     check_targets(z, t)
     smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
@@ -35,8 +57,8 @@ def softmax_cross_entropy_forward(
     return nll.mean(), (e, total, t, smoothing, temperature)
 
 
-def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
-    """dz = (p - q) dloss / (N T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
+def softmax_cross_entropy_fused_backward(dloss: Array, cache: Any) -> Array:
+    """`softmax_cross_entropy_backward` in one pass over e^s, s as in the forward. dloss () -> dz (N, C)."""
     e, total, t, smoothing, temperature = cache
     scale = dloss / (len(t) * temperature)
     height = array_module(e).full_like(total, scale * (1 - smoothing))

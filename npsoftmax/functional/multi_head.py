@@ -13,7 +13,7 @@ from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
-from npsoftmax.functional import attention, dense, tiled_attention
+from npsoftmax.functional import attention, dense, fused_attention, tiled_attention
 from npsoftmax.kernels import attention as kernels
 
 ALGORITHMS = ("plain", "tiled", "fused")
@@ -21,31 +21,15 @@ ALGORITHMS = ("plain", "tiled", "fused")
 
 # ---------------------------------------------------------------- heads
 def split_heads(x: Array, heads: int) -> Array:
-    """(N, T, D) -> a view (N, heads, T, D/heads)."""
+    """The columns of each head for themselves: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
     n, t, d = x.shape
     return x.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3)
 
 
 def merge_heads(y: Array) -> Array:
-    """(N, heads, T, E) -> (N, T, heads·E), the heads side by side again."""
+    """The heads side by side again: (N, heads, T, E) -> (N, T, heads·E)."""
     n, heads, t, e = y.shape
     return y.transpose(0, 2, 1, 3).reshape(n, t, heads * e)
-
-
-# ---------------------------------------------------------------- softmax attention in one pass
-def attention_fused_forward(q: Array, k: Array, v: Array, heads: int) -> tuple[Array, Any]:
-    """Softmax attention of every head, scores and softmax of a head at a time in the cache: `split_heads`,
-    `attention_forward` and `merge_heads` in one.
-
-    q (N, T, D), k, v (N, S, D) -> y (N, T, D). As in `tiled_attention` only log Σ e^z of each row is kept.
-    """
-    y, lse = kernels.attention(q, k, v, heads)
-    return y, (q, k, v, y, lse, heads)
-
-
-def attention_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """dy (N, T, D) -> dq, dk, dv."""
-    return kernels.attention_backward(dy, *cache)
 
 
 # ---------------------------------------------------------------- multi-head attention
@@ -163,7 +147,7 @@ def _attend(
 ) -> tuple[Array, Any]:
     mask, noise, drop, keep = extras
     if algorithm == "fused" and can_be_fused(mapping, mask, drop, causal):
-        return attention_fused_forward(*parts, heads)
+        return fused_attention.attention_fused_forward(*parts, heads)
     q, k, v = (split_heads(part, heads) for part in parts)
     if algorithm == "plain":
         y, cache = attention.attention_forward(
@@ -180,7 +164,7 @@ def _attend(
 
 
 def can_be_fused(mapping: str, mask: Array | None, drop: Array | None, causal: bool) -> bool:
-    """Whether `attention_fused_forward` computes this attention."""
+    """Whether `fused_attention` computes this attention."""
     return mapping == "softmax" and mask is None and drop is None and not causal
 
 

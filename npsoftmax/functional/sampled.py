@@ -1,4 +1,8 @@
-"""The softmax cross entropy against a few classes drawn at random. Derivation: docs/sampled.md."""
+"""The softmax cross entropy against a few classes drawn at random. Derivation: docs/sampled.md.
+
+`sampled_loss_*` is the page to read, with a gradient for every row of w; `sampled_softmax_*` trains: the same numbers,
+and gradients of the rows that were used alone.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,50 @@ from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import loss as losses
+from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.kernels import matmul
 
 
+# ---------------------------------------------------------------- with all gradients
+def sampled_loss_forward(
+    h: Array, w: Array, b: Array, t: Array, drawn: Array, log_expected: Array
+) -> tuple[Array, Any]:
+    """Mean of -log( e^{z_t} / (e^{z_t} + Σ_{c drawn, c ≠ t} e^{z_c - log_expected_c}) ), z = h @ wᵀ + b.
+
+    h (N, D), w (C, D), b (C,), t (N,) labels, drawn (S,) classes, each once, log_expected (S,): the logarithm of how
+    often each was expected among the draws -> loss (). A drawn class that is the target must not count twice.
+    """
+    xp = array_module(h)
+    z_t = (h * w[t]).sum(axis=1) + b[t]
+    z = h @ w[drawn].T + b[drawn] - log_expected  # (N, S)
+    z = xp.where(drawn == t[:, None], -xp.inf, z)
+    log_p = log_softmax_forward(xp.concatenate([z_t[:, None], z], axis=1))[0]
+    return -log_p[:, 0].mean(), (h, w, t, drawn, xp.exp(log_p))
+
+
+def sampled_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Column 0 of p (N, 1 + S) is the target, the others are the drawn classes; a row of w may get several shares.
+
+    dloss () -> dh (N, D), dw (C, D), db (C,), both 0 in every row that was neither drawn nor a target
+    """
+    h, w, t, drawn, p = cache
+    xp = array_module(h)
+    scale = dloss / len(t)
+    dz_t, dz = (p[:, :1] - 1) * scale, p[:, 1:] * scale
+    dh = dz_t * w[t] + dz @ w[drawn]
+    dw, db = xp.zeros_like(w), xp.zeros_like(w[:, 0])
+    dw[drawn] += dz.T @ h
+    db[drawn] += dz.sum(axis=0)
+    xp.add.at(dw, t, dz_t * h)  # += would count a label that occurs twice only once
+    xp.add.at(db, t, dz_t[:, 0])
+    return dh, dw, db
+
+
+# ---------------------------------------------------------------- with the gradients of the rows that were used
 def sampled_softmax_forward(
     h: Array, w: Array, b: Array | None, t: Array, drawn: Array, log_expected: Array
 ) -> tuple[Array, Any]:
-    """Mean of −log( e^{z_t} / (e^{z_t} + Σ_{c drawn, c ≠ t} e^{z_c − log_expected_c}) ), z = h @ wᵀ + b.
+    """`sampled_loss_forward`, where b may be None.
 
     h (N, D), w (C, D), b (C,) or None, t (N,) integer labels, drawn (S,) classes, each once, log_expected (S,): the
     logarithm of how often a class was expected among the draws, over how often it came -> loss (). The sum then
@@ -27,7 +68,7 @@ def sampled_softmax_forward(
         z += b[drawn]
     z = xp.where(drawn == t[:, None], -xp.inf, z - log_expected)  # the target must not count twice
     z = xp.concatenate([z_t[:, None], z], axis=1)
-    loss, cache = losses.softmax_cross_entropy_forward(z, xp.zeros_like(t))
+    loss, cache = losses.softmax_cross_entropy_fused_forward(z, xp.zeros_like(t))
     return loss, (h, w, t, drawn, cache)
 
 
@@ -38,7 +79,7 @@ def sampled_softmax_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Ar
     """
     h, w, t, drawn, loss_cache = cache
     xp = array_module(h)
-    dz = losses.softmax_cross_entropy_backward(dloss, loss_cache)
+    dz = losses.softmax_cross_entropy_fused_backward(dloss, loss_cache)
     dz_t, dz = dz[:, :1], dz[:, 1:]
     dh = matmul(dz, w[drawn]) + dz_t * w[t]
     dw = xp.concatenate([matmul(dz.T, h), dz_t * h])

@@ -1,8 +1,9 @@
 """The capstone: a convolutional network whose every pass is a student's, trained beside the library's own.
 
 Design: layers call pairs through their modules (`conv.conv2d_im2col_forward`), so a student's function put in the
-place of one is the one that runs. Where a layer has a fused version, `fused=False` brings the readable pairs back. Both
-runs start from the same numbers and see the same batches in float64; so the two loss curves are one curve.
+place of one is the one that runs. Where a layer or head has a faster version, `fused` or `threaded` set to False brings
+the readable pair back. Both runs start from the same numbers and see the same batches in float64; so the two loss
+curves are one curve.
 """
 
 from __future__ import annotations
@@ -123,12 +124,12 @@ def readable_convnet(data: Dataset) -> Model:
     """A small convnet in float64 on which only the readable pairs run."""
     shape, options = data.x_train.shape[1:], {"widths": (16, 32), "fc": 64}
     model = build_model("convnet", "softmax", len(data.class_names), shape, seed=0, model_opts=options)
-    last = [model.head.map] if isinstance(model.head, FlatHead) and model.head.map is not None else []
-    for layer in (*_layers(model.trunk), *last):
-        if hasattr(layer, "fused"):
-            layer.fused = False
-        if hasattr(layer, "algorithm"):
-            layer.algorithm = "im2col"
+    head = model.head
+    last = [head.map] if isinstance(head, FlatHead) and head.map is not None else []
+    for part in (*_layers(model.trunk), head, *last):
+        for option, readable in (("fused", False), ("threaded", False), ("algorithm", "im2col")):
+            if hasattr(part, option):
+                setattr(part, option, readable)
     return model.to(get_backend("numpy"), np.float64)
 
 

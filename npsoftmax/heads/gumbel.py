@@ -125,10 +125,10 @@ class GumbelSoftmaxHead(NoisyHead):
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         noise, tau = self.draw(z, train, rng)
         smoothed = self.label_smoothing if train else 0.0
-        return losses.softmax_cross_entropy_forward(z + noise, targets, smoothed, tau)
+        return losses.softmax_cross_entropy_fused_forward(z + noise, targets, smoothed, tau)
 
     def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.softmax_cross_entropy_backward(dloss, cache)
+        return losses.softmax_cross_entropy_fused_backward(dloss, cache)
 
 
 class LogGumbelSoftmaxHead(GumbelSoftmaxHead):

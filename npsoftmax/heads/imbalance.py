@@ -62,12 +62,12 @@ class BalancedHead(FlatHead):
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         if not train:
-            return losses.softmax_cross_entropy_forward(self._compensated(z), targets)
+            return losses.softmax_cross_entropy_fused_forward(self._compensated(z), targets)
         adjusted = z + self.strength * self.buffers["log_prior"]
-        return losses.softmax_cross_entropy_forward(adjusted, targets, self.label_smoothing)
+        return losses.softmax_cross_entropy_fused_forward(adjusted, targets, self.label_smoothing)
 
     def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.softmax_cross_entropy_backward(dloss, cache)  # the prior is a shift of z
+        return losses.softmax_cross_entropy_fused_backward(dloss, cache)  # the prior is a shift of z
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(self._compensated(z))[0]

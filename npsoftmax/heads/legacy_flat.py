@@ -42,12 +42,12 @@ class CrossEntropyOfOutputs(FlatHead):
 
     def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         p, outputs_cache = self.outputs(z, train, rng)
-        value, cache = losses.softmax_cross_entropy_forward(p, targets)
+        value, cache = losses.softmax_cross_entropy_fused_forward(p, targets)
         return value, (outputs_cache, cache)
 
     def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
         outputs_cache, loss_cache = cache
-        return self.outputs_backward(losses.softmax_cross_entropy_backward(dloss, loss_cache), outputs_cache)
+        return self.outputs_backward(losses.softmax_cross_entropy_fused_backward(dloss, loss_cache), outputs_cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(self.outputs(z, False, rng)[0])[0]

@@ -55,7 +55,7 @@ class LegacyHeap128Head(Head):
         if not self.renormalise:
             return self.tree.loss(h, targets)
         log_p, tree_cache = self._all_leaves(h)
-        value, cache = losses.softmax_cross_entropy_forward(log_p[:, : self.classes.n], targets)
+        value, cache = losses.softmax_cross_entropy_fused_forward(log_p[:, : self.classes.n], targets)
         return value, (h, log_p.shape, tree_cache, cache)
 
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
@@ -63,7 +63,7 @@ class LegacyHeap128Head(Head):
             return self.tree.backward(cache, dloss)
         h, shape, tree_cache, cache = cache
         dlog_p = array_module(h).zeros(shape, dtype=h.dtype)
-        dlog_p[:, : self.classes.n] = losses.softmax_cross_entropy_backward(dloss, cache)
+        dlog_p[:, : self.classes.n] = losses.softmax_cross_entropy_fused_backward(dloss, cache)
         dz = path.tree_log_prob_backward(dlog_p, tree_cache)
         return dz @ self.params["w"], {"w": dz.T @ h}
 

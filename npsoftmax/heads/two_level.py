@@ -62,16 +62,16 @@ class TwoLevel:
         z_group, group_cache = self.groups.forward(h)
         z_class, class_cache = self.classes.chosen(h, rows)
         z_class = xp.where(rows >= 0, z_class, -xp.inf)
-        group_loss, group_loss_cache = losses.softmax_cross_entropy_forward(z_group, group)
-        class_loss, class_loss_cache = losses.softmax_cross_entropy_forward(
+        group_loss, group_loss_cache = losses.softmax_cross_entropy_fused_forward(z_group, group)
+        class_loss, class_loss_cache = losses.softmax_cross_entropy_fused_forward(
             z_class, self.buffers["place"][targets] - first
         )
         return group_loss + class_loss, (group_cache, class_cache, group_loss_cache, class_loss_cache)
 
     def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
         group_cache, class_cache, group_loss_cache, class_loss_cache = cache
-        dz_group = losses.softmax_cross_entropy_backward(dloss, group_loss_cache)
-        dz_class = losses.softmax_cross_entropy_backward(dloss, class_loss_cache)
+        dz_group = losses.softmax_cross_entropy_fused_backward(dloss, group_loss_cache)
+        dz_class = losses.softmax_cross_entropy_fused_backward(dloss, class_loss_cache)
         dh_group, group_grads = self.groups.backward(dz_group, group_cache)
         dh_class, class_grads = self.classes.backward(dz_class, class_cache)
         return dh_group + dh_class, {"group": group_grads, "class": class_grads}

@@ -7,7 +7,7 @@ from npsoftmax.layers.conv import Conv2d, ConvReLU2d
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import GELU, Dropout, Flatten, ReLU
 from npsoftmax.layers.norm import BatchNorm, BatchNormReLU, LayerNorm
-from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MaxPoolReLU
+from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MaxPoolReLU2d
 from npsoftmax.layers.tokens import ClassToken, PatchEmbed, PositionEmbedding, TokenPool
 from npsoftmax.layers.transformer import FeedForward, StochasticDepth, TransformerBlock
 from npsoftmax.params import Tree, leaves, replace_leaves, tree_map
@@ -29,7 +29,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "MaxPool2d",
-    "MaxPoolReLU",
+    "MaxPoolReLU2d",
     "MultiHeadAttention",
     "PatchEmbed",
     "PositionEmbedding",

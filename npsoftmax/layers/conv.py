@@ -26,12 +26,14 @@ def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, i
     return pair
 
 
-def window_output(what: str, shape: Shape, k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) -> Shape:
-    """(OH, OW) of sliding windows over (H, W, C); InputError where a window is larger than the framed image."""
+def window_output(
+    layer: Layer, shape: Shape, k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
+) -> Shape:
+    """(OH, OW) of the layer's windows over (H, W, C); InputError where a window is larger than the framed image."""
     size = tuple(kernels.output_size(n, *rest) for n, *rest in zip(shape[:2], k, stride, pad, strict=True))
     if min(size) < 1:
         raise InputError(
-            f"{what}: a window of {k[0]}x{k[1]} does not fit an input of {shape[0]}x{shape[1]} with padding {pad}. "
+            f"{layer!r}: a window of {k[0]}x{k[1]} does not fit an input of {shape[0]}x{shape[1]} with padding {pad}. "
             "Use a larger image, more padding or fewer pooling steps."
         )
     return size
@@ -105,7 +107,7 @@ class Conv2d(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[2] != self.inputs:
             raise InputError(f"{self!r} takes images of shape (H, W, {self.inputs}), channels last, not {shape}.")
-        return (*window_output(repr(self), shape, self.k, self.stride, self.pad), self.outputs)
+        return (*window_output(self, shape, self.k, self.stride, self.pad), self.outputs)
 
     def macs(self, shape: Shape) -> int:
         oh, ow, f = self.output_shape(shape)
@@ -119,9 +121,10 @@ class Conv2d(Layer):
 
 
 class ConvReLU2d(Conv2d):
-    """Convolution and y = max(y, 0), fused: cut off as the outputs are written, in the algorithms that train.
+    """Convolution and y = max(y, 0). Arguments and shapes as in Conv2d.
 
-    Arguments and shapes as in Conv2d. fused=False, "im2col" and "naive" run the two pairs one after the other.
+    fused: in one pass, cut off as the outputs are written, in the algorithms that train ("im2col" and "naive" run
+    convolution and ReLU one after the other); False: the two readable pairs.
     """
 
     def __init__(self, inputs: int, outputs: int, k: int | tuple[int, int], *, fused: bool = True, **options: Any):
@@ -132,8 +135,9 @@ class ConvReLU2d(Conv2d):
         algorithm = self._algorithm_for(x)
         if not self.fused or algorithm not in FUSED:
             z, cache = super().forward(x, train=train, rng=rng)
-            y, relu_cache = activation.relu_forward(z)
-            return y, (None, (cache, relu_cache))
+            relu = "relu_fused" if self.fused else "relu"
+            y, relu_cache = getattr(activation, f"{relu}_forward")(z)
+            return y, (None, (cache, relu, relu_cache))
         forward = getattr(conv, f"conv2d_relu_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
         return y, (f"relu_{algorithm}", cache)
@@ -141,6 +145,7 @@ class ConvReLU2d(Conv2d):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         algorithm, inner = cache
         if algorithm is None:
-            conv_cache, relu_cache = inner
-            return super().backward(activation.relu_backward(dy, relu_cache), conv_cache, need_dx=need_dx)
+            conv_cache, relu, relu_cache = inner
+            dz = getattr(activation, f"{relu}_backward")(dy, relu_cache)
+            return super().backward(dz, conv_cache, need_dx=need_dx)
         return super().backward(dy, cache, need_dx=need_dx)

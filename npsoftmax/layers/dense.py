@@ -16,15 +16,15 @@ from npsoftmax.random import Rng
 class Dense(Layer):
     """y = x @ w + b. x (N, inputs) -> y (N, outputs); params w (inputs, outputs), b (outputs,).
 
-    fused: products on all threads; False: the readable pair.
+    threaded: products on all threads; False: the readable pair.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, rng: Rng, bias: bool = True, init: str = "default", fused: bool = True
+        self, inputs: int, outputs: int, *, rng: Rng, bias: bool = True, init: str = "default", threaded: bool = True
     ):
         super().__init__()
         require_sizes("Dense", inputs=inputs, outputs=outputs)
-        self.inputs, self.outputs, self.fused = inputs, outputs, fused
+        self.inputs, self.outputs, self.threaded = inputs, outputs, threaded
         self.params["w"] = initialiser(init)((inputs, outputs), inputs, rng.child("w"))
         if bias:
             start = uniform_fan_in if init == "default" else zeros
@@ -32,11 +32,11 @@ class Dense(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
-        forward = dense.dense_threaded_forward if self.fused else dense.dense_forward
+        forward = dense.dense_threaded_forward if self.threaded else dense.dense_forward
         return forward(x, self.params["w"], self.params.get("b"))
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        backward = dense.dense_threaded_backward if self.fused else dense.dense_backward
+        backward = dense.dense_threaded_backward if self.threaded else dense.dense_backward
         dx, dw, db = backward(dy, cache, need_dx)
         return dx, {"w": dw} if db is None else {"w": dw, "b": db}
 

@@ -15,13 +15,18 @@ from npsoftmax.random import Rng
 
 
 class ReLU(Layer):
-    """y = max(x, 0)."""
+    """y = max(x, 0). fused: in one pass; False: the readable pair."""
+
+    def __init__(self, *, fused: bool = True):
+        super().__init__()
+        self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        return activation.relu_forward(x)
+        return activation.relu_fused_forward(x) if self.fused else activation.relu_forward(x)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        return activation.relu_backward(dy, cache), {}
+        backward = activation.relu_fused_backward if self.fused else activation.relu_backward
+        return backward(dy, cache), {}
 
 
 class GELU(Layer):

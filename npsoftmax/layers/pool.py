@@ -35,7 +35,7 @@ class _WindowPool(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3:
             raise InputError(f"{self!r} takes images of shape (H, W, C), not {shape}.")
-        return (*window_output(repr(self), shape, self.size, self.stride, self.pad), shape[2])
+        return (*window_output(self, shape, self.size, self.stride, self.pad), shape[2])
 
     def __repr__(self) -> str:
         (kh, kw), (sh, sw) = self.size, self.stride
@@ -53,10 +53,10 @@ class MaxPool2d(_WindowPool):
         return pool.max_pool2d_backward(dy, cache), {}
 
 
-class MaxPoolReLU(_WindowPool):
+class MaxPoolReLU2d(_WindowPool):
     """max(maxpool(x), 0), which is maxpool(max(x, 0)): of the values of a window only the largest has to pass.
 
-    x (N, H, W, C) -> y (N, OH, OW, C). fused=False runs the two pairs one after the other.
+    x (N, H, W, C) -> y (N, OH, OW, C). fused: in one pass; False: the two readable pairs.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
 """The small convolutional networks: convnet and tinyvgg.
 
-Design: the ReLU before a max-pool stands inside it (`MaxPoolReLU`). Both only ever let larger values win, so they can
+Design: the ReLU before a max-pool stands inside it (`MaxPoolReLU2d`). Both only ever let larger values win, so they can
 change places: max(maxpool(z), 0) = maxpool(max(z, 0)), value for value and gradient for gradient. The ReLU
 then passes over a quarter of the values, and keeps nothing for the backward: the pool keeps its winners anyway.
 """
 
 from __future__ import annotations
 
-from npsoftmax.layers import Conv2d, ConvReLU2d, Dense, Dropout, Flatten, Layer, MaxPoolReLU, ReLU, Sequential
+from npsoftmax.layers import Conv2d, ConvReLU2d, Dense, Dropout, Flatten, Layer, MaxPoolReLU2d, ReLU, Sequential
 from npsoftmax.models.trunks import features_of, logits_layers, need_image
 from npsoftmax.random import Rng
 
@@ -32,7 +32,7 @@ def convnet(
     channels = shape[2]
     for number, width in enumerate(widths, start=1):
         layers[f"conv{number}"] = Conv2d(channels, width, 3, pad=1, rng=rng.child(f"conv{number}"), init=init)
-        layers[f"pool{number}"] = MaxPoolReLU(2)
+        layers[f"pool{number}"] = MaxPoolReLU2d(2)
         channels = width
     layers["flatten"] = Flatten()
     layers["fc"] = Dense(features_of(Sequential(**layers), shape), fc, rng=rng.child("fc"), init=init)
@@ -61,7 +61,7 @@ def tinyvgg(
             name, kind = f"conv{block}_{number}", ConvReLU2d if number == 1 else Conv2d
             layers[name] = kind(channels, width, 3, pad=pad, rng=rng.child(name), init=init)
             channels = width
-        layers[f"pool{block}"] = MaxPoolReLU(2)
+        layers[f"pool{block}"] = MaxPoolReLU2d(2)
     layers["flatten"] = Flatten()
     features = features_of(Sequential(**layers), shape)
     return Sequential(**layers, **logits_layers(features, logits, relu_logits, rng))

@@ -22,7 +22,7 @@ HEADS, head_label = (table("heads/test_head_properties.py", name) for name in ("
 built_head = table("heads/test_head_properties.py", "build")
 TINY = table("models/test_models.py", "TINY")
 # On the stand-in, those that reach every kernel; the whole table is compared with NumPy in test_parity.py.
-FEW_LAYERS = ("Dense", "ConvReLU2d", "MaxPoolReLU", "BatchNormReLU", "LayerNorm", "GELU", "MultiHeadAttention")
+FEW_LAYERS = ("Dense", "ConvReLU2d", "MaxPoolReLU2d", "BatchNormReLU", "LayerNorm", "GELU", "MultiHeadAttention")
 FEW_MODELS = ("mlp", "convnet")
 FEW_HEADS = ("softmax", "hierarchical", "adaptive", "sampled", "cosine")
 

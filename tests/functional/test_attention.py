@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import attention, multi_head, tiled_attention
+from npsoftmax.functional import attention, fused_attention, multi_head, tiled_attention
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.gradcheck import check_pair
 
@@ -185,7 +185,7 @@ def test_scores_far_beyond_the_exponential_are_finite_in_tiles():
 @given(t=st.integers(1, 7), s=st.integers(1, 7), heads=st.integers(1, 3), seed=st.integers(0, 99))
 def test_the_fused_path_is_the_plain_one(t, s, heads, seed):
     q, k, v = arrays(t, s, 2 * heads, 2 * heads, (2,), seed)
-    fused = both(multi_head.attention_fused_forward, multi_head.attention_fused_backward, q, k, v, heads)
+    fused = both(fused_attention.attention_fused_forward, fused_attention.attention_fused_backward, q, k, v, heads)
     split = [multi_head.split_heads(x, heads) for x in (q, k, v)]
     y, cache = attention.attention_forward(*split)
     dy = np.random.default_rng(1).standard_normal(q.shape)

@@ -17,6 +17,14 @@ CASES = {
     "softmax_cross_entropy": {},
     "softmax_cross_entropy smoothed": {"label_smoothing": 0.1},
     "softmax_cross_entropy cold and smoothed": {"label_smoothing": 0.3, "temperature": 0.5},
+    **{
+        f"softmax_cross_entropy_fused{name}": options
+        for name, options in [
+            ("", {}),
+            (" smoothed", {"label_smoothing": 0.1}),
+            (" cold and smoothed", {"label_smoothing": 0.3, "temperature": 0.5}),
+        ]
+    },
     "nll": {},
     "nll smoothed": {"label_smoothing": 0.2},
     "sparsemax_loss": {},
@@ -125,15 +133,27 @@ def test_strided_logits_and_labels_of_any_whole_type(case):
 
 
 # ---------------------------------------------------------------- cross entropy
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-5)])
+def test_one_pass_gives_the_numbers_of_the_readable_pair(smoothing, temperature, dtype, tolerance):
+    z, t = batch(6, 50, dtype=dtype, scale=10.0)
+    value, cache = loss.softmax_cross_entropy_forward(z, t, smoothing, temperature)
+    fused, fused_cache = loss.softmax_cross_entropy_fused_forward(z, t, smoothing, temperature)
+    np.testing.assert_allclose(fused, value, rtol=tolerance)
+    dz = loss.softmax_cross_entropy_backward(0.7, cache)
+    np.testing.assert_allclose(loss.softmax_cross_entropy_fused_backward(0.7, fused_cache), dz, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_the_two_step_route_equals_the_fused_one(smoothing):
     z, t = batch(6, 5)
-    fused, fused_cache = loss.softmax_cross_entropy_forward(z, t, smoothing)
+    fused, fused_cache = loss.softmax_cross_entropy_fused_forward(z, t, smoothing)
     y, y_cache = softmax.log_softmax_forward(z)
     value, cache = loss.nll_forward(y, t, smoothing)
     np.testing.assert_allclose(value, fused, rtol=1e-14)
     dz = softmax.log_softmax_backward(loss.nll_backward(1.0, cache), y_cache)
-    np.testing.assert_allclose(dz, loss.softmax_cross_entropy_backward(1.0, fused_cache), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(dz, loss.softmax_cross_entropy_fused_backward(1.0, fused_cache), rtol=0, atol=1e-15)
 
 
 def test_equal_logits_cost_the_logarithm_of_the_number_of_classes():
@@ -193,7 +213,13 @@ def test_a_loss_with_a_margin_is_zero_beyond_it_and_positive_before(case, margin
     assert dz[0, 2] == 0
 
 
-@pytest.mark.parametrize("case", ["sparsemax_loss", "entmax15_loss", "hinge", "multi_margin", "softmax_cross_entropy"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("sparsemax_loss", "entmax15_loss", "hinge", "multi_margin"),
+        *("softmax_cross_entropy", "softmax_cross_entropy_fused"),
+    ],
+)
 @settings(max_examples=30, deadline=None)
 @given(c=st.integers(2, 9), seed=st.integers(0, 999), scale=st.sampled_from([0.1, 1.0, 10.0]))
 def test_losses_are_not_negative_and_convex(case, c, seed, scale):
@@ -239,7 +265,7 @@ def test_bad_labels_are_input_errors(case, z, t, message):
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, np.nan])
-@pytest.mark.parametrize("case", ["softmax_cross_entropy", "nll"])
+@pytest.mark.parametrize("case", ["softmax_cross_entropy", "softmax_cross_entropy_fused", "nll"])
 def test_bad_smoothing_is_an_input_error(case, smoothing):
     with pytest.raises(InputError, match="label_smoothing is"):
         pair(case)[0](*batch(2, 3), label_smoothing=smoothing)
@@ -247,7 +273,13 @@ def test_bad_smoothing_is_an_input_error(case, smoothing):
 
 @pytest.mark.parametrize("value", [0, -1, np.nan, np.inf])
 @pytest.mark.parametrize(
-    ("case", "option"), [("softmax_cross_entropy", "temperature"), ("hinge", "margin"), ("multi_margin", "margin")]
+    ("case", "option"),
+    [
+        ("softmax_cross_entropy", "temperature"),
+        ("softmax_cross_entropy_fused", "temperature"),
+        ("hinge", "margin"),
+        ("multi_margin", "margin"),
+    ],
 )
 def test_bad_temperature_and_margin_are_input_errors(case, option, value):
     with pytest.raises(InputError, match=f"{option} is"):
@@ -274,7 +306,7 @@ def oracle(torch, case, z, t):
     functional, options = torch.nn.functional, CASES[case]
     smoothing = options.get("label_smoothing", 0.0)
     match case.split()[0]:
-        case "softmax_cross_entropy":
+        case "softmax_cross_entropy" | "softmax_cross_entropy_fused":
             return functional.cross_entropy(z / options.get("temperature", 1.0), t, label_smoothing=smoothing)
         case "nll":
             return (1 - smoothing) * functional.nll_loss(z, t) - smoothing * z.mean()

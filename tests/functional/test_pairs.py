@@ -1,9 +1,10 @@
-"""Every pair of dense, conv, pool, norm, activation, dropout and path: gradient, purity, dtype; then its meaning."""
+"""Every pair of MODULES: gradient, purity, dtype, its faster twins; then its meaning."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,51 @@ from hypothesis import strategies as st
 
 from npsoftmax.functional import (
     activation,
+    adaptive,
     attention,
     conv,
     dense,
     dropout,
+    fused_attention,
+    loss,
     multi_head,
     norm,
     patches,
     path,
     pool,
+    sampled,
+    softmax_attention,
     tiled_attention,
+    two_level,
 )
 from npsoftmax.gradcheck import check_pair
 
-MODULES = (dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head)
+MODULES = (
+    *(dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head),
+    *(softmax_attention, fused_attention, two_level, adaptive, sampled),
+)
+ELSEWHERE = {"sampled_softmax"}  # its gradients are those of rows: tests/heads/test_sampled.py
+
+
+def own_names(module, ending):
+    """The names of a module's own functions with this ending, without it."""
+    return [
+        name.removesuffix(ending)
+        for name, value in vars(module).items()
+        if name.endswith(ending) and value.__module__ == module.__name__
+    ]
+
+
+def key(module, name):
+    """What a pair is called here. Multi-head attention is in two modules: as one reads it, and with all there is."""
+    return "softmax " + name.replace("_", " ") if module is softmax_attention else name
+
+
 PAIRS = {
-    name.removesuffix("_forward"): module
+    key(module, name): (module, name)
     for module in MODULES
-    for name in vars(module)
-    if name.endswith("_forward") and getattr(module, name).__module__ == module.__name__
+    for name in own_names(module, "_forward")
+    if name not in ELSEWHERE
 }
 
 
@@ -49,11 +76,13 @@ class Case:
 
     @property
     def forward(self):
-        return getattr(PAIRS[self.pair], f"{self.pair}_forward")
+        module, name = PAIRS[self.pair]
+        return getattr(module, f"{name}_forward")
 
     @property
     def backward(self):
-        return getattr(PAIRS[self.pair], f"{self.pair}_backward")
+        module, name = PAIRS[self.pair]
+        return getattr(module, f"{name}_backward")
 
     @property
     def wrt(self):
@@ -80,6 +109,7 @@ class Case:
 
 MASK = np.random.default_rng(7).random((4, 5, 3)) < 0.6
 SIGNS = np.array([[1, -1, 0, 0], [-1, -1, 1, 0], [1, 1, -1, 1], [-1, 0, 0, 0], [1, -1, -1, -1]], float)
+LABELS, EXPECTED = np.array([7, 0, 3, 3, 5]), np.log([0.5, 2.0, 1.5])  # of eight classes; of three draws
 # A tree of five classes: the two places below each inner node (4 + c is the leaf of class c), and its levels.
 CHILDREN, LEVELS = np.array([[1, 2], [3, 4], [5, 6], [7, 8]]), [(0, 1), (1, 3), (3, 4)]
 
@@ -88,6 +118,7 @@ SEEN = np.random.default_rng(8).random((2, 1, 4, 6)) < 0.7
 SEEN[1, 0, 2] = False
 KEPT = np.random.default_rng(9).random((2, 3, 4, 6)) < 0.6
 NOISE = np.random.default_rng(10).gumbel(size=(2, 3, 4, 6))
+EVERY_SEEN = np.broadcast_to(SEEN, (2, 3, 4, 6))
 QKV = ((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 7))
 PROJECTIONS = ((2, 3, 6), (6, 18), (18,), (6, 6), (6,))
 
@@ -181,6 +212,7 @@ CASES = {
     "layer_norm_fused tokens": Case("layer_norm_fused", ((2, 3, 40), (40,), (40,)), (0.1,)),
     "layer_norm_fused, no beta": Case("layer_norm_fused", ((4, 5), (5,), None)),
     "relu": Case("relu", ((3, 4, 5),)),
+    "relu_fused": Case("relu_fused", ((3, 4, 5),)),
     "gelu": Case("gelu", ((3, 4, 5),)),
     "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
     "patches": Case("patches", ((2, 4, 6, 3),), (2,)),
@@ -220,7 +252,16 @@ CASES = {
         grads=6,
         kwargs={"heads": 2, "causal": True, "threaded": True},
     ),
+    "softmax masked softmax": Case("softmax masked softmax", ((2, 3, 4, 6),), (EVERY_SEEN,)),
+    "softmax scaled dot product attention": Case("softmax scaled dot product attention", QKV, (EVERY_SEEN,)),
+    "softmax multi head attention": Case(
+        "softmax multi head attention", ((2, 4, 6), (6, 18), (6, 6)), (3, EVERY_SEEN[..., :4])
+    ),
     "dropout": Case("dropout", ((4, 5, 3),), (MASK, 0.6)),
+    "two_level_loss": Case("two_level_loss", ((5, 3), (5, 8)), (LABELS, np.array([0, 1, 2, 1, 0, 2, 2, 1]))),
+    "adaptive_loss": Case("adaptive_loss", ((5, 4), (4, 4), (2, 4), (5, 2)), (LABELS, 3)),
+    "adaptive_loss, no rare class": Case("adaptive_loss", ((5, 4), (8, 4), (2, 4), (1, 2)), (LABELS % 7, 7)),
+    "sampled_loss": Case("sampled_loss", ((5, 4), (8, 4), (8,)), (LABELS, np.array([0, 2, 3]), EXPECTED)),
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
     "path_loss_fused": Case("path_loss_fused", ((5, 4),), (SIGNS,), grads=1),
     "tree_log_prob": Case("tree_log_prob", ((3, 4),), (CHILDREN, LEVELS)),
@@ -231,10 +272,8 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 # ---------------------------------------------------------------- every pair
 def test_every_pair_has_a_case_and_a_backward():
     assert {case.pair for case in CASES.values()} == set(PAIRS)
-    for name, module in PAIRS.items():
-        assert callable(getattr(module, f"{name}_backward", None)), f"{name}_forward stands alone"
-    backwards = {n.removesuffix("_backward") for m in MODULES for n in vars(m) if n.endswith("_backward")}
-    assert backwards == set(PAIRS)
+    backwards = {key(m, name) for m in MODULES for name in own_names(m, "_backward")}
+    assert backwards - ELSEWHERE == set(PAIRS), "a half stands alone"
 
 
 @every_case
@@ -260,7 +299,7 @@ def test_nothing_passed_in_is_changed(case):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtypes_and_shapes_are_kept(case, dtype):
     arrays = case.arrays(dtype)
-    rest = tuple(r.astype(dtype) if r is SIGNS else r for r in case.rest)
+    rest = tuple(r.astype(dtype) if r is SIGNS or r is EXPECTED else r for r in case.rest)
     *outputs, cache = case.forward(*arrays, *rest, **case.kwargs)
     assert len(outputs) == case.outputs and all(y.dtype == dtype for y in outputs)
     dy = 0.7 if np.ndim(outputs[0]) == 0 else outputs[0].copy()
@@ -299,6 +338,31 @@ def test_memory_layout_does_not_matter(case):
     for a, b in zip(got if isinstance(got, tuple) else (got,), grads, strict=True):
         if b is not None:
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def readable(name):
+    """The pair that one with `fused` or `threaded` in its name computes faster."""
+    return re.sub("_fused|_threaded", "", name)
+
+
+def test_what_is_fused_or_threaded_stands_beside_its_readable_pair():
+    names = {*PAIRS, *own_names(loss, "_forward")}
+    assert {readable(name) for name in names} <= names
+
+
+# The fused attention takes other shapes: tests/functional/test_attention.py.
+FASTER = [c for c in CASES.values() if readable(c.pair) != c.pair and c.pair != "attention_fused"]
+
+
+@pytest.mark.parametrize("case", FASTER)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 1e-4)])
+def test_a_faster_pair_gives_the_numbers_of_the_readable_one(case, dtype, tolerance):
+    arrays, twin = case.arrays(dtype), replace(case, pair=readable(case.pair))
+    (y, _, grads), (right, _, right_grads) = case.run(arrays), twin.run(arrays)
+    for got, want in zip((y, *grads), (right, *right_grads), strict=True):
+        assert (got is None) == (want is None)
+        if want is not None:
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES.values() if c.pair.startswith(("dense", "conv2d"))])

@@ -238,7 +238,7 @@ def test_a_solution_is_readable_and_no_face_of_a_kernel(name):
         ast.unparse(n.func) for n in ast.walk(ast.parse(stubs.solution(EXERCISES[name]))) if isinstance(n, ast.Call)
     }
     faces = {call for call in calls if call.startswith(("kernels.", "fused."))}
-    assert faces <= {"kernels.im2col", "kernels.col2im"}, "cut this exercise from a readable pair in grading/pairs"
+    assert faces <= {"kernels.im2col", "kernels.col2im"}, "cut this exercise from a readable pair of functional/"
 
 
 def test_every_stub_is_not_started():

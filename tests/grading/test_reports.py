@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npsoftmax.functional import dense, softmax
+from npsoftmax.functional import dense, loss, softmax
 from npsoftmax.grading.check import check
 from npsoftmax.grading.exercises import EXERCISES
-from npsoftmax.grading.pairs import loss
 from npsoftmax.kernels import reference
 
 

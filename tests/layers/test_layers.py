@@ -29,7 +29,7 @@ from npsoftmax.layers import (
     Layer,
     LayerNorm,
     MaxPool2d,
-    MaxPoolReLU,
+    MaxPoolReLU2d,
     MultiHeadAttention,
     PatchEmbed,
     PositionEmbedding,
@@ -95,8 +95,8 @@ CASES = {
     "LayerNorm": (lambda: LayerNorm(4), (3, 4)),
     "MaxPool2d": (lambda: MaxPool2d(2), (4, 5, 3)),
     "MaxPool2d, overlap": (lambda: MaxPool2d((3, 2), stride=(2, 1), pad=(1, 0)), (5, 4, 3)),
-    "MaxPoolReLU": (lambda: MaxPoolReLU(2), (4, 6, 3)),
-    "MaxPoolReLU, not fused": (lambda: MaxPoolReLU((3, 2), stride=(2, 1), pad=(1, 0), fused=False), (5, 4, 3)),
+    "MaxPoolReLU2d": (lambda: MaxPoolReLU2d(2), (4, 6, 3)),
+    "MaxPoolReLU2d, not fused": (lambda: MaxPoolReLU2d((3, 2), stride=(2, 1), pad=(1, 0), fused=False), (5, 4, 3)),
     "AvgPool2d": (lambda: AvgPool2d((2, 3)), (5, 6, 2)),
     "AvgPool2d, overlap": (lambda: AvgPool2d(3, stride=2, pad=1), (5, 4, 3)),
     "GlobalAvgPool": (GlobalAvgPool, (3, 4, 2)),
@@ -544,9 +544,9 @@ def run(layer, x, train):
         (lambda: BatchNormReLU(5), [lambda: BatchNorm(5, fused=False), ReLU], (4, 5, 5)),
         (lambda: BatchNormReLU(300), [lambda: BatchNorm(300, fused=False), ReLU], (2, 3, 300)),
         (lambda: BatchNormReLU(5, fused=False), [lambda: BatchNorm(5), ReLU], (4, 5, 5)),
-        (lambda: MaxPoolReLU(2), [ReLU, lambda: MaxPool2d(2)], (4, 6, 5)),
-        (lambda: MaxPoolReLU(3, stride=2, pad=1), [ReLU, lambda: MaxPool2d(3, stride=2, pad=1)], (7, 6, 5)),
-        (lambda: MaxPoolReLU(2, fused=False), [lambda: MaxPool2d(2), ReLU], (5, 6, 5)),
+        (lambda: MaxPoolReLU2d(2), [ReLU, lambda: MaxPool2d(2)], (4, 6, 5)),
+        (lambda: MaxPoolReLU2d(3, stride=2, pad=1), [ReLU, lambda: MaxPool2d(3, stride=2, pad=1)], (7, 6, 5)),
+        (lambda: MaxPoolReLU2d(2, fused=False), [lambda: MaxPool2d(2), ReLU], (5, 6, 5)),
     ],
 )
 def test_a_fused_layer_is_the_plain_ones_one_after_another(fused, plain, shape, train):
@@ -567,7 +567,7 @@ def test_batch_norm_with_relu_keeps_x_and_nothing_else_as_large(train):
 
 
 def test_a_pool_with_relu_keeps_a_byte_a_window():
-    cache = MaxPoolReLU(2).forward(batch((4, 6, 3)))[1]
+    cache = MaxPoolReLU2d(2).forward(batch((4, 6, 3)))[1]
     (index,) = [a for a in flattened(cache) if isinstance(a, np.ndarray)]
     assert index.dtype == np.uint8 and index.shape == (3, 2, 3, 3)
 
@@ -585,7 +585,7 @@ def test_a_students_function_can_take_the_place_of_a_pair(monkeypatch):
         return x @ w + b, (x, w, True)
 
     monkeypatch.setattr("npsoftmax.functional.dense.dense_forward", mine)
-    Dense(4, 2, rng=R, fused=False).forward(batch((4,)))
+    Dense(4, 2, rng=R, threaded=False).forward(batch((4,)))
     assert called == [(3, 4)]
 
 

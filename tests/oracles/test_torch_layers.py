@@ -28,7 +28,7 @@ from npsoftmax.layers import (  # noqa: E402
     GlobalMaxPool,
     LayerNorm,
     MaxPool2d,
-    MaxPoolReLU,
+    MaxPoolReLU2d,
     ReLU,
     Residual,
     Sequential,
@@ -88,14 +88,14 @@ def test_conv2d_of_three(kind, algorithm, n, hw, c, f, pad, bias, seed):
     compare(kind(c, f, 3, rng=Rng(seed), pad=pad, bias=bias, algorithm=algorithm), normal((n, *hw, c), seed))
 
 
-@pytest.mark.parametrize("kind", [MaxPool2d, MaxPoolReLU, AvgPool2d])
+@pytest.mark.parametrize("kind", [MaxPool2d, MaxPoolReLU2d, AvgPool2d])
 @given(few, pairs(1, 9), few, pairs(1, 4), pairs(1, 4), pairs(0, 2), seeds)
 def test_pools(kind, n, hw, c, size, stride, pad, seed):
     assume(all(2 * p <= k <= s + 2 * p for p, k, s in zip(pad, size, hw, strict=True)))
     compare(kind(size, stride=stride, pad=pad), normal((n, *hw, c), seed))
 
 
-@pytest.mark.parametrize("kind", [MaxPool2d, MaxPoolReLU, AvgPool2d])
+@pytest.mark.parametrize("kind", [MaxPool2d, MaxPoolReLU2d, AvgPool2d])
 @given(seeds)
 def test_pools_of_small_whole_numbers_tie_alike(kind, seed):
     x = np.random.default_rng(seed).integers(-1, 2, (2, 6, 5, 3)).astype(float)

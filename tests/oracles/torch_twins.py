@@ -179,7 +179,7 @@ def without_relu(kind):
 FUSED = {
     layers.ConvReLU2d: without_relu(layers.Conv2d),
     layers.BatchNormReLU: without_relu(layers.BatchNorm),
-    layers.MaxPoolReLU: without_relu(layers.MaxPool2d),
+    layers.MaxPoolReLU2d: without_relu(layers.MaxPool2d),
 }
 SIMPLE = {
     layers.ReLU: lambda _: nn.ReLU(),

@@ -16,8 +16,7 @@ ASSIGNMENT = Assignment(
     "from typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n",
 )
 
-SOFTMAX, GUMBEL, TAYLOR = (f"npsoftmax.functional.{name}" for name in ("softmax", "gumbel", "taylor"))
-LOSS = "npsoftmax.grading.pairs.loss"  # the library's own is fused
+SOFTMAX, LOSS, GUMBEL, TAYLOR = (f"npsoftmax.functional.{name}" for name in ("softmax", "loss", "gumbel", "taylor"))
 NO_MASK = "mask is for attention: in this assignment it is None, and you may ignore it."
 
 

@@ -79,7 +79,7 @@ EXERCISES = (
         remark="need_dx=False means that dx is not needed: you may compute it all the same.",
     ),
     *pair(
-        "a2", "relu", "npsoftmax.grading.pairs.layers", 2, (signed,), oracle.relu, "y",
+        "a2", "relu", f"{FUNCTIONAL}activation", 2, (signed,), oracle.relu, "y",
         ("np.maximum(x, 0) keeps the positive numbers.",),
         ("Where x was positive, y is positive too: there dy passes, elsewhere it becomes 0.",),
         grads=("dx",), points=(1, 1),

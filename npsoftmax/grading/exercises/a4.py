@@ -17,7 +17,7 @@ ASSIGNMENT = Assignment(
     "import math\nfrom typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n",
 )
 
-PAIRS = "npsoftmax.grading.pairs.attention"
+ATTENTION, HEADS = "npsoftmax.functional.softmax_attention", "npsoftmax.functional.multi_head"
 
 
 # ---------------------------------------------------------------- cases
@@ -108,14 +108,14 @@ EXERCISES = (
         oracle=oracle.causal_mask,
     ),
     *pair(
-        "a4", "masked_softmax", PAIRS, 1, (scores, nothing_allowed), oracle.masked_softmax, "p",
+        "a4", "masked_softmax", ATTENTION, 1, (scores, nothing_allowed), oracle.masked_softmax, "p",
         ("np.where(mask, z, -np.inf) keeps the allowed scores; e^-∞ is 0.",
          "The maximum of a row with nothing allowed is -∞, and -∞ - (-∞) is NaN: use 0 there, and 1 for its sum."),
         ("Softmax's own backward: where p is 0, so is dz.",),
         outputs=("p",), points=(2, 1),
     ),
     *pair(
-        "a4", "scaled_dot_product_attention", PAIRS, 2, (attended, in_heads), oracle.scaled_dot_product_attention,
+        "a4", "scaled_dot_product_attention", ATTENTION, 2, (attended, in_heads), oracle.scaled_dot_product_attention,
         "(q, k, v, p)",
         ("z = q @ kᵀ / √D, the last two axes swapped: k.swapaxes(-1, -2). Then p = masked_softmax(z), y = p @ v.",),
         ("dv = pᵀ @ dy and dp = dy @ vᵀ; then back through the softmax; then dq = dz @ k and dk = dzᵀ @ q.",
@@ -124,17 +124,17 @@ EXERCISES = (
         uses=(("masked_softmax_forward",), ("masked_softmax_backward",)),
     ),
     Exercise(
-        "a4", "split_heads", PAIRS, ("heads",), (tokens,), 3,
+        "a4", "split_heads", HEADS, ("heads",), (tokens,), 3,
         ("reshape D into (heads, D / heads), then bring the head axis before the tokens: transpose(0, 2, 1, 3).",),
         oracle=oracle.split_heads,
     ),
     Exercise(
-        "a4", "merge_heads", PAIRS, ("x",), (cut,), 3,
+        "a4", "merge_heads", HEADS, ("x",), (cut,), 3,
         ("transpose(0, 2, 1, 3) first, then reshape: in the other order tokens are mixed with heads.",),
         oracle=oracle.merge_heads,
     ),
     *pair(
-        "a4", "multi_head_attention", PAIRS, 4, (self_attention,), oracle.multi_head_attention,
+        "a4", "multi_head_attention", ATTENTION, 4, (self_attention,), oracle.multi_head_attention,
         "(x, w_qkv, w_out, heads, merged, attention_cache)",
         ("x @ w_qkv has q in its first D columns, k in the next D, v in the last; split_heads of each.",
          "Then attention, merge_heads, and @ w_out. attention_cache is what the attention's forward returned."),

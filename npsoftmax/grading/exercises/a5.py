@@ -21,8 +21,9 @@ ASSIGNMENT = Assignment(
     "from npsoftmax.kernels.tree_reference import Levels\n",
 )
 
-TREE, WALKS, PATH, PAIRS = (
-    f"npsoftmax.{name}" for name in ("heads.tree", "kernels.tree_reference", "functional.path", "grading.pairs.heads")
+TREE, WALKS = "npsoftmax.heads.tree", "npsoftmax.kernels.tree_reference"
+PATH, TWO_LEVEL, ADAPTIVE, SAMPLED = (
+    f"npsoftmax.functional.{name}" for name in ("path", "two_level", "adaptive", "sampled")
 )
 
 
@@ -216,7 +217,8 @@ EXERCISES = (
         3,
     ),
     *pair(
-        "a5", "two_level_loss", PAIRS, 6, (grouped, superclasses), oracle.two_level_loss, "(p_group, p_class, t, g)",
+        "a5", "two_level_loss", TWO_LEVEL, 6, (grouped, superclasses), oracle.two_level_loss,
+        "(p_group, p_class, t, g)",
         ("g = group[t]. Then two cross entropies: z_group against g, and the scores of the group's classes against t.",
          "np.where(group == g[:, None], z_class, -np.inf) keeps the classes of the group; take its log-softmax.",
          "p_class is 0 for the classes of other groups."),
@@ -225,7 +227,7 @@ EXERCISES = (
         outputs=("loss",), grads=("dz_group", "dz_class"), points=(2, 2),
     ),
     *pair(
-        "a5", "adaptive_loss", PAIRS, 7, (clustered, all_frequent), oracle.adaptive_loss,
+        "a5", "adaptive_loss", ADAPTIVE, 7, (clustered, all_frequent), oracle.adaptive_loss,
         "(h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail)",
         ("A frequent class is a column of the head; a rare one is the head's last column AND a column of the tail.",
          "tail = np.flatnonzero(t >= cutoff); only h[tail] goes through proj and w_tail.",
@@ -236,7 +238,7 @@ EXERCISES = (
         outputs=("loss",), grads=("dh", "dw_head", "dproj", "dw_tail"), points=(2, 3),
     ),
     *pair(
-        "a5", "sampled_loss", PAIRS, 8, (drawn,), oracle.sampled_loss, "(h, w, t, drawn, p)",
+        "a5", "sampled_loss", SAMPLED, 8, (drawn,), oracle.sampled_loss, "(h, w, t, drawn, p)",
         ("The target's score is column 0, the drawn ones follow, each minus its log_expected.",
          "Where a drawn class is the target of a sample, its score there is -∞: it would count twice.",
          "p is the softmax of that row of 1 + S scores."),

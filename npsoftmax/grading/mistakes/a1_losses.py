@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.functional import gumbel, softmax, taylor
+from npsoftmax.functional import gumbel, loss, softmax, taylor
 from npsoftmax.grading.mistakes.base import mistake
-from npsoftmax.grading.pairs import loss
 
 
 # ---------------------------------------------------------------- cross entropy

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.functional import dense, dropout, norm
+from npsoftmax.functional import activation, dense, dropout, norm
 from npsoftmax.grading.mistakes.base import mistake
-from npsoftmax.grading.pairs import layers
 
 
 # ---------------------------------------------------------------- dense
@@ -69,19 +68,19 @@ def bias_sum_over_features(dy, cache):
 @mistake("relu_forward", "y")
 def absolute_value(x):
     """this is |x|; ReLU makes negative numbers 0."""
-    return np.abs(x), layers.relu_forward(x)[1]
+    return np.abs(x), activation.relu_forward(x)[1]
 
 
 @mistake("relu_forward", "y")
 def only_the_step(x):
     """this is the step, 1 where x > 0; ReLU keeps x itself there."""
-    return (x > 0).astype(x.dtype), layers.relu_forward(x)[1]
+    return (x > 0).astype(x.dtype), activation.relu_forward(x)[1]
 
 
 @mistake("relu_forward", "y")
 def leaky(x):
     """negative numbers leak through; ReLU makes them exactly 0."""
-    return np.where(x > 0, x, 0.01 * x), layers.relu_forward(x)[1]
+    return np.where(x > 0, x, 0.01 * x), activation.relu_forward(x)[1]
 
 
 @mistake("relu_forward", "x")

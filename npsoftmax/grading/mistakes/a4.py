@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from npsoftmax.functional import softmax_attention as attention
 from npsoftmax.grading.mistakes.base import mistake
-from npsoftmax.grading.pairs import attention
 
 
 # ---------------------------------------------------------------- masks

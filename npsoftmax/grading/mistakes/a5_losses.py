@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.functional import adaptive, sampled, two_level
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.grading.mistakes.base import mistake
-from npsoftmax.grading.pairs import heads
 
 
 # ---------------------------------------------------------------- two levels
@@ -15,20 +15,20 @@ def softmax_over_all_classes(z_group, z_class, t, group):
     """the second softmax runs over all C = {C} classes; given the group, only the classes of that group compete."""
     rows = np.arange(len(t))
     log_p = log_softmax_forward(z_group)[0][rows, group[t]] + log_softmax_forward(z_class)[0][rows, t]
-    return -log_p.mean(), heads.two_level_loss_forward(z_group, z_class, t, group)[1]
+    return -log_p.mean(), two_level.two_level_loss_forward(z_group, z_class, t, group)[1]
 
 
 @mistake("two_level_loss_forward", "loss")
 def group_forgotten(z_group, z_class, t, group):
     """-log p of the group is missing: log p(class) = log p(group) + log p(class | group)."""
-    loss, cache = heads.two_level_loss_forward(z_group, z_class, t, group)
+    loss, cache = two_level.two_level_loss_forward(z_group, z_class, t, group)
     return loss + np.log(cache[0][np.arange(len(t)), group[t]]).mean(), cache
 
 
 @mistake("two_level_loss_forward", "loss")
 def class_forgotten(z_group, z_class, t, group):
     """-log p of the class given its group is missing: log p(class) = log p(group) + log p(class | group)."""
-    _, cache = heads.two_level_loss_forward(z_group, z_class, t, group)
+    _, cache = two_level.two_level_loss_forward(z_group, z_class, t, group)
     return -np.log(cache[0][np.arange(len(t)), group[t]]).mean(), cache
 
 
@@ -38,13 +38,13 @@ def zeros_for_the_others(z_group, z_class, t, group):
     rows, g = np.arange(len(t)), group[t]
     masked = np.where(group == g[:, None], z_class, 0.0)
     log_p = log_softmax_forward(z_group)[0][rows, g] + log_softmax_forward(masked)[0][rows, t]
-    return -log_p.mean(), heads.two_level_loss_forward(z_group, z_class, t, group)[1]
+    return -log_p.mean(), two_level.two_level_loss_forward(z_group, z_class, t, group)[1]
 
 
 @mistake("two_level_loss_backward", "dz_group")
 def group_target_not_subtracted(dloss, cache):
     """dz_group is p - onehot: 1 was not subtracted at the target's group."""
-    _, dz_class = heads.two_level_loss_backward(dloss, cache)
+    _, dz_class = two_level.two_level_loss_backward(dloss, cache)
     return cache[0] * dloss / len(cache[2]), dz_class
 
 
@@ -52,7 +52,7 @@ def group_target_not_subtracted(dloss, cache):
 def label_for_group(dloss, cache):
     """in dz_group the 1 was subtracted at the label; it belongs to the label's group, g."""
     p_group, _, t, _ = cache
-    _, dz_class = heads.two_level_loss_backward(dloss, cache)
+    _, dz_class = two_level.two_level_loss_backward(dloss, cache)
     dz_group = p_group * dloss / len(t)
     dz_group[np.arange(len(t)), t % p_group.shape[1]] -= dloss / len(t)
     return dz_group, dz_class
@@ -61,14 +61,14 @@ def label_for_group(dloss, cache):
 @mistake("two_level_loss_backward", "dz_group", "dz_class")
 def two_level_without_one_over_n(dloss, cache):
     """the 1/N is missing: the loss is a mean over the N = {N} samples."""
-    dz_group, dz_class = heads.two_level_loss_backward(dloss, cache)
+    dz_group, dz_class = two_level.two_level_loss_backward(dloss, cache)
     return dz_group * len(cache[2]), dz_class * len(cache[2])
 
 
 @mistake("two_level_loss_backward", "dz_class")
 def class_target_not_subtracted(dloss, cache):
     """dz_class is p - onehot: 1 was not subtracted at the target."""
-    dz_group, _ = heads.two_level_loss_backward(dloss, cache)
+    dz_group, _ = two_level.two_level_loss_backward(dloss, cache)
     return dz_group, cache[1] * dloss / len(cache[2])
 
 
@@ -76,7 +76,7 @@ def class_target_not_subtracted(dloss, cache):
 @mistake("adaptive_loss_forward", "loss")
 def cluster_forgotten(h, w_head, proj, w_tail, t, cutoff):
     """a rare class has two factors: the cluster's own place in the head (the last column) is missing."""
-    _, cache = heads.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
+    _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
     log_p = np.log(cache[8][np.arange(len(t)), np.minimum(t, cutoff)])
     log_p[cache[6]] = np.log(cache[9][np.arange(len(cache[6])), t[cache[6]] - cutoff])
     return -log_p.mean(), cache
@@ -85,14 +85,14 @@ def cluster_forgotten(h, w_head, proj, w_tail, t, cutoff):
 @mistake("adaptive_loss_forward", "loss")
 def class_in_the_cluster_forgotten(h, w_head, proj, w_tail, t, cutoff):
     """a rare class has two factors: log p of the class inside the cluster is missing."""
-    _, cache = heads.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
+    _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
     return -np.log(cache[8][np.arange(len(t)), np.minimum(t, cutoff)]).mean(), cache
 
 
 @mistake("adaptive_loss_forward", "loss")
 def mean_of_the_tail(h, w_head, proj, w_tail, t, cutoff):
     """the tail's part was averaged over its own samples; the mean is over all N = {N} samples of the batch."""
-    _, cache = heads.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
+    _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
     tail = cache[6]
     loss = -np.log(cache[8][np.arange(len(t)), np.minimum(t, cutoff)]).mean()
     return loss - np.log(cache[9][np.arange(len(tail)), t[tail] - cutoff]).mean(), cache
@@ -101,7 +101,7 @@ def mean_of_the_tail(h, w_head, proj, w_tail, t, cutoff):
 @mistake("adaptive_loss_forward", "loss")
 def without_the_projection(h, w_head, proj, w_tail, t, cutoff):
     """the cluster's score went to the wrong place: the cluster is the LAST column of the head, number cutoff."""
-    _, cache = heads.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
+    _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
     tail = cache[6]
     log_p = np.log(cache[8][np.arange(len(t)), np.where(t < cutoff, t, 0)])
     log_p[tail] += np.log(cache[9][np.arange(len(tail)), t[tail] - cutoff])
@@ -140,7 +140,7 @@ def tail_does_not_reach_h(dloss, cache):
     h, w_head, _, _, t, cutoff, _, _, p_head, _ = cache
     dz_head = p_head * dloss / len(t)
     dz_head[np.arange(len(t)), np.minimum(t, cutoff)] -= dloss / len(t)
-    return dz_head @ w_head, *heads.adaptive_loss_backward(dloss, cache)[1:]
+    return dz_head @ w_head, *adaptive.adaptive_loss_backward(dloss, cache)[1:]
 
 
 # ---------------------------------------------------------------- samples
@@ -149,27 +149,27 @@ def target_counted_twice(h, w, b, t, drawn, log_expected):
     """where the target was drawn as well it counts twice: its drawn score has to be -∞ in that row."""
     z_t = (h * w[t]).sum(axis=1) + b[t]
     z = np.concatenate([z_t[:, None], h @ w[drawn].T + b[drawn] - log_expected], axis=1)
-    return -log_softmax_forward(z)[0][:, 0].mean(), heads.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
+    return -log_softmax_forward(z)[0][:, 0].mean(), sampled.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
 
 
 @mistake("sampled_loss_forward", "loss")
 def correction_forgotten(h, w, b, t, drawn, log_expected):
     """log_expected is not subtracted: frequent classes are drawn more often, and would be pushed down too much."""
-    loss, _ = heads.sampled_loss_forward(h, w, b, t, drawn, np.zeros_like(log_expected))
-    return loss, heads.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
+    loss, _ = sampled.sampled_loss_forward(h, w, b, t, drawn, np.zeros_like(log_expected))
+    return loss, sampled.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
 
 
 @mistake("sampled_loss_forward", "loss")
 def correction_added(h, w, b, t, drawn, log_expected):
     """log_expected was added; it is subtracted, which divides by how often the class was expected."""
-    loss, _ = heads.sampled_loss_forward(h, w, b, t, drawn, -log_expected)
-    return loss, heads.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
+    loss, _ = sampled.sampled_loss_forward(h, w, b, t, drawn, -log_expected)
+    return loss, sampled.sampled_loss_forward(h, w, b, t, drawn, log_expected)[1]
 
 
 @mistake("sampled_loss_forward", "loss")
 def target_not_in_the_sum(h, w, b, t, drawn, log_expected):
     """the target's own e^z is missing in the denominator: it competes with the drawn classes and with itself."""
-    _, cache = heads.sampled_loss_forward(h, w, b, t, drawn, log_expected)
+    _, cache = sampled.sampled_loss_forward(h, w, b, t, drawn, log_expected)
     p = cache[4][:, 0]
     return -np.log(p / (1 - p)).mean(), cache
 
@@ -178,7 +178,7 @@ def target_not_in_the_sum(h, w, b, t, drawn, log_expected):
 def repeated_labels_lost(dloss, cache):
     """a label that occurs twice in the batch was counted once: dw[t] += … keeps one of them, np.add.at adds all."""
     h, w, t, drawn, p = cache
-    dh, _, _ = heads.sampled_loss_backward(dloss, cache)
+    dh, _, _ = sampled.sampled_loss_backward(dloss, cache)
     dz_t, dz = (p[:, :1] - 1) * dloss / len(t), p[:, 1:] * dloss / len(t)
     dw, db = np.zeros_like(w), np.zeros(len(w))
     dw[drawn] += dz.T @ h
@@ -191,11 +191,11 @@ def repeated_labels_lost(dloss, cache):
 @mistake("sampled_loss_backward", "dh")
 def targets_share_missing(dloss, cache):
     """the target's share of dh is missing: add dz_t · w[t] to that of the drawn classes."""
-    _, dw, db = heads.sampled_loss_backward(dloss, cache)
+    _, dw, db = sampled.sampled_loss_backward(dloss, cache)
     return (cache[4][:, 1:] * dloss / len(cache[2])) @ cache[1][cache[3]], dw, db
 
 
 @mistake("sampled_loss_backward", "dh", "dw", "db")
 def sampled_without_one_over_n(dloss, cache):
     """the 1/N is missing: the loss is a mean over the N = {N} samples."""
-    return tuple(g * len(cache[2]) for g in heads.sampled_loss_backward(dloss, cache))
+    return tuple(g * len(cache[2]) for g in sampled.sampled_loss_backward(dloss, cache))

@@ -1,6 +1,7 @@
-"""Attention as one reads it: softmax alone in the middle, no biases, one algorithm.
+"""Attention as one reads it first: softmax alone in the middle, no biases, one algorithm.
 
-The library's own (functional/attention.py, functional/multi_head.py) takes any mapping, dropout, and fused kernels.
+What trains takes more: any mapping and dropout (`attention`), biases, context and fused kernels (`multi_head`, whose
+`multi_head_attention_*` has the same name because it is the same function). Derivation: docs/attention.md.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.functional.multi_head import merge_heads, split_heads
 
 
 # ---------------------------------------------------------------- softmax where only some may be looked at
@@ -26,7 +28,7 @@ def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
 
 
 def masked_softmax_backward(dp: Array, cache: Any) -> Array:
-    """dz_i = p_i (dp_i − Σ_j p_j dp_j): where p is 0, so is dz. dp (..., S) -> dz (..., S)."""
+    """dz_i = p_i (dp_i - Σ_j p_j dp_j): where p is 0, so is dz. dp (..., S) -> dz (..., S)."""
     p = cache
     return p * (dp - (p * dp).sum(axis=-1, keepdims=True))
 
@@ -77,15 +79,3 @@ def multi_head_attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, 
     dqkv = xp.concatenate([merge_heads(part) for part in parts], axis=-1)  # (N, T, 3D)
     dw_qkv = x.reshape(-1, d).T @ dqkv.reshape(-1, 3 * d)
     return dqkv @ w_qkv.T, dw_qkv, dw_out
-
-
-def split_heads(x: Array, heads: int) -> Array:
-    """The columns of each head for themselves: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
-    n, t, d = x.shape
-    return x.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3)
-
-
-def merge_heads(y: Array) -> Array:
-    """The heads side by side again: (N, heads, T, E) -> (N, T, heads·E)."""
-    n, heads, t, e = y.shape
-    return y.transpose(0, 2, 1, 3).reshape(n, t, heads * e)
