@@ -1,7 +1,7 @@
 """Batch and layer normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167; Ba et al. 2016, arXiv 1607.06450).
 
-`batch_norm_*` and `layer_norm_*` are the mathematics; those with `fused` or `relu` in their names are what trains, the
-same functions with fewer looks at memory.
+`batch_norm_*` and `layer_norm_*` are the mathematics, and stand first. Those with `fused` in their names are what
+trains, the same functions with fewer passes over memory; those with `relu` have a ReLU behind them in the same passes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,24 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import attention as kernels
 from npsoftmax.kernels import fused
-from npsoftmax.kernels.fused_reference import column_sum
 
 
+def column_sum(rows: Array) -> Array:
+    """Sum of each column. rows (M, C) -> (C,).
+
+    In blocks: adding 100,000 float32 values one after another loses digits.
+    """
+    m, channels = rows.shape
+    block = 256
+    if m < block:
+        return rows.sum(axis=0)
+    whole = m // block * block
+    return rows[:whole].reshape(-1, block, channels).sum(axis=1).sum(axis=0) + rows[whole:].sum(axis=0)
+
+
+# ---------------------------------------------------------------- batch norm
 def batch_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
-    """y = gamma · (x − mean) / sqrt(var + eps) + beta, with the mean and variance of the batch, channel by channel.
+    """y = gamma · (x - mean) / sqrt(var + eps) + beta, with the mean and variance of the batch, channel by channel.
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased (divided by M, the number of rows)
     """
@@ -35,8 +48,8 @@ def batch_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -
 def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """Gradients of `batch_norm_forward`, the paths through mean and variance included.
 
-    With x̂ = (x − mean)·scale and M rows:
-    dx = gamma·scale · (dy − mean_rows(dy) − x̂ · mean_rows(dy · x̂)),  dgamma = Σ dy·x̂,  dbeta = Σ dy
+    With x̂ = (x - mean) · scale and M rows:
+    dx = gamma · scale · (dy - mean_rows(dy) - x̂ · mean_rows(dy · x̂)),  dgamma = Σ dy · x̂,  dbeta = Σ dy
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, mean, scale = cache
@@ -47,6 +60,8 @@ def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     normal *= scale  # x̂
     dbeta = column_sum(drows)
     dgamma = column_sum(drows * normal)
+    # In the forward pass this was y = gamma · x̂ + beta. Of x̂ every column has mean 0 and mean square 1, whatever x is,
+    # so now: what dy has along a column of ones (its mean) and along x̂ (dgamma / M) no x can move, and it is taken out.
     normal *= dgamma / -m
     normal += drows
     normal -= dbeta / m
@@ -57,7 +72,7 @@ def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
 def batch_norm_inference_forward(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
 ) -> tuple[Array, Any]:
-    """y = gamma · (x − mean) / sqrt(var + eps) + beta with a given mean and variance: one multiply-add a value.
+    """y = gamma · (x - mean) / sqrt(var + eps) + beta with a given mean and variance: one multiply-add a value.
 
     x (N, …, C), the others (C,) -> y like x
     """
@@ -80,13 +95,48 @@ def batch_norm_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, 
     return dy * (gamma * scale), dgamma, drows.sum(axis=0)
 
 
-# ---------------------------------------------------------------- batch norm in two passes over the data each way
-def batch_norm_fused_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
-    """`batch_norm_forward` in two passes: one over x for both moments, one that writes y.
+# ---------------------------------------------------------------- layer norm
+def layer_norm_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
+    """y = gamma · (x - mean) / sqrt(var + eps) + beta, with the mean and variance of each row's own D features.
+
+    x (…, D), gamma (D,), beta (D,) or None -> y like x
+    """
+    xp = array_module(x)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    scale = 1 / xp.sqrt(xp.square(centred).mean(axis=-1, keepdims=True) + eps)  # (…, 1)
+    normal = centred * scale
+    y = normal * gamma
+    return y if beta is None else y + beta, (normal, scale, gamma, beta is not None)
+
+
+def layer_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | None]:
+    """Gradients of `layer_norm_forward`: batch norm's formula with rows and columns exchanged.
+
+    dx = scale · (g - mean_row(g) - x̂ · mean_row(g · x̂)) with g = dy · gamma
+    dy like x -> dx like x, dgamma (D,), dbeta (D,) or None
+    """
+    normal, scale, gamma, has_beta = cache
+    g = dy * gamma
+    dx = g - g.mean(axis=-1, keepdims=True)
+    dx -= normal * (g * normal).mean(axis=-1, keepdims=True)
+    dx *= scale
+    batch_axes = tuple(range(dy.ndim - 1))
+    return dx, (dy * normal).sum(axis=batch_axes), dy.sum(axis=batch_axes) if has_beta else None
+
+
+# ---------------------------------------------------------------- fused: in as few passes over memory as can be
+def batch_norm_fused_forward(
+    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, *, relu: bool = False
+) -> tuple[Array, Array, Array, Any]:
+    """`batch_norm_forward` in two passes: one over x for both moments, one that writes y (relu: max(y, 0)).
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased
     """
-    return _two_passes(x, gamma, beta, eps, relu=False)
+    xp = array_module(x)
+    mean, var = fused.column_moments(x.reshape(-1, x.shape[-1]))
+    scale = 1 / xp.sqrt(var + eps)
+    y = fused.normalise(x, mean, gamma * scale, beta, relu)
+    return y, mean, var, (x, gamma, beta, mean, scale, relu)
 
 
 def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
@@ -94,24 +144,32 @@ def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
 
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
-    return _two_passes_back(dy, cache)
+    x, gamma, beta, mean, scale, relu = cache
+    m = x.size // x.shape[-1]
+    factor = gamma * scale
+    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
+    dgamma = g_centred * scale
+    # dx = factor · (g - dbeta / M - x̂ · dgamma / M), sorted by what is multiplied with g, with x - mean, with nothing
+    dx = fused.normalise_dx(dy, x, mean, factor, beta, factor * scale * dgamma / -m, factor * dbeta / -m, relu)
+    return dx, dgamma, dbeta
 
 
-def batch_norm_relu_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
-    """max(batch_norm(x), 0): ReLU costs nothing where y is in a register anyway. Two passes, as above.
+def batch_norm_fused_inference_forward(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5, *, relu: bool = False
+) -> tuple[Array, Any]:
+    """`batch_norm_inference_forward` in one pass (relu: max(y, 0)). x (N, …, C), the others (C,) -> y like x"""
+    xp = array_module(x)
+    scale = 1 / xp.sqrt(var + eps)
+    return fused.normalise(x, mean, gamma * scale, beta, relu), (x, gamma, beta, mean, scale, relu)
 
-    x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased. Of all that is as large as x, only x is kept.
-    """
-    return _two_passes(x, gamma, beta, eps, relu=True)
 
-
-def batch_norm_relu_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """Gradients of `batch_norm_relu_forward`: those of batch norm for g = dy where y > 0, else 0.
-
-    Whether y > 0 is computed again from x, which x̂ needs in any case: cheaper than reading a third array.
-    dy like x -> dx like x, dgamma (C,), dbeta (C,)
-    """
-    return _two_passes_back(dy, cache)
+def batch_norm_fused_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """`batch_norm_inference_backward` in two passes. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
+    x, gamma, beta, mean, scale, relu = cache
+    factor = gamma * scale
+    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
+    nothing = array_module(x).zeros_like(mean)
+    return fused.normalise_dx(dy, x, mean, factor, beta, nothing, nothing, relu), g_centred * scale, dbeta
 
 
 def batch_norm_shared_forward(
@@ -123,7 +181,7 @@ def batch_norm_shared_forward(
     total: Callable[[Array], Array],
     relu: bool = False,
 ) -> tuple[Array, Array, Array, Any]:
-    """`batch_norm_fused_forward` (relu: `batch_norm_relu_forward`) of a batch of which x is one part of several.
+    """`batch_norm_fused_forward` of a batch of which x is one part of several.
 
     rows: M of the whole batch; total: an array (2, C) -> its sum over the parts, for each of which this is called.
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased, both of the whole batch
@@ -154,94 +212,6 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
     return dx, g_centred * scale, dbeta
 
 
-def batch_norm_fused_inference_forward(
-    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
-) -> tuple[Array, Any]:
-    """`batch_norm_inference_forward` in one pass. x (N, …, C), the others (C,) -> y like x"""
-    return _one_pass(x, gamma, beta, mean, var, eps, relu=False)
-
-
-def batch_norm_fused_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """`batch_norm_inference_backward` in two passes. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
-    return _one_pass_back(dy, cache)
-
-
-def batch_norm_relu_inference_forward(
-    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
-) -> tuple[Array, Any]:
-    """max(batch_norm(x), 0) with a given mean and variance. x (N, …, C), the others (C,) -> y like x"""
-    return _one_pass(x, gamma, beta, mean, var, eps, relu=True)
-
-
-def batch_norm_relu_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """Gradients of `batch_norm_relu_inference_forward`. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
-    return _one_pass_back(dy, cache)
-
-
-def _two_passes(x: Array, gamma: Array, beta: Array, eps: float, relu: bool) -> tuple[Array, Array, Array, Any]:
-    xp = array_module(x)
-    mean, var = fused.column_moments(x.reshape(-1, x.shape[-1]))
-    scale = 1 / xp.sqrt(var + eps)
-    y = fused.normalise(x, mean, gamma * scale, beta, relu)
-    return y, mean, var, (x, gamma, beta, mean, scale, relu)
-
-
-def _two_passes_back(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    x, gamma, beta, mean, scale, relu = cache
-    m = x.size // x.shape[-1]
-    factor = gamma * scale
-    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
-    dgamma = g_centred * scale
-    # dx = factor · (g − dbeta/m − x̂ · dgamma/m), sorted by what is multiplied with g, with x − mean and with nothing
-    dx = fused.normalise_dx(dy, x, mean, factor, beta, factor * scale * dgamma / -m, factor * dbeta / -m, relu)
-    return dx, dgamma, dbeta
-
-
-def _one_pass(
-    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool
-) -> tuple[Array, Any]:
-    xp = array_module(x)
-    scale = 1 / xp.sqrt(var + eps)
-    return fused.normalise(x, mean, gamma * scale, beta, relu), (x, gamma, beta, mean, scale, relu)
-
-
-def _one_pass_back(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    x, gamma, beta, mean, scale, relu = cache
-    factor = gamma * scale
-    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
-    nothing = array_module(x).zeros_like(mean)
-    return fused.normalise_dx(dy, x, mean, factor, beta, nothing, nothing, relu), g_centred * scale, dbeta
-
-
-# ---------------------------------------------------------------- layer norm
-def layer_norm_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
-    """y = gamma · (x − mean) / sqrt(var + eps) + beta, with the mean and variance of each row's own D features.
-
-    x (…, D), gamma (D,), beta (D,) or None -> y like x
-    """
-    xp = array_module(x)
-    centred = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / xp.sqrt(xp.square(centred).mean(axis=-1, keepdims=True) + eps)  # (…, 1)
-    normal = centred * scale
-    y = normal * gamma
-    return y if beta is None else y + beta, (normal, scale, gamma, beta is not None)
-
-
-def layer_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | None]:
-    """Gradients of `layer_norm_forward`: batch norm's formula with rows and columns exchanged.
-
-    dx = scale · (g − mean_row(g) − x̂ · mean_row(g · x̂)) with g = dy·gamma
-    dy like x -> dx like x, dgamma (D,), dbeta (D,) or None
-    """
-    normal, scale, gamma, has_beta = cache
-    g = dy * gamma
-    dx = g - g.mean(axis=-1, keepdims=True)
-    dx -= normal * (g * normal).mean(axis=-1, keepdims=True)
-    dx *= scale
-    batch_axes = tuple(range(dy.ndim - 1))
-    return dx, (dy * normal).sum(axis=batch_axes), dy.sum(axis=batch_axes) if has_beta else None
-
-
 def layer_norm_fused_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
     """`layer_norm_forward` in one pass; x is kept, and two numbers a row. x (…, D) -> y like x"""
     rows = x.reshape(-1, x.shape[-1])  # (M, D)
@@ -254,3 +224,29 @@ def layer_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
     *saved, has_beta = cache
     dx, dgamma, dbeta = kernels.layer_norm_backward(dy.reshape(saved[0].shape), *saved)
     return dx.reshape(dy.shape), dgamma, dbeta if has_beta else None
+
+
+# ---------------------------------------------------------------- with a ReLU, which costs nothing in a register
+def batch_norm_relu_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
+    """max(batch_norm(x), 0) in two passes. x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased"""
+    return batch_norm_fused_forward(x, gamma, beta, eps, relu=True)
+
+
+def batch_norm_relu_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Gradients of batch norm for g = dy where y > 0, else 0. dy like x -> dx like x, dgamma (C,), dbeta (C,)
+
+    Whether y > 0 is computed again from x, which x̂ needs in any case: cheaper than reading a third array.
+    """
+    return batch_norm_fused_backward(dy, cache)
+
+
+def batch_norm_relu_inference_forward(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
+) -> tuple[Array, Any]:
+    """max(batch_norm(x), 0) with a given mean and variance. x (N, …, C), the others (C,) -> y like x"""
+    return batch_norm_fused_inference_forward(x, gamma, beta, mean, var, eps, relu=True)
+
+
+def batch_norm_relu_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Gradients of `batch_norm_relu_inference_forward`. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
+    return batch_norm_fused_inference_backward(dy, cache)

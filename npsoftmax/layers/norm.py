@@ -50,7 +50,7 @@ class BatchNorm(_Norm):
     those of the whole batch, of which x is a part.
     """
 
-    fused_pair = "batch_norm_fused"
+    relu = False  # whether max(y, 0) is part of the same passes
 
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, fused: bool = True):
         super().__init__(features, eps=eps)
@@ -61,7 +61,7 @@ class BatchNorm(_Norm):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
-        pair = self.fused_pair if self.fused else "batch_norm"
+        pair = "batch_norm" if not self.fused else "batch_norm_relu" if self.relu else "batch_norm_fused"
         gamma, beta = self.params["gamma"], self.params["beta"]
         if not train:
             pair += "_inference"
@@ -76,9 +76,9 @@ class BatchNorm(_Norm):
         if self.shared is None:
             y, mean, var, cache = getattr(norm, f"{pair}_forward")(x, gamma, beta, self.eps)
         else:
-            relu, pair = pair == "batch_norm_relu", "batch_norm_shared"
+            pair = "batch_norm_shared"
             y, mean, var, cache = norm.batch_norm_shared_forward(
-                x, gamma, beta, self.eps, rows, self.shared.total, relu
+                x, gamma, beta, self.eps, rows, self.shared.total, self.relu and self.fused
             )
         self._average("mean", mean)
         self._average("var", var * (rows / (rows - 1)))
@@ -97,10 +97,10 @@ class BatchNorm(_Norm):
 class BatchNormReLU(BatchNorm):
     """Batch norm and then max(y, 0), in the same passes. Arguments, parameters and buffers as in BatchNorm.
 
-    fused=False runs the readable pair and that of ReLU, one after the other.
+    fused=False: the two readable pairs, one after the other.
     """
 
-    fused_pair = "batch_norm_relu"
+    relu = True
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         y, cache = super().forward(x, train=train, rng=rng)
