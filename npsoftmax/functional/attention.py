@@ -19,7 +19,6 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import dropout
 from npsoftmax.functional.mappings import MAPPINGS, Mapping
-from npsoftmax.options import check_options
 
 
 # ---------------------------------------------------------------- masks: True where a query may look
@@ -58,7 +57,7 @@ def attention_mapping(name: str) -> Mapping:
 
 def check_mapping_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options (tau, order, eps) of attention mapping `name`, checked; InputError names the known ones."""
-    return check_options(f"attention mapping {name!r}", attention_mapping(name).forward, options)
+    return attention_mapping(name).check(options, "attention mapping")
 
 
 # ---------------------------------------------------------------- weights

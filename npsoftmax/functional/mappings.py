@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from npsoftmax.functional import gumbel, softmax, sparse_mappings, spherical, taylor
-from npsoftmax.options import option_defaults
+from npsoftmax.options import check_options, option_defaults
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,21 @@ class Mapping:
     def options(self) -> dict[str, Any]:
         """name -> default of every option of the forward."""
         return option_defaults(self.forward)
+
+    def check(self, options: dict[str, Any], what: str = "mapping") -> dict[str, Any]:
+        """`options` with values of the right type; InputError for an unknown name, and for a value such as tau = 0."""
+        checked = check_options(f"{what} {self.name!r}", self.forward, options)
+        for name, value in checked.items():
+            CHECKS[name](value)
+        return checked
+
+
+# What the value of an option has to be, in whichever mapping the option occurs.
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "tau": partial(softmax.positive, "tau"),
+    "eps": partial(softmax.positive, "eps"),
+    "order": taylor.check_order,
+}
 
 
 _GUMBEL = "Jang et al., 2017 (arXiv 1611.01144); Maddison et al., 2017 (arXiv 1611.00712)"

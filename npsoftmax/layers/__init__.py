@@ -5,11 +5,11 @@ from npsoftmax.layers.base import Layer, Shape
 from npsoftmax.layers.containers import Residual, Sequential, all_layers
 from npsoftmax.layers.conv import Conv2d, ConvReLU2d
 from npsoftmax.layers.dense import Dense
-from npsoftmax.layers.elementwise import GELU, Dropout, Flatten, ReLU
+from npsoftmax.layers.elementwise import GELU, Dropout, Flatten, ReLU, StochasticDepth
 from npsoftmax.layers.norm import BatchNorm, BatchNormReLU, LayerNorm
 from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MaxPoolReLU2d
 from npsoftmax.layers.tokens import ClassToken, PatchEmbed, PositionEmbedding, TokenPool
-from npsoftmax.layers.transformer import FeedForward, StochasticDepth, TransformerBlock
+from npsoftmax.layers.transformer import FeedForward, TransformerBlock
 from npsoftmax.params import Tree, leaves, replace_leaves, tree_map
 
 __all__ = [

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import multi_head
@@ -55,8 +53,6 @@ class MultiHeadAttention(Layer):
             raise InputError(f"attention algorithm {algorithm!r} is for softmax; take algorithm='plain' for {mapping}.")
         self.dim, self.heads, self.causal, self.algorithm = dim, heads, causal, algorithm
         self.mapping, self.mapping_opts = mapping, check_mapping_options(mapping, mapping_opts or {})
-        token = np.zeros((1, 1), dtype=np.float32)
-        attention_weights_forward(token, token, mapping=mapping, **self.mapping_opts)  # refuses a tau of 0 and the like
         self.dropout = Dropout(dropout).p
         self.qkv = Dense(dim, 3 * dim, rng=rng.child("qkv"), bias=bias, init=init)
         self.out = Dense(dim, dim, rng=rng.child("out"), bias=bias, init=init)

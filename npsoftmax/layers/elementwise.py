@@ -47,27 +47,45 @@ class GELU(Layer):
 
 
 class Dropout(Layer):
-    """In training each value is 0 with probability `p`, the others are divided by 1 − p; else the identity."""
+    """In training each value is 0 with probability `p`, the others are divided by 1 - p; else the identity."""
+
+    what = "dropout"
 
     def __init__(self, p: float):
         super().__init__()
         if not 0 <= p < 1:
-            raise InputError(f"dropout is {p}, but a probability of at least 0 and below 1 was expected.")
+            raise InputError(f"{self.what} is {p}, but a probability of at least 0 and below 1 was expected.")
         self.p = p
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         if not train or self.p == 0:
             return x, None
         if rng is None:
-            raise InputError("dropout in training draws a mask: pass rng=Rng(seed) to forward.")
-        mask = rng.keep_mask(x.shape, 1 - self.p, array_module(x))
+            raise InputError(f"{self.what} in training draws a mask: pass rng=Rng(seed) to forward.")
+        mask = rng.keep_mask(self.mask_shape(x.shape), 1 - self.p, array_module(x))
         return dropout.dropout_forward(x, mask, 1 - self.p)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         return dy if cache is None else dropout.dropout_backward(dy, cache), {}
 
+    def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the mask for a batch of `shape`: what it broadcasts over is dropped together."""
+        return shape
+
     def __repr__(self) -> str:
-        return f"Dropout({self.p:g})"
+        return f"{type(self).__name__}({self.p:g})"
+
+
+class StochasticDepth(Dropout):
+    """Dropout of whole samples: in training a sample is 0 with probability `p`, the others are divided by 1 - p.
+
+    Stands at the end of a residual branch, so that the sample then passes by it (Huang et al. 2016, arXiv 1603.09382).
+    """
+
+    what = "stochastic depth"
+
+    def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[0], *(1,) * (len(shape) - 1)
 
 
 class Flatten(Layer):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.functional import patches
+from npsoftmax.functional import patches, tokens
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.initialisation import initialiser
@@ -33,10 +33,10 @@ class PatchEmbed(Layer):
         self.params = self.dense.params
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        tokens, dim = self.output_shape(x.shape[1:])
+        shape = self.output_shape(x.shape[1:])
         cut, cut_cache = patches.patches_forward(x, self.size)
         y, dense_cache = self.dense.forward(cut.reshape(-1, cut.shape[-1]))
-        return y.reshape(len(x), tokens, dim), (cut_cache, dense_cache)
+        return y.reshape(len(x), *shape), (cut_cache, dense_cache)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         cut_cache, dense_cache = cache
@@ -76,13 +76,12 @@ class ClassToken(Layer):
         self.params["token"] = initialiser("normal")((dim,), dim, rng.child("token")) * np.float32(std)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        y = array_module(x).empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
-        y[:, 0] = self.params["token"]
-        y[:, 1:] = x
-        return y, None
+        self.output_shape(x.shape[1:])
+        return tokens.class_token_forward(x, self.params["token"])
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        return dy[:, 1:], {"token": dy[:, 0].sum(axis=0)}
+        dx, dtoken = tokens.class_token_backward(dy, cache)
+        return dx, {"token": dtoken}
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape[0] + 1, *_require_tokens(self, shape, self.dim)[1:]
@@ -112,10 +111,12 @@ class PositionEmbedding(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
-        return x + (self.params | self.buffers)["position"], None
+        return tokens.position_embedding_forward(x, (self.params | self.buffers)["position"])
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        return dy, {"position": dy.sum(axis=0)} if self.kind == "learned" else {}
+        learned = self.kind == "learned"
+        dx, dposition = tokens.position_embedding_backward(dy, cache, need_dposition=learned)
+        return dx, {"position": dposition} if learned else {}
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape != (self.tokens, self.dim):
@@ -137,18 +138,10 @@ class TokenPool(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         self.output_shape(x.shape[1:])
-        if self.kind == "class":
-            return x[:, 0], x.shape
-        return (x.sum(axis=1) if self.kind == "sum" else x.mean(axis=1)), x.shape
+        return tokens.token_pool_forward(x, self.kind)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        xp = array_module(dy)
-        if self.kind == "class":
-            dx = xp.zeros(cache, dtype=dy.dtype)
-            dx[:, 0] = dy
-            return dx, {}
-        share = dy if self.kind == "sum" else dy / cache[1]
-        return xp.broadcast_to(share[:, None], cache), {}
+        return tokens.token_pool_backward(dy, cache), {}
 
     def output_shape(self, shape: Shape) -> Shape:
         return _require_tokens(self, shape)[1:]

@@ -4,48 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.functional import dropout as dropout_pair
 from npsoftmax.kernels.fused import add
 from npsoftmax.layers.attention import MultiHeadAttention
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.containers import Sequential
 from npsoftmax.layers.dense import Dense
-from npsoftmax.layers.elementwise import GELU, Dropout, ReLU
+from npsoftmax.layers.elementwise import GELU, Dropout, ReLU, StochasticDepth
 from npsoftmax.layers.norm import LayerNorm
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}
 NORMS = ("pre", "post")
-
-
-class StochasticDepth(Layer):
-    """In training a sample's branch is 0 with probability `p`, the others are divided by 1 − p; else the identity.
-
-    Stands at the end of a residual branch, so that the sample then passes by it (Huang et al. 2016, arXiv 1603.09382).
-    """
-
-    def __init__(self, p: float):
-        super().__init__()
-        if not 0 <= p < 1:
-            raise InputError(f"stochastic depth is {p}, but a probability of at least 0 and below 1 was expected.")
-        self.p = p
-
-    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        if not train or self.p == 0:
-            return x, None
-        if rng is None:
-            raise InputError("stochastic depth in training draws a mask: pass rng=Rng(seed) to forward.")
-        mask = rng.keep_mask((len(x), *(1,) * (x.ndim - 1)), 1 - self.p, array_module(x))
-        return dropout_pair.dropout_forward(x, mask, 1 - self.p)
-
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        return dy if cache is None else dropout_pair.dropout_backward(dy, cache), {}
-
-    def __repr__(self) -> str:
-        return f"StochasticDepth({self.p:g})"
 
 
 class FeedForward(Layer):
@@ -172,51 +144,57 @@ class TransformerBlock(Layer):
         self.output_shape(x.shape[1:])
         caches: list[Any] = []
 
-        def run(name: str, x: Array, **options: Any) -> Array:
-            y, cache = getattr(self, name).forward(x, train=train, rng=rng and rng.child(name), **options)
+        def run(name: str, x: Array) -> Array:
+            y, cache = getattr(self, name).forward(x, train=train, rng=rng and rng.child(name))
             caches.append(cache)
             return y
 
-        h = run("norm1", x) if self.pre else x
-        if self.queries is None:
-            a = run("attention", h, mask=mask)
-        else:
-            a, cache = self.attention.cross_forward(
-                h[:, : self.queries], h, train=train, rng=rng and rng.child("attention"), mask=mask
-            )
+        def attend(h: Array) -> Array:
+            a, cache = self._attend(h, train=train, rng=rng and rng.child("attention"), mask=mask)
             caches.append(cache)
-        x = add(x[:, : self.queries], run("drop1", a))
-        if not self.pre:
-            x = run("norm1", x)
-        h = run("norm2", x) if self.pre else x
-        x = add(x, run("drop2", run("mlp", h)))
-        if not self.pre:
-            x = run("norm2", x)
+            return a
+
+        kept = x[:, : self.queries]
+        if self.pre:
+            x = add(kept, run("drop1", attend(run("norm1", x))))
+            x = add(x, run("drop2", run("mlp", run("norm2", x))))
+        else:
+            x = run("norm1", add(kept, run("drop1", attend(x))))
+            x = run("norm2", add(x, run("drop2", run("mlp", x))))
         return x, caches
+
+    def _attend(self, h: Array, **options: Any) -> tuple[Array, Any]:
+        """Attention of the tokens that go on to all."""
+        if self.queries is None:
+            return self.attention.forward(h, **options)
+        return self.attention.cross_forward(h[:, : self.queries], h, **options)
 
     # ------------------------------------------------------------ backward
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         caches, grads = cache, {}
 
-        def back(name: str, dy: Array, **options: Any) -> Array:
-            dx, grads[name] = getattr(self, name).backward(dy, caches.pop(), **options)
+        def back(name: str, dy: Array) -> Array:
+            dx, grads[name] = getattr(self, name).backward(dy, caches.pop())
             return dx
 
-        if not self.pre:
-            dy = back("norm2", dy)
-        dh = back("mlp", back("drop2", dy))
-        dy = add(dy, back("norm2", dh) if self.pre else dh)
-        if not self.pre:
-            dy = back("norm1", dy)
-        da = back("drop1", dy)
-        if self.queries is None:
-            dh = back("attention", da)
-            dx = add(dy, back("norm1", dh) if self.pre else dh)
+        def attend_back(da: Array) -> Array:
+            dh, grads["attention"] = self._attend_backward(da, caches.pop())
+            return dh
+
+        if self.pre:
+            dy = add(dy, back("norm2", back("mlp", back("drop2", dy))))
+            dx = _add_to_first(back("norm1", attend_back(back("drop1", dy))), dy)
         else:
-            dq, dh, grads["attention"] = self.attention.cross_backward(da, caches.pop())
-            dh = _added_to_first(dh, dq)
-            dx = _added_to_first(back("norm1", dh) if self.pre else dh, dy)
+            dy = back("norm2", dy)
+            dy = back("norm1", add(dy, back("mlp", back("drop2", dy))))
+            dx = _add_to_first(attend_back(back("drop1", dy)), dy)
         return dx, {name: grads[name] for name in self.params}
+
+    def _attend_backward(self, da: Array, cache: Any) -> tuple[Array, Tree]:
+        if self.queries is None:
+            return self.attention.backward(da, cache)
+        dq, dh, grads = self.attention.cross_backward(da, cache)
+        return _add_to_first(dh, dq), grads
 
     def output_shape(self, shape: Shape) -> Shape:
         tokens, dim = self.attention.output_shape(shape)
@@ -238,8 +216,10 @@ class TransformerBlock(Layer):
         return f"TransformerBlock({self.attention.dim}, {self.attention.heads} heads, {norm}-norm{extra})"
 
 
-def _added_to_first(whole: Array, part: Array) -> Array:
+def _add_to_first(whole: Array, part: Array) -> Array:
     """`whole` (N, T, D) with `part` (N, n, D) added to its first n tokens."""
+    if whole.shape == part.shape:
+        return add(whole, part)
     y = whole.copy()
     y[:, : part.shape[1]] += part
     return y

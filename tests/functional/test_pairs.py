@@ -29,13 +29,14 @@ from npsoftmax.functional import (
     sampled,
     softmax_attention,
     tiled_attention,
+    tokens,
     two_level,
 )
 from npsoftmax.gradcheck import check_pair
 
 MODULES = (
     *(dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head),
-    *(softmax_attention, fused_attention, two_level, adaptive, sampled),
+    *(softmax_attention, fused_attention, two_level, adaptive, sampled, tokens),
 )
 ELSEWHERE = {"sampled_softmax"}  # its gradients are those of rows: tests/heads/test_sampled.py
 
@@ -215,6 +216,9 @@ CASES = {
     "relu_fused": Case("relu_fused", ((3, 4, 5),)),
     "gelu": Case("gelu", ((3, 4, 5),)),
     "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
+    "class_token": Case("class_token", ((2, 4, 5), (5,))),
+    "position_embedding": Case("position_embedding", ((2, 4, 5), (4, 5))),
+    **{f"token_pool {kind}": Case("token_pool", ((2, 4, 5),), (kind,)) for kind in ("class", "mean", "sum")},
     "patches": Case("patches", ((2, 4, 6, 3),), (2,)),
     **{
         f"{pair} {name}".strip(): Case(pair, QKV[:count], rest, grads=count, kwargs=kwargs)

@@ -93,6 +93,26 @@ def test_options_come_from_the_signature():
     assert MAPPINGS["softmax"].options == {}
 
 
+def test_every_option_has_a_check_and_the_default_passes_it():
+    for mapping in MAPPINGS.values():
+        assert mapping.check(mapping.options) == mapping.options
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gumbel_softmax", {"tau": 0}, "tau is 0.0"),
+        ("taylor_softmax", {"order": 3}, "order is 3"),
+        ("spherical_softmax", {"eps": -1.0}, "eps is -1.0"),
+        ("softmax", {"tau": 1.0}, "softmax' takes no options, but tau=1.0"),
+        ("gumbel_softmax", {"order": 2}, "Known: tau"),
+    ],
+)
+def test_options_are_checked_without_a_call(name, options, message):
+    with pytest.raises(InputError, match=message):
+        MAPPINGS[name].check(options)
+
+
 def test_a_function_put_in_the_place_of_ours_is_used(monkeypatch):
     monkeypatch.setattr(softmax, "softmax_forward", lambda z, mask=None: ("mine", z))
     assert MAPPINGS["softmax"].forward(np.ones(3))[0] == "mine"
