@@ -151,6 +151,20 @@ def test_the_mathematics_knows_no_array_library(name):
     assert numpy_names(TREES[name]) == set()
 
 
+@each_module(of("functional"))
+def test_every_pair_says_its_shapes(name):
+    for node in TREES[name].body:
+        if isinstance(node, ast.FunctionDef) and node.name.endswith(("_forward", "_backward")):
+            text = ast.get_docstring(node)
+            assert any(words in text for words in ("->", "Any shape", "shapes: see the module")), node.name
+
+
+@each_module(of("functional", "layers"))
+def test_formulas_have_one_minus_sign(name):
+    """The one of the keyboard: what is searched for is found, whoever wrote it."""
+    assert "\N{MINUS SIGN}" not in (PACKAGE / name).read_text(encoding="utf-8")
+
+
 # Where a layer or head computes. NumPy may make parameters, look at labels on the host (and plan a step by them), and
 # draw a few numbers there.
 PASSES = {"forward", "backward", "loss", "log_prob", "predict", "scores", "scores_backward"}

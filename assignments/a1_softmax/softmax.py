@@ -17,7 +17,7 @@ from npsoftmax.backend import Array
 
 
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
-    """Shares of the sum: y_i = z_i / Σ_j z_j. z (..., C) -> y (..., C).
+    """Shares of the sum: y_i = z_i / Σ_j z_j. z (…, C) -> y (…, C).
 
     No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
     """
@@ -26,13 +26,13 @@ def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
 
 
 def sum_normalisation_v1_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = (dy_i - Σ_j y_j dy_j) / Σ_j z_j. dy (..., C) -> dz (..., C)."""
+    """dz_i = (dy_i - Σ_j y_j · dy_j) / Σ_j z_j. dy (…, C) -> dz (…, C)."""
     y, total = cache
     raise NotImplementedError("a1 sum_normalisation_v1_backward")  # return dz
 
 
 def sum_normalisation_v2_forward(z: Array) -> tuple[Array, Any]:
-    """Shares above the minimum: y_i = (z_i - min z) / Σ_j (z_j - min z). z (..., C) -> y (..., C).
+    """Shares above the minimum: y_i = (z_i - min z) / Σ_j (z_j - min z). z (…, C) -> y (…, C).
 
     The lowest class gets exactly 0. Undefined where all values are equal: InputError for such a row.
     """
@@ -41,7 +41,7 @@ def sum_normalisation_v2_forward(z: Array) -> tuple[Array, Any]:
 
 
 def sum_normalisation_v2_backward(dy: Array, cache: Any) -> Array:
-    """du as in v1, then dz = du - m Σ_j du_j, where m is 1 at the minimum. dy (..., C) -> dz (..., C).
+    """du as in v1, then dz = du - m · Σ_j du_j, where m is 1 at the minimum. dy (…, C) -> dz (…, C).
 
     Tied minima share m equally: there the derivative does not exist, and this is one subgradient.
     """
@@ -53,7 +53,7 @@ def sum_normalisation_v2_backward(dy: Array, cache: Any) -> Array:
 def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """Probabilities that grow exponentially with their logit: p_i = e^{z_i} / Σ_j e^{z_j}.
 
-    z (..., C), finite -> p (..., C). The maximum is subtracted first: no p changes, and e^z cannot overflow.
+    z (…, C), finite -> p (…, C). The maximum is subtracted first: no p changes, and e^z cannot overflow.
     Source: Bridle, 1990; Blanchard, Higham and Higham, 2021 (accuracy).
     """
     # The cache is p.
@@ -62,18 +62,18 @@ def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 
 
 def softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i (dy_i - Σ_j p_j dy_j): the Jacobian times dy, never built. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i · (dy_i - Σ_j p_j · dy_j): the Jacobian times dy, never built. dy (…, C) -> dz (…, C)."""
     p = cache
     raise NotImplementedError("a1 softmax_backward")  # return dz
 
 
 def softmax_jacobian(p: Array) -> Array:
-    """All derivatives of softmax from its output: ∂p_i/∂z_j = p_i (δ_ij - p_j). p (..., C) -> (..., C, C)."""
+    """All derivatives of softmax from its output: ∂p_i/∂z_j = p_i · (δ_ij - p_j). p (…, C) -> (…, C, C)."""
     raise NotImplementedError("a1 softmax_jacobian")  # return jacobian
 
 
 def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
-    """The real soft maximum: y = log Σ_i e^{z_i}. z (..., C), finite -> y (...).
+    """The real soft maximum: y = log Σ_i e^{z_i}. z (…, C), finite -> y (…).
 
     max z <= y <= max z + log C. Source: Blanchard, Higham and Higham, 2021.
     """
@@ -82,27 +82,27 @@ def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
 
 
 def log_sum_exp_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i dy: the gradient of log-sum-exp is softmax. dy (...) -> dz (..., C)."""
+    """dz_i = p_i · dy: the gradient of log-sum-exp is softmax. dy (…) -> dz (…, C)."""
     p = cache
     raise NotImplementedError("a1 log_sum_exp_backward")  # return dz
 
 
 def soft_argmax_forward(z: Array) -> tuple[Array, Any]:
-    """The mean index under softmax, counted from 0: y = Σ_i i p_i. z (..., C), finite -> y (...)."""
+    """The mean index under softmax, counted from 0: y = Σ_i i · p_i. z (…, C), finite -> y (…)."""
     # The cache is (p, y).
     # You may call softmax_forward: while this is graded, that is the library's.
     raise NotImplementedError("a1 soft_argmax_forward")  # return y, cache
 
 
 def soft_argmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = dy p_i (i - y). dy (...) -> dz (..., C)."""
+    """dz_i = dy · p_i · (i - y). dy (…) -> dz (…, C)."""
     p, y = cache
     # You may call softmax_backward: while this is graded, that is the library's.
     raise NotImplementedError("a1 soft_argmax_backward")  # return dz
 
 
 def log_softmax_forward(z: Array) -> tuple[Array, Any]:
-    """Log-probabilities: y_i = z_i - log Σ_j e^{z_j}. z (..., C), finite -> y (..., C).
+    """Log-probabilities: y_i = z_i - log Σ_j e^{z_j}. z (…, C), finite -> y (…, C).
 
     Never computed as log(softmax(z)), which is -inf wherever p underflows. Source: Blanchard et al., 2021.
     """
@@ -111,13 +111,13 @@ def log_softmax_forward(z: Array) -> tuple[Array, Any]:
 
 
 def log_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = dy_i - e^{y_i} Σ_j dy_j. dy (..., C) -> dz (..., C)."""
+    """dz_i = dy_i - e^{y_i} · Σ_j dy_j. dy (…, C) -> dz (…, C)."""
     y = cache
     raise NotImplementedError("a1 log_softmax_backward")  # return dz
 
 
 def log_softmax_approximation_forward(z: Array) -> tuple[Array, Any]:
-    """Log-softmax with the hard maximum for the soft one: y_i = z_i - max_j z_j. z (..., C) -> y (..., C).
+    """Log-softmax with the hard maximum for the soft one: y_i = z_i - max_j z_j. z (…, C) -> y (…, C).
 
     It lies above log-softmax by log Σ_j e^{z_j - max z}: between 0 and log C.
     """
@@ -126,7 +126,7 @@ def log_softmax_approximation_forward(z: Array) -> tuple[Array, Any]:
 
 
 def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
-    """dz = dy - m Σ_j dy_j, where m is 1 at the maximum and 0 elsewhere. dy (..., C) -> dz (..., C).
+    """dz = dy - m · Σ_j dy_j, where m is 1 at the maximum and 0 elsewhere. dy (…, C) -> dz (…, C).
 
     Tied maxima share m equally: there the derivative does not exist, and this is one subgradient.
     """
@@ -156,7 +156,7 @@ def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
 def gumbel_softmax_forward(z: Array, noise: Array, mask: Array | None = None, *, tau: float = 1.0) -> tuple[Array, Any]:
     """A relaxed sample of a class: p = softmax((z + g) / τ), which tends to a one-hot sample as τ falls to 0.
 
-    z, noise (..., C) -> p (..., C). InputError for tau <= 0.
+    z, noise (…, C) -> p (…, C). InputError for tau <= 0.
     Source: Jang, Gu and Poole, 2017; Maddison, Mnih and Teh, 2017.
     """
     # The cache is (p, tau).
@@ -166,7 +166,7 @@ def gumbel_softmax_forward(z: Array, noise: Array, mask: Array | None = None, *,
 
 
 def gumbel_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i (dy_i - Σ_j p_j dy_j) / τ; the noise is a constant. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i · (dy_i - Σ_j p_j · dy_j) / τ; the noise is a constant. dy (…, C) -> dz (…, C)."""
     p, tau = cache
     # You may call softmax_backward: while this is graded, that is the library's.
     raise NotImplementedError("a1 gumbel_softmax_backward")  # return dz
@@ -175,7 +175,7 @@ def gumbel_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_gumbel_softmax_forward(z: Array, noise: Array, *, tau: float = 1.0) -> tuple[Array, Any]:
     """The logarithm of a relaxed sample: y = log_softmax((z + g) / τ).
 
-    z, noise (..., C) -> y (..., C). InputError for tau <= 0. Source: Maddison, Mnih and Teh, 2017.
+    z, noise (…, C) -> y (…, C). InputError for tau <= 0. Source: Maddison, Mnih and Teh, 2017.
     """
     # The cache is (y, tau).
     # You may call log_softmax_forward: while this is graded, that is the library's.
@@ -183,21 +183,21 @@ def log_gumbel_softmax_forward(z: Array, noise: Array, *, tau: float = 1.0) -> t
 
 
 def log_gumbel_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = (dy_i - e^{y_i} Σ_j dy_j) / τ. dy (..., C) -> dz (..., C)."""
+    """dz_i = (dy_i - e^{y_i} · Σ_j dy_j) / τ. dy (…, C) -> dz (…, C)."""
     y, tau = cache
     # You may call log_softmax_backward: while this is graded, that is the library's.
     raise NotImplementedError("a1 log_gumbel_softmax_backward")  # return dz
 
 
 def taylor_polynomial(z: Array, order: int) -> Array:
-    """f_n(z) = Σ_{i<=n} z^i / i!, by Horner: 1 + z (1 + z/2 (1 + z/3 (…))). Derivative: f_{n-1}."""
+    """f_n(z) = Σ_{i<=n} z^i / i!, by Horner: 1 + z · (1 + z/2 · (1 + z/3 · (…))). Derivative: f_{n-1}."""
     raise NotImplementedError("a1 taylor_polynomial")  # return f
 
 
 def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 2) -> tuple[Array, Any]:
     """Probabilities that grow like a polynomial: p_i = f_n(z_i) / Σ_j f_n(z_j), f_n(z) = Σ_{k<=n} z^k / k!.
 
-    z (..., C), finite -> p (..., C). InputError for an odd order or one below 2.
+    z (…, C), finite -> p (…, C). InputError for an odd order or one below 2.
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     # The cache is (z, p, order).
@@ -207,7 +207,7 @@ def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 
 
 
 def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i r_i (dy_i - Σ_j p_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i · r_i · (dy_i - Σ_j p_j · dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (…, C) -> dz (…, C)."""
     z, p, order = cache
     # You may call taylor_polynomial: while this is graded, that is the library's.
     raise NotImplementedError("a1 taylor_softmax_backward")  # return dz

@@ -42,7 +42,7 @@ def relu_forward(x: Array) -> tuple[Array, Any]:
 
 
 def relu_backward(dy: Array, cache: Any) -> Array:
-    """dx = dy where x > 0, else 0 (the subgradient at the kink is 0)."""
+    """dx = dy where x > 0, else 0 (the subgradient at the kink is 0). dy like x -> dx like x."""
     y = cache
     raise NotImplementedError("a2 relu_backward")  # return dx
 
@@ -57,13 +57,13 @@ def dropout_forward(x: Array, mask: Array, keep: float) -> tuple[Array, Any]:
 
 
 def dropout_backward(dy: Array, cache: Any) -> Array:
-    """dx = dy · mask / keep."""
+    """dx = dy · mask / keep. dy like x -> dx like x."""
     mask, keep = cache
     raise NotImplementedError("a2 dropout_backward")  # return dx
 
 
 def batch_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
-    """y = gamma · (x − mean) / sqrt(var + eps) + beta, with the mean and variance of the batch, channel by channel.
+    """y = gamma · (x - mean) / sqrt(var + eps) + beta, with the mean and variance of the batch, channel by channel.
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased (divided by M, the number of rows)
     """
@@ -74,8 +74,8 @@ def batch_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -
 def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """Gradients of `batch_norm_forward`, the paths through mean and variance included.
 
-    With x̂ = (x − mean)·scale and M rows:
-    dx = gamma·scale · (dy − mean_rows(dy) − x̂ · mean_rows(dy · x̂)),  dgamma = Σ dy·x̂,  dbeta = Σ dy
+    With x̂ = (x - mean) · scale and M rows:
+    dx = gamma · scale · (dy - mean_rows(dy) - x̂ · mean_rows(dy · x̂)),  dgamma = Σ_rows dy · x̂,  dbeta = Σ_rows dy
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, mean, scale = cache
@@ -83,7 +83,7 @@ def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
 
 
 def layer_norm_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
-    """y = gamma · (x − mean) / sqrt(var + eps) + beta, with the mean and variance of each row's own D features.
+    """y = gamma · (x - mean) / sqrt(var + eps) + beta, with the mean and variance of each row's own D features.
 
     x (…, D), gamma (D,), beta (D,) or None -> y like x
     """
@@ -94,7 +94,7 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 
 def layer_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | None]:
     """Gradients of `layer_norm_forward`: batch norm's formula with rows and columns exchanged.
 
-    dx = scale · (g − mean_row(g) − x̂ · mean_row(g · x̂)) with g = dy·gamma
+    dx = scale · (g - mean_row(g) - x̂ · mean_row(g · x̂)) with g = dy · gamma
     dy like x -> dx like x, dgamma (D,), dbeta (D,) or None
     """
     normal, scale, gamma, has_beta = cache

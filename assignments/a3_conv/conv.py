@@ -35,7 +35,7 @@ def conv2d_naive_forward(
 
 
 def conv2d_naive_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
-    """Gradients of `conv2d_naive_forward`: each window passes its share back to the pixels and weights it met.
+    """Gradients of `conv2d_naive_forward`: each window returns its share to its pixels and weights.
 
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """

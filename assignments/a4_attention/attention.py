@@ -25,22 +25,22 @@ def causal_mask(t: int, s: int, like: Array) -> Array:
 def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
     """Softmax over the allowed entries of each row: p_i = e^{z_i} / Σ_{j allowed} e^{z_j}, 0 where not allowed.
 
-    z (..., S), mask booleans like z (True: allowed) -> p (..., S). A row with nothing allowed is all zeros, not NaN.
+    z (…, S), mask booleans like z (True: allowed) -> p (…, S). A row with nothing allowed is all zeros, not NaN.
     """
     # The cache is p.
     raise NotImplementedError("a4 masked_softmax_forward")  # return p, cache
 
 
 def masked_softmax_backward(dp: Array, cache: Any) -> Array:
-    """dz_i = p_i (dp_i - Σ_j p_j dp_j): where p is 0, so is dz. dp (..., S) -> dz (..., S)."""
+    """dz_i = p_i · (dp_i - Σ_j p_j · dp_j): where p is 0, so is dz. dp (…, S) -> dz (…, S)."""
     p = cache
     raise NotImplementedError("a4 masked_softmax_backward")  # return dz
 
 
 def scaled_dot_product_attention_forward(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Any]:
-    """Each query's mean of the values, weighted by how well it fits the keys: y = softmax(q kᵀ / √D) v.
+    """Each query's mean of the values, weighted by how well it fits the keys: y = softmax(q @ kᵀ / √D) @ v.
 
-    q (..., T, D), k (..., S, D), v (..., S, E), mask booleans (..., T, S) -> y (..., T, E).
+    q (…, T, D), k (…, S, D), v (…, S, E), mask booleans (…, T, S) -> y (…, T, E).
     Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
     # The cache is (q, k, v, p).
@@ -49,14 +49,14 @@ def scaled_dot_product_attention_forward(q: Array, k: Array, v: Array, mask: Arr
 
 
 def scaled_dot_product_attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """Back through the mean, the softmax and the scores. dy (..., T, E) -> dq, dk, dv like q, k, v."""
+    """Back through the mean, the softmax and the scores. dy (…, T, E) -> dq, dk, dv like q, k, v."""
     q, k, v, p = cache
     # You may call masked_softmax_backward: while this is graded, that is the library's.
     raise NotImplementedError("a4 scaled_dot_product_attention_backward")  # return dq, dk, dv
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """The columns of each head for themselves: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
+    """Each head with its own columns: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
     raise NotImplementedError("a4 split_heads")  # return heads
 
 

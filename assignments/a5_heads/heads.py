@@ -47,9 +47,9 @@ def climb(up: Array, labels: Array, levels: int) -> tuple[Array, Array]:
 
 
 def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
-    """Mean of Σ_l softplus(−s_l·z_l) = −log Π_l σ(s_l·z_l) over the samples, l running along each path.
+    """Mean of Σ_l softplus(-s_l · z_l) = -log Π_l σ(s_l · z_l) over the samples, l running along each path.
 
-    z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, −1 left, 0 past its end
+    z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, -1 left, 0 past its end
     -> loss (). Source: Morin and Bengio, 2005.
     """
     # The cache is (turned, tail, signs), turned = -s · z, tail = e^-|turned|.
@@ -57,7 +57,10 @@ def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
 
 
 def path_loss_backward(dloss: Array, cache: Any) -> Array:
-    """dz = −s·σ(−s·z)·dloss/N: how wrong the decision was; exactly 0 past the end of a path. dloss () -> dz (N, L)."""
+    """dz = -s · σ(-s · z) · dloss / N: how wrong the decision was; exactly 0 past the end of a path.
+
+    dloss () -> dz (N, L)
+    """
     turned, tail, signs = cache
     raise NotImplementedError("a5 path_loss_backward")  # return dz
 
@@ -72,9 +75,9 @@ def tree_log_prob(z: Array, children: Array, levels: Levels) -> Array:
 
 
 def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
-    """dz = dright·σ(−z) − dleft·σ(z), where dleft and dright are the sums of dlog_p over the leaves below each child.
+    """dz = dright · σ(-z) - dleft · σ(z), where dleft and dright are the sums of dlog_p over the leaves of each child.
 
-    dlog_p (N, C) -> dz (N, C − 1)
+    dlog_p (N, C) -> dz (N, C - 1)
     """
     z, children, levels = cache
     raise NotImplementedError("a5 tree_log_prob_backward")  # return dz
@@ -92,7 +95,7 @@ def two_level_loss_forward(z_group: Array, z_class: Array, t: Array, group: Arra
 
 
 def two_level_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array]:
-    """Two cross entropies: dz = (p - onehot)·dloss/N in each; exactly 0 in other groups. -> dz_group, dz_class."""
+    """Two cross entropies: dz = (p - onehot) · dloss / N in each; exactly 0 in other groups. -> dz_group, dz_class."""
     p_group, p_class, t, g = cache
     raise NotImplementedError("a5 two_level_loss_backward")  # return dz_group, dz_class
 

@@ -1,4 +1,13 @@
 """All the mathematics, as pure pairs: `thing_forward(...) -> y, cache`, right below it `thing_backward(dy, cache)`.
 
-One readable algorithm a pair, for any array type. No pair changes what it is given.
+One readable algorithm a pair, for any array type. No pair changes what it is given. A word in the name says how a pair
+differs from the readable one, whose numbers it gives:
+
+* `thing_fused`: in one pass over memory, or as few as can be; what trains. A kernel does it.
+* `thing_threaded`: its products run on all threads.
+* `thing_tiled`: a tile at a time, so that what lies between is never whole in memory.
+* `thing_relu`: it and max(y, 0) behind it, in the same pass.
+
+Where a readable pair has another file than what trains: `softmax_attention` beside `attention` and `multi_head`,
+`two_level` and `adaptive` beside the heads of these names.
 """

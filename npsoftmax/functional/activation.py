@@ -19,7 +19,7 @@ def relu_forward(x: Array) -> tuple[Array, Any]:
 
 
 def relu_backward(dy: Array, cache: Any) -> Array:
-    """dx = dy where x > 0, else 0 (the subgradient at the kink is 0)."""
+    """dx = dy where x > 0, else 0 (the subgradient at the kink is 0). dy like x -> dx like x."""
     y = cache
     return dy * (y > 0)
 

@@ -1,8 +1,8 @@
 """Scaled dot-product attention with any mapping of kind "probability" in its middle. Derivation: docs/attention.md.
 
-    scores  z = scale · q kᵀ        (T, S): how well query t fits key s
+    scores  z = scale · q @ kᵀ      (T, S): how well query t fits key s
     weights p = mapping(z)          each row says where its query looks; softmax is one choice of many
-    output  y = p v                 (T, E): the mean of the values, weighted
+    output  y = p @ v               (T, E): the mean of the values, weighted
 
 Design: this is the page to read, and it keeps all of p. `tiled_attention` gives the same numbers without ever having a
 whole p; `multi_head` splits features into heads. What stands before the last two axes is batch, and must be the same in
@@ -72,10 +72,10 @@ def attention_weights_forward(
     scale: float | None = None,
     **options: Any,
 ) -> tuple[Array, Any]:
-    """Where each query looks: p = mapping(scale · q kᵀ), row by row.
+    """Where each query looks: p = mapping(scale · q @ kᵀ), row by row.
 
     q (…, T, D), k (…, S, D), mask booleans that broadcast to (…, T, S), noise (…, T, S) for the mappings that need it
-    (0 without) -> p (…, T, S), rows summing to 1. scale: 1/√D where it is not given, so that scores of independent
+    (0 without) -> p (…, T, S), rows summing to 1. scale: 1 / √D where it is not given, so that scores of independent
     features keep a variance of 1. options: those of the mapping. Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
     chosen = attention_mapping(mapping)
@@ -88,7 +88,7 @@ def attention_weights_forward(
 
 
 def attention_weights_backward(dp: Array, cache: Any) -> tuple[Array, Array]:
-    """dz by the mapping's own backward; then dq = scale · dz k, dk = scale · dzᵀ q. dp (…, T, S) -> dq, dk."""
+    """dz by the mapping's own backward; then dq = scale · dz @ k, dk = scale · dzᵀ @ q. dp (…, T, S) -> dq, dk."""
     q, k, scale, chosen, map_cache = cache
     dz = chosen.backward(dp, map_cache) * scale
     return dz @ k, _swap(dz) @ q
@@ -109,7 +109,7 @@ def attention_forward(
     scale: float | None = None,
     **options: Any,
 ) -> tuple[Array, Any]:
-    """Each query's mean of the values, weighted by where it looks: y = dropout(p) v, p = `attention_weights_forward`.
+    """Each query's mean of the values, weighted by where it looks: y = dropout(p) @ v, p = `attention_weights_forward`.
 
     q (…, T, D), k (…, S, D), v (…, S, E) -> y (…, T, E). drop (…, T, S): booleans of dropout on the weights, each true
     with probability `keep`; None for no dropout. Source: Vaswani et al., 2017 (arXiv 1706.03762).
@@ -122,7 +122,7 @@ def attention_forward(
 
 
 def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """dv = dropout(p)ᵀ dy, and dp = dy vᵀ back through dropout, mapping and scores. dy (…, T, E) -> dq, dk, dv."""
+    """dv = dropout(p)ᵀ @ dy, and dp = dy @ vᵀ back through dropout, mapping and scores. dy (…, T, E) -> dq, dk, dv."""
     weights_cache, dropped, drop_cache, v = cache
     dv = _swap(dropped) @ dy
     dp = dy @ _swap(v)

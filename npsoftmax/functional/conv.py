@@ -1,6 +1,11 @@
 """Two-dimensional convolution (cross-correlation, as every framework means it), five ways.
 
-    y[n, i, j, f] = b[f] + Σ_{u, v, c} x[n, i·SH + u − PH, j·SW + v − PW, c] · w[u, v, c, f]
+The protocol, here as in every file of this folder:
+    y, cache = thing_forward(x, …)          forward returns what backward needs,
+    dx, …    = thing_backward(dy, cache)    backward returns what the optimiser or the layer before needs,
+    and neither keeps anything, nor changes what it is given.
+
+    y[n, i, j, f] = b[f] + Σ_{u, v, c} x[n, i·SH + u - PH, j·SW + v - PW, c] · w[u, v, c, f]
 
 * `conv2d_naive_*`: the definition, in loops; slow, and the judge of the others.
 * `conv2d_im2col_*`: all windows as one matrix, then `@`; what a student writes.
@@ -8,7 +13,7 @@
 * `conv2d_direct_*`: the definition in registers, for few channels at stride 1; what trains there.
 * `conv2d_winograd_*`: fewer multiplications, for 3x3 kernels at stride 1; what trains where it is faster.
 
-All agree, in every pass. `conv2d_relu_*` are those that train with max(y, 0) fused in, whose caches also hold y.
+All agree, in every pass. `conv2d_relu_*` are those that train with max(y, 0) in the same pass; their caches keep y.
 x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, y (N, OH, OW, F); stride (SH, SW) and pad (PH, PW) are pairs. Each
 cache is (x, w, b is not None, stride, pad, …): columns are recomputed, never kept.
 """
@@ -46,7 +51,7 @@ def conv2d_naive_forward(
 
 
 def conv2d_naive_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
-    """Gradients of `conv2d_naive_forward`: each window passes its share back to the pixels and weights it met.
+    """Gradients of `conv2d_naive_forward`: each window returns its share to its pixels and weights.
 
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
@@ -117,7 +122,7 @@ def conv2d_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
 def conv2d_relu_tiled_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
-    """y = max(im2col(x) @ w + b, 0), cut off while a tile is in the cache (shapes: see the module)."""
+    """y = max(im2col(x) @ w + b, 0), with max taken while a tile is in the cache (shapes: see the module)."""
     y = kernels.conv2d_tiled(x, w, b, stride, pad, relu=True)
     return y, (x, w, b is not None, stride, pad, y)
 
@@ -154,7 +159,7 @@ def conv2d_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads
 def conv2d_relu_direct_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
-    """max(y, 0) of `conv2d_direct_forward`, cut off as the outputs are written."""
+    """max(y, 0) of `conv2d_direct_forward`, taken as the outputs are written (shapes: see the module)."""
     _check_direct(stride)
     y = kernels.conv2d_direct(x, w, b, pad, relu=True)
     return y, (x, w, b is not None, stride, pad, y)
@@ -206,7 +211,7 @@ def conv2d_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -> Gra
 def conv2d_relu_winograd_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0), tile: int | None = None
 ) -> tuple[Array, Any]:
-    """max(y, 0) of `conv2d_winograd_forward`, cut off as the outputs are written."""
+    """max(y, 0) of `conv2d_winograd_forward`, taken as the outputs are written (shapes: see the module)."""
     tile = check_winograd(x, w, stride, pad, tile)
     y = kernels.conv2d_winograd(x, w, b, pad, tile, relu=True)
     return y, (x, w, b is not None, stride, pad, tile, y)

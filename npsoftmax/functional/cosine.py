@@ -22,13 +22,13 @@ def unit_rows_forward(x: Array, *, eps: float = EPS) -> tuple[Array, Any]:
 
 
 def unit_rows_backward(dy: Array, cache: Any) -> Array:
-    """dx = (dy - y (y · dy)) / √(‖x‖² + ε²): what points along y is taken out. dy (N, D) -> dx (N, D)."""
+    """dx = (dy - y · Σ_d y_d · dy_d) / √(‖x‖² + ε²): what points along y is taken out. dy (N, D) -> dx (N, D)."""
     y, length = cache
     return (dy - y * (y * dy).sum(axis=1, keepdims=True)) / length
 
 
 def cosine_forward(x: Array, w: Array, *, eps: float = EPS) -> tuple[Array, Any]:
-    """The cosine of every feature vector with every class weight: y_nc = x_n · w_c / (‖x_n‖ ‖w_c‖).
+    """The cosine of every feature vector with every class weight: y_nc = Σ_d x_nd · w_dc / (‖x_n‖ · ‖w_c‖).
 
     x (N, D), w (D, C) -> y (N, C) in (-1, 1). Both lengths are √(‖·‖² + ε²).
     """

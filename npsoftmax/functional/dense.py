@@ -1,4 +1,10 @@
-"""The fully connected (linear) map."""
+"""The fully connected (linear) map.
+
+The protocol, here as in every file of this folder:
+    y, cache = thing_forward(x, …)          forward returns what backward needs,
+    dx, …    = thing_backward(dy, cache)    backward returns what the optimiser or the layer before needs,
+    and neither keeps anything, nor changes what it is given.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +39,12 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
 
 
 def dense_threaded_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
-    """`dense_forward` with the product shared out to all threads. x (N, D), w (D, M), b (M,) or None -> y (N, M)"""
+    """`dense_forward` with the product on all threads. x (N, D), w (D, M), b (M,) or None -> y (N, M)"""
     return matmul(x, w, b), (x, w, b is not None)
 
 
 def dense_threaded_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
-    """`dense_backward` with the products shared out to all threads.
+    """`dense_backward` with the products on all threads.
 
     dy (N, M) -> dx (N, D), dw (D, M), db (M,) or None
     """

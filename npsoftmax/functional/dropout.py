@@ -16,6 +16,6 @@ def dropout_forward(x: Array, mask: Array, keep: float) -> tuple[Array, Any]:
 
 
 def dropout_backward(dy: Array, cache: Any) -> Array:
-    """dx = dy · mask / keep."""
+    """dx = dy · mask / keep. dy like x -> dx like x."""
     mask, keep = cache
     return dy * mask / dy.dtype.type(keep)

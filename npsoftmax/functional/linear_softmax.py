@@ -3,9 +3,10 @@
 Design: with a million classes the logits of a batch are hundreds of megabytes, written and read again several times.
 The sum of exponentials can be put together from blocks of classes, each with its own maximum, so that a block of logits
 never leaves the cache. Backward computes large blocks again, which costs less than reading them back; exponentials
-that fit into memory easily are kept. Blocks are independent and NumPy lets go of the interpreter while it works on
-one, so that threads share them; sums over blocks are taken in the order of the classes, whoever was first. A device
-works on a block as a whole and starts each with a dozen kernels: there blocks are so large that few heads have two.
+that fit into memory easily are kept. Blocks are independent and NumPy releases the interpreter lock while it works
+on one, so that threads share them; sums over blocks are taken in the order of the classes, whichever was ready first. A
+device works on a block as a whole and starts a dozen kernels for each: there blocks are so large that few heads have
+two.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ DEVICE_BLOCK = 2**26  # logits in a block on a device, 256 MiB in float32; where
 
 
 def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) -> tuple[Array, Any]:
-    """−log softmax(h @ wᵀ + b)[t] of every sample.
+    """-log softmax(h @ wᵀ + b)[t] of every sample.
 
     h (N, D), w (C, D), b (C,) or None, t (N,) integer labels -> nll (N,), at least 0.
-    With m_k the largest logit of block k and m that of all: Σ_c e^{z_c − m} = Σ_k e^{m_k − m} Σ_{c in k} e^{z_c − m_k}.
+    With m_k the largest logit of block k and m that of all,
+    Σ_c e^{z_c - m} = Σ_k e^{m_k - m} · Σ_{c in k} e^{z_c - m_k}.
     Source of the sum in blocks: Milakov and Gimelshein, 2018 (arXiv 1805.02867).
     """
     xp = array_module(h)
@@ -55,7 +57,7 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
 
 
 def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, Array | None]:
-    """dz = (p − onehot(t))·dnll, then dh = dz @ w, dw = dzᵀ @ h, db = Σ_n dz, block by block.
+    """dz = (p - onehot(t)) · dnll, then dh = dz @ w, dw = dzᵀ @ h, db = Σ_n dz, block by block.
 
     dnll (N,) -> dh (N, D), dw (C, D), db (C,) or None.
     """

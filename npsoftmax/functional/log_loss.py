@@ -1,8 +1,8 @@
 """The cross entropy of probabilities that cannot underflow. Derivation: docs/taylor.md.
 
-Design: -log p after an exponential is what log-softmax exists to avoid. After a polynomial it is sound: no
-share of Taylor's softmax can fall below about |z|^-n, far inside the range of float32. So this pair stands
-apart from `loss`, whose losses take any logits.
+Design: -log p after an exponential is what log-softmax exists to avoid. After a polynomial it is sound: no share of
+Taylor's softmax can fall below about |z|^-n, far inside the range of float32. So this pair stands apart from `loss`,
+whose losses take any logits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from npsoftmax.functional.loss import check_targets
 
 
 def log_loss_forward(p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[Array, Any]:
-    """Mean of -Σ_c q_c log p_c, where q = (1 - ε) onehot(t) + ε / C.
+    """Mean of -Σ_c q_c · log p_c, where q = (1 - ε) · onehot(t) + ε / C.
 
     p (N, C) probabilities above 0, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1]; without it
     only the N targets cost a logarithm.

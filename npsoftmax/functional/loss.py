@@ -1,7 +1,7 @@
 """Losses of logits (N, C) against integer targets (N,), each the mean over N. Derivations: docs/mappings.md.
 
-Design: the 1/N stands here and nowhere else. The range of labels is checked for arrays on the host only: a
-check on the device would make every training step wait for it.
+Design: the 1/N stands here and nowhere else. The range of labels is checked for arrays on the host only: a check on
+the device would make every training step wait for it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def softmax_cross_entropy_fused_backward(dloss: Array, cache: Any) -> Array:
 
 
 def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[Array, Any]:
-    """Mean of -Σ_c q_c log_p_c: after log-softmax, the two-step route to the cross entropy.
+    """Mean of -Σ_c q_c · log_p_c: after log-softmax, the two-step route to the cross entropy.
 
     log_p (N, C) log-probabilities, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1].
     Given probabilities instead, it is only minus the mean probability of the target.
@@ -81,7 +81,7 @@ def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[A
 
 
 def nll_backward(dloss: Array, cache: Any) -> Array:
-    """dlog_p = -q dloss / N, q = (1 - ε) onehot(t) + ε / C. dloss () -> dlog_p (N, C)."""
+    """dlog_p = -q · dloss / N, q = (1 - ε) · onehot(t) + ε / C. dloss () -> dlog_p (N, C)."""
     shape, dtype, t, smoothing = cache
     xp = array_module(t)
     scale = dloss / len(t)
@@ -94,7 +94,7 @@ def nll_backward(dloss: Array, cache: Any) -> Array:
 
 # ---------------------------------------------------------------- Fenchel-Young losses of the sparse mappings
 def sparsemax_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
-    """Mean of Σ_c (p_c - onehot_c) z_c + (1 - Σ_c p_c²) / 2, p = sparsemax(z): zero once z_t leads by 1.
+    """Mean of Σ_c (p_c - onehot_c) · z_c + (1 - Σ_c p_c²) / 2, p = sparsemax(z): zero once z_t leads by 1.
 
     z (N, C), t (N,) integer labels -> loss ().
     Source: Martins and Astudillo, 2016; Blondel, Martins and Niculae, 2020.
@@ -106,13 +106,13 @@ def sparsemax_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
 
 
 def sparsemax_loss_backward(dloss: Array, cache: Any) -> Array:
-    """dz = (p - onehot) dloss / N. dloss () -> dz (N, C)."""
+    """dz = (p - onehot) · dloss / N. dloss () -> dz (N, C)."""
     p, t = cache
     return _less_onehot(p, t, dloss / len(t))
 
 
 def entmax15_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
-    """Mean of Σ_c (p_c - onehot_c) z_c + 4/3 (1 - Σ_c p_c^{3/2}), p = entmax15(z): zero once z_t leads by 2.
+    """Mean of Σ_c (p_c - onehot_c) · z_c + 4/3 · (1 - Σ_c p_c^{3/2}), p = entmax15(z): zero once z_t leads by 2.
 
     z (N, C), t (N,) integer labels -> loss ().
     Source: Peters, Niculae and Martins, 2019; Blondel, Martins and Niculae, 2020.
@@ -125,7 +125,7 @@ def entmax15_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
 
 
 def entmax15_loss_backward(dloss: Array, cache: Any) -> Array:
-    """dz = (p - onehot) dloss / N. dloss () -> dz (N, C)."""
+    """dz = (p - onehot) · dloss / N. dloss () -> dz (N, C)."""
     p, t = cache
     return _less_onehot(p, t, dloss / len(t))
 
@@ -174,7 +174,7 @@ def multi_margin_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array
 
 
 def multi_margin_backward(dloss: Array, cache: Any) -> Array:
-    """dz = +dloss / (N C) for each class too close, and minus all of that for the target. dloss () -> dz (N, C)."""
+    """dz = +dloss / (N · C) for each class too close, and minus all of that for the target. dloss () -> dz (N, C)."""
     close, dtype, t = cache
     xp = array_module(close)
     dz = close * xp.asarray(dloss / close.size, dtype=dtype)
@@ -207,13 +207,13 @@ def _check_smoothing(label_smoothing: float) -> float:
 
 
 def _less_onehot(p: Array, t: Array, scale: Array, height: float = 1.0) -> Array:
-    """scale (p - height onehot(t)), without building the one-hot rows."""
+    """scale · (p - height · onehot(t)), without building the one-hot rows."""
     dz = p * scale
     dz[array_module(p).arange(len(t)), t] -= scale * height
     return dz
 
 
 def _expected_gap(z: Array, t: Array, p: Array) -> Array:
-    """Σ_c (p_c - onehot_c) z_c a row, from z - max z, so that large logits cost no digits."""
+    """Σ_c (p_c - onehot_c) · z_c a row, from z - max z, so that large logits cost no digits."""
     s = z - z.max(axis=1, keepdims=True)
     return (p * s).sum(axis=1) - s[array_module(z).arange(len(t)), t]

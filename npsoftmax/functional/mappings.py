@@ -1,8 +1,7 @@
 """The table of all mappings from logits to something softmax-like; tests, attention and docs run over it.
 
-Design: a mapping's functions are looked up in their module at each use, so that a student's function put in
-the place of `softmax.softmax_forward` is the one that runs; its options are that function's keyword-only
-arguments.
+Design: a mapping's functions are looked up in their module at each use, so that a student's function put in the place
+of `softmax.softmax_forward` is the one that runs; its options are that function's keyword-only arguments.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ _ALL = (
         shift_invariant=False,
         keeps_order=None,
     ),
-    Mapping("soft_argmax", softmax, _STATISTIC, "Σ i softmax(z)_i", "softmax's mean index", keeps_order=None),
+    Mapping("soft_argmax", softmax, _STATISTIC, "Σ i · softmax(z)_i", "softmax's mean index", keeps_order=None),
     Mapping(
         "sum_normalisation_v1",
         softmax,

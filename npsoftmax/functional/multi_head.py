@@ -21,7 +21,7 @@ ALGORITHMS = ("plain", "tiled", "fused")
 
 # ---------------------------------------------------------------- heads
 def split_heads(x: Array, heads: int) -> Array:
-    """The columns of each head for themselves: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
+    """Each head with its own columns: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
     n, t, d = x.shape
     return x.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3)
 

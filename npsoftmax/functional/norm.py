@@ -49,7 +49,7 @@ def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """Gradients of `batch_norm_forward`, the paths through mean and variance included.
 
     With x̂ = (x - mean) · scale and M rows:
-    dx = gamma · scale · (dy - mean_rows(dy) - x̂ · mean_rows(dy · x̂)),  dgamma = Σ dy · x̂,  dbeta = Σ dy
+    dx = gamma · scale · (dy - mean_rows(dy) - x̂ · mean_rows(dy · x̂)),  dgamma = Σ_rows dy · x̂,  dbeta = Σ_rows dy
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, mean, scale = cache

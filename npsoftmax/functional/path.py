@@ -1,6 +1,6 @@
 """Probabilities of the leaves of a binary tree, and the loss of one path. Derivations: docs/hierarchical.md.
 
-A node with the score z sends a sample to the right with probability σ(z), to the left with σ(−z) = 1 − σ(z). A leaf's
+A node with the score z sends a sample to the right with probability σ(z), to the left with σ(-z) = 1 - σ(z). A leaf's
 probability is the product along its path: in log space a sum, which cannot underflow.
 """
 
@@ -14,9 +14,9 @@ from npsoftmax.kernels import tree as kernels
 
 # ---------------------------------------------------------------- one path
 def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
-    """Mean of Σ_l softplus(−s_l·z_l) = −log Π_l σ(s_l·z_l) over the samples, l running along each path.
+    """Mean of Σ_l softplus(-s_l · z_l) = -log Π_l σ(s_l · z_l) over the samples, l running along each path.
 
-    z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, −1 left, 0 past its end
+    z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, -1 left, 0 past its end
     -> loss (). Source: Morin and Bengio, 2005.
     """
     xp = array_module(z)
@@ -27,7 +27,10 @@ def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
 
 
 def path_loss_backward(dloss: Array, cache: Any) -> Array:
-    """dz = −s·σ(−s·z)·dloss/N: how wrong the decision was; exactly 0 past the end of a path. dloss () -> dz (N, L)."""
+    """dz = -s · σ(-s · z) · dloss / N: how wrong the decision was; exactly 0 past the end of a path.
+
+    dloss () -> dz (N, L)
+    """
     turned, tail, signs = cache
     xp = array_module(turned)
     return signs * xp.where(turned >= 0, 1, tail) / (1 + tail) * (-dloss / turned.shape[0])
@@ -46,18 +49,18 @@ def path_loss_fused_backward(dloss: Array, cache: Any) -> Array:
 
 # ---------------------------------------------------------------- all leaves
 def tree_log_prob_forward(z: Array, children: Array, levels: list[tuple[int, int]]) -> tuple[Array, Any]:
-    """log p of every leaf: log p(right child) = log p(node) − softplus(−z), log p(left) = log p(node) − softplus(z).
+    """log p of every leaf: log p(right child) = log p(node) - softplus(-z), log p(left) = log p(node) - softplus(z).
 
-    z (N, C − 1) scores of all inner nodes; children (C − 1, 2) and levels as in heads/tree.py -> log_p (N, C), each row
+    z (N, C - 1) scores of all inner nodes; children (C - 1, 2) and levels as in heads/tree.py -> log_p (N, C), each row
     summing to 1 in probability, for any z.
     """
     return kernels.tree_log_prob(z, children, levels), (z, children, levels)
 
 
 def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
-    """dz = dright·σ(−z) − dleft·σ(z), where dleft and dright are the sums of dlog_p over the leaves below each child.
+    """dz = dright · σ(-z) - dleft · σ(z), where dleft and dright are the sums of dlog_p over the leaves of each child.
 
-    dlog_p (N, C) -> dz (N, C − 1)
+    dlog_p (N, C) -> dz (N, C - 1)
     """
     z, children, levels = cache
     xp = array_module(z)
@@ -74,7 +77,7 @@ def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + e⁻ˣ) without overflow: the exponential is only ever taken of −|x|."""
+    """1 / (1 + e^{-x}) without overflow: the exponential is only ever taken of -|x|."""
     xp = array_module(x)
     e = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1, e) / (1 + e)

@@ -1,6 +1,6 @@
 """Max and average pooling with windows that may overlap, and global pooling.
 
-x (N, H, W, C) -> y (N, OH, OW, C); size, stride and pad are pairs. In a maximum the frame counts as −infinity, in an
+x (N, H, W, C) -> y (N, OH, OW, C); size, stride and pad are pairs. In a maximum the padding counts as -infinity, in an
 average as zeros that are counted (PyTorch's defaults).
 """
 
@@ -85,7 +85,7 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, Any]:
 
 
 def global_avg_pool_backward(dy: Array, cache: Any) -> Array:
-    """Every pixel gets 1/(H·W) of the gradient.
+    """Every pixel gets 1 / (H·W) of the gradient.
 
     dy (N, C) -> dx (N, H, W, C)
     """

@@ -1,9 +1,9 @@
-"""A linear map of which each sample needs only some rows: z[n, l] = w[rows[n, l]] · h[n] + b[rows[n, l]].
+"""A linear map of which each sample needs only some rows: z_nl = Σ_d w_rd · h_nd + b_r, r = rows_nl.
 
 Two ways to the same numbers. `dense` multiplies by all rows and picks: one matrix product, gradients of the shape of w.
 `sparse` reads the rows it needs and returns gradients for those alone: with R rows and L of them a sample it costs
-O(N·L·D) instead of O(N·R·D), and w may have millions of rows. In `rows`, −1 is an empty place: z is 0 there (dense: a
-number of no meaning), and dz has to be 0.
+O(N·L·D) instead of O(N·R·D), and w may have millions of rows. In `rows`, -1 is an empty place: z is 0 there (dense:
+meaningless), and dz has to be 0.
 """
 
 from __future__ import annotations

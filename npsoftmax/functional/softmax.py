@@ -1,9 +1,13 @@
 """Softmax, log-softmax and the ladder of simpler ideas that leads to them. Derivations: docs/mappings.md.
 
-Design: the last axis is the class axis, whatever stands before it. A boolean `mask` (True: allowed) gives p =
-0 and dz = 0 where it is False, and an all-zero row where nothing is allowed. It is an argument of its own,
-because a logit of -inf would be +inf in an even Taylor polynomial and NaN in sparsemax: logits are finite
-here.
+The protocol, here as in every file of this folder:
+    y, cache = thing_forward(x, …)          forward returns what backward needs,
+    dx, …    = thing_backward(dy, cache)    backward returns what the optimiser or the layer before needs,
+    and neither keeps anything, nor changes what it is given.
+
+Design: the last axis is the class axis, whatever stands before it. A boolean `mask` (True: allowed) gives p = 0 and
+dz = 0 where it is False, and an all-zero row where nothing is allowed. It is an argument of its own, because a logit of
+-inf would be +inf in an even Taylor polynomial and NaN in sparsemax: logits are finite here.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ def hide(z: Array, mask: Array | None) -> Array:
 
 
 def normalise(f: Array, mask: Array | None = None) -> Array:
-    """p_i = f_i / Σ f over the allowed classes, for f > 0."""
+    """p_i = f_i / Σ_j f_j over the allowed classes, for f > 0."""
     if mask is None:
         return f / f.sum(axis=-1, keepdims=True)
     f = f * mask
@@ -54,7 +58,7 @@ def normalise(f: Array, mask: Array | None = None) -> Array:
 def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """Probabilities that grow exponentially with their logit: p_i = e^{z_i} / Σ_j e^{z_j}.
 
-    z (..., C), finite -> p (..., C). The maximum is subtracted first: no p changes, and e^z cannot overflow.
+    z (…, C), finite -> p (…, C). The maximum is subtracted first: no p changes, and e^z cannot overflow.
     Source: Bridle, 1990; Blanchard, Higham and Higham, 2021 (accuracy).
     """
     xp = array_module(z)
@@ -64,20 +68,20 @@ def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 
 
 def softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i (dy_i - Σ_j p_j dy_j): the Jacobian times dy, never built. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i · (dy_i - Σ_j p_j · dy_j): the Jacobian times dy, never built. dy (…, C) -> dz (…, C)."""
     p = cache
     return p * (dy - (p * dy).sum(axis=-1, keepdims=True))
 
 
 def softmax_jacobian(p: Array) -> Array:
-    """All derivatives of softmax from its output: ∂p_i/∂z_j = p_i (δ_ij - p_j). p (..., C) -> (..., C, C)."""
+    """All derivatives of softmax from its output: ∂p_i/∂z_j = p_i · (δ_ij - p_j). p (…, C) -> (…, C, C)."""
     xp = array_module(p)
     return p[..., :, None] * (xp.eye(p.shape[-1], dtype=p.dtype) - p[..., None, :])
 
 
 # ---------------------------------------------------------------- log-softmax
 def log_softmax_forward(z: Array) -> tuple[Array, Any]:
-    """Log-probabilities: y_i = z_i - log Σ_j e^{z_j}. z (..., C), finite -> y (..., C).
+    """Log-probabilities: y_i = z_i - log Σ_j e^{z_j}. z (…, C), finite -> y (…, C).
 
     Never computed as log(softmax(z)), which is -inf wherever p underflows. Source: Blanchard et al., 2021.
     """
@@ -88,14 +92,14 @@ def log_softmax_forward(z: Array) -> tuple[Array, Any]:
 
 
 def log_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = dy_i - e^{y_i} Σ_j dy_j. dy (..., C) -> dz (..., C)."""
+    """dz_i = dy_i - e^{y_i} · Σ_j dy_j. dy (…, C) -> dz (…, C)."""
     y = cache
     xp = array_module(y)
     return dy - xp.exp(y) * dy.sum(axis=-1, keepdims=True)
 
 
 def log_softmax_approximation_forward(z: Array) -> tuple[Array, Any]:
-    """Log-softmax with the hard maximum for the soft one: y_i = z_i - max_j z_j. z (..., C) -> y (..., C).
+    """Log-softmax with the hard maximum for the soft one: y_i = z_i - max_j z_j. z (…, C) -> y (…, C).
 
     It lies above log-softmax by log Σ_j e^{z_j - max z}: between 0 and log C.
     """
@@ -104,7 +108,7 @@ def log_softmax_approximation_forward(z: Array) -> tuple[Array, Any]:
 
 
 def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
-    """dz = dy - m Σ_j dy_j, where m is 1 at the maximum and 0 elsewhere. dy (..., C) -> dz (..., C).
+    """dz = dy - m · Σ_j dy_j, where m is 1 at the maximum and 0 elsewhere. dy (…, C) -> dz (…, C).
 
     Tied maxima share m equally: there the derivative does not exist, and this is one subgradient.
     """
@@ -115,7 +119,7 @@ def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
 
 # ---------------------------------------------------------------- soft functions
 def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
-    """The real soft maximum: y = log Σ_i e^{z_i}. z (..., C), finite -> y (...).
+    """The real soft maximum: y = log Σ_i e^{z_i}. z (…, C), finite -> y (…).
 
     max z <= y <= max z + log C. Source: Blanchard, Higham and Higham, 2021.
     """
@@ -127,14 +131,14 @@ def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
 
 
 def log_sum_exp_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i dy: the gradient of log-sum-exp is softmax. dy (...) -> dz (..., C)."""
+    """dz_i = p_i · dy: the gradient of log-sum-exp is softmax. dy (…) -> dz (…, C)."""
     p = cache
     dy = array_module(p).asarray(dy, dtype=p.dtype)  # for a single row dy may be a plain number
     return dy[..., None] * p
 
 
 def soft_argmax_forward(z: Array) -> tuple[Array, Any]:
-    """The mean index under softmax, counted from 0: y = Σ_i i p_i. z (..., C), finite -> y (...)."""
+    """The mean index under softmax, counted from 0: y = Σ_i i · p_i. z (…, C), finite -> y (…)."""
     xp = array_module(z)
     p, _ = softmax_forward(z)
     y = (p * xp.arange(z.shape[-1], dtype=p.dtype)).sum(axis=-1)
@@ -142,7 +146,7 @@ def soft_argmax_forward(z: Array) -> tuple[Array, Any]:
 
 
 def soft_argmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = dy p_i (i - y). dy (...) -> dz (..., C)."""
+    """dz_i = dy · p_i · (i - y). dy (…) -> dz (…, C)."""
     p, y = cache
     xp = array_module(p)
     dy = xp.asarray(dy, dtype=p.dtype)  # for a single row dy may be a plain number
@@ -151,7 +155,7 @@ def soft_argmax_backward(dy: Array, cache: Any) -> Array:
 
 # ---------------------------------------------------------------- before the exponential: why sums alone fail
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
-    """Shares of the sum: y_i = z_i / Σ_j z_j. z (..., C) -> y (..., C).
+    """Shares of the sum: y_i = z_i / Σ_j z_j. z (…, C) -> y (…, C).
 
     No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
     """
@@ -165,13 +169,13 @@ def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
 
 
 def sum_normalisation_v1_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = (dy_i - Σ_j y_j dy_j) / Σ_j z_j. dy (..., C) -> dz (..., C)."""
+    """dz_i = (dy_i - Σ_j y_j · dy_j) / Σ_j z_j. dy (…, C) -> dz (…, C)."""
     y, total = cache
     return (dy - (y * dy).sum(axis=-1, keepdims=True)) / total
 
 
 def sum_normalisation_v2_forward(z: Array) -> tuple[Array, Any]:
-    """Shares above the minimum: y_i = (z_i - min z) / Σ_j (z_j - min z). z (..., C) -> y (..., C).
+    """Shares above the minimum: y_i = (z_i - min z) / Σ_j (z_j - min z). z (…, C) -> y (…, C).
 
     The lowest class gets exactly 0. Undefined where all values are equal: InputError for such a row.
     """
@@ -186,7 +190,7 @@ def sum_normalisation_v2_forward(z: Array) -> tuple[Array, Any]:
 
 
 def sum_normalisation_v2_backward(dy: Array, cache: Any) -> Array:
-    """du as in v1, then dz = du - m Σ_j du_j, where m is 1 at the minimum. dy (..., C) -> dz (..., C).
+    """du as in v1, then dz = du - m · Σ_j du_j, where m is 1 at the minimum. dy (…, C) -> dz (…, C).
 
     Tied minima share m equally: there the derivative does not exist, and this is one subgradient.
     """

@@ -17,7 +17,7 @@ from npsoftmax.functional.multi_head import merge_heads, split_heads
 def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
     """Softmax over the allowed entries of each row: p_i = e^{z_i} / Σ_{j allowed} e^{z_j}, 0 where not allowed.
 
-    z (..., S), mask booleans like z (True: allowed) -> p (..., S). A row with nothing allowed is all zeros, not NaN.
+    z (…, S), mask booleans like z (True: allowed) -> p (…, S). A row with nothing allowed is all zeros, not NaN.
     """
     xp = array_module(z)
     top = xp.where(mask, z, -xp.inf).max(axis=-1, keepdims=True)
@@ -28,25 +28,25 @@ def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
 
 
 def masked_softmax_backward(dp: Array, cache: Any) -> Array:
-    """dz_i = p_i (dp_i - Σ_j p_j dp_j): where p is 0, so is dz. dp (..., S) -> dz (..., S)."""
+    """dz_i = p_i · (dp_i - Σ_j p_j · dp_j): where p is 0, so is dz. dp (…, S) -> dz (…, S)."""
     p = cache
     return p * (dp - (p * dp).sum(axis=-1, keepdims=True))
 
 
 # ---------------------------------------------------------------- attention
 def scaled_dot_product_attention_forward(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Any]:
-    """Each query's mean of the values, weighted by how well it fits the keys: y = softmax(q kᵀ / √D) v.
+    """Each query's mean of the values, weighted by how well it fits the keys: y = softmax(q @ kᵀ / √D) @ v.
 
-    q (..., T, D), k (..., S, D), v (..., S, E), mask booleans (..., T, S) -> y (..., T, E).
+    q (…, T, D), k (…, S, D), v (…, S, E), mask booleans (…, T, S) -> y (…, T, E).
     Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
-    z = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (..., T, S)
+    z = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (…, T, S)
     p, _ = masked_softmax_forward(z, mask)
     return p @ v, (q, k, v, p)
 
 
 def scaled_dot_product_attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """Back through the mean, the softmax and the scores. dy (..., T, E) -> dq, dk, dv like q, k, v."""
+    """Back through the mean, the softmax and the scores. dy (…, T, E) -> dq, dk, dv like q, k, v."""
     q, k, v, p = cache
     dv = p.swapaxes(-1, -2) @ dy
     dz = masked_softmax_backward(dy @ v.swapaxes(-1, -2), p) / math.sqrt(q.shape[-1])

@@ -1,8 +1,8 @@
 """Spherical softmax: e^z replaced by z² + ε. Derivation: docs/mappings.md.
 
-Design: like the Taylor softmax a quotient f / Σ f, so the backward is the same with r = (log f)' = 2z / (z² +
-ε). It sees only |z|: z and -z are one and the same score. ε keeps a row of zeros from 0/0, and bounds r by 1
-/ √ε.
+Design: like the Taylor softmax a quotient f_i / Σ_j f_j, so the backward is the same with
+r = (log f)' = 2z / (z² + ε). It sees only |z|: z and -z are one and the same score. ε keeps a row of zeros from 0/0,
+and bounds r by 1 / √ε.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from npsoftmax.functional.softmax import fill_masked, normalise, positive
 def spherical_softmax_forward(z: Array, mask: Array | None = None, *, eps: float = 1e-3) -> tuple[Array, Any]:
     """Shares of the squared norm: p_i = (z_i² + ε) / Σ_j (z_j² + ε).
 
-    z (..., C), finite -> p (..., C). InputError for eps <= 0.
+    z (…, C), finite -> p (…, C). InputError for eps <= 0.
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     eps = positive("eps", eps)
@@ -26,7 +26,7 @@ def spherical_softmax_forward(z: Array, mask: Array | None = None, *, eps: float
 
 
 def spherical_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i r_i (dy_i - Σ_j p_j dy_j), where r = 2z / (z² + ε). dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i · r_i · (dy_i - Σ_j p_j · dy_j), where r = 2z / (z² + ε). dy (…, C) -> dz (…, C)."""
     z, p, eps = cache
     r = 2 * z / (z * z + eps)
     return p * r * (dy - (p * dy).sum(axis=-1, keepdims=True))
@@ -35,7 +35,7 @@ def spherical_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_spherical_softmax_forward(z: Array, *, eps: float = 1e-3) -> tuple[Array, Any]:
     """Log-probabilities of the spherical softmax: y_i = log(z_i² + ε) - log Σ_j (z_j² + ε).
 
-    z (..., C), finite -> y (..., C). InputError for eps <= 0.
+    z (…, C), finite -> y (…, C). InputError for eps <= 0.
     Source: de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     xp = array_module(z)
@@ -46,7 +46,7 @@ def log_spherical_softmax_forward(z: Array, *, eps: float = 1e-3) -> tuple[Array
 
 
 def log_spherical_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = r_i (dy_i - e^{y_i} Σ_j dy_j), where r = 2z / (z² + ε). dy (..., C) -> dz (..., C)."""
+    """dz_i = r_i · (dy_i - e^{y_i} · Σ_j dy_j), where r = 2z / (z² + ε). dy (…, C) -> dz (…, C)."""
     z, y, eps = cache
     xp = array_module(z)
     r = 2 * z / (z * z + eps)

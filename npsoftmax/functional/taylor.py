@@ -1,9 +1,9 @@
 """Taylor softmax: e^z replaced by its Taylor polynomial f_n of even order n. Derivation: docs/mappings.md.
 
-Design: f_n is positive everywhere (where it is least, f_n' = f_{n-1} = 0, so f_n = z^n / n!). f_n(z - c) is
-no multiple of f_n(z), so subtracting the maximum would change p: there is no max trick, and no need of one,
-since a polynomial overflows late (float32 at |z| = 1e4: from order 12). It falls for z below about -1, -1.6,
--2.2 (n = 2, 4, 6): predict by argmax of p, never of z.
+Design: f_n is positive everywhere (where it is least, f_n' = f_{n-1} = 0, so f_n = z^n / n!). f_n(z - c) is no
+multiple of f_n(z), so subtracting the maximum would change p: there is no max trick, and no need of one, since a
+polynomial overflows late (float32 at |z| = 1e4: from order 12). It falls for z below about -1, -1.6, -2.2
+(n = 2, 4, 6): predict by argmax of p, never of z.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from npsoftmax.functional.softmax import fill_masked, normalise
 
 
 def taylor_polynomial(z: Array, order: int) -> Array:
-    """f_n(z) = Σ_{i<=n} z^i / i!, by Horner: 1 + z (1 + z/2 (1 + z/3 (…))). Derivative: f_{n-1}."""
+    """f_n(z) = Σ_{i<=n} z^i / i!, by Horner: 1 + z · (1 + z/2 · (1 + z/3 · (…))). Derivative: f_{n-1}."""
     f = 1 + z / order
     for i in range(order - 1, 0, -1):
         f = 1 + z / i * f
@@ -37,7 +37,7 @@ def check_order(order: int) -> int:
 def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 2) -> tuple[Array, Any]:
     """Probabilities that grow like a polynomial: p_i = f_n(z_i) / Σ_j f_n(z_j), f_n(z) = Σ_{k<=n} z^k / k!.
 
-    z (..., C), finite -> p (..., C). InputError for an odd order or one below 2.
+    z (…, C), finite -> p (…, C). InputError for an odd order or one below 2.
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     order = check_order(order)
@@ -47,7 +47,7 @@ def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 
 
 
 def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = p_i r_i (dy_i - Σ_j p_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
+    """dz_i = p_i · r_i · (dy_i - Σ_j p_j · dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (…, C) -> dz (…, C)."""
     z, p, order = cache
     r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)
     return p * r * (dy - (p * dy).sum(axis=-1, keepdims=True))
@@ -56,7 +56,7 @@ def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_taylor_softmax_forward(z: Array, *, order: int = 2) -> tuple[Array, Any]:
     """Log-probabilities of the Taylor softmax: y_i = log f_n(z_i) - log Σ_j f_n(z_j).
 
-    z (..., C), finite -> y (..., C). InputError for an odd order or one below 2.
+    z (…, C), finite -> y (…, C). InputError for an odd order or one below 2.
     Source: de Brébisson and Vincent, 2016 (arXiv 1511.05042); Banerjee et al., 2020 (arXiv 2011.11538).
     """
     xp = array_module(z)
@@ -67,7 +67,7 @@ def log_taylor_softmax_forward(z: Array, *, order: int = 2) -> tuple[Array, Any]
 
 
 def log_taylor_softmax_backward(dy: Array, cache: Any) -> Array:
-    """dz_i = r_i (dy_i - e^{y_i} Σ_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (..., C) -> dz (..., C)."""
+    """dz_i = r_i · (dy_i - e^{y_i} · Σ_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (…, C) -> dz (…, C)."""
     z, y, order = cache
     xp = array_module(z)
     r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)

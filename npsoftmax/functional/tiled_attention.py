@@ -1,13 +1,13 @@
 """Softmax attention in tiles of keys: the numbers of `attention`, in memory that does not grow with their number.
 
-Design: a row of softmax needs the sum over all keys, but that sum can be kept up to date while the keys come by, a
-tile at a time (the "online" softmax). After each tile, with `top` the largest score so far,
+Design: a row of softmax needs the sum over all keys, but that sum can be kept up to date from tile to tile of
+keys (the "online" softmax). After each tile, with `top` the largest score so far,
 
-    total = Σ_s e^{z_s - top}          y = Σ_s e^{z_s - top} v_s
+    total = Σ_s e^{z_s - top}          y = Σ_s e^{z_s - top} · v_s
 
 and where a new tile raises `top`, both are multiplied by e^{old top - new top} first. At the end y / total is the
 output, and lse = top + log(total) is all that backward needs to make p = e^{z - lse} again, tile by tile. Nothing of
-size T·S is kept; the price is one more product q kᵀ. Derivation: docs/attention.md.
+size T·S is kept; the price is one more product q @ kᵀ. Derivation: docs/attention.md.
 Source: Milakov and Gimelshein, 2018 (arXiv 1805.02867); Dao et al., 2022 (arXiv 2205.14135).
 """
 
@@ -61,7 +61,10 @@ def attention_tiled_forward(
 
 
 def attention_tiled_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
-    """p = e^{z - lse} again, then dz = p (dp - Σ_s p dp), where Σ_s p dp = dy · y. dy (…, T, E) -> dq, dk, dv."""
+    """p = e^{z - lse} again, then dz = p · (dp - Σ_s p · dp), where Σ_s p · dp = Σ_e dy · y.
+
+    dy (…, T, E) -> dq, dk, dv like q, k, v
+    """
     q, k, v, y, lse, mask, drop, keep, causal, scale, tile = cache
     xp = array_module(q)
     scaled = q * scale
@@ -70,6 +73,7 @@ def attention_tiled_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array
     for keys, allowed, kept in _tiles(q, k, mask, drop, causal, tile):
         k_tile, v_tile = k[..., keys, :], v[..., keys, :]
         p = _exp(hide(scaled @ k_tile.swapaxes(-1, -2), allowed), lse, allowed)  # (…, T, tile)
+        # In the forward pass this was y = dropout(p) @ v and p = softmax(z), z = scaled @ kᵀ, so now, last step first:
         dv[..., keys, :] = _dropped(p, kept, keep).swapaxes(-1, -2) @ dy
         dz = p * (_dropped(dy @ v_tile.swapaxes(-1, -2), kept, keep) - mean)
         dq += dz @ k_tile

@@ -1,4 +1,4 @@
-"""Multi-head attention as a layer: whom each token looks at is softmax of the scores, or any mapping."""
+"""Multi-head attention as a layer: where each token looks is softmax of the scores, or any mapping."""
 
 from __future__ import annotations
 

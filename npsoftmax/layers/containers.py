@@ -83,7 +83,7 @@ class Residual(Layer):
         self.params, self.buffers = branch.params, branch.buffers
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])  # x + y would broadcast without a word
+        self.output_shape(x.shape[1:])  # x + y would broadcast silently
         y, cache = self.branch.forward(x, train=train, rng=rng)
         return add(x, y), cache
 

@@ -29,7 +29,7 @@ def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, i
 def window_output(
     layer: Layer, shape: Shape, k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
 ) -> Shape:
-    """(OH, OW) of the layer's windows over (H, W, C); InputError where a window is larger than the framed image."""
+    """(OH, OW) of the layer's windows over (H, W, C); InputError where a window is larger than the padded image."""
     size = tuple(kernels.output_size(n, *rest) for n, *rest in zip(shape[:2], k, stride, pad, strict=True))
     if min(size) < 1:
         raise InputError(
@@ -123,8 +123,8 @@ class Conv2d(Layer):
 class ConvReLU2d(Conv2d):
     """Convolution and y = max(y, 0). Arguments and shapes as in Conv2d.
 
-    fused: in one pass, cut off as the outputs are written, in the algorithms that train ("im2col" and "naive" run
-    convolution and ReLU one after the other); False: the two readable pairs.
+    fused: in one pass, in the algorithms that train ("im2col" and "naive" run convolution and ReLU one after the
+    other); False: the two readable pairs.
     """
 
     def __init__(self, inputs: int, outputs: int, k: int | tuple[int, int], *, fused: bool = True, **options: Any):

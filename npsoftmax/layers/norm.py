@@ -44,8 +44,8 @@ class _Norm(Layer):
 class BatchNorm(_Norm):
     """Batch norm over all axes but the last. x (N, …, C) -> y; params gamma, beta (C,).
 
-    buffers mean, var (C,): running averages, written by forward when train=True (new = (1 − momentum)·old +
-    momentum·batch, with the unbiased variance of the batch, as PyTorch does) and used otherwise.
+    buffers mean, var (C,): running averages, written by forward when train=True (new = (1 - momentum) · old +
+    momentum · batch, with the unbiased variance of the batch, as PyTorch does) and used otherwise.
     fused: in as few passes over x as can be; else the readable pair. shared: where it is set, mean and variance are
     those of the whole batch, of which x is a part.
     """

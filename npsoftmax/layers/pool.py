@@ -29,7 +29,7 @@ class _WindowPool(Layer):
         self.pad = as_pair("pad", pad, 0)
         if any(2 * p > k for p, k in zip(self.pad, self.size, strict=True)):
             raise InputError(
-                f"pad {self.pad} is more than half of the window {self.size}: a window would be all frame."
+                f"pad {self.pad} is more than half of the window {self.size}: a window would be all padding."
             )
 
     def output_shape(self, shape: Shape) -> Shape:
