@@ -84,8 +84,7 @@ def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
 
 
 def two_level_loss_forward(z_group: Array, z_class: Array, t: Array, group: Array) -> tuple[Array, Any]:
-    """Mean of -log p(group of t) - log p(t | its group): a softmax over the groups, and one over the classes of the
-    group.
+    """Mean of -log p(group of t) - log p(t | its group): a softmax over the groups, one over the classes of the group.
 
     z_group (N, G), z_class (N, C), t (N,) labels, group (C,): the group of each class -> loss ().
     Scores of classes in other groups than the target's play no part.

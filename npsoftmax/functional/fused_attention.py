@@ -1,7 +1,7 @@
 """Softmax attention in one pass: the numbers of `attention`, the scores of one head at a time and in the cache only.
 
 Design: heads are runs of columns, as the projections leave them, so nothing is split or merged on the way. As in
-`tiled_attention` only lse = log Σ e^z of each row is kept, and backward makes p = e^{z - lse} again.
+`tiled_attention` only lse = log Σ_s e^{z_s} of each row is kept, and backward makes p = e^{z - lse} again.
 """
 
 from __future__ import annotations

@@ -14,22 +14,10 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import attention, dense, fused_attention, tiled_attention
+from npsoftmax.functional.softmax_attention import merge_heads, split_heads
 from npsoftmax.kernels import attention as kernels
 
 ALGORITHMS = ("plain", "tiled", "fused")
-
-
-# ---------------------------------------------------------------- heads
-def split_heads(x: Array, heads: int) -> Array:
-    """Each head with its own columns: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
-    n, t, d = x.shape
-    return x.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3)
-
-
-def merge_heads(y: Array) -> Array:
-    """The heads side by side again: (N, heads, T, E) -> (N, T, heads·E)."""
-    n, heads, t, e = y.shape
-    return y.transpose(0, 2, 1, 3).reshape(n, t, heads * e)
 
 
 # ---------------------------------------------------------------- multi-head attention

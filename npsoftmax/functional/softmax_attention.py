@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.functional.multi_head import merge_heads, split_heads
 
 
 # ---------------------------------------------------------------- softmax where only some may be looked at
@@ -54,6 +53,18 @@ def scaled_dot_product_attention_backward(dy: Array, cache: Any) -> tuple[Array,
 
 
 # ---------------------------------------------------------------- several heads
+def split_heads(x: Array, heads: int) -> Array:
+    """Each head with its own columns: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
+    n, t, d = x.shape
+    return x.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3)
+
+
+def merge_heads(y: Array) -> Array:
+    """The heads side by side again: (N, heads, T, E) -> (N, T, heads·E)."""
+    n, heads, t, e = y.shape
+    return y.transpose(0, 2, 1, 3).reshape(n, t, heads * e)
+
+
 def multi_head_attention_forward(x: Array, w_qkv: Array, w_out: Array, heads: int, mask: Array) -> tuple[Array, Any]:
     """y = (the heads' attentions, side by side) @ w_out, with q │ k │ v = x @ w_qkv cut into heads.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.functional import multi_head
+from npsoftmax.functional import multi_head, softmax_attention
 from npsoftmax.functional.attention import attention_mapping, attention_weights_forward, check_mapping_options
 from npsoftmax.kernels import attention as kernels
 from npsoftmax.layers.base import Layer, Shape, require_sizes
@@ -138,7 +138,7 @@ class MultiHeadAttention(Layer):
         self.output_shape(x.shape[1:])
         n, t, d = x.shape
         qkv = self.qkv.forward(x.reshape(n * t, d))[0].reshape(n, t, 3 * d)
-        q, k = (multi_head.split_heads(qkv[..., i : i + d], self.heads) for i in (0, d))
+        q, k = (softmax_attention.split_heads(qkv[..., i : i + d], self.heads) for i in (0, d))
         p, _ = attention_weights_forward(q, k, mask, mapping=self.mapping, causal=self.causal, **self.mapping_opts)
         return p
 

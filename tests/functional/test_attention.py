@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import attention, fused_attention, multi_head, tiled_attention
+from npsoftmax.functional import attention, fused_attention, multi_head, softmax_attention, tiled_attention
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.gradcheck import check_pair
 
@@ -186,11 +186,11 @@ def test_scores_far_beyond_the_exponential_are_finite_in_tiles():
 def test_the_fused_path_is_the_plain_one(t, s, heads, seed):
     q, k, v = arrays(t, s, 2 * heads, 2 * heads, (2,), seed)
     fused = both(fused_attention.attention_fused_forward, fused_attention.attention_fused_backward, q, k, v, heads)
-    split = [multi_head.split_heads(x, heads) for x in (q, k, v)]
+    split = [softmax_attention.split_heads(x, heads) for x in (q, k, v)]
     y, cache = attention.attention_forward(*split)
     dy = np.random.default_rng(1).standard_normal(q.shape)
-    grads = attention.attention_backward(multi_head.split_heads(dy, heads), cache)
-    agree(fused, [multi_head.merge_heads(a) for a in (y, *grads)])
+    grads = attention.attention_backward(softmax_attention.split_heads(dy, heads), cache)
+    agree(fused, [softmax_attention.merge_heads(a) for a in (y, *grads)])
 
 
 # ---------------------------------------------------------------- multi-head attention

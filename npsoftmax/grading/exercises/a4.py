@@ -17,7 +17,7 @@ ASSIGNMENT = Assignment(
     "import math\nfrom typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n",
 )
 
-ATTENTION, HEADS = "npsoftmax.functional.softmax_attention", "npsoftmax.functional.multi_head"
+ATTENTION = "npsoftmax.functional.softmax_attention"
 
 
 # ---------------------------------------------------------------- cases
@@ -124,12 +124,12 @@ EXERCISES = (
         uses=(("masked_softmax_forward",), ("masked_softmax_backward",)),
     ),
     Exercise(
-        "a4", "split_heads", HEADS, ("heads",), (tokens,), 3,
+        "a4", "split_heads", ATTENTION, ("heads",), (tokens,), 3,
         ("reshape D into (heads, D / heads), then bring the head axis before the tokens: transpose(0, 2, 1, 3).",),
         oracle=oracle.split_heads,
     ),
     Exercise(
-        "a4", "merge_heads", HEADS, ("x",), (cut,), 3,
+        "a4", "merge_heads", ATTENTION, ("x",), (cut,), 3,
         ("transpose(0, 2, 1, 3) first, then reshape: in the other order tokens are mixed with heads.",),
         oracle=oracle.merge_heads,
     ),
