@@ -184,6 +184,11 @@ def function_of(name, waits=False):
     return function
 
 
+def add_at(a, indices, values):
+    """`cupy.add.at`: a[indices] += values, repeated indices counted each time."""
+    np.add.at(inside(a), inside(indices), inside(values))
+
+
 def _operator(name):
     real = getattr(operator, name)
     in_place = name.startswith("i") and name not in ("invert",)
@@ -286,6 +291,7 @@ def module(kernels: bool = True) -> types.ModuleType:
     cupy.__version__ = "14.0 (pretended)"
     for name in (*ELEMENTWISE, *WHOLE, *CREATION):
         setattr(cupy, name, function_of(name))
+    cupy.add.at = add_at
     for name in WAITING:
         setattr(cupy, name, function_of(name, waits=True))
     for name in NAMES:

@@ -106,6 +106,13 @@ def test_fresh_memory_is_not_zero(cupy):
     assert (cupy.empty(5, dtype=np.int64).get() == -1).all()
 
 
+def test_adding_at_repeated_indices_counts_each(cupy, x):
+    cupy.add.at(x, cupy.asarray([0, 0]), x[1:] * 0 + 1.0)
+    np.testing.assert_array_equal(x.get(), HOST + np.array([[2], [0]]))
+    with pytest.raises(TypeError):
+        cupy.add.at(x, np.array([0]), x[1:])
+
+
 def test_sorting_is_stable_or_refused(cupy, x):
     cupy.argsort(x, kind="stable")
     with pytest.raises(ValueError, match="stably"):
@@ -118,6 +125,7 @@ def test_everything_here_is_also_in_cupy():
     pretended = strict_cupy.module()
     for name in (*strict_cupy.ELEMENTWISE, *strict_cupy.WHOLE, *strict_cupy.WAITING, *strict_cupy.CREATION):
         assert callable(getattr(real, name))
+    assert callable(real.add.at)
     for name in strict_cupy.NAMES:
         assert getattr(real, name) == getattr(np, name) or name == "nan"
     attributes = {name for name in vars(strict_cupy.ndarray) if not name.startswith("_")}
