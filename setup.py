@@ -3,10 +3,11 @@
 The extensions are optional: where there is no compiler (or no OpenMP) the install still succeeds, on the NumPy
 reference kernels or on one thread, and `npsoftmax info` says so.
 
-Design: every npsoftmax/_*.pyx becomes one C file, and that is compiled once for any processor of the platform and once
-more for each level of LEVELS that the compiler knows, into npsoftmax/_v3 and npsoftmax/_v4. All are the same module;
-kernels/extension.py loads the best one that the processor can run. What Cython needs to take arrays, some 30,000 lines
-of C, is in a module of its own, _memoryviews: with it in every module, the build would take three times as long.
+Design: every _*.pyx, in whatever folder of the package, becomes one C file, and that is compiled once for any processor
+of the platform, beside its source, and once more for each level of LEVELS that the compiler knows, into
+npsoftmax/kernels/_v3 and _v4. All are the same module; kernels/extension.py loads the best one that the processor can
+run. What Cython needs to take arrays, some 30,000 lines of C, is in a module of its own, _memoryviews: with it in every
+module, the build would take three times as long.
 """
 
 import copy
@@ -26,7 +27,8 @@ LEVELS = {
     "v3": (AVX2, "__FMA__"),
     "v4": ([*AVX2, *(f"-mavx512{part}" for part in ("f", "cd", "vl", "bw", "dq"))], "__AVX512VL__"),
 }
-SHARED = "npsoftmax._memoryviews"
+KERNELS = "npsoftmax.kernels"
+SHARED = f"{KERNELS}._memoryviews"
 
 
 def compiler_takes(flags: list[str], macro: str = "__STDC__") -> bool:
@@ -63,9 +65,8 @@ def generate_shared(source: Path) -> Path:
 
 def at_level(module: Extension, level: str) -> Extension:
     """The same module for the processors of one level."""
-    package, _, name = module.name.rpartition(".")
     other = copy.copy(module)
-    other.name = f"{package}._{level}.{name}"
+    other.name = f"{KERNELS}._{level}.{module.name.rpartition('.')[2]}"
     other.extra_compile_args = module.extra_compile_args + LEVELS[level][0]
     return other
 
@@ -78,14 +79,14 @@ def extensions() -> list[Extension]:
         return []
     compile_flags, link_flags = build_flags()
     options = {
-        "include_dirs": [numpy.get_include()],
+        "include_dirs": [numpy.get_include(), str(Path(*KERNELS.split(".")))],
         "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         "extra_compile_args": compile_flags,
         "extra_link_args": link_flags,
-        "depends": [str(path) for path in Path("npsoftmax").glob("_*.h")],
+        "depends": [str(path) for path in Path("npsoftmax").rglob("_*.h")],
     }
-    sources = sorted(Path("npsoftmax").glob("_*.pyx"))
-    modules = [Extension(f"npsoftmax.{path.stem}", [str(path)], **options) for path in sources]
+    sources = sorted(Path("npsoftmax").rglob("_*.pyx"))
+    modules = [Extension(".".join(path.with_suffix("").parts), [str(path)], **options) for path in sources]
     modules = cythonize(modules, quiet=True, shared_utility_qualified_name=SHARED)
     shared = generate_shared(Path(*SHARED.split(".")).with_suffix(".c"))
     levels = [level for level, (flags, macro) in LEVELS.items() if compiler_takes(flags, macro)]

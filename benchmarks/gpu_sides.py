@@ -91,7 +91,7 @@ def features(n: int) -> tuple[np.ndarray, np.ndarray]:
 def our_convolution(job: Job) -> tuple[Step, Step]:
     """Output and both gradients of one convolution, 3x3 with a frame of 1."""
     from npsoftmax import kernels
-    from npsoftmax.kernels import device_conv
+    from npsoftmax.kernels.conv import device as device_conv
 
     if job["side"] == COLUMNS:
         device_conv.kind_for = lambda *_: None  # of this process

@@ -1,10 +1,10 @@
 """CUDA kernels for the arrays of a device: found, compiled at their first use, and launched.
 
-Design: a file kernels/<name>.cu is plain CUDA C in which `real` stands for float or double; it is compiled once for
-each, by NVRTC through CuPy, which keeps the result on disk. A kernel takes pointers to contiguous arrays, whole numbers
-as `int` and others as `real`: `launch` converts them, so no call can get a type wrong without a word. No kernel adds
-with atomics: every output has one thread, or one block, that sums in a fixed order, so two runs agree bit for bit.
-The same files run on the CPU in the tests.
+Design: a file <name>.cu, beside the module that calls it, is plain CUDA C in which `real` stands for float or double;
+it is compiled once for each, by NVRTC through CuPy, which keeps the result on disk. A kernel takes pointers to
+contiguous arrays, whole numbers as `int` and others as `real`: `Kernels` converts them, so no call can get a type wrong
+without a word. No kernel adds with atomics: every output has one thread, or one block, that sums in a fixed order, so
+two runs agree bit for bit. The same files run on the CPU in the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 
-FOLDER = Path(__file__).parent / "kernels"
+PACKAGE = Path(__file__).parent
 REALS = {"f": "float", "d": "double"}
 BLOCK = 256  # threads of a block; `block_sum` in common.cuh counts on it
 MOST_ITEMS = 2**30  # elements of an array, so that an index of any kernel fits an int
@@ -49,18 +49,21 @@ class Kernels:
         return self._real(value) if isinstance(value, float) else value
 
 
-def cuda(name: str, *arrays: Array) -> Kernels | None:
-    """The kernels of kernels/<name>.cu; None unless all arrays are on a device and of one type, float32 or float64."""
+def on_device(*arrays: Array | None) -> bool:
+    """Whether CUDA kernels take these: all (but None) on a device, of one type, float32 or float64, none too large."""
     first = arrays[0]
     if isinstance(first, np.ndarray) or not hasattr(first, "dtype"):
-        return None
+        return False
     xp, char = array_module(first), first.dtype.char
     if not hasattr(xp, "RawModule") or char not in REALS:
-        return None
-    for array in arrays:
-        if not isinstance(array, xp.ndarray) or array.dtype.char != char or array.size > MOST_ITEMS:
-            return None
-    return compiled_for(xp, name, char)
+        return False
+    given = (array for array in arrays if array is not None)
+    return all(isinstance(a, xp.ndarray) and a.dtype.char == char and a.size <= MOST_ITEMS for a in given)
+
+
+def cuda(name: str, array: Array) -> Kernels:
+    """The kernels of <name>.cu for numbers of the type of `array`, which is on a device."""
+    return compiled_for(array_module(array), name, array.dtype.char)
 
 
 @functools.cache
@@ -69,9 +72,16 @@ def compiled_for(xp: Any, name: str, char: str) -> Kernels:
     return Kernels(xp.RawModule(code=source(name), options=options(char)), np.dtype(char).type)
 
 
+@functools.cache
+def files() -> dict[str, Path]:
+    """name -> file of all CUDA kernels of the package; no two files have one name."""
+    return {path.stem: path for path in sorted(PACKAGE.rglob("*.cu"))}
+
+
 def source(name: str) -> str:
     """The text that is compiled: what all files share, then the file."""
-    return "".join((FOLDER / file).read_text(encoding="utf-8") for file in ("common.cuh", f"{name}.cu"))
+    shared = PACKAGE / "kernels" / "common.cuh"
+    return "".join(file.read_text(encoding="utf-8") for file in (shared, files()[name]))
 
 
 def options(char: str) -> tuple[str, ...]:

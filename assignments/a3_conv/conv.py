@@ -16,7 +16,7 @@ import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.functional.conv import Grads
-from npsoftmax.kernels.reference import Pair, output_size
+from npsoftmax.kernels.windows.reference import Pair, output_size
 
 
 def pad_images(x: Array, pad: Pair, value: float = 0.0) -> Array:

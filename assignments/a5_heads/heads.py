@@ -15,7 +15,7 @@ import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.functional.softmax import log_softmax_forward
-from npsoftmax.kernels.tree_reference import Levels
+from npsoftmax.kernels.tree.reference import Levels
 
 
 def balanced(order: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.kernels import attention as kernels
-from npsoftmax.kernels import fused
+from npsoftmax.kernels import elementwise as kernels
 
 
 # ---------------------------------------------------------------- ReLU
@@ -26,14 +25,14 @@ def relu_backward(dy: Array, cache: Any) -> Array:
 
 def relu_fused_forward(x: Array) -> tuple[Array, Any]:
     """`relu_forward` in one pass. Any shape."""
-    y = fused.relu(x)
+    y = kernels.relu(x)
     return y, y
 
 
 def relu_fused_backward(dy: Array, cache: Any) -> Array:
     """`relu_backward` in one pass. dy like x -> dx like x."""
     y = cache
-    return fused.relu_backward(dy, y)
+    return kernels.relu_backward(dy, y)
 
 
 # ---------------------------------------------------------------- GELU

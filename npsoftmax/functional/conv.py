@@ -25,8 +25,8 @@ from typing import Any
 from npsoftmax import kernels
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
-from npsoftmax.kernels import fused, output_size
-from npsoftmax.kernels.reference import Pair, pad_images
+from npsoftmax.kernels import elementwise, norm, output_size
+from npsoftmax.kernels.windows.reference import Pair, pad_images
 
 Grads = tuple[Array | None, Array, Array | None]
 
@@ -133,7 +133,7 @@ def conv2d_relu_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> G
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     *conv_cache, y = cache
-    return conv2d_tiled_backward(fused.relu_backward(dy, y), tuple(conv_cache), need_dx)
+    return conv2d_tiled_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
 # ---------------------------------------------------------------- few channels
@@ -171,7 +171,7 @@ def conv2d_relu_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> 
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     *conv_cache, y = cache
-    return conv2d_direct_backward(fused.relu_backward(dy, y), tuple(conv_cache), need_dx)
+    return conv2d_direct_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
 def _check_direct(stride: Pair) -> None:
@@ -223,7 +223,7 @@ def conv2d_relu_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
     """
     *conv_cache, y = cache
-    return conv2d_winograd_backward(fused.relu_backward(dy, y), tuple(conv_cache), need_dx)
+    return conv2d_winograd_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
 def check_winograd(x: Array, w: Array, stride: Pair, pad: Pair, tile: int | None) -> int:
@@ -239,4 +239,4 @@ def check_winograd(x: Array, w: Array, stride: Pair, pad: Pair, tile: int | None
 
 
 def _bias_gradient(dy: Array, has_bias: bool) -> Array | None:
-    return fused.column_sum(dy.reshape(-1, dy.shape[-1])) if has_bias else None
+    return norm.column_sum(dy.reshape(-1, dy.shape[-1])) if has_bias else None

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.backend import Array
-from npsoftmax.kernels.fused import column_sum
 from npsoftmax.kernels.matmul import matmul
+from npsoftmax.kernels.norm import column_sum
 
 
 def dense_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:

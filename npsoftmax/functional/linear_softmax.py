@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
-from npsoftmax.kernels import fused, matmul
+from npsoftmax.kernels import matmul
+from npsoftmax.kernels import softmax as kernels
 
 Product = Callable[[Array, Array], Array]
 
@@ -45,7 +46,7 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
         z = _logits(h, w, b, part, product)
         inside, column = _target(t, part)
         z_t = xp.where(inside, z[xp.arange(len(t)), column], -xp.inf)
-        e, top, total, _ = fused.exp_rows(z, out=z, threads=inner)
+        e, top, total, _ = kernels.exp_rows(z, out=z, threads=inner)
         return z_t, top, total, e if keep else None
 
     z_ts, tops, sums, kept = zip(*_shared_out(block, parts, xp), strict=True)
@@ -70,8 +71,8 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
         part, e = parts[k], kept[k]
         if e is None:
             z = _logits(h, w, b, part, product)
-            e, *_ = fused.exp_rows(z, out=z, threads=inner)
-        dz = fused.scaled_less_onehot(e, t - part.start, share[k] * dnll, dnll, threads=inner)
+            e, *_ = kernels.exp_rows(z, out=z, threads=inner)
+        dz = kernels.scaled_less_onehot(e, t - part.start, share[k] * dnll, dnll, threads=inner)
         dw[part] = product(dz.T, h)
         if db is not None:
             db[part] = dz.sum(axis=0)

@@ -12,7 +12,7 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import sparse_mappings
 from npsoftmax.functional.softmax import positive
-from npsoftmax.kernels import fused
+from npsoftmax.kernels import softmax as kernels
 
 
 # ---------------------------------------------------------------- cross entropy
@@ -50,7 +50,7 @@ def softmax_cross_entropy_fused_forward(
     xp = array_module(z)
     check_targets(z, t)
     smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
-    e, top, total, exponents = fused.exp_rows(z, temperature)  # e^s, max z, Σ e^s, Σ s with s = (z - max z) / T
+    e, top, total, exponents = kernels.exp_rows(z, temperature)  # e^s, max z, Σ e^s, Σ s with s = (z - max z) / T
     nll = xp.log(total) - (1 - smoothing) * (z[xp.arange(len(t)), t] - top) / temperature
     if smoothing:
         nll = nll - smoothing * exponents / z.shape[1]
@@ -62,7 +62,7 @@ def softmax_cross_entropy_fused_backward(dloss: Array, cache: Any) -> Array:
     e, total, t, smoothing, temperature = cache
     scale = dloss / (len(t) * temperature)
     height = array_module(e).full_like(total, scale * (1 - smoothing))
-    return fused.scaled_less_onehot(e, t, scale / total, height, scale * smoothing / e.shape[1])
+    return kernels.scaled_less_onehot(e, t, scale / total, height, scale * smoothing / e.shape[1])
 
 
 def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[Array, Any]:

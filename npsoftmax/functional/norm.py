@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.kernels import attention as kernels
-from npsoftmax.kernels import fused
+from npsoftmax.kernels import norm as kernels
 
 
 def column_sum(rows: Array) -> Array:
@@ -133,9 +132,9 @@ def batch_norm_fused_forward(
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased
     """
     xp = array_module(x)
-    mean, var = fused.column_moments(x.reshape(-1, x.shape[-1]))
+    mean, var = kernels.column_moments(x.reshape(-1, x.shape[-1]))
     scale = 1 / xp.sqrt(var + eps)
-    y = fused.normalise(x, mean, gamma * scale, beta, relu)
+    y = kernels.normalise(x, mean, gamma * scale, beta, relu)
     return y, mean, var, (x, gamma, beta, mean, scale, relu)
 
 
@@ -147,10 +146,10 @@ def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
     x, gamma, beta, mean, scale, relu = cache
     m = x.size // x.shape[-1]
     factor = gamma * scale
-    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
+    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
     dgamma = g_centred * scale
     # dx = factor · (g - dbeta / M - x̂ · dgamma / M), sorted by what is multiplied with g, with x - mean, with nothing
-    dx = fused.normalise_dx(dy, x, mean, factor, beta, factor * scale * dgamma / -m, factor * dbeta / -m, relu)
+    dx = kernels.normalise_dx(dy, x, mean, factor, beta, factor * scale * dgamma / -m, factor * dbeta / -m, relu)
     return dx, dgamma, dbeta
 
 
@@ -160,16 +159,16 @@ def batch_norm_fused_inference_forward(
     """`batch_norm_inference_forward` in one pass (relu: max(y, 0)). x (N, …, C), the others (C,) -> y like x"""
     xp = array_module(x)
     scale = 1 / xp.sqrt(var + eps)
-    return fused.normalise(x, mean, gamma * scale, beta, relu), (x, gamma, beta, mean, scale, relu)
+    return kernels.normalise(x, mean, gamma * scale, beta, relu), (x, gamma, beta, mean, scale, relu)
 
 
 def batch_norm_fused_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """`batch_norm_inference_backward` in two passes. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
     x, gamma, beta, mean, scale, relu = cache
     factor = gamma * scale
-    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
+    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
     nothing = array_module(x).zeros_like(mean)
-    return fused.normalise_dx(dy, x, mean, factor, beta, nothing, nothing, relu), g_centred * scale, dbeta
+    return kernels.normalise_dx(dy, x, mean, factor, beta, nothing, nothing, relu), g_centred * scale, dbeta
 
 
 def batch_norm_shared_forward(
@@ -188,13 +187,13 @@ def batch_norm_shared_forward(
     """
     xp = array_module(x)
     own = x.reshape(-1, x.shape[-1])
-    mean, var = (moment.astype(xp.float64) for moment in fused.column_moments(own))
+    mean, var = (moment.astype(xp.float64) for moment in kernels.column_moments(own))
     # Doubles: the square of the mean is subtracted again.
     mean, square = total(xp.stack([mean, var + mean * mean]) * (len(own) / rows))
     var = xp.maximum(square - mean * mean, 0).astype(x.dtype)
     mean = mean.astype(x.dtype)
     scale = 1 / xp.sqrt(var + eps)
-    y = fused.normalise(x, mean, gamma * scale, beta, relu)
+    y = kernels.normalise(x, mean, gamma * scale, beta, relu)
     return y, mean, var, (x, gamma, beta, mean, scale, relu, rows, total)
 
 
@@ -205,10 +204,10 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
     """
     x, gamma, beta, mean, scale, relu, rows, total = cache
     xp, factor = array_module(x), gamma * scale
-    dbeta, g_centred = fused.normalise_sums(dy, x, mean, factor, beta, relu)
+    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
     all_dbeta, all_centred = total(xp.stack([dbeta, g_centred]).astype(xp.float64)).astype(x.dtype)
     shift = factor * all_dbeta / -rows
-    dx = fused.normalise_dx(dy, x, mean, factor, beta, factor * scale * scale * all_centred / -rows, shift, relu)
+    dx = kernels.normalise_dx(dy, x, mean, factor, beta, factor * scale * scale * all_centred / -rows, shift, relu)
     return dx, g_centred * scale, dbeta
 
 

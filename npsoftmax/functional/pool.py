@@ -10,7 +10,7 @@ from typing import Any
 
 from npsoftmax import kernels
 from npsoftmax.backend import Array, array_module
-from npsoftmax.kernels.reference import Pair, pad_images, windows
+from npsoftmax.kernels.windows.reference import Pair, pad_images, windows
 
 
 def max_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -> tuple[Array, Any]:

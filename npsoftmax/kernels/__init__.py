@@ -1,28 +1,36 @@
-"""Data movement and fused fast paths: the array's type decides which version runs.
+"""Data movement and passes that read memory once: the array's type decides which version runs.
 
-NumPy arrays in float32 or float64 go to the compiled extension where it was built, those of a device to its CUDA
-kernels (the *.cu files here), everything else to the readable `reference`. A test asserts that all versions agree.
-`NPSOFTMAX_COMPILED=0` switches the extension off (for tests).
+A folder is a subject (attention, conv, elementwise, matmul, norm, softmax, tree, update, windows), and its files have
+the same names in all of them:
+
+    __init__.py    the face: what others call; it asks who runs (`dispatch.chooser`)
+    reference.py   readable NumPy: the documentation, and what runs for any array type
+    compiled.py    calls of _<subject>.pyx: NumPy arrays in float32 or float64, where it was built
+    device.py      calls of <subject>.cu: arrays on a device
+
+A test asserts that all versions agree, another one that no file is missing without a reason. `NPSOFTMAX_COMPILED=0`
+switches the compiled versions off (for tests).
 """
 
 from __future__ import annotations
 
-from npsoftmax.backend import Array
-from npsoftmax.cuda import cuda
-from npsoftmax.kernels.conv import col2im, conv2d_tiled, conv2d_tiled_dw, conv2d_tiled_dx, im2col
-from npsoftmax.kernels.direct import conv2d_direct, conv2d_direct_dw, conv2d_direct_dx
-from npsoftmax.kernels.dispatch import compiled
-from npsoftmax.kernels.extension import compiled_status
-from npsoftmax.kernels.matmul import matmul
-from npsoftmax.kernels.pool import max_pool, max_pool_backward
-from npsoftmax.kernels.reference import output_size
-from npsoftmax.kernels.winograd import (
+from npsoftmax.kernels.conv import (
+    conv2d_direct,
+    conv2d_direct_dw,
+    conv2d_direct_dx,
+    conv2d_tiled,
+    conv2d_tiled_dw,
+    conv2d_tiled_dx,
     conv2d_winograd,
     conv2d_winograd_backward,
     conv2d_winograd_dw,
     conv2d_winograd_dx,
-    winograd_tile,
 )
+from npsoftmax.kernels.conv.choice import winograd_tile
+from npsoftmax.kernels.extension import compiled_status
+from npsoftmax.kernels.matmul import matmul
+from npsoftmax.kernels.windows import col2im, has_compiled, im2col, max_pool, max_pool_backward, on_device
+from npsoftmax.kernels.windows.reference import output_size
 
 __all__ = [
     "col2im",
@@ -46,13 +54,3 @@ __all__ = [
     "output_size",
     "winograd_tile",
 ]
-
-
-def has_compiled(x: Array) -> bool:
-    """Whether an array like `x` would run on the compiled kernels."""
-    return compiled("_im2col", x) is not None
-
-
-def on_device(x: Array) -> bool:
-    """Whether an array like `x` would run on the CUDA kernels."""
-    return cuda("windows", x) is not None

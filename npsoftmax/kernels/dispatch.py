@@ -1,12 +1,14 @@
-"""Who runs a kernel: the compiled module, where it was built and takes the arrays, or the readable reference."""
+"""Who runs a kernel: the one place where the versions of a subject are asked, in the one order there is."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
-from npsoftmax.backend import Array, get_threads
+from npsoftmax.backend import Array, array_module, get_threads
+from npsoftmax.cuda import on_device
 from npsoftmax.kernels.extension import load_extension
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
@@ -17,24 +19,56 @@ SHARE = 32768
 # Multiply-adds that take about as long as a pass over one value.
 WORK = 16
 
+# Sums over rows that threads share out, at most: their number must not depend on that of the threads.
+PARTS = 64
 
-def compiled(name: str, *arrays: Array) -> Any:
-    """The compiled module called `name`, if it takes these arrays: NumPy, all float32 or all float64; else None."""
-    # A step asks this dozens of times: at batch 1 even a set of the types would be seen.
-    first = arrays[0]
-    if not isinstance(first, np.ndarray) or first.dtype not in REAL:
-        return None
-    for a in arrays[1:]:
-        if not isinstance(a, np.ndarray) or a.dtype != first.dtype:
-            return None
-    return load_extension(f"npsoftmax.{name}")[0]
+
+def chooser(
+    extension: str, compiled: ModuleType, reference: ModuleType, device: ModuleType | None = None
+) -> Callable[..., ModuleType]:
+    """A function of arrays (or None) that says which version of a kernel runs for them; asked are, in this order:
+
+    1. `compiled`, where `extension` was built: NumPy arrays, all float32 or all float64;
+    2. `device`, where there is one: arrays of CuPy, likewise of one type;
+    3. `reference`: everything else.
+    """
+
+    def version_for(*arrays: Array | None) -> ModuleType:
+        # A step asks this dozens of times: at batch 1 even a set of the types would be seen.
+        first = arrays[0]
+        if isinstance(first, np.ndarray):
+            dtype = first.dtype
+            if dtype not in REAL:
+                return reference
+            for a in arrays[1:]:
+                if (not isinstance(a, np.ndarray) or a.dtype != dtype) and a is not None:
+                    return reference
+            return reference if load_extension(extension)[0] is None else compiled
+        return device if device is not None and on_device(*arrays) else reference
+
+    return version_for
 
 
 def threads_for(values: int) -> int:
     """Threads for a pass over so many values: one for few, whatever `--threads` says."""
-    return max(1, min(get_threads(), values // SHARE))
+    share = values // SHARE
+    return 1 if share < 2 else min(get_threads(), share)
 
 
 def threads_for_products(macs: int) -> int:
     """Threads for so many multiply-adds."""
-    return threads_for(macs // WORK)
+    share = macs // (WORK * SHARE)
+    return 1 if share < 2 else min(get_threads(), share)
+
+
+# ---------------------------------------------------------------- arrays as the kernels take them
+def flat(x: np.ndarray) -> np.ndarray:
+    """x in row order, along one axis: a view where it is contiguous."""
+    return np.ascontiguousarray(x).reshape(-1)
+
+
+def contiguous(*arrays: Array | None) -> list[Array | None]:
+    """The arrays in row order, those that are so already as they are; None stays."""
+    first = arrays[0]
+    in_order = (np if isinstance(first, np.ndarray) else array_module(first)).ascontiguousarray
+    return [None if a is None else in_order(a) for a in arrays]

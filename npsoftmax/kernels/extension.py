@@ -1,9 +1,10 @@
 """The compiled modules, each loaded at its first use; where one was not built, the readable reference runs instead.
 
-Design: a build leaves every module up to three times, under one name: for any processor of the platform in npsoftmax/
-itself, for x86-64 processors with AVX2 in npsoftmax/_v3 and with AVX-512 in npsoftmax/_v4 (the names are those of the
-x86-64 levels). The best one that this processor can run is loaded; if it was not built, the next lower one. What the
-processor has is NumPy's word, which has asked it already (and the system, which must save the wider registers).
+Design: a build leaves every module up to three times: for any processor of the platform beside its source, for x86-64
+processors with AVX2 in kernels/_v3 and with AVX-512 in kernels/_v4 (the names are those of the x86-64 levels; the last
+part of a module's name is the same in all three). The best one that this processor can run is loaded; if it was not
+built, the next lower one. What the processor has is NumPy's word, which has asked it already (and the system, which
+must save the wider registers).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from npsoftmax.errors import unknown_name
 
 PACKAGE = Path(__file__).parents[1]
-EXTENSIONS = tuple(f"npsoftmax.{path.stem}" for path in sorted(PACKAGE.glob("_*.pyx")))
+LEVEL_FOLDERS = PACKAGE / "kernels"
 
 # level -> what a processor must have for it, in NumPy's names; the best first. setup.py compiles for just these.
 LEVELS = {"v4": ("AVX2", "FMA3", "AVX512_SKX"), "v3": ("AVX2", "FMA3"), "baseline": ()}
@@ -63,11 +64,20 @@ def _cpu_features() -> dict[str, bool]:
 
 
 @functools.cache
+def extension_names() -> tuple[str, ...]:
+    """The compiled modules that there should be: one for each _*.pyx of the package."""
+    files = (path.relative_to(PACKAGE).with_suffix("") for path in sorted(PACKAGE.rglob("_*.pyx")))
+    return tuple(".".join((PACKAGE.name, *file.parts)) for file in files)
+
+
+@functools.cache
 def load_extension(name: str) -> tuple[Any, str]:
     """The compiled module called `name` or None, and why. `NPSOFTMAX_COMPILED=0` switches all off (for tests)."""
     if os.environ.get("NPSOFTMAX_COMPILED", "1") == "0":
         return None, "switched off by NPSOFTMAX_COMPILED=0"
-    folders = [str(PACKAGE if level == "baseline" else PACKAGE / f"_{level}") for level in _from(cpu_level()[0])]
+    beside_its_source = PACKAGE.joinpath(*name.split(".")[1:-1])
+    levels = _from(cpu_level()[0])
+    folders = [str(beside_its_source if level == "baseline" else LEVEL_FOLDERS / f"_{level}") for level in levels]
     try:
         spec = PathFinder.find_spec(name, folders)
         if spec is None or spec.loader is None:
@@ -89,7 +99,7 @@ def loaded_level(module: Any) -> str:
 def compiled_status() -> tuple[bool, str]:
     """Whether all compiled kernels are in use, and one line about them (for `npsoftmax info`)."""
     modules = []
-    for name in EXTENSIONS:
+    for name in extension_names():
         module, reason = load_extension(name)
         if module is None:
             return False, reason

@@ -7,7 +7,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
-from npsoftmax.kernels.fused import add
+from npsoftmax.kernels.elementwise import add
 from npsoftmax.layers.base import Layer, Shape
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng

@@ -8,7 +8,7 @@ from npsoftmax import kernels
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import activation, conv
-from npsoftmax.kernels.choice import Choice, choose_convolution
+from npsoftmax.kernels.conv.choice import Choice, choose_convolution
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.params import Tree
@@ -44,7 +44,7 @@ class Conv2d(Layer):
 
     algorithm: "tiled" (compiled, small tiles), "direct" (compiled, for few channels at stride 1), "winograd" (compiled,
     fewer multiplications, for 3x3 at stride 1), "im2col" (whole columns), "naive" (loops) or "auto": by the shape, see
-    `kernels.choice`. Where direct and winograd are not defined, tiled runs.
+    `kernels.conv.choice`. Where direct and winograd are not defined, tiled runs.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Conv2d(Layer):
     def _algorithm_for(self, x: Array) -> str:
         if self.algorithm == "auto" and kernels.on_device(x):
             self.output_shape(x.shape[1:])
-            return "tiled"  # without columns or by those of a few images at a time: kernels.device_conv.kind_for
+            return "tiled"  # without columns or by those of a few images at a time: kernels.conv.device.kind_for
         return self.choice(x.shape[1:], len(x), kernels.has_compiled(x)).algorithm
 
     def choice(self, shape: Shape, images: int, compiled: bool = True) -> Choice:

@@ -8,7 +8,7 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout
-from npsoftmax.kernels import attention as kernels
+from npsoftmax.kernels import elementwise as kernels
 from npsoftmax.layers.base import Layer, Shape
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng

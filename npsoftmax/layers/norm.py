@@ -9,7 +9,7 @@ import numpy as np
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, norm
-from npsoftmax.kernels import attention as kernels
+from npsoftmax.kernels import norm as kernels
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng

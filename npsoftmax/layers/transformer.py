@@ -6,7 +6,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.kernels.fused import add
+from npsoftmax.kernels.elementwise import add
 from npsoftmax.layers.attention import MultiHeadAttention
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.containers import Sequential

@@ -50,7 +50,7 @@ def test_a_step_of_a_head_is_timed(script, head):
 
 @pytest.mark.parametrize("side", ["COLUMNS", "OURS", "TORCH_BF16"])
 def test_a_convolution_is_timed(script, side, monkeypatch):
-    from npsoftmax.kernels import device_conv
+    from npsoftmax.kernels.conv import device as device_conv
 
     if side.startswith("TORCH"):
         pytest.importorskip("torch")

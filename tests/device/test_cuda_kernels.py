@@ -12,18 +12,12 @@ from parity import table
 from npsoftmax import cuda, kernels
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo
-from npsoftmax.kernels import (
-    attention,
-    attention_reference,
-    device_rows,
-    device_windows,
-    fused,
-    fused_reference,
-    reference,
-    tree_reference,
-    update,
-)
+from npsoftmax.kernels import elementwise, norm, softmax, update
 from npsoftmax.kernels import tree as tree_kernels
+from npsoftmax.kernels.conv import device as device_conv
+from npsoftmax.kernels.tree import reference as tree_reference
+from npsoftmax.kernels.windows import device as device_windows
+from npsoftmax.kernels.windows import reference
 
 geometries = table("kernels/test_kernels_agree.py", "cases")
 awkward_images = table("kernels/test_kernels_agree.py", "awkward_images")
@@ -81,7 +75,7 @@ def test_convolution_in_any_number_of_images_at_a_time(strict, case, relu, entri
     columns = reference.im2col(x, *case.geometry)
     z = (columns @ w.reshape(-1, f) + b).reshape(dy.shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device_windows, "ENTRIES", entries)
+        patch.setattr(device_conv, "ENTRIES", entries)
         y = kernels.conv2d_tiled(*there[:3], case.stride, case.pad, relu=relu)
         dw = kernels.conv2d_tiled_dw(there[0], there[3], case.k, case.stride, case.pad)
         dx = kernels.conv2d_tiled_dx(there[3], there[1], case.shape, case.stride, case.pad)
@@ -91,9 +85,9 @@ def test_convolution_in_any_number_of_images_at_a_time(strict, case, relu, entri
 
 
 def test_no_columns_of_a_whole_batch_are_made(strict, monkeypatch):
-    monkeypatch.setattr(device_windows, "ENTRIES", 9 * 4 * 36 * 2)  # two images of 6x6 with 4 channels
-    made, real = [], device_windows._im2col
-    monkeypatch.setattr(device_windows, "_im2col", lambda gpu, x, *rest: made.append(len(x)) or real(gpu, x, *rest))
+    monkeypatch.setattr(device_conv, "ENTRIES", 9 * 4 * 36 * 2)  # two images of 6x6 with 4 channels
+    made, real = [], device_windows.im2col
+    monkeypatch.setattr(device_windows, "im2col", lambda x, *rest: made.append(len(x)) or real(x, *rest))
     x, w = (strict.asarray(a) for a in numbers(0, (5, 6, 6, 4), (3, 3, 4, 2)))
     kernels.conv2d_tiled(x, w, None, (1, 1), (1, 1))
     assert made == [2, 2, 1]
@@ -109,8 +103,8 @@ def test_sums_of_columns(strict, m, c, offset, dtype, seed):
     rows = (rows + offset).astype(dtype)
     exact = rows.astype(np.float64)
     there = strict.asarray(rows)
-    close(fused.column_sum(there), exact.sum(axis=0).astype(dtype), m * max(1, offset))
-    mean, var = fused.column_moments(there)
+    close(norm.column_sum(there), exact.sum(axis=0).astype(dtype), m * max(1, offset))
+    mean, var = norm.column_moments(there)
     close(mean, exact.mean(axis=0).astype(dtype))
     close(var, exact.var(axis=0).astype(dtype))
 
@@ -122,13 +116,13 @@ def test_batch_norm(strict, m, c, relu, dtype, seed):
     dy, x, mean, factor, shift, slope, offset = arrays
     there = [strict.asarray(a) for a in arrays]
     exact = [a.astype(np.float64) for a in arrays]
-    close(fused.normalise(*there[1:5], relu), fused_reference.normalise(x, mean, factor, shift, relu), 10)
+    close(norm.normalise(*there[1:5], relu), norm.reference.normalise(x, mean, factor, shift, relu), 10)
     for found, expected in zip(
-        fused.normalise_sums(*there[:5], relu), fused_reference.normalise_sums(*exact[:5], relu), strict=True
+        norm.normalise_sums(*there[:5], relu), norm.reference.normalise_sums(*exact[:5], relu), strict=True
     ):
         close(found, expected.astype(dtype), 10 * m)
-    expected = fused_reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
-    close(fused.normalise_dx(*there, relu), expected, 10)
+    expected = norm.reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
+    close(norm.normalise_dx(*there, relu), expected, 10)
 
 
 @everyday
@@ -139,12 +133,12 @@ def test_layer_norm(strict, m, d, bias, dtype, seed):
     x, dy, gamma, beta = numbers(seed, (m, d), (m, d), (d,), (d,), dtype=dtype)
     beta = beta if bias else None
     there = [a if a is None else strict.asarray(a) for a in (x, gamma, beta)]
-    found = attention.layer_norm(*there, 1e-3)
-    expected = attention_reference.layer_norm(x, gamma, beta, 1e-3)
+    found = norm.layer_norm(*there, 1e-3)
+    expected = norm.reference.layer_norm(x, gamma, beta, 1e-3)
     for a, b in zip(found, expected, strict=True):
         close(a, b, 5)
-    back = attention.layer_norm_backward(strict.asarray(dy), there[0], there[1], *found[1:])
-    for a, b in zip(back, attention_reference.layer_norm_backward(dy, x, gamma, *expected[1:]), strict=True):
+    back = norm.layer_norm_backward(strict.asarray(dy), there[0], there[1], *found[1:])
+    for a, b in zip(back, norm.reference.layer_norm_backward(dy, x, gamma, *expected[1:]), strict=True):
         close(a, b, 10 * m)
 
 
@@ -165,20 +159,20 @@ def test_rows_of_a_softmax(strict, n, c, temperature, low, dtype, seed, over):
     z[0, 0] = -np.inf if c > 1 else z[0, 0]
     t = np.random.default_rng(seed).integers(-1, c + 1, n)  # some in no column
     there = strict.asarray(z)
-    found = fused.exp_rows(there, temperature, out=there if over else None)
+    found = softmax.exp_rows(there, temperature, out=there if over else None)
     finite = np.where(np.isfinite(z), z, 0)  # the sum of exponents is -inf in that row
-    for k, (a, b) in enumerate(zip(found, fused_reference.exp_rows(z.copy(), temperature), strict=True)):
+    for k, (a, b) in enumerate(zip(found, softmax.reference.exp_rows(z.copy(), temperature), strict=True)):
         close(a, b, 1 if k < 3 else np.abs(finite).sum())
     assert (found[0] is there) == over
-    e = fused_reference.exp_rows(z.copy(), temperature)[0]
-    expected = fused_reference.scaled_less_onehot(e, t, factor, height, low)
-    gradient = fused.scaled_less_onehot(*(strict.asarray(a) for a in (e, t, factor, height)), low)
+    e = softmax.reference.exp_rows(z.copy(), temperature)[0]
+    expected = softmax.reference.scaled_less_onehot(e, t, factor, height, low)
+    gradient = softmax.scaled_less_onehot(*(strict.asarray(a) for a in (e, t, factor, height)), low)
     close(gradient, expected, 10)
 
 
 def test_a_row_with_nan_is_nan(strict):
     z = np.array([[1.0, np.nan, 2.0, 3.0], [0, 1, 2, 3]])
-    e, top, total, _ = fused.exp_rows(strict.asarray(z))
+    e, top, total, _ = softmax.exp_rows(strict.asarray(z))
     assert np.isnan(top.get()).tolist() == np.isnan(total.get()).tolist() == [True, False]
     assert np.isnan(e.get()[0]).all()
 
@@ -189,9 +183,9 @@ def test_element_by_element(strict, shape, dtype, seed):
     x, dy = numbers(seed, shape, shape, dtype=dtype)
     x[0, 0] = 0
     there, dy_there = strict.asarray(4 * x), strict.asarray(dy)
-    close(attention.gelu(there), attention_reference.gelu(4 * x))
-    close(attention.gelu_backward(dy_there, there), attention_reference.gelu_backward(dy, 4 * x))
-    same(fused.relu_backward(dy_there, strict.asarray(x)), fused_reference.relu_backward(dy, x))
+    close(elementwise.gelu(there), elementwise.reference.gelu(4 * x))
+    close(elementwise.gelu_backward(dy_there, there), elementwise.reference.gelu_backward(dy, 4 * x))
+    same(elementwise.relu_backward(dy_there, strict.asarray(x)), elementwise.reference.relu_backward(dy, x))
 
 
 # ---------------------------------------------------------------- trees
@@ -342,15 +336,15 @@ class TestHarness:
 
 def test_large_arrays_are_not_given_to_kernels_that_count_in_int(strict, monkeypatch):
     x = strict.asarray(np.zeros((3, 4)))
-    assert cuda.cuda("norm", x) is not None
+    assert cuda.on_device(x)
     monkeypatch.setattr(cuda, "MOST_ITEMS", 11)
-    assert cuda.cuda("norm", x) is None
-    same(device_rows.column_sum(x), np.zeros(4))
+    assert not cuda.on_device(x)
+    same(norm.column_sum(x), np.zeros(4))
 
 
 def test_columns_too_many_for_an_int_are_made_by_the_reference(strict, monkeypatch):
     images = numbers(0, (2, 5, 5, 1))[0]
     monkeypatch.setattr(device_windows, "MOST_ITEMS", images.size)  # enough for the images, not for nine times as much
-    monkeypatch.setattr(device_windows, "_im2col", lambda *_: pytest.fail("the kernel was called"))
+    monkeypatch.setattr(device_windows, "cuda", lambda *_: pytest.fail("the kernel was called"))
     geometry = (3, 3), (1, 1), (1, 1)
     same(kernels.im2col(strict.asarray(images), *geometry), reference.im2col(images, *geometry))

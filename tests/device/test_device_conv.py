@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from npsoftmax import cuda, kernels
 from npsoftmax.backend import get_backend
-from npsoftmax.kernels import bf16, device_conv, device_windows, reference
+from npsoftmax.kernels.conv import device as device_conv
+from npsoftmax.kernels.matmul.device import rounded as rounded_to_bf16
+from npsoftmax.kernels.windows import reference
 
 few = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 KINDS = {"float64": "fp32", "fp32": "fp32", "tf32": "tf32", "bf16": "bf16"}  # numbers of a test: --precision
@@ -83,9 +85,9 @@ def test_convolution_without_columns(strict, case, kind, relu, bias, seed, block
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device_conv, "BLOCKS", blocks)
         patch.setattr(device_conv, "FEWEST_SLICES", 1)
-        for name in ("conv2d", "conv2d_dw"):
+        for name in ("_by_columns", "_dw_by_columns"):
             if (tuple(k), stride, pad) != ((1, 1), (1, 1), (0, 0)):
-                patch.setattr(device_windows, name, lambda *_: pytest.fail("columns were made"))
+                patch.setattr(device_conv, name, lambda *_: pytest.fail("columns were made"))
         y = kernels.conv2d_tiled(*there[:3], stride, pad, relu=relu).get()
         dw = kernels.conv2d_tiled_dw(there[0], there[3], tuple(k), stride, pad)
     dx = kernels.conv2d_tiled_dx(there[3], there[1], x_shape, stride, pad)
@@ -171,7 +173,7 @@ def test_rounding_to_bfloat16(strict):
     """Of two as near the even one, over the edge to infinity, and what is not finite."""
     x = np.array([1, 1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8 - 2**-20, 3.4e38, 1e-40, np.inf, -np.inf, np.nan], np.float32)
     x[-1:].view(np.uint32)[:] = 0x7FFFFFFF  # the NaN of a device: rounded as a number it would be -0
-    found = bf16.rounded(strict.asarray(x)).get()
+    found = rounded_to_bf16(strict.asarray(x)).get()
     assert found.dtype == np.uint16
     assert [f"{bits:04X}" for bits in found[:-1]] == ["3F80", "3F80", "3F82", "BF81", "7F80", "0001", "7F80", "FF80"]
     assert np.isnan((found.astype(np.uint32) << 16).view(np.float32)[-1])

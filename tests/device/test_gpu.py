@@ -28,7 +28,7 @@ RUN = ("train", "--data", "synthetic100", "--limit-train", "2000", "--limit-test
 
 
 @pytest.mark.parametrize("char", cuda.REALS)
-@pytest.mark.parametrize("name", sorted(path.stem for path in cuda.FOLDER.glob("*.cu")))
+@pytest.mark.parametrize("name", sorted(cuda.files()))
 def test_a_file_of_kernels_loads(name, char, cupy):
     from cuda_on_cpu import parameters
 
@@ -46,7 +46,8 @@ SHAPES = [((1, 8, 8, 64), 64, 1), ((7, 9, 5, 40), 72, 1), ((3, 16, 16, 16), 136,
 def test_convolution_without_columns(shape, filters, stride, precision, cupy):
     """By the real tensor cores: against columns in float64 whose factors were rounded, and twice the same bits."""
     from npsoftmax import kernels
-    from npsoftmax.kernels import device_conv, reference
+    from npsoftmax.kernels.conv import device as device_conv
+    from npsoftmax.kernels.windows import reference
 
     rounded = table("device/test_device_conv.py", "ROUNDED")[precision]
     get_backend("cupy", precision=precision)

@@ -12,7 +12,7 @@ import pytest
 
 from npsoftmax import cuda
 
-FILES = sorted(path.stem for path in cuda.FOLDER.glob("*.cu"))
+FILES = sorted(cuda.files())
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 
 

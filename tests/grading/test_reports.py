@@ -8,7 +8,7 @@ import pytest
 from npsoftmax.functional import dense, loss, softmax
 from npsoftmax.grading.check import check
 from npsoftmax.grading.exercises import EXERCISES
-from npsoftmax.kernels import reference
+from npsoftmax.kernels.windows import reference
 
 
 def verdict_of(name, function, seed=0):

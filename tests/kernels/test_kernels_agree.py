@@ -19,8 +19,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from npsoftmax import backend, kernels
-from npsoftmax.kernels import conv as conv_kernels
-from npsoftmax.kernels import reference
+from npsoftmax.kernels.conv import compiled as conv_kernels
+from npsoftmax.kernels.windows import reference
 
 COMPILED, STATUS = kernels.compiled_status()
 needs_extension = pytest.mark.skipif(not COMPILED, reason=f"compiled kernels are not in use: {STATUS}")

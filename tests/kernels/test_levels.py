@@ -22,7 +22,7 @@ needs_extension = pytest.mark.skipif(not compiled_status()[0], reason=compiled_s
 
 
 def built(level: str) -> bool:
-    folder = PACKAGE if level == "baseline" else PACKAGE / f"_{level}"
+    folder = PACKAGE if level == "baseline" else PACKAGE / "kernels" / f"_{level}"
     return bool(list(folder.glob("_im2col*.so")))
 
 
@@ -34,7 +34,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from test_kernels_agree import Case, all_results
-from npsoftmax.kernels.extension import EXTENSIONS, load_extension, loaded_level
+from npsoftmax.kernels.extension import extension_names, load_extension, loaded_level
 from npsoftmax.models import build_model
 from npsoftmax.backend import get_backend, set_threads
 from npsoftmax.params import leaves
@@ -62,7 +62,7 @@ for dtype in (np.float32, np.float64):
             for leaf, gradient in leaves(model.backward(cache)):
                 keep(f"{name}.{leaf}", gradient)
 np.savez(sys.argv[2], **found)
-modules = [load_extension(name)[0] for name in EXTENSIONS]
+modules = [load_extension(name)[0] for name in extension_names()]
 print(*sorted({"none" if module is None else loaded_level(module) for module in modules}))
 """
 
@@ -155,15 +155,18 @@ def test_numpy_still_says_what_the_processor_has():
 @needs_extension
 def test_a_level_that_was_not_built_falls_back_to_the_next(monkeypatch, tmp_path):
     """Here only the tree was built for v3, and nothing for v4."""
-    tree, windows = (Path(load_extension(f"npsoftmax.{name}")[0].__file__) for name in ("_tree", "_im2col"))
-    (tmp_path / "_v3").mkdir()
-    for source, folder in ((tree, tmp_path), (tree, tmp_path / "_v3"), (windows, tmp_path)):
+    names = "npsoftmax.kernels.tree._tree", "npsoftmax._im2col"
+    tree, columns = (Path(load_extension(name)[0].__file__) for name in names)
+    beside, v3 = tmp_path / "kernels" / "tree", tmp_path / "kernels" / "_v3"
+    for source, folder in ((tree, beside), (tree, v3), (columns, tmp_path)):
+        folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder)
     monkeypatch.setattr(extension, "PACKAGE", tmp_path)
+    monkeypatch.setattr(extension, "LEVEL_FOLDERS", tmp_path / "kernels")
     monkeypatch.setattr(extension, "cpu_level", lambda: ("v4", ""))
-    for name in ("_tree", "_im2col"):
-        monkeypatch.setitem(sys.modules, f"npsoftmax.{name}", None)  # restored afterwards
-    levels = [loaded_level(load_extension.__wrapped__(f"npsoftmax.{name}")[0]) for name in ("_tree", "_im2col")]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, None)  # restored afterwards
+    levels = [loaded_level(load_extension.__wrapped__(name)[0]) for name in names]
     assert levels == ["v3", "baseline"]
     module, reason = load_extension.__wrapped__("npsoftmax._absent")
     assert module is None and "not built" in reason and "reinstall with a C compiler" in reason

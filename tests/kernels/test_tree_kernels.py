@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from npsoftmax import backend
 from npsoftmax.heads import ClassInfo, tree
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.kernels import tree_reference as reference
+from npsoftmax.kernels.tree import reference
 
 needs_extension = pytest.mark.skipif(
     not kernels.has_compiled(np.zeros((1, 1)), np.zeros((1, 1))), reason="compiled tree kernels are not in use"

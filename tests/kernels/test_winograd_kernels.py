@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from npsoftmax import backend, kernels
 from npsoftmax.functional import conv
-from npsoftmax.kernels import winograd_reference as reference
-from npsoftmax.kernels.choice import choose_convolution
+from npsoftmax.kernels.conv import reference
+from npsoftmax.kernels.conv.choice import choose_convolution
 
 
 @contextmanager

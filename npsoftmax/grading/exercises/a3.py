@@ -17,7 +17,7 @@ ASSIGNMENT = Assignment(
     "convolution and pooling",
     "Convolution by its definition and as one matrix product, and max-pooling with windows that overlap.",
     "import math\nfrom typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n"
-    "from npsoftmax.functional.conv import Grads\nfrom npsoftmax.kernels.reference import Pair, output_size\n",
+    "from npsoftmax.functional.conv import Grads\nfrom npsoftmax.kernels.windows.reference import Pair, output_size\n",
     {
         "im2col_cython.py": (
             "im2col in Cython's pure-Python mode: it runs in Python as it is, and `npsoftmax grade` compiles it.",
@@ -26,7 +26,7 @@ ASSIGNMENT = Assignment(
     },
 )
 
-CONV, REFERENCE = "npsoftmax.functional.conv", "npsoftmax.kernels.reference"
+CONV, REFERENCE = "npsoftmax.functional.conv", "npsoftmax.kernels.windows.reference"
 
 
 # ---------------------------------------------------------------- cases

@@ -18,10 +18,10 @@ ASSIGNMENT = Assignment(
     "Hierarchical, two-level, adaptive and sampled softmax: a loss that need not look at every class.",
     "from typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n"
     "from npsoftmax.functional.softmax import log_softmax_forward\n"
-    "from npsoftmax.kernels.tree_reference import Levels\n",
+    "from npsoftmax.kernels.tree.reference import Levels\n",
 )
 
-TREE, WALKS = "npsoftmax.heads.tree", "npsoftmax.kernels.tree_reference"
+TREE, WALKS = "npsoftmax.heads.tree", "npsoftmax.kernels.tree.reference"
 PATH, TWO_LEVEL, ADAPTIVE, SAMPLED = (
     f"npsoftmax.functional.{name}" for name in ("path", "two_level", "adaptive", "sampled")
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from npsoftmax.functional import conv
 from npsoftmax.grading.mistakes.base import mistake
-from npsoftmax.kernels import reference
+from npsoftmax.kernels.windows import reference
 
 
 # ---------------------------------------------------------------- padding

@@ -7,7 +7,7 @@ import numpy as np
 from npsoftmax.functional import path
 from npsoftmax.grading.mistakes.base import mistake
 from npsoftmax.heads import tree
-from npsoftmax.kernels import tree_reference
+from npsoftmax.kernels.tree import reference
 
 
 # ---------------------------------------------------------------- building
@@ -64,7 +64,7 @@ def a_chain(order, counts):
 @mistake("climb", "signs")
 def branch_code_flipped(up, labels, levels):
     """the signs are flipped: side 1 is right, and right is +1."""
-    nodes, signs = tree_reference.climb(up, labels, levels)
+    nodes, signs = reference.climb(up, labels, levels)
     return nodes, -signs
 
 
@@ -85,21 +85,21 @@ def own_parent_missing(up, labels, levels):
 @mistake("climb", "signs")
 def signs_past_the_root(up, labels, levels):
     """past the root the sign has to be 0: there is no decision, and up is -1 there."""
-    nodes, signs = tree_reference.climb(up, labels, levels)
+    nodes, signs = reference.climb(up, labels, levels)
     return nodes, np.where(nodes < 0, 1, signs)
 
 
 @mistake("climb", "nodes", "signs")
 def from_the_root_down(up, labels, levels):
     """the path runs from the root to the leaf; it has to run from the leaf to the root, empty places at the end."""
-    nodes, signs = tree_reference.climb(up, labels, levels)
+    nodes, signs = reference.climb(up, labels, levels)
     return nodes[:, ::-1].copy(), signs[:, ::-1].copy()
 
 
 @mistake("climb", "nodes", "signs")
 def labels_for_places(up, labels, levels):
     """you started at place `label`, which is an inner node; the leaf of class c is place C - 1 + c."""
-    return tree_reference.climb(up, labels - len(up) // 2, levels)
+    return reference.climb(up, labels - len(up) // 2, levels)
 
 
 # ---------------------------------------------------------------- the loss of a path
@@ -176,7 +176,7 @@ def sign_forgotten(dloss, cache):
 @mistake("tree_log_prob", "log_p")
 def left_and_right_exchanged(z, children, levels):
     """left and right are exchanged: σ(z) is the probability of going right, to children[:, 1]."""
-    return tree_reference.tree_log_prob(-z, children, levels)
+    return reference.tree_log_prob(-z, children, levels)
 
 
 @mistake("tree_log_prob", "log_p")
@@ -203,7 +203,7 @@ def probabilities_multiplied(z, children, levels):
 @mistake("tree_log_prob", "log_p")
 def without_the_logarithm(z, children, levels):
     """these are probabilities; log-probabilities were asked for."""
-    return np.exp(tree_reference.tree_log_prob(z, children, levels))
+    return np.exp(reference.tree_log_prob(z, children, levels))
 
 
 @mistake("tree_log_prob_backward", "dz")

@@ -1,0 +1,32 @@
+"""Softmax attention of all heads; the array decides which version runs. What each function does stands in `reference`.
+
+There is no version for a device: matrix products of CuPy's serve there, in `reference` or functional/attention.py.
+"""
+
+from __future__ import annotations
+
+from npsoftmax.backend import Array
+from npsoftmax.kernels.attention import compiled, reference
+from npsoftmax.kernels.attention.reference import Three
+from npsoftmax.kernels.dispatch import chooser
+
+__all__ = ["attention", "attention_backward", "has_compiled"]
+
+version_for = chooser(compiled.MODULE, compiled, reference)
+
+
+def has_compiled(*arrays: Array) -> bool:
+    """Whether arrays like these would run on the compiled kernels."""
+    return version_for(*arrays) is compiled and compiled.takes(*arrays)
+
+
+def attention(q: Array, k: Array, v: Array, heads: int) -> tuple[Array, Array]:
+    """y, and the log Σ e^z of every row of scores; see `reference.attention`."""
+    return version_for(q, k, v).attention(q, k, v, heads)
+
+
+def attention_backward(
+    dy: Array, q: Array, k: Array, v: Array, y: Array, lse: Array, heads: int, out: Three | None = None
+) -> Three:
+    """dq, dk, dv, into `out` where it is given; see `reference.attention_backward`."""
+    return version_for(dy, q, k, v, y, lse).attention_backward(dy, q, k, v, y, lse, heads, out)

@@ -1,0 +1,95 @@
+"""Convolution by columns in tiles, in registers (direct) and by Winograd; the array decides which version runs.
+
+Which of the three algorithms a layer runs on is decided in `choice`. What each function does stands in `reference`. The
+tiles are compiled from npsoftmax/_im2col.pyx (see `kernels.windows`), the others from _direct.pyx and _winograd.pyx
+here. On a device only tiles have kernels of their own: the direct functions use those, Winograd's run on the reference.
+"""
+
+from __future__ import annotations
+
+from npsoftmax.backend import Array
+from npsoftmax.kernels.conv import compiled, device, reference
+from npsoftmax.kernels.dispatch import chooser
+from npsoftmax.kernels.windows.reference import Pair
+
+__all__ = [
+    "conv2d_direct",
+    "conv2d_direct_dw",
+    "conv2d_direct_dx",
+    "conv2d_tiled",
+    "conv2d_tiled_dw",
+    "conv2d_tiled_dx",
+    "conv2d_winograd",
+    "conv2d_winograd_backward",
+    "conv2d_winograd_dw",
+    "conv2d_winograd_dx",
+]
+
+tiled_version_for = chooser(compiled.TILED, compiled, reference, device)
+direct_version_for = chooser(compiled.DIRECT, compiled, reference)
+winograd_version_for = chooser(compiled.WINOGRAD, compiled, reference)
+
+
+# ---------------------------------------------------------------- in tiles: no column matrix of the batch
+def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+    """y = im2col(x) @ w + b, and ReLU of it with `relu`; see `reference.conv2d_tiled`."""
+    return tiled_version_for(x, w).conv2d_tiled(x, w, b, stride, pad, relu)
+
+
+def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """dw = im2col(x)ᵀ @ dy; see `reference.conv2d_tiled_dw`."""
+    return tiled_version_for(x, dy).conv2d_tiled_dw(x, dy, k, stride, pad)
+
+
+def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
+    """dx = col2im(dy @ wᵀ); see `reference.conv2d_tiled_dx`."""
+    return tiled_version_for(dy, w).conv2d_tiled_dx(dy, w, shape, stride, pad)
+
+
+# ---------------------------------------------------------------- in registers: few channels, stride 1
+def _runs_direct(a: Array, b: Array) -> bool:
+    """Whether _direct.pyx was built and takes the arrays; else the tiles do the same."""
+    return direct_version_for(a, b) is compiled and 0 not in a.shape and 0 not in b.shape
+
+
+def conv2d_direct(x: Array, w: Array, b: Array | None, pad: Pair, relu: bool = False) -> Array:
+    """y of `conv2d_tiled` at stride 1. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
+    if _runs_direct(x, w):
+        return compiled.conv2d_direct(x, w, b, pad, relu)
+    return conv2d_tiled(x, w, b, (1, 1), pad, relu)
+
+
+def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:
+    """dw of `conv2d_tiled_dw` at stride 1. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
+    if _runs_direct(x, dy):
+        return compiled.conv2d_direct_dw(x, dy, k, pad)
+    return conv2d_tiled_dw(x, dy, k, (1, 1), pad)
+
+
+def conv2d_direct_dx(dy: Array, w: Array, shape: tuple[int, ...], pad: Pair) -> Array:
+    """dx of `conv2d_tiled_dx` at stride 1: a convolution of dy with the kernel rotated by 180°."""
+    kh, kw = w.shape[:2]
+    if pad[0] >= kh or pad[1] >= kw:
+        return conv2d_tiled_dx(dy, w, shape, (1, 1), pad)
+    return conv2d_direct(dy, w[::-1, ::-1].transpose(0, 1, 3, 2), None, (kh - 1 - pad[0], kw - 1 - pad[1]))
+
+
+# ---------------------------------------------------------------- Winograd: 3x3 at stride 1
+def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, relu: bool = False) -> Array:
+    """y in tiles of (tile, tile) outputs, and ReLU of it with `relu`; see `reference.conv2d_winograd`."""
+    return winograd_version_for(x, w).conv2d_winograd(x, w, b, pad, tile, relu)
+
+
+def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> tuple[Array, Array]:
+    """dx and dw, which share the transform of dy; see `reference.conv2d_winograd_backward`."""
+    return winograd_version_for(x, dy, w).conv2d_winograd_backward(x, dy, w, pad, tile)
+
+
+def conv2d_winograd_dx(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:
+    """dx of `conv2d_winograd_backward` alone; x is read for its shape only."""
+    return winograd_version_for(x, dy, w).conv2d_winograd_dx(x, dy, w, pad, tile)
+
+
+def conv2d_winograd_dw(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:
+    """dw of `conv2d_winograd_backward` alone; w is read for its shape only."""
+    return winograd_version_for(x, dy, w).conv2d_winograd_dw(x, dy, w, pad, tile)

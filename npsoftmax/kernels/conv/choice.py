@@ -1,0 +1,53 @@
+"""Which algorithm a convolution runs on when nobody says: a small rule, measured by `npsoftmax bench layers`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from npsoftmax.kernels.windows.reference import Pair
+
+FEW_CHANNELS = 16  # below, transforming tiles costs more than their multiplications save
+REGISTERS = 64  # outputs of few inputs (or the other way round) for which the definition in registers is fastest
+FEW_TILES = 16  # in a batch, for which transforming the weights costs more than it saves
+WORTH = 0.7  # share of the multiplications of the definition that Winograd may need at most
+
+
+class Choice(NamedTuple):
+    """An algorithm and why."""
+
+    algorithm: str
+    reason: str
+
+
+def choose_convolution(
+    compiled: bool, k: Pair, stride: Pair, inputs: int, outputs: int, size: Pair, images: int
+) -> Choice:
+    """Algorithm for kernels k at `stride`, `inputs` to `outputs` channels, that gives `images` of `size` (OH, OW)."""
+    if not compiled:
+        return Choice("im2col", "the compiled kernels are not in use for this array")
+    few = min(inputs, outputs) < FEW_CHANNELS
+    if few and stride == (1, 1) and max(inputs, outputs) <= REGISTERS:
+        return Choice("direct", f"fewer than {FEW_CHANNELS} channels: columns and transforms cost more than they save")
+    if k != (3, 3) or stride != (1, 1) or few:
+        return Choice("tiled", f"Winograd is for 3x3 at stride 1 and {FEW_CHANNELS} channels or more")
+    tile = winograd_tile(*size)
+    needed = winograd_multiplications(tile, size)
+    share = needed / (9 * size[0] * size[1])
+    saving = f"Winograd F({tile}x{tile}) needs {share:.0%} of the multiplications"
+    if images * needed < FEW_TILES * (tile + 2) ** 2:
+        return Choice(
+            "tiled", f"{saving}, but {images} x {size[0]}x{size[1]} outputs do not pay for the weights' transform"
+        )
+    if share > WORTH:
+        return Choice("tiled", f"{saving} on {size[0]}x{size[1]} outputs: too little saved")
+    return Choice("winograd", saving)
+
+
+def winograd_multiplications(tile: int, size: Pair) -> int:
+    """Multiplications of F(tile x tile) for one channel into one of an image of `size` (OH, OW)."""
+    return (tile + 2) ** 2 * -(-size[0] // tile) * -(-size[1] // tile)
+
+
+def winograd_tile(oh: int, ow: int) -> int:
+    """2 or 4: the side of a tile of outputs that needs fewer multiplications for an image of (OH, OW)."""
+    return 4 if winograd_multiplications(4, (oh, ow)) < winograd_multiplications(2, (oh, ow)) else 2

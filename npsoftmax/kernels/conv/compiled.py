@@ -1,0 +1,170 @@
+"""Calls of npsoftmax/_im2col.pyx (tiles), _direct.pyx and _winograd.pyx: NumPy arrays, all float32 or all float64."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.backend import get_threads, single_threaded_blas
+from npsoftmax.kernels.conv import reference
+from npsoftmax.kernels.dispatch import threads_for_products
+from npsoftmax.kernels.elementwise import add
+from npsoftmax.kernels.extension import load_extension
+from npsoftmax.kernels.windows.reference import Pair, output_sizes
+
+TILED, DIRECT, WINOGRAD = "npsoftmax._im2col", f"{__package__}._direct", f"{__package__}._winograd"
+
+# Output positions of a batch that are one tile: it is its product that is then shared out to the threads, so that each
+# reads a part of the weights only.
+ONE_TILE = 256
+
+# Winograd's tiles that go through the three steps together: enough rows for a fast matrix product, few enough that the
+# transformed tiles stay in the last-level cache.
+TILES = 256
+
+
+# ---------------------------------------------------------------- in tiles
+def conv2d_tiled(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad: Pair, relu: bool) -> np.ndarray:
+    """See `reference.conv2d_tiled`: a few rows of columns at a time, with ReLU while a tile is still in the cache."""
+    k = w.shape[:2]
+    oh, ow = output_sizes(x.shape, k, stride, pad)
+    if x.shape[0] * oh * ow <= ONE_TILE:
+        return reference.conv2d_tiled(x, w, b, stride, pad, relu)
+    y = np.empty((x.shape[0], oh, ow, w.shape[3]), dtype=x.dtype)
+    arrays = np.ascontiguousarray(x), _matrix(w), _bias_or_zeros(b, x, w)
+    with single_threaded_blas():
+        load_extension(TILED)[0].conv_forward(*arrays, relu, y, *k, *stride, *pad, get_threads())
+    return y
+
+
+def conv2d_tiled_dw(x: np.ndarray, dy: np.ndarray, k: Pair, stride: Pair, pad: Pair) -> np.ndarray:
+    """See `reference.conv2d_tiled_dw`: a few rows of columns at a time."""
+    if dy[..., 0].size <= ONE_TILE:
+        return reference.conv2d_tiled_dw(x, dy, k, stride, pad)
+    c, f = x.shape[3], dy.shape[3]
+    # One sum for each thread, added in a fixed order: the same result for the same number of threads.
+    partial = np.zeros((get_threads(), k[0] * k[1] * c, f), dtype=x.dtype)
+    arrays = np.ascontiguousarray(x), np.ascontiguousarray(dy), partial
+    with single_threaded_blas():
+        load_extension(TILED)[0].conv_backward_weight(*arrays, *k, *stride, *pad)
+    return _sum_of_threads(partial).reshape(*k, c, f)
+
+
+def conv2d_tiled_dx(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], stride: Pair, pad: Pair) -> np.ndarray:
+    """See `reference.conv2d_tiled_dx`. At stride 1 a convolution of dy with the kernel rotated by 180°: no scatter."""
+    if dy[..., 0].size <= ONE_TILE:
+        return reference.conv2d_tiled_dx(dy, w, shape, stride, pad)
+    kh, kw = w.shape[:2]
+    if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
+        rotated = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (KH, KW, F, C)
+        return conv2d_tiled(dy, rotated, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]), False)
+    dx = np.empty(shape, dtype=dy.dtype)
+    arrays = np.ascontiguousarray(dy), _matrix(w), dx
+    with single_threaded_blas():
+        load_extension(TILED)[0].conv_backward_input(*arrays, kh, kw, *stride, *pad, get_threads())
+    return dx
+
+
+def _sum_of_threads(partial: np.ndarray) -> np.ndarray:
+    """The sums that threads have made, added up in their order: (threads, …) -> (…)."""
+    return functools.reduce(add, partial)
+
+
+def _matrix(w: np.ndarray) -> np.ndarray:
+    """w (KH, KW, C, F) -> (KH·KW·C, F)."""
+    return np.ascontiguousarray(w).reshape(-1, w.shape[3])
+
+
+def _bias_or_zeros(b: np.ndarray | None, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The bias as the compiled kernels take it: always there."""
+    return np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b, dtype=x.dtype)
+
+
+# ---------------------------------------------------------------- in registers
+def conv2d_direct(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair, relu: bool) -> np.ndarray:
+    """y of `conv2d_tiled` at stride 1; no array is empty."""
+    fast, k = load_extension(DIRECT)[0], w.shape[:2]
+    lanes = fast.lanes_for(w.shape[3], w.itemsize)
+    weights, bias = np.zeros((w[..., 0].size, lanes), dtype=w.dtype), np.zeros(lanes, dtype=w.dtype)
+    weights[:, : w.shape[3]] = w.reshape(-1, w.shape[3])
+    bias[: w.shape[3]] = 0 if b is None else b
+    y = np.empty((x.shape[0], *output_sizes(x.shape, k, (1, 1), pad), w.shape[3]), dtype=x.dtype)
+    threads = threads_for_products(y.size * len(weights))
+    fast.forward(np.ascontiguousarray(x), weights, bias, relu, y, *k, *pad, threads)
+    return y
+
+
+def conv2d_direct_dw(x: np.ndarray, dy: np.ndarray, k: Pair, pad: Pair) -> np.ndarray:
+    """dw of `conv2d_tiled_dw` at stride 1; no array is empty."""
+    fast, c, f = load_extension(DIRECT)[0], x.shape[3], dy.shape[3]
+    # One sum for each thread, added in a fixed order: the same result for the same number of threads.
+    threads = threads_for_products(dy.size * k[0] * k[1] * c)
+    partial = np.zeros((threads, k[0] * k[1] * c, fast.lanes_for(f, dy.itemsize)), dtype=x.dtype)
+    fast.backward_weight(np.ascontiguousarray(x), np.ascontiguousarray(dy), partial, *k, *pad)
+    return np.ascontiguousarray(_sum_of_threads(partial)[:, :f]).reshape(*k, c, f)
+
+
+# ---------------------------------------------------------------- Winograd
+def conv2d_winograd(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair, tile: int, relu: bool) -> np.ndarray:
+    """See `reference.conv2d_winograd`; ReLU is taken as the outputs are written."""
+    if 0 in x.shape or 0 in w.shape:
+        return reference.conv2d_winograd(x, w, b, pad, tile, relu)
+    fast = load_extension(WINOGRAD)[0]
+    n, h, width, _ = x.shape
+    y = np.empty((n, h + 2 * pad[0] - 2, width + 2 * pad[1] - 2, w.shape[3]), dtype=x.dtype)
+    images, v, products = _room(x, y, tile)
+    with single_threaded_blas():
+        u = _transformed(fast, w, tile)
+        bias = _bias_or_zeros(b, x, w)
+        fast.forward(np.ascontiguousarray(x), u, bias, relu, y, v, products, tile, *pad, images, get_threads())
+    return y
+
+
+def conv2d_winograd_backward(
+    x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int, need_dx: bool = True, need_dw: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """See `reference.conv2d_winograd_backward`; what is not needed is not filled in."""
+    if 0 in dy.shape or 0 in w.shape:
+        return reference.conv2d_winograd_backward(x, dy, w, pad, tile)
+    fast, threads = load_extension(WINOGRAD)[0], get_threads()
+    positions, c, f = (tile + 2) ** 2, x.shape[3], dy.shape[3]
+    dx = np.empty(x.shape if need_dx else (1,) * 4, dtype=x.dtype)
+    du = np.empty((positions, c, f), dtype=x.dtype)
+    images, v, dproducts = _room(x, dy, tile)
+    with single_threaded_blas():
+        u = _transformed(fast, w, tile) if need_dx else du
+        arrays = np.ascontiguousarray(x), np.ascontiguousarray(dy), u, dx, du, v, dproducts
+        fast.backward(*arrays, tile, *pad, images, need_dx, need_dw, threads)
+    dw = np.empty((3, 3, c, f), dtype=x.dtype)
+    if need_dw:
+        fast.transform_kernel_adjoint(du, dw, tile, threads)
+    return dx, dw
+
+
+def conv2d_winograd_dx(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int) -> np.ndarray:
+    """See `reference.conv2d_winograd_dx`."""
+    return conv2d_winograd_backward(x, dy, w, pad, tile, need_dw=False)[0]
+
+
+def conv2d_winograd_dw(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int) -> np.ndarray:
+    """See `reference.conv2d_winograd_dw`."""
+    return conv2d_winograd_backward(x, dy, w, pad, tile, need_dx=False)[1]
+
+
+def _transformed(fast: Any, w: np.ndarray, tile: int) -> np.ndarray:
+    """U = G w Gᵀ, (positions, C, F)."""
+    u = np.empty(((tile + 2) ** 2, *w.shape[2:]), dtype=w.dtype)
+    fast.transform_kernel(np.ascontiguousarray(w), u, tile, get_threads())
+    return u
+
+
+def _room(x: np.ndarray, y: np.ndarray, tile: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Images that are done together (a multiple of the threads), and room for their tiles at each position."""
+    tiles, threads = -(-y.shape[1] // tile) * -(-y.shape[2] // tile), get_threads()
+    images = min(x.shape[0], -(-max(TILES // tiles, 1) // threads) * threads)
+    # 16 more: positions a power of two apart would fall on the same lines of the cache.
+    sizes = (images * tiles * array.shape[3] + 16 for array in (x, y))
+    v, products = (np.empty(((tile + 2) ** 2, size), dtype=x.dtype) for size in sizes)
+    return images, v, products

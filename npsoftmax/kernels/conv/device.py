@@ -1,0 +1,174 @@
+"""Convolution on a device: one matrix product without columns, by conv.cu, where `kind_for` has one for the shape; else
+products with the columns of a few images at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from npsoftmax.backend import Array, array_module, device_precision
+from npsoftmax.cuda import MOST_ITEMS, cuda
+from npsoftmax.kernels.dispatch import contiguous
+from npsoftmax.kernels.elementwise.device import add_bias
+from npsoftmax.kernels.matmul.device import product, rounded
+from npsoftmax.kernels.windows import device as windows
+from npsoftmax.kernels.windows.device import sizes_of
+from npsoftmax.kernels.windows.reference import Pair
+
+FEWEST = 16  # channels, in and out: fewer leave most of a tile empty
+# Channels, in and out, from which tf32 goes by columns: on an H100, output and gradients of 512 images took 1.5 times
+# as long without them at 256 channels to 512 on 8x8, and 1.4 times at 512 on 4x4.
+DEEP = 256
+ROWS, COLUMNS = 128, 64  # a tile, as in conv.cu
+SLICE = 64  # bytes of a row of a slice
+BLOCKS = 1024  # that a weight gradient is shared out to, about
+FEWEST_SLICES = 16  # that a block has at least: what it makes is written and read once more
+
+# Column entries that are there at once: 32 MiB in float32, so that a product finds them in the second-level cache of a
+# large device instead of in its memory.
+ENTRIES = 2**23
+
+
+# ---------------------------------------------------------------- the three functions of a convolution
+def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
+    """See `reference.conv2d_tiled`."""
+    if kind := kind_for(x, w.shape, stride, pad):
+        return _outputs(kind, x, w.transpose(3, 0, 1, 2), b, stride, pad, relu)
+    return _by_columns(x, w, b, stride, pad, relu)
+
+
+def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """See `reference.conv2d_tiled_dw`."""
+    if kind := kind_for(x, (*k, x.shape[3], dy.shape[3]), stride, pad):
+        return _weights(kind, x, dy, k, stride, pad)
+    return _dw_by_columns(x, dy, k, stride, pad)
+
+
+def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
+    """See `reference.conv2d_tiled_dx`; at stride 1 a convolution of dy with the kernel rotated by 180°."""
+    kh, kw, c, f = w.shape
+    if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
+        rest = kh - 1 - pad[0], kw - 1 - pad[1]
+        if kind := kind_for(dy, (kh, kw, f, c), stride, rest):
+            rotated = w[::-1, ::-1].transpose(2, 0, 1, 3)  # (C, KH, KW, F)
+            return _outputs(kind, dy, rotated, None, stride, rest, False)
+    return _dx_by_columns(dy, w, shape, stride, pad)
+
+
+# ---------------------------------------------------------------- without columns: conv.cu
+
+
+class Kind(NamedTuple):
+    """How conv.cu multiplies: the end of its kernels' names, and the bytes of a number."""
+
+    name: str
+    size: int
+
+
+def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kind | None:
+    """How to convolve x (N, H, W, C) with w (KH, KW, C, F); None: by columns.
+
+    The first layer has too few channels; 1x1 at stride 1 is a matrix product already; cuBLAS gains more on deep layers
+    than their columns cost. Kernels fetch 16 bytes at once.
+    """
+    kind = Kind("full", x.dtype.itemsize)
+    if x.dtype.itemsize == 4:
+        kind = {"fp32": kind, "tf32": Kind("tf32", 4), "bf16": Kind("bf16", 2)}[device_precision()]
+    *k, c, f = w_shape
+    _, _, _, oh, ow, *_ = sizes_of(x.shape, (k[0], k[1]), stride, pad)
+    rest = c % (16 // kind.size) or f % (16 // kind.size)
+    sizes = len(x) * oh * ow * max(c, f), k[0] * k[1] * c * f
+    fits = min(sizes) > 0 and max(sizes) <= MOST_ITEMS
+    deep = kind.name == "tf32" and min(c, f) >= DEEP
+    by_columns = rest or min(c, f) < FEWEST or deep or not fits or _is_plain((k[0], k[1]), stride, pad)
+    return None if by_columns else kind
+
+
+def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
+    """y = im2col(x) @ w + b, or max(y, 0). w (F, KH, KW, C), any strides -> (N, OH, OW, F)."""
+    xp, f, sizes = array_module(x), len(w), sizes_of(x.shape, w.shape[1:3], stride, pad)
+    y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
+    positions = y.size // f
+    blocks = -(-positions // ROWS), -(-f // COLUMNS)
+    arrays = *_numbers(kind, x, w), None if b is None else xp.ascontiguousarray(b), y
+    cuda("conv", x).blocks(f"outputs_{kind.name}", blocks, *arrays, relu, *sizes, f, positions)
+    return y
+
+
+def _weights(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """dw = im2col(x)ᵀ @ dy. dy (N, OH, OW, F) -> (KH, KW, C, F).
+
+    Blocks share out the positions by shape alone, and what they make is added up in their order.
+    """
+    xp, c, f = array_module(x), x.shape[3], dy.shape[3]
+    columns, positions = k[0] * k[1] * c, dy.size // f
+    tiles, slices = -(-columns // ROWS) * -(-f // COLUMNS), -(-positions * kind.size // SLICE)
+    each = max(FEWEST_SLICES, -(-slices * tiles // BLOCKS))
+    parts = xp.empty((-(-slices // each), columns, f), dtype=x.dtype)
+    gpu, sizes = cuda("conv", x), sizes_of(x.shape, k, stride, pad)
+    gpu.blocks(f"weights_{kind.name}", (tiles, len(parts)), *_numbers(kind, x, dy), parts, each, *sizes, f, positions)
+    dw = xp.empty((*k, c, f), dtype=x.dtype)
+    gpu.each("add_parts", dw.size, parts, dw, len(parts))
+    return dw
+
+
+def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
+    """Contiguous and from a multiple of 16 bytes on, as the kernels take them."""
+    if kind.name == "bf16":
+        return [rounded(a) for a in arrays]
+    return [a.copy() if a.data.ptr % 16 else a for a in contiguous(*arrays)]
+
+
+# ---------------------------------------------------------------- by columns, a few images at a time
+def _by_columns(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
+    """y = im2col(x) @ w + b, or max(y, 0). w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
+    xp, f, sizes = array_module(x), w.shape[3], sizes_of(x.shape, w.shape[:2], stride, pad)
+    y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
+    matrix = w.reshape(-1, f)
+    for images in _chunks(len(x), sizes):
+        rows = y[images].reshape(-1, f)  # a view: y is contiguous
+        product(_columns(x[images], w.shape[:2], stride, pad), matrix, out=rows)
+    if b is not None or relu:
+        add_bias(y, b, relu)
+    return y
+
+
+def _dw_by_columns(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """dw = im2col(x)ᵀ @ dy, summed in the order of the images. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
+    xp, c, f = array_module(x), x.shape[3], dy.shape[3]
+    dw = xp.zeros((k[0] * k[1] * c, f), dtype=x.dtype)
+    for images in _chunks(len(x), sizes_of(x.shape, k, stride, pad)):
+        dw += product(_columns(x[images], k, stride, pad).T, dy[images].reshape(-1, f))
+    return dw.reshape(*k, c, f)
+
+
+def _dx_by_columns(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
+    """dx = col2im(dy @ wᵀ). dy (N, OH, OW, F) -> (N, H, W, C) = shape."""
+    k, f = w.shape[:2], w.shape[3]
+    dx, matrix = array_module(dy).empty(shape, dtype=dy.dtype), w.reshape(-1, f)
+    for images in _chunks(len(dy), sizes_of(shape, k, stride, pad)):
+        part = dy[images]
+        cols = product(part.reshape(-1, f), matrix.T)
+        dx[images] = (
+            cols.reshape(part.shape[0], *shape[1:])
+            if _is_plain(k, stride, pad)
+            else windows.col2im(cols, (len(part), *shape[1:]), k, stride, pad)
+        )
+    return dx
+
+
+def _columns(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    return x.reshape(-1, x.shape[3]) if _is_plain(k, stride, pad) else windows.im2col(x, k, stride, pad)
+
+
+def _is_plain(k: Pair, stride: Pair, pad: Pair) -> bool:
+    """Whether the columns are the images themselves."""
+    return k == (1, 1) and stride == (1, 1) and pad == (0, 0)
+
+
+def _chunks(images: int, sizes: tuple[int, ...]) -> Iterator[slice]:
+    """The images of a batch in runs that have at most ENTRIES column entries, one image at least."""
+    _, _, c, oh, ow, kh, kw, *_ = sizes
+    step = max(1, ENTRIES // max(1, oh * ow * kh * kw * c))
+    return (slice(first, min(first + step, images)) for first in range(0, images, step))

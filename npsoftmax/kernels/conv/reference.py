@@ -1,0 +1,160 @@
+"""Convolution by columns and by Winograd in readable NumPy: the documentation of the kernels, and the fallback.
+
+Every function takes any array type. By columns, a convolution is one matrix product; its columns are explained in
+kernels/windows/reference.py. By Winograd's algorithm:
+
+A kernel of 3 and a tile of m outputs are one product of polynomials of degree 2 and m - 1, found by its values at
+m + 2 points, one of them ∞ (Winograd 1980; Lavin and Gray 2016, arXiv 1509.09308). `matrices` makes A, B and G from
+the points in exact fractions; all else is two matrix products around an element-wise one. Derivation:
+docs/how-it-is-fast.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels.matmul import matmul
+from npsoftmax.kernels.windows import col2im, im2col
+from npsoftmax.kernels.windows.reference import Pair, output_sizes, pad_images
+
+# The finite points, for tiles of 2x2 and 4x4 outputs. 5/8 and 3/2 keep float32 twice as accurate as 1 and 2.
+POINTS = {
+    2: (Fraction(0), Fraction(1), Fraction(-1)),
+    4: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
+}
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+# ---------------------------------------------------------------- by columns
+def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+    """y = im2col(x) @ w + b, or max(y, 0) with `relu`. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
+    k, f = w.shape[:2], w.shape[3]
+    oh, ow = output_sizes(x.shape, k, stride, pad)
+    y = matmul(im2col(x, k, stride, pad), w.reshape(-1, f))
+    y = (y if b is None else y + b).reshape(x.shape[0], oh, ow, f)
+    return array_module(x).maximum(y, 0) if relu else y
+
+
+def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """dw = im2col(x)ᵀ @ dy. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
+    c, f = x.shape[3], dy.shape[3]
+    return matmul(im2col(x, k, stride, pad).T, dy.reshape(-1, f)).reshape(*k, c, f)
+
+
+def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
+    """dx = col2im(dy @ wᵀ). dy (N, OH, OW, F) -> (N, H, W, C) = shape."""
+    f = w.shape[3]
+    return col2im(matmul(dy.reshape(-1, f), w.reshape(-1, f).T), shape, w.shape[:2], stride, pad)
+
+
+# ---------------------------------------------------------------- Winograd's matrices
+@functools.cache
+def matrices(m: int) -> tuple[Matrix, Matrix, Matrix]:
+    """Aᵀ (m, m + 2), Bᵀ (m + 2, m + 2) and G (m + 2, 3), so that Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A."""
+    points = POINTS[m]
+    others = [[q for q in points if q != p] for p in points]
+    evaluate_kernel = [
+        [p**k / prod((p - q for q in rest), start=Fraction(1)) for k in range(3)]
+        for p, rest in zip(points, others, strict=True)
+    ]
+    evaluate_kernel.append([Fraction(0), Fraction(0), Fraction(1)])  # at ∞: the leading coefficient
+    interpolate = [[p**k for p in points] + [Fraction(k == m - 1)] for k in range(m)]
+    transform = [[*coefficients(rest), Fraction(0)] for rest in others] + [coefficients(points)]
+    return _floats(interpolate), _floats(transform), _floats(evaluate_kernel)
+
+
+def coefficients(roots: Any) -> list[Fraction]:
+    """Of Π (x - root), the constant first."""
+    result = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [Fraction(0), *result], [root * c for c in result] + [Fraction(0)]
+        result = [a - b for a, b in zip(shifted, scaled, strict=True)]
+    return result
+
+
+def _floats(rows: list[list[Fraction]]) -> Matrix:
+    return tuple(tuple(float(value) for value in row) for row in rows)
+
+
+# ---------------------------------------------------------------- tiles of a batch
+def tiles_of(x: Array, size: int, step: int, counts: Pair) -> Array:
+    """Squares of `size`, every `step` pixels. x (N, H, W, C) -> (size, size, N, rows, cols, C)."""
+    xp = array_module(x)
+    rows, cols = counts
+    square = [[x[:, i : i + rows * step : step, j : j + cols * step : step] for j in range(size)] for i in range(size)]
+    return xp.stack([xp.stack(line) for line in square])
+
+
+def _framed(x: Array, pad: Pair, height: int, width: int) -> Array:
+    """x with its frame, and zeros below and to the right up to (height, width)."""
+    x = pad_images(x, pad)
+    xp = array_module(x)
+    y = xp.zeros((x.shape[0], max(height, x.shape[1]), max(width, x.shape[2]), x.shape[3]), dtype=x.dtype)
+    y[:, : x.shape[1], : x.shape[2]] = x
+    return y
+
+
+def _sandwich(matrix: Matrix, x: Array, transposed: bool = False) -> Array:
+    """M X Mᵀ over the first two axes of x; with `transposed` Mᵀ X M."""
+    xp = array_module(x)
+    m = xp.asarray(matrix, dtype=x.dtype)
+    m = m.T if transposed else m
+    return xp.einsum("ai,bj,ij...->ab...", m, m, x, optimize=True)
+
+
+def _counts(oh: int, ow: int, m: int) -> Pair:
+    return -(-oh // m), -(-ow // m)
+
+
+# ---------------------------------------------------------------- Winograd's convolution and its adjoint
+def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, m: int, relu: bool = False) -> Array:
+    """y, a 3x3 convolution at stride 1 in tiles of (m, m) outputs, or max(y, 0) with `relu`.
+
+    x (N, H, W, C), w (3, 3, C, F), b (F,) or None -> (N, OH, OW, F).
+    """
+    xp = array_module(x)
+    interpolate, transform, evaluate_kernel = matrices(m)
+    oh, ow = x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2
+    rows, cols = _counts(oh, ow, m)
+    v = _sandwich(transform, tiles_of(_framed(x, pad, rows * m + 2, cols * m + 2), m + 2, m, (rows, cols)))
+    u = _sandwich(evaluate_kernel, w)  # (m + 2, m + 2, C, F)
+    products = xp.einsum("abnrsc,abcf->abnrsf", v, u, optimize=True)
+    tiles = _sandwich(interpolate, products)  # (m, m, N, rows, cols, F)
+    y = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(x.shape[0], rows * m, cols * m, w.shape[3])[:, :oh, :ow]
+    y = xp.ascontiguousarray(y if b is None else y + b)
+    return xp.maximum(y, 0) if relu else y
+
+
+def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, m: int) -> tuple[Array, Array]:
+    """dx (N, H, W, C) and dw (3, 3, C, F): each step of the forward transposed, last step first."""
+    xp = array_module(x)
+    interpolate, transform, evaluate_kernel = matrices(m)
+    counts = rows, cols = _counts(dy.shape[1], dy.shape[2], m)
+    dproducts = _sandwich(interpolate, tiles_of(_framed(dy, (0, 0), rows * m, cols * m), m, m, counts), transposed=True)
+    framed = _framed(x, pad, rows * m + 2, cols * m + 2)
+    v = _sandwich(transform, tiles_of(framed, m + 2, m, counts))
+    du = xp.einsum("abnrsc,abnrsf->abcf", v, dproducts, optimize=True)
+    dv = xp.einsum("abnrsf,abcf->abnrsc", dproducts, _sandwich(evaluate_kernel, w), optimize=True)
+    dtiles = _sandwich(transform, dv, transposed=True)
+    dframed = xp.zeros(framed.shape, dtype=x.dtype)
+    for i in range(m + 2):
+        for j in range(m + 2):  # tiles overlap by two pixels, so their shares are added
+            dframed[:, i : i + rows * m : m, j : j + cols * m : m] += dtiles[i, j]
+    dx = dframed[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
+    dw = _sandwich(evaluate_kernel, du, transposed=True)
+    return xp.ascontiguousarray(dx), xp.ascontiguousarray(dw)
+
+
+def conv2d_winograd_dx(x: Array, dy: Array, w: Array, pad: Pair, m: int) -> Array:
+    """dx of `conv2d_winograd_backward`."""
+    return conv2d_winograd_backward(x, dy, w, pad, m)[0]
+
+
+def conv2d_winograd_dw(x: Array, dy: Array, w: Array, pad: Pair, m: int) -> Array:
+    """dw of `conv2d_winograd_backward`."""
+    return conv2d_winograd_backward(x, dy, w, pad, m)[1]

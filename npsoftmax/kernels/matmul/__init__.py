@@ -1,0 +1,19 @@
+"""Matrix products on all threads; the array decides which version runs. What it computes stands in `reference`."""
+
+from __future__ import annotations
+
+from npsoftmax.backend import Array
+from npsoftmax.kernels.dispatch import chooser
+from npsoftmax.kernels.matmul import compiled, device, reference
+
+__all__ = ["matmul"]
+
+version_for = chooser(compiled.MODULE, compiled, reference, device)
+
+
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """a @ b + bias for matrices a (M, K), b (K, N) and bias (N,) or None, on as many threads as `--threads` says.
+
+    Transposed views are read where they lie. NumPy's own product runs on one thread within a training step.
+    """
+    return version_for(a, b, bias).matmul(a, b, bias)

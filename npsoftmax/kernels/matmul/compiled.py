@@ -1,0 +1,44 @@
+"""Calls of _matmul.pyx: NumPy arrays, all float32 or all float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npsoftmax.backend import single_threaded_blas
+from npsoftmax.kernels.dispatch import threads_for_products
+from npsoftmax.kernels.extension import load_extension
+from npsoftmax.kernels.matmul import reference
+
+MODULE = f"{__package__}._matmul"
+
+# How many times longer than both sides of the result a sum must be to be shared out itself.
+LONG = 4
+
+
+def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """See `reference.matmul`."""
+    if 0 in a.shape or 0 in b.shape or a.shape[1:] != b.shape[:1] or b.ndim != 2:
+        return reference.matmul(a, b, bias)
+    m, k = a.shape
+    n = b.shape[1]
+    if min(m, k, n) == 1:  # one row, column or sample: nothing is used twice, and BLAS' preparations are in vain
+        y = a * b if k == 1 else a @ b
+        return y if bias is None else y + bias
+    (a, ta), (b, tb) = _as_stored(a), _as_stored(b)
+    threads = threads_for_products(m * k * n)
+    fast = load_extension(MODULE)[0]
+    with single_threaded_blas():
+        if ta and not tb and bias is None and threads > 1 and k >= LONG * max(m, n):
+            parts = np.empty((threads, m, n), dtype=a.dtype)
+            fast.matmul_parts(a, b, parts)
+            return parts.sum(axis=0)
+        c = np.empty((m, n), dtype=a.dtype)
+        fast.matmul(a, b, None if bias is None else np.ascontiguousarray(bias), c, ta, tb, threads)
+    return c
+
+
+def _as_stored(x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """x, or what it is the transpose of, in row order; and whether it is transposed."""
+    if x.flags.f_contiguous and not x.flags.c_contiguous:
+        return x.T, True
+    return np.ascontiguousarray(x), False

@@ -1,0 +1,172 @@
+// Sums of columns and batch norm with ReLU; what each does is in reference.py. Sums run in double precision.
+// A block sums 32 columns of `each` rows: thread t has column t % 32 and every (BLOCK / 32)th row, so that 32 threads
+// read 32 neighbours. What the blocks of a column found is added up, in order, by a second kernel.
+#define WIDTH 32
+#define LANES (BLOCK / WIDTH)
+
+struct Place {
+    int column, lane, first, end;
+    bool inside;
+};
+
+__device__ inline Place place_of(int m, int c, int each) {
+    Place p;
+    p.column = (int)(blockIdx.x * WIDTH + threadIdx.x % WIDTH);
+    p.lane = (int)(threadIdx.x / WIDTH);
+    p.first = (int)blockIdx.y * each;
+    p.end = p.first + each < m ? p.first + each : m;
+    p.inside = p.column < c;
+    return p;
+}
+
+// Adds up the lanes of each column and writes the sum of this block's rows.
+__device__ inline void write_sum(Place p, double value, double* room, double* sums, int c) {
+    room[threadIdx.x] = value;
+    __syncthreads();
+    if (p.lane == 0 && p.inside) {
+        double sum = 0;
+        for (int lane = 0; lane < LANES; lane++) sum += room[lane * WIDTH + (int)threadIdx.x];
+        sums[(long long)blockIdx.y * c + p.column] = sum;
+    }
+    __syncthreads();
+}
+
+KERNEL column_sum(const real* rows, double* sums, int m, int c, int each) {
+    __shared__ double room[BLOCK];
+    const Place p = place_of(m, c, each);
+    double sum = 0;
+    if (p.inside)
+        for (int r = p.first + p.lane; r < p.end; r += LANES) sum += rows[(long long)r * c + p.column];
+    write_sum(p, sum, room, sums, c);
+}
+
+// Of x - K and its square, K the first row: what all have in common would cost digits.
+KERNEL column_moments(const real* rows, double* sums, double* squares, int m, int c, int each) {
+    __shared__ double room[BLOCK];
+    const Place p = place_of(m, c, each);
+    double sum = 0, square = 0;
+    if (p.inside) {
+        const double shift = rows[p.column];
+        for (int r = p.first + p.lane; r < p.end; r += LANES) {
+            const double value = rows[(long long)r * c + p.column] - shift;
+            sum += value;
+            square += value * value;
+        }
+    }
+    write_sum(p, sum, room, sums, c);
+    write_sum(p, square, room, squares, c);
+}
+
+KERNEL add_parts(const double* sums, real* out, int parts, int c) {
+    ITEM(i, c);
+    double sum = 0;
+    for (int part = 0; part < parts; part++) sum += sums[(long long)part * c + i];
+    out[i] = (real)sum;
+}
+
+KERNEL finish_moments(const double* sums, const double* squares, const real* rows, real* mean, real* var, int parts,
+                      int m, int c) {
+    ITEM(i, c);
+    double sum = 0, square = 0;
+    for (int part = 0; part < parts; part++) {
+        sum += sums[(long long)part * c + i];
+        square += squares[(long long)part * c + i];
+    }
+    const double centred = square - sum / m * sum;
+    mean[i] = (real)(rows[i] + sum / m);
+    var[i] = (real)(centred < 0 ? 0 : centred / m);
+}
+
+// ---------------------------------------------------------------- batch norm
+__device__ inline real through(real dy, real x, real mean, real factor, real shift, int relu) {
+    return !relu || (x - mean) * factor + shift > 0 ? dy : (real)0;
+}
+
+KERNEL normalise(const real* x, const real* mean, const real* factor, const real* shift, real* y, int c, int relu,
+                 int items) {
+    ITEM(i, items);
+    const int channel = i % c;
+    const real value = (x[i] - mean[channel]) * factor[channel] + shift[channel];
+    y[i] = relu && value < 0 ? (real)0 : value;
+}
+
+KERNEL normalise_sums(const real* dy, const real* x, const real* mean, const real* factor, const real* shift,
+                      double* sums, double* products, int relu, int m, int c, int each) {
+    __shared__ double room[BLOCK];
+    const Place p = place_of(m, c, each);
+    double sum = 0, product = 0;
+    if (p.inside) {
+        const real mu = mean[p.column], f = factor[p.column], s = shift[p.column];
+        for (int r = p.first + p.lane; r < p.end; r += LANES) {
+            const long long at = (long long)r * c + p.column;
+            const real g = through(dy[at], x[at], mu, f, s, relu);
+            sum += g;
+            product += (double)g * (x[at] - mu);
+        }
+    }
+    write_sum(p, sum, room, sums, c);
+    write_sum(p, product, room, products, c);
+}
+
+KERNEL normalise_dx(const real* dy, const real* x, const real* mean, const real* factor, const real* shift,
+                    const real* slope, const real* offset, real* dx, int c, int relu, int items) {
+    ITEM(i, items);
+    const int k = i % c;
+    const real g = through(dy[i], x[i], mean[k], factor[k], shift[k], relu);
+    dx[i] = g * factor[k] + (x[i] - mean[k]) * slope[k] + offset[k];
+}
+
+// ---------------------------------------------------------------- layer norm: a block a row
+KERNEL layer_norm(const real* x, const real* gamma, const real* beta, real* y, real* mean, real* scale, real eps,
+                  int d) {
+    __shared__ double room[BLOCK];
+    const long long start = (long long)blockIdx.x * d;
+    double sum = 0, square = 0;
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) sum += x[start + k];
+    const double mu = block_sum(sum, room) / d;
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) square += (x[start + k] - mu) * (x[start + k] - mu);
+    const real s = (real)(1 / sqrt(block_sum(square, room) / d + eps));
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
+        const real normal = (real)(x[start + k] - mu) * s;
+        y[start + k] = beta ? normal * gamma[k] + beta[k] : normal * gamma[k];
+    }
+    if (threadIdx.x == 0) {
+        mean[blockIdx.x] = (real)mu;
+        scale[blockIdx.x] = s;
+    }
+}
+
+KERNEL layer_norm_dx(const real* dy, const real* x, const real* gamma, const real* mean, const real* scale, real* dx,
+                     int d) {
+    __shared__ double room[BLOCK];
+    const long long start = (long long)blockIdx.x * d;
+    const real mu = mean[blockIdx.x], s = scale[blockIdx.x];
+    double sum = 0, product = 0;
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
+        const real g = dy[start + k] * gamma[k];
+        sum += g;
+        product += (double)g * ((x[start + k] - mu) * s);
+    }
+    const double mean_g = block_sum(sum, room) / d, mean_product = block_sum(product, room) / d;
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
+        const real g = dy[start + k] * gamma[k], normal = (x[start + k] - mu) * s;
+        dx[start + k] = (real)((g - mean_g - normal * mean_product) * s);
+    }
+}
+
+// dgamma and dbeta: sums over the rows, as those of columns above.
+KERNEL layer_norm_sums(const real* dy, const real* x, const real* mean, const real* scale, double* dgamma,
+                       double* dbeta, int m, int c, int each) {
+    __shared__ double room[BLOCK];
+    const Place p = place_of(m, c, each);
+    double sum = 0, product = 0;
+    if (p.inside) {
+        for (int r = p.first + p.lane; r < p.end; r += LANES) {
+            const long long at = (long long)r * c + p.column;
+            sum += dy[at];
+            product += (double)dy[at] * ((x[at] - mean[r]) * scale[r]);
+        }
+    }
+    write_sum(p, product, room, dgamma, c);
+    write_sum(p, sum, room, dbeta, c);
+}

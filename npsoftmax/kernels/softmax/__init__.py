@@ -1,0 +1,31 @@
+"""Rows of a softmax: the exponentials of logits, and the gradient of logits; the array decides which version runs.
+
+What each function does stands in `reference`.
+"""
+
+from __future__ import annotations
+
+from npsoftmax.backend import Array
+from npsoftmax.kernels.dispatch import chooser
+from npsoftmax.kernels.softmax import compiled, device, reference
+
+__all__ = ["exp_rows", "scaled_less_onehot"]
+
+version_for = chooser(compiled.MODULE, compiled, reference, device)
+
+
+def exp_rows(
+    z: Array, temperature: float = 1.0, out: Array | None = None, threads: int | None = None
+) -> tuple[Array, Array, Array, Array]:
+    """Exponentials of each row below its maximum, and three sums; see `reference.exp_rows`.
+
+    threads: 1 where a thread of its own calls it, None for as many as pay.
+    """
+    return version_for(z).exp_rows(z, temperature, out, threads)
+
+
+def scaled_less_onehot(
+    e: Array, t: Array, factor: Array, height: Array, low: float = 0.0, threads: int | None = None
+) -> Array:
+    """The gradient of logits from exponentials; see `reference.scaled_less_onehot`; threads as above."""
+    return version_for(e, factor, height).scaled_less_onehot(e, t, factor, height, low, threads)

@@ -1,0 +1,41 @@
+"""Rows of a softmax in readable NumPy: the documentation of the kernels, and the fallback for any array type.
+
+Written as below, each operation reads and writes an array of its own; compiled, a row is read once. `threads` are those
+of the compiled version: ignored here.
+"""
+
+from __future__ import annotations
+
+from npsoftmax.backend import Array, array_module
+
+
+def exp_rows(
+    z: Array, temperature: float = 1.0, out: Array | None = None, threads: int | None = None
+) -> tuple[Array, Array, Array, Array]:
+    """e = exp(s) with s = (z − max z) / temperature, row by row, and what else one look at z can tell.
+
+    z (N, C), out like z (may be z) or None -> e (N, C) in `out`, max z (N,), Σ e (N,), Σ s (N,)
+    """
+    xp = array_module(z)
+    top = z.max(axis=1)
+    s = xp.subtract(z, top[:, None], out=out)
+    s /= temperature
+    exponents = s.sum(axis=1)
+    e = xp.exp(s, out=s)
+    return e, top, e.sum(axis=1), exponents
+
+
+def scaled_less_onehot(
+    e: Array, t: Array, factor: Array, height: Array, low: float = 0.0, threads: int | None = None
+) -> Array:
+    """e[n]·factor[n] − low for all classes, and height[n] less at class t[n], where that is a column of e.
+
+    e (N, C), t (N,) integers, factor, height (N,) -> (N, C)
+    """
+    xp = array_module(e)
+    dz = e * factor[:, None]
+    if low:
+        dz -= low
+    inside = xp.flatnonzero((t >= 0) & (t < e.shape[1]))
+    dz[inside, t[inside]] -= height[inside]
+    return dz

@@ -1,0 +1,62 @@
+"""What happens to gradients and parameters after backward, in one pass each: clipping, SGD, Adam.
+
+The array decides which version runs. The rules of SGD and Adam in readable NumPy are the optimisers themselves, in
+training/optimizers.py: where `takes` says no, they run. What the other functions do stands in `reference`.
+"""
+
+from __future__ import annotations
+
+from npsoftmax.backend import Array
+from npsoftmax.kernels.dispatch import chooser
+from npsoftmax.kernels.update import compiled, device, reference
+
+__all__ = ["adam", "clip", "scale", "sgd", "square_sum", "takes"]
+
+version_for = chooser(compiled.MODULE, compiled, reference, device)
+
+
+def takes(*arrays: Array) -> bool:
+    """Whether the compiled rules, or the device's, take a parameter with its gradient and state, all of one type."""
+    return version_for(*arrays) is not reference
+
+
+# ---------------------------------------------------------------- clipping
+def square_sum(g: Array) -> float:
+    """Σ g² of all values; () on the device that g is on, or a float; see `reference.square_sum`."""
+    return version_for(g).square_sum(g)
+
+
+def scale(g: Array, factor: float | Array) -> Array:
+    """g · factor; the factor of an array on a device may be a double () that is there too; see `reference.scale`."""
+    return version_for(g).scale(g, factor)
+
+
+def clip(g: Array, limit: float) -> Array:
+    """Every value of g clipped to [−limit, limit]; see `reference.clip`."""
+    return version_for(g).clip(g, limit)
+
+
+# ---------------------------------------------------------------- optimisers: compiled and on a device only
+def sgd(p: Array, g: Array, b: Array | None, lr: float, momentum: float, decay: float, nesterov: bool) -> None:
+    """SGD's rule, in place on contiguous p and b; b None: without momentum. See `training.optimizers.SGD`."""
+    version_for(p).sgd(p, g, b, lr, momentum, decay, nesterov)
+
+
+def adam(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    shrink: float,
+    decay: float,
+    beta1: float,
+    beta2: float,
+    rate: float,
+    eps: float,
+) -> None:
+    """Adam's rule, in place on contiguous p, m and v: p is first multiplied with `shrink`, g includes decay · p.
+
+    See `training.optimizers.Adam`.
+    """
+    version_for(p).adam(p, g, m, v, shrink, decay, beta1, beta2, rate, eps)
