@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +134,86 @@ def test_every_public_name_of_the_package_can_be_had():
     assert dir(npsoftmax) == sorted(npsoftmax.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = npsoftmax.nothing
+
+
+# ---------------------------------------------------------------- the kernels, subject by subject
+# What every folder of kernels/ has, _<subject>.pyx and <subject>.cu by its own name; and what one has instead, with the
+# reason, or None where nothing serves in its place.
+PARTS = ("__init__.py", "reference.py", "compiled.py", "_{}.pyx", "device.py", "{}.cu")
+NOTHING_ON_A_DEVICE = {"device.py": (None, "matrix products of CuPy's serve"), "{}.cu": (None, "as for device.py")}
+SUBJECTS = {
+    "attention": NOTHING_ON_A_DEVICE,
+    "conv": {"_{}.pyx": ("_direct.pyx", "two algorithms beside the tiles, which are in npsoftmax/_im2col.pyx")},
+    "elementwise": {},
+    "matmul": {},
+    "norm": {},
+    "softmax": {},
+    "tree": {},
+    "update": {},
+    "windows": {"_{}.pyx": ("_pool.pyx", "the columns are in npsoftmax/_im2col.pyx, whose place is fixed")},
+}
+BESIDE = {"conv": {"choice.py", "_winograd.pyx"}, "norm": {"_layer_norm.pyx"}}  # more than the parts
+KERNELS = PACKAGE / "kernels"
+
+
+def sources(folder):
+    return {path.name for path in folder.iterdir() if path.suffix in {".py", ".pyx", ".cu", ".pxd", ".h", ".cuh"}}
+
+
+def test_every_folder_of_kernels_is_a_subject_in_the_table():
+    folders = {path.name for path in KERNELS.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(SUBJECTS)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_files_of_a_subject_have_the_same_names_in_all(subject):
+    instead = SUBJECTS[subject]
+    expected = {instead.get(part, (part.format(subject),))[0] for part in PARTS} - {None}
+    assert sources(KERNELS / subject) == expected | BESIDE.get(subject, set())
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_no_file_of_a_subject_asks_its_own_face(subject):
+    """The face imports the versions; the other way round it would be a circle."""
+    modules = {path.stem for path in (KERNELS / subject).glob("*.py")}
+    for name, tree in of(f"kernels/{subject}").items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == f"npsoftmax.kernels.{subject}":
+                assert {alias.name for alias in node.names} <= modules, name
+
+
+def test_no_compiled_source_is_in_the_root_but_the_one_whose_place_is_fixed():
+    assert {path.name for path in PACKAGE.iterdir() if path.suffix in {".pyx", ".pxd", ".h"}} == {"_im2col.pyx"}
+
+
+# Functions that only some versions have: what the others do instead.
+ELSEWHERE = {
+    ("update", "reference", "sgd"): "the rule is training.optimizers.SGD",
+    ("update", "reference", "adam"): "the rule is training.optimizers.Adam",
+    **{("conv", "device", f"conv2d_winograd{end}"): "the reference runs" for end in ("", "_backward", "_dx", "_dw")},
+    **{
+        ("conv", version, f"conv2d_direct{end}"): "the tiles run"
+        for end in ("", "_dw")
+        for version in ("reference", "device")
+    },
+    **{("conv", version, "conv2d_direct_dx"): "a convolution" for version in ("reference", "compiled", "device")},
+}
+QUESTIONS = {"has_compiled", "in_one_pass", "on_device", "takes"}  # that a face answers itself
+
+
+@pytest.mark.parametrize("version", ["reference", "compiled", "device"])
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_version_has_the_functions_of_the_face_with_the_same_arguments(subject, version):
+    if f"{version}.py" in SUBJECTS[subject]:
+        return
+    face = importlib.import_module(f"npsoftmax.kernels.{subject}")
+    module = importlib.import_module(f"npsoftmax.kernels.{subject}.{version}")
+    assert face.__all__ == sorted(face.__all__)
+    for name in set(face.__all__) - QUESTIONS:
+        assert hasattr(module, name) != ((subject, version, name) in ELSEWHERE), name
+        if hasattr(module, name):
+            expected, found = (list(inspect.signature(getattr(m, name)).parameters) for m in (face, module))
+            assert found[: len(expected)] == expected or (subject, name) == ("tree", "climb")
 
 
 # ---------------------------------------------------------------- any array type

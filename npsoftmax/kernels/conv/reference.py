@@ -112,13 +112,13 @@ def _counts(oh: int, ow: int, m: int) -> Pair:
 
 
 # ---------------------------------------------------------------- Winograd's convolution and its adjoint
-def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, m: int, relu: bool = False) -> Array:
-    """y, a 3x3 convolution at stride 1 in tiles of (m, m) outputs, or max(y, 0) with `relu`.
+def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, relu: bool = False) -> Array:
+    """y, a 3x3 convolution at stride 1 in tiles of m x m outputs, m = `tile`, or max(y, 0) with `relu`.
 
     x (N, H, W, C), w (3, 3, C, F), b (F,) or None -> (N, OH, OW, F).
     """
     xp = array_module(x)
-    interpolate, transform, evaluate_kernel = matrices(m)
+    m, (interpolate, transform, evaluate_kernel) = tile, matrices(tile)
     oh, ow = x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2
     rows, cols = _counts(oh, ow, m)
     v = _sandwich(transform, tiles_of(_framed(x, pad, rows * m + 2, cols * m + 2), m + 2, m, (rows, cols)))
@@ -130,10 +130,10 @@ def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, m: int, relu
     return xp.maximum(y, 0) if relu else y
 
 
-def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, m: int) -> tuple[Array, Array]:
+def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> tuple[Array, Array]:
     """dx (N, H, W, C) and dw (3, 3, C, F): each step of the forward transposed, last step first."""
     xp = array_module(x)
-    interpolate, transform, evaluate_kernel = matrices(m)
+    m, (interpolate, transform, evaluate_kernel) = tile, matrices(tile)
     counts = rows, cols = _counts(dy.shape[1], dy.shape[2], m)
     dproducts = _sandwich(interpolate, tiles_of(_framed(dy, (0, 0), rows * m, cols * m), m, m, counts), transposed=True)
     framed = _framed(x, pad, rows * m + 2, cols * m + 2)
@@ -150,11 +150,11 @@ def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, m: int) -
     return xp.ascontiguousarray(dx), xp.ascontiguousarray(dw)
 
 
-def conv2d_winograd_dx(x: Array, dy: Array, w: Array, pad: Pair, m: int) -> Array:
+def conv2d_winograd_dx(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:
     """dx of `conv2d_winograd_backward`."""
-    return conv2d_winograd_backward(x, dy, w, pad, m)[0]
+    return conv2d_winograd_backward(x, dy, w, pad, tile)[0]
 
 
-def conv2d_winograd_dw(x: Array, dy: Array, w: Array, pad: Pair, m: int) -> Array:
+def conv2d_winograd_dw(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:
     """dw of `conv2d_winograd_backward`."""
-    return conv2d_winograd_backward(x, dy, w, pad, m)[1]
+    return conv2d_winograd_backward(x, dy, w, pad, tile)[1]
