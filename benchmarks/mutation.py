@@ -33,7 +33,7 @@ READ_SOURCES = ("tests/functional/test_softmax_mappings.py::test_backward_stands
 OUTCOMES = ("killed", "timed out", "survived", "equivalent", "no tests")
 
 Module = dict[str, Any]  # as in the JSON file: outcomes and how often, and the survivors
-Known = dict[tuple[str, str, str], str]  # (module, old code, new code) -> why no test can tell them apart
+Known = dict[tuple[str, ...], str]  # (module, function, old code, new code) -> why no test can tell them apart
 
 
 class Options(NamedTuple):
@@ -83,8 +83,6 @@ def mutate(options: Options, root: Path, place: Path) -> list[dict[str, Any]]:
         "also_copy": sorted(p.name for p in copy.iterdir() if p.name not in (package, "mutants")),
         "pytest_add_cli_args_test_selection": options.tests,
         "pytest_add_cli_args": ["-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *deselected],
-        # Where the arrays are from is the same for every array on a CPU.
-        "do_not_mutate_patterns": [r"xp = array_module\("],
         # A mutant may take five times as long as its tests, and 10 seconds.
         "timeout_multiplier": 5.0,
         "timeout_constant": 2.0,
@@ -103,7 +101,7 @@ def mutate(options: Options, root: Path, place: Path) -> list[dict[str, Any]]:
 def equivalents(path: Path) -> Known:
     """The table of mutants that compute the same by another way."""
     entries = tomllib.loads(path.read_text()).get("equivalent", []) if path.exists() else []
-    return {(e["module"], e["old"], e["new"]): e["why"] for e in entries}
+    return {(e["module"], e["function"], e["old"], new): e["why"] for e in entries for new in e["new"]}
 
 
 def judge(found: list[dict[str, Any]], modules: Sequence[str], known: Known) -> dict[str, Module]:
@@ -112,7 +110,7 @@ def judge(found: list[dict[str, Any]], modules: Sequence[str], known: Known) -> 
     for module in modules:
         mutants = [m for m in found if m["module"] == module]
         for m in mutants:
-            why = known.get((module, m["old"], m["new"]))
+            why = known.get((module, m["function"], m["old"], m["new"]))
             if m["outcome"] == "survived" and why:
                 m["outcome"], m["why"] = "equivalent", why
         counts = collections.Counter(m["outcome"] for m in mutants)

@@ -6,9 +6,9 @@ It is a process of its own because mutmut takes the folder it is started in for 
 from __future__ import annotations
 
 import ast
-import collections
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +64,20 @@ def change_operators() -> None:
     mutators.mutation_operators[:] = [*operators, *ours]
 
 
+# What is the same on a CPU, or the same but for a check of ours or a copy that nobody keeps.
+NO_MATTER = ((re.compile(r"array_module\(\w+\)"), "xp"), (re.compile(r",\s*(strict|copy)=\w+|,\s*(?=\))"), ""))
+
+
+def changes_something(mutant: dict[str, Any]) -> bool:
+    """Whether the lines still differ without what NO_MATTER names (copy=True is a promise, and counts)."""
+    old, new = mutant["old"], mutant["new"]
+    if "copy=True" in old:
+        return True
+    for pattern, same in NO_MATTER:
+        old, new = pattern.sub(same, old), pattern.sub(same, new)
+    return old != new
+
+
 # ---------------------------------------------------------------- what became of them
 def line_of(source: str, key: str, first: str, offset: int) -> int:
     """The number of the changed line: the one in its function that reads so, and of several the nearest to `offset`."""
@@ -77,8 +91,8 @@ def line_of(source: str, key: str, first: str, offset: int) -> int:
     return min(same, key=lambda i: abs(i - function.lineno - offset), default=function.lineno)
 
 
-def tell(path: Path, key: str, outcome: str, of: int) -> dict[str, Any]:
-    """One mutant, as mutation.py reads it."""
+def tell(path: Path, key: str) -> dict[str, Any]:
+    """One mutant, as mutation.py reads it, before it is run."""
     lines = mutmut.get_diff_for_mutant(key, path=path).splitlines()[2:]
     changed = next(i for i, line in enumerate(lines) if line.startswith("-"))
     old, new = ("\n".join(s[1:].strip() for s in lines if s.startswith(sign)) for sign in "-+")
@@ -90,9 +104,14 @@ def tell(path: Path, key: str, outcome: str, of: int) -> dict[str, Any]:
         "line": line_of(path.read_text(), key, old.split("\n", 1)[0], start + changed - 2),
         "old": old,
         "new": new,
-        "outcome": OUTCOMES.get(outcome, outcome),
-        "of": of,
     }
+
+
+def exit_codes(path: Path) -> dict[str, int | None]:
+    """What mutmut wrote of each mutant of a module."""
+    data = SourceFileMutationData(path=path)
+    data.load()
+    return data.exit_code_by_key
 
 
 def work(sample: int | None, seed: int) -> list[dict[str, Any]]:
@@ -101,23 +120,18 @@ def work(sample: int | None, seed: int) -> list[dict[str, Any]]:
     for step in (mutmut.copy_src_dir, mutmut.copy_also_copy_files, mutmut.setup_source_paths):
         step()
     mutmut.create_mutants(1)
-    chosen: dict[Path, list[str]] = {}
-    of: dict[Path, int] = collections.defaultdict(int)
+    chosen: dict[str, dict[str, Any]] = {}
     for path in sorted(walk_mutatable_files()):
-        data = SourceFileMutationData(path=path)
-        data.load()
-        names = sorted(data.exit_code_by_key)
-        of[path] = len(names)
+        told = {key: tell(path, key) for key in sorted(exit_codes(path))}
+        kept = {key: mutant for key, mutant in told.items() if changes_something(mutant)}
         # Drawn by the module's name as well: what a module gets depends on no other.
         draw = random.Random(f"{seed} {path.as_posix()}")
-        chosen[path] = names if sample is None or sample >= len(names) else sorted(draw.sample(names, sample))
-    mutmut._run([name for names in chosen.values() for name in names], 1)
-    found = []
-    for path, names in chosen.items():
-        data = SourceFileMutationData(path=path)
-        data.load()
-        found += [tell(path, name, status_by_exit_code[data.exit_code_by_key[name]], of[path]) for name in names]
-    return found
+        names = draw.sample(list(kept), min(len(kept), len(kept) if sample is None else sample))
+        chosen |= {key: {**kept[key], "of": len(kept)} for key in names}
+    mutmut._run(list(chosen), 1)
+    codes = {key: code for path in walk_mutatable_files() for key, code in exit_codes(path).items()}
+    outcomes = {key: status_by_exit_code[codes[key]] for key in chosen}
+    return [{**mutant, "outcome": OUTCOMES.get(outcomes[key], outcomes[key])} for key, mutant in chosen.items()]
 
 
 if __name__ == "__main__":

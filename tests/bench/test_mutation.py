@@ -45,8 +45,9 @@ def test_before_is_a_number():
 EQUAL = """
 [[equivalent]]
 module = "toy/sums.py"
+function = "larger"
 old = "return a if a > b else b"
-new = "return a if a >= b else b"
+new = ["return a if a >= b else b"]
 why = "of two equal numbers either is the larger"
 """
 

@@ -95,6 +95,14 @@ def test_a_large_constant_costs_float32_no_digits(case):
     np.testing.assert_allclose(forward(z + 8192, t, **CASES[case])[0], forward(z, t, **CASES[case])[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("case", ["sparsemax_loss", "entmax15_loss"])
+def test_a_class_far_below_costs_no_digits(case):
+    forward, _ = pair(case)
+    z, t = batch(4, 5)
+    lower = np.concatenate([z, np.full((4, 1), -1e12)], axis=1)
+    np.testing.assert_allclose(forward(lower, t)[0], forward(z, t)[0], rtol=1e-12)
+
+
 @of_logits
 @pytest.mark.parametrize("c", [2, 3, 100, 1000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -154,6 +162,14 @@ def test_the_two_step_route_equals_the_fused_one(smoothing):
     np.testing.assert_allclose(value, fused, rtol=1e-14)
     dz = softmax.log_softmax_backward(loss.nll_backward(1.0, cache), y_cache)
     np.testing.assert_allclose(dz, loss.softmax_cross_entropy_fused_backward(1.0, fused_cache), rtol=0, atol=1e-15)
+
+
+def test_nll_smooths_no_labels_unless_told_and_keeps_float32():
+    z, t = batch(6, 5, dtype=np.float32)
+    y, _ = softmax.log_softmax_forward(z)
+    value, cache = loss.nll_forward(y, t)
+    assert value == pytest.approx(-y[np.arange(6), t].mean(), rel=1e-6)
+    assert loss.nll_backward(1.0, cache).dtype == np.float32
 
 
 def test_equal_logits_cost_the_logarithm_of_the_number_of_classes():

@@ -373,7 +373,16 @@ def test_sum_normalisation_fails_by_name_where_it_does_not_exist():
         softmax.sum_normalisation_v1_forward(np.array([[1.0, 2], [-1, 1]]))
     with pytest.raises(InputError, match=r"v2 .* all equal"):
         softmax.sum_normalisation_v2_forward(np.array([[1.0, 2], [3, 3]]))
+    np.testing.assert_array_equal(softmax.sum_normalisation_v2_forward(np.array([1.0, 2]))[0], [0, 1])
     assert (softmax.sum_normalisation_v1_forward(np.array([-1.0, 3]))[0] < 0).any()
+
+
+@pytest.mark.parametrize("name", ["log_sum_exp", "soft_argmax"])
+def test_a_plain_number_as_gradient_of_a_single_row_does_not_widen_float32(name):
+    _, cache = MAPPINGS[name].forward(normal((4,), dtype=np.float32))
+    dz = MAPPINGS[name].backward(1.0, cache)
+    assert dz.shape == (4,)
+    assert dz.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["sum_normalisation_v2", "log_softmax_approximation"])
@@ -431,6 +440,16 @@ def test_without_noise_and_at_temperature_one_it_is_softmax():
     z = normal((3, 5))
     p, _ = gumbel.gumbel_softmax_forward(z, np.zeros_like(z))
     np.testing.assert_array_equal(p, softmax.softmax_forward(z)[0])
+
+
+@pytest.mark.parametrize("name", ["gumbel_softmax", "log_gumbel_softmax", "gumbel_softmax_hard"])
+def test_the_temperature_is_one_if_none_is_given(name):
+    z = normal((3, 5))
+    noise, mapping = noise_for(z), MAPPINGS[name]
+    y, cache = mapping.forward(z, noise)
+    told, told_cache = mapping.forward(z, noise, tau=1.0)
+    np.testing.assert_array_equal(y, told)
+    np.testing.assert_array_equal(mapping.backward(z, cache), mapping.backward(z, told_cache))
 
 
 def test_a_low_temperature_gives_the_one_hot_sample_and_a_high_one_the_uniform():
