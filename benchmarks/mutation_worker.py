@@ -93,8 +93,8 @@ def line_of(source: str, key: str, first: str, offset: int) -> int:
 
 def tell(path: Path, key: str) -> dict[str, Any]:
     """One mutant, as mutation.py reads it, before it is run."""
-    lines = mutmut.get_diff_for_mutant(key, path=path).splitlines()[2:]
-    changed = next(i for i, line in enumerate(lines) if line.startswith("-"))
+    lines = mutmut.get_diff_for_mutant(key, path=path).splitlines()[2:] or ["@@ -1 +1 @@"]  # a new name alone: no lines
+    changed = next((i for i, line in enumerate(lines) if line.startswith("-")), 0)
     old, new = ("\n".join(s[1:].strip() for s in lines if s.startswith(sign)) for sign in "-+")
     start = int(lines[0].split()[1].split(",")[0].lstrip("-"))  # @@ -5,7 +5,7 @@
     name, class_ = orig_function_and_class_names_from_key(key)
