@@ -83,9 +83,9 @@ def mutate(options: Options, root: Path, place: Path) -> list[dict[str, Any]]:
         "also_copy": sorted(p.name for p in copy.iterdir() if p.name not in (package, "mutants")),
         "pytest_add_cli_args_test_selection": options.tests,
         "pytest_add_cli_args": ["-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *deselected],
-        # A mutant may take five times as long as its tests, and 10 seconds.
+        # A mutant may take five times as long as its tests, and 20 seconds.
         "timeout_multiplier": 5.0,
-        "timeout_constant": 2.0,
+        "timeout_constant": 4.0,
     }
     with open(copy / "pyproject.toml", "a") as file:  # the values are written as JSON, which is TOML here
         file.write("\n[tool.mutmut]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
