@@ -19,10 +19,10 @@ from npsoftmax.kernels.tree.reference import Levels
 
 
 def balanced(order: np.ndarray) -> np.ndarray:
-    """A heap: node i has the children 2i + 1 and 2i + 2, and order[j] is the leaf at heap position n − 1 + j.
+    """A heap: node i has the children 2i + 1 and 2i + 2, and order[j] is the leaf at heap position n - 1 + j.
 
-    All 2n − 1 positions are used, so no mass goes to classes that don't exist; depths are ⌊log₂ n⌋ and ⌈log₂ n⌉.
-    order (n,) classes -> children (n − 1, 2).
+    All 2n - 1 positions are used, so no mass goes to classes that don't exist; depths are ⌊log₂ n⌋ and ⌈log₂ n⌉.
+    order (n,) classes -> children (n - 1, 2).
     """
     raise NotImplementedError("a5 balanced")  # return children
 
@@ -32,7 +32,7 @@ def huffman(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     With leaves sorted by count, the joined ones come out sorted as well, so that the rarest is always at the front of
     one of two queues. Ties go to single classes before joined ones, and to the front of `order`.
-    order (n,) classes, counts (n,) of each class -> children (n − 1, 2).
+    order (n,) classes, counts (n,) of each class -> children (n - 1, 2).
     """
     raise NotImplementedError("a5 huffman")  # return children
 
