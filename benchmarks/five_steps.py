@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import BenchmarkError, Job, Summary, describe, entry, machine, new_file, run_worker, whole_number
 
-from npsoftmax.backend import set_threads
 from npsoftmax.bench import ceiling, layers, workers
 from npsoftmax.bench.networks import our_settings
 from npsoftmax.bench.shapes import BACKWARD, FORWARD, Conv, NormReLU, Pool
 from npsoftmax.bench.turns import of_kind, summary, take_turns
 from npsoftmax.functional import conv
+from npsoftmax.host import set_threads
 from npsoftmax.layers import BatchNormReLU, MaxPool2d
 
 LAYER = Conv(64, 128, 32)

@@ -49,7 +49,7 @@ def factors(form: str, width: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def work(job: Job) -> dict[str, Any]:
     """GFLOP/s of one side of one product."""
-    from npsoftmax.backend import keep_freed_memory, set_threads
+    from npsoftmax.host import keep_freed_memory, set_threads
     from npsoftmax.kernels.matmul import matmul
 
     set_threads(job["threads"])

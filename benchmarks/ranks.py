@@ -35,8 +35,8 @@ PARTS = ("compute", "wait", "sum", "update")
 # ---------------------------------------------------------------- in each process of mpiexec
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Medians over the steps, in seconds; those of the first process. All processes of mpiexec call it."""
-    from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_blas
     from npsoftmax.distributed import join
+    from npsoftmax.host import keep_freed_memory, set_threads, single_threaded_blas
     from npsoftmax.models import build_model
     from npsoftmax.params import leaves
     from npsoftmax.random import Rng

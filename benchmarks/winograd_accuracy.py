@@ -95,7 +95,7 @@ def training_table(
 # ---------------------------------------------------------------- rounding errors
 def rounding_errors(run: Path, data_dir: str | None, images: int) -> dict[str, dict[str, dict[str, Error]]]:
     """Layer -> kind -> result -> its error, on the images that the trained network sees."""
-    from npsoftmax.backend import single_threaded_blas
+    from npsoftmax.host import single_threaded_blas
     from npsoftmax.random import Rng
     from npsoftmax.training.session import load_run
 

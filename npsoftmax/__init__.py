@@ -12,7 +12,6 @@ from npsoftmax._version import __version__
 
 if TYPE_CHECKING:  # what _HOME says, for type checkers and editors
     from npsoftmax.backend import get_backend as get_backend
-    from npsoftmax.backend import set_threads as set_threads
     from npsoftmax.data import load_dataset as load_dataset
     from npsoftmax.errors import InputError as InputError
     from npsoftmax.estimators import ImageClassifier as ImageClassifier
@@ -20,6 +19,7 @@ if TYPE_CHECKING:  # what _HOME says, for type checkers and editors
     from npsoftmax.gradcheck import check_gradients as check_gradients
     from npsoftmax.heads import HEADS as HEADS
     from npsoftmax.heads import ClassInfo as ClassInfo
+    from npsoftmax.host import set_threads as set_threads
     from npsoftmax.models import MODELS as MODELS
     from npsoftmax.models import build_model as build_model
     from npsoftmax.random import Rng as Rng
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # what _HOME says, for type checkers and editors
 _HOME = {
     "InputError": "npsoftmax.errors",
     "get_backend": "npsoftmax.backend",
-    "set_threads": "npsoftmax.backend",
+    "set_threads": "npsoftmax.host",
     "Rng": "npsoftmax.random",
     "HEADS": "npsoftmax.heads",
     "ClassInfo": "npsoftmax.heads",

@@ -1,4 +1,4 @@
-"""NumPy or CuPy, at the edges; and the settings of the process: threads, precision, what the allocator keeps.
+"""NumPy or CuPy, at the edges: what an array is, where it lives, and how precisely a device multiplies.
 
 Design: the array decides. Code below the edges starts with `xp = array_module(x)` and never asks for a backend;
 `get_backend` is called once, where parameters and batches are made. There is no global switch.
@@ -6,20 +6,89 @@ Design: the array decides. Code below the edges starts with `xp = array_module(x
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from npsoftmax.errors import InputError, unknown_name
 
-Array = Any  # numpy.ndarray or cupy.ndarray
+
+class Array(Protocol):
+    """What a pass asks of an array. numpy.ndarray and cupy.ndarray have all of it; a list, a number and None do not.
+
+    Methods stand here by name alone: their arguments are those that NumPy and CuPy share.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def flags(self) -> Any: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def T(self) -> Any: ...
+    @property
+    def reshape(self) -> Callable[..., Any]: ...
+    @property
+    def ravel(self) -> Callable[..., Any]: ...
+    @property
+    def transpose(self) -> Callable[..., Any]: ...
+    @property
+    def swapaxes(self) -> Callable[..., Any]: ...
+    @property
+    def astype(self) -> Callable[..., Any]: ...
+    @property
+    def copy(self) -> Callable[..., Any]: ...
+    @property
+    def sum(self) -> Callable[..., Any]: ...
+    @property
+    def mean(self) -> Callable[..., Any]: ...
+    @property
+    def max(self) -> Callable[..., Any]: ...
+    @property
+    def min(self) -> Callable[..., Any]: ...
+    @property
+    def argmax(self) -> Callable[..., Any]: ...
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+    def __float__(self) -> float: ...
+    def __int__(self) -> int: ...
+    def __neg__(self) -> Any: ...
+    def __invert__(self) -> Any: ...
+    def __add__(self, other: Any, /) -> Any: ...
+    def __radd__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __rsub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __rmul__(self, other: Any, /) -> Any: ...
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __rtruediv__(self, other: Any, /) -> Any: ...
+    def __pow__(self, other: Any, /) -> Any: ...
+    def __matmul__(self, other: Any, /) -> Any: ...
+    def __and__(self, other: Any, /) -> Any: ...
+    def __lt__(self, other: Any, /) -> Any: ...
+    def __le__(self, other: Any, /) -> Any: ...
+    def __gt__(self, other: Any, /) -> Any: ...
+    def __ge__(self, other: Any, /) -> Any: ...
+
 
 BACKENDS = ("numpy", "cupy")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
@@ -195,144 +264,3 @@ def _set_precision(cupy: Any, device: int, wanted: str) -> str:
     cupy._core.set_compute_type(np.float32, kind)
     _device_precision = chosen
     return chosen
-
-
-# ---------------------------------------------------------------- threads
-_threads: int | None = None
-_found: int | None = None  # what was found when BLAS was limited, so that kernels need not look it up at each call
-_forked = False
-_blas: Any = None
-_blas_depth = 0
-
-CGROUP_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-
-
-def available_cpus() -> int:
-    """CPUs this process may use: its affinity mask, and a container's CPU quota where there is one."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(cpus, quota)) if quota else cpus
-
-
-@functools.cache
-def _cgroup_quota() -> int | None:
-    """Whole CPUs in the tightest CPU limit on this process's way to the root of its control group; None without one."""
-    try:
-        lines = CGROUP_OF_PROCESS.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = CGROUPS / ("cpu" if controllers else "")
-        parts = [part for part in path.split("/") if part]
-        # A container may see only its own end of the path, or all of it above its own root: what exists is read.
-        folders = [mount.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
-        limits += [limit for folder in folders if (limit := _cpu_limit(folder)) is not None]
-    return max(1, round(min(limits))) if limits else None
-
-
-def _cpu_limit(folder: Path) -> float | None:
-    """Quota over period of one control group: cpu.max (version 2), or the two files of version 1."""
-    try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
-        else:
-            quota, period = (
-                (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
-            )
-        return int(quota) / int(period) if int(quota) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # no such files, or the quota is "max"
-        return None
-
-
-def set_threads(n: int | None) -> None:
-    """Use `n` threads in the compiled kernels (None: as many as there are CPUs). Raises InputError for n < 1.
-
-    A process made by `os.fork` (multiprocessing's default on Linux before Python 3.14) uses one, whatever is set: the
-    threads of GNU OpenMP do not survive a fork, and a child that waits for them waits for ever. Start workers that
-    shall have threads with multiprocessing's "spawn".
-    """
-    global _threads, _found
-    if n is not None and n < 1:
-        raise InputError(f"--threads is {n}, but at least 1 is needed.")
-    _threads, _found = n, None
-
-
-def get_threads() -> int:
-    """Threads that the compiled kernels use."""
-    if _forked:
-        return 1
-    if _threads is not None:
-        return _threads
-    if _found is not None:
-        return _found
-    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, one for each depth
-    return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else available_cpus()
-
-
-def _note_fork() -> None:
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Within it every BLAS call runs on its own thread only; restored after.
-
-    The kernels do all parallel work in their own OpenMP loops and call BLAS inside them. A BLAS that starts threads
-    of its own there, or between two such loops, makes the pools fight for the cores (a step takes twice as long).
-    Entering costs some 30 us, entering again inside it nothing. The CPUs that the process may use are counted on
-    entering, not at every call inside.
-    """
-    global _blas_depth, _found
-    limiter = None
-    if _blas_depth == 0:
-        limiter = _blas_controller().limit(limits=1, user_api="blas")
-        _found = get_threads()
-    _blas_depth += 1
-    try:
-        yield
-    finally:
-        _blas_depth -= 1
-        if limiter is not None:
-            _found = None
-            limiter.restore_original_limits()
-
-
-def _blas_controller() -> Any:
-    # NumPy and SciPy bring a BLAS each, and only one that is loaded can be limited: the compiled kernels call SciPy's.
-    global _blas
-    if _blas is None:
-        import scipy.linalg.cython_blas  # noqa: F401
-        import threadpoolctl
-
-        _blas = threadpoolctl.ThreadpoolController()
-    return _blas
-
-
-# ---------------------------------------------------------------- memory
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
-
-
-@functools.cache
-def keep_freed_memory() -> bool:
-    """Let the C allocator keep freed memory for the next arrays, from now on; whether it could be told to.
-
-    A training step allocates and frees the same large arrays again and again. GNU's allocator gives each back to the
-    system at once, which then hands out pages of zeros for the next one: thousands of page faults a step. Told not
-    to, it serves them from what it has; the peak stays what it was, but is not given up before the process ends.
-    Other C libraries are left alone.
-    """
-    import ctypes
-
-    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
-        return False
-    # No block of its own from the system for a large array, and no top of the heap given back.
-    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))

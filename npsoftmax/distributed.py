@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module, available_cpus, device_count, get_threads, to_numpy
+from npsoftmax.backend import Array, array_module, device_count, to_numpy
 from npsoftmax.errors import InputError
+from npsoftmax.host import available_cpus, get_threads
 from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 from npsoftmax.training.group import Group, Share
 

@@ -24,10 +24,11 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from npsoftmax.backend import get_backend, single_threaded_blas
+from npsoftmax.backend import get_backend
 from npsoftmax.data import Batches, fit_normalization
 from npsoftmax.errors import InputError
 from npsoftmax.heads import ClassInfo
+from npsoftmax.host import single_threaded_blas
 from npsoftmax.models import build_model
 from npsoftmax.random import Rng
 from npsoftmax.training.config import TrainConfig

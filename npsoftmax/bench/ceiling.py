@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import single_threaded_blas
 from npsoftmax.bench.machine import cache_sizes
 from npsoftmax.bench.turns import Case, summary
 from npsoftmax.bench.workers import BenchmarkError, Job
+from npsoftmax.host import single_threaded_blas
 from npsoftmax.kernels.extension import load_extension
 
 # M, K, N: products as large as the kernels' (a tile of columns, a position of Winograd's), and two large squares.

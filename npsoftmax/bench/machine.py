@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax._version import __version__
-from npsoftmax.backend import available_cpus
+from npsoftmax.host import available_cpus
 from npsoftmax.kernels import compiled_status
 
 OURS, RIVALS = "npsoftmax", ("torch-nchw", "torch-channels-last")

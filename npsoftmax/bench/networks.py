@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import keep_freed_memory, set_threads, single_threaded_blas
 from npsoftmax.bench.machine import OURS
 from npsoftmax.bench.task import CLASSES, IMAGE, LEARNING_RATE, MOMENTUM, batch
 from npsoftmax.bench.workers import Job
 from npsoftmax.errors import unknown_name
+from npsoftmax.host import keep_freed_memory, set_threads, single_threaded_blas
 from npsoftmax.models import build_model, model_builder
 from npsoftmax.options import option_defaults
 from npsoftmax.params import leaves

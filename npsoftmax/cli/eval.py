@@ -24,8 +24,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the metrics; returns the exit code."""
-    from npsoftmax.backend import single_threaded_blas
     from npsoftmax.errors import InputError
+    from npsoftmax.host import single_threaded_blas
     from npsoftmax.training.evaluate import metrics_of, predict_all
     from npsoftmax.training.session import load_run
 

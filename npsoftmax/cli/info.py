@@ -47,8 +47,8 @@ def describe_installation() -> str:
     import platform
 
     from npsoftmax._version import __version__
-    from npsoftmax.backend import get_threads
     from npsoftmax.heads import HEADS
+    from npsoftmax.host import get_threads
     from npsoftmax.kernels import compiled_status
     from npsoftmax.models import MODELS
 

@@ -40,9 +40,10 @@ def plot_attention(run_dir: Path, data_dir: str | None) -> Path:
     """Draw the attention of a run's model on test images of different classes. InputError where it has none."""
     import numpy as np
 
-    from npsoftmax.backend import single_threaded_blas, to_numpy
+    from npsoftmax.backend import to_numpy
     from npsoftmax.errors import InputError
     from npsoftmax.files import replacing
+    from npsoftmax.host import single_threaded_blas
     from npsoftmax.models.vit import VisionTransformer
     from npsoftmax.plots import DPI, read_run
     from npsoftmax.plots.attention import attention_figure

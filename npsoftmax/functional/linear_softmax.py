@@ -17,7 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from npsoftmax.backend import Array, array_module, get_threads, single_threaded_blas
+from npsoftmax.backend import Array, array_module
+from npsoftmax.host import get_threads, single_threaded_blas
 from npsoftmax.kernels import matmul
 from npsoftmax.kernels import softmax as kernels
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import get_backend, single_threaded_blas
+from npsoftmax.backend import get_backend
 from npsoftmax.data import Dataset, load_dataset
 from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import EXERCISES
 from npsoftmax.grading.gradebook import Row, grade_folder
 from npsoftmax.grading.student import find_file, load
 from npsoftmax.heads.flat import FlatHead
+from npsoftmax.host import single_threaded_blas
 from npsoftmax.layers import Layer
 from npsoftmax.models import Model, build_model
 from npsoftmax.training.optimizers import SGD

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from npsoftmax.backend import available_cpus
 from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import SEED, Exercise
 from npsoftmax.grading.runner import LIMIT, Runner
 from npsoftmax.grading.student import find_file, find_in_submission
+from npsoftmax.host import available_cpus
 
 Row = dict[str, Any]
 CHATTY = 100_000  # characters; a student who prints more gets a remark

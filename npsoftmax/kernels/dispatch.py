@@ -7,8 +7,9 @@ from types import ModuleType
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module, get_threads
+from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import on_device
+from npsoftmax.host import get_threads
 from npsoftmax.kernels.extension import load_extension
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))

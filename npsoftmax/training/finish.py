@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.backend import single_threaded_blas
+from npsoftmax.host import single_threaded_blas
 from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
 from npsoftmax.training.checkpoint import restore_model, write_json
 from npsoftmax.training.evaluate import Predictions, metrics_of, predict_all

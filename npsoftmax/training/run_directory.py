@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax._version import __version__
-from npsoftmax.backend import Backend, get_threads
+from npsoftmax.backend import Backend
 from npsoftmax.data import Dataset
 from npsoftmax.errors import InputError
 from npsoftmax.files import WriteError, append, remove_parts, sync, write_errors, write_replacing
+from npsoftmax.host import get_threads
 from npsoftmax.kernels import compiled_status
 from npsoftmax.training.checkpoint import write_json
 from npsoftmax.training.config import TrainConfig

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Backend, get_backend, set_threads
+from npsoftmax.backend import Backend, get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
+from npsoftmax.host import set_threads
 from npsoftmax.models import Model, build_model
 from npsoftmax.models.trunks import NOT_WEIGHTS
 from npsoftmax.params import leaves

@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
-from npsoftmax.backend import Array, keep_freed_memory, single_threaded_blas
+from npsoftmax.backend import Array
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
+from npsoftmax.host import keep_freed_memory, single_threaded_blas
 from npsoftmax.params import Tree, leaves
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping

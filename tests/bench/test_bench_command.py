@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import npsoftmax
-from npsoftmax.backend import set_threads
 from npsoftmax.bench import ceiling, machine, networks, step, workers
 from npsoftmax.cli.main import main
+from npsoftmax.host import set_threads
 
 compiled = pytest.mark.skipif(not ceiling.is_built(), reason="needs the compiled modules")
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import npsoftmax
-from npsoftmax.backend import get_backend, set_threads
+from npsoftmax.backend import get_backend
 from npsoftmax.bench import layers, networks, our_layers, step
 from npsoftmax.bench.shapes import parse_shape
 from npsoftmax.cli.main import main
+from npsoftmax.host import set_threads
 from npsoftmax.models import build_model
 from npsoftmax.params import leaves
 

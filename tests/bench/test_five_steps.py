@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npsoftmax.backend import set_threads
 from npsoftmax.bench import networks
 from npsoftmax.bench.workers import BenchmarkError
 from npsoftmax.functional import conv
+from npsoftmax.host import set_threads
 
 ROOT = Path(__file__).parents[2]
 

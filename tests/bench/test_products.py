@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npsoftmax.backend import set_threads
 from npsoftmax.bench.workers import BenchmarkError
+from npsoftmax.host import set_threads
 
 
 @pytest.fixture
 def script(monkeypatch):
     """The script as a module, on few rows."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    monkeypatch.setattr("npsoftmax.backend.keep_freed_memory", lambda: True)
+    monkeypatch.setattr("npsoftmax.host.keep_freed_memory", lambda: True)
     module = importlib.import_module("products")
     monkeypatch.setattr(module, "ROWS", 130)
     yield module

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npsoftmax import backend
+from npsoftmax import host
 from npsoftmax.errors import InputError
 from npsoftmax.functional import linear_softmax
 from npsoftmax.gradcheck import check_head, check_pair
@@ -213,12 +213,12 @@ def test_threads_do_not_change_a_bit(monkeypatch, kept):
     monkeypatch.setattr(linear_softmax, "KEPT", kept)
     results = []
     for threads in (1, 2, 5):
-        backend.set_threads(threads)
+        host.set_threads(threads)
         try:
             nll, cache = linear_softmax.linear_softmax_nll_forward(h, w, b, t)
             results.append((nll, *linear_softmax.linear_softmax_nll_backward(dnll, cache)))
         finally:
-            backend.set_threads(None)
+            host.set_threads(None)
     for other in results[1:]:
         for found, expected in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(found, expected)

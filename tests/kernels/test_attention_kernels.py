@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from npsoftmax import backend, kernels
+from npsoftmax import host, kernels
 from npsoftmax.kernels import attention, elementwise, norm
 
 OTHERS = {"layer_norm", "layer_norm_backward", "gelu", "gelu_backward"}  # from norm and elementwise
@@ -22,7 +22,7 @@ sizes = st.integers(1, 70)
 @pytest.fixture(autouse=True)
 def no_setting_is_left():
     yield
-    backend.set_threads(None)
+    host.set_threads(None)
 
 
 def normal(shape, seed=0, dtype=np.float64):
@@ -66,9 +66,9 @@ def test_every_kernel_is_run_here():
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_changes_no_bit(dtype, threads):
     size = {"m": 700, "d": 192, "n": 3}  # enough work for several threads
-    backend.set_threads(1)
+    host.set_threads(1)
     one = run_all(dtype, **size)
-    backend.set_threads(threads)
+    host.set_threads(threads)
     for name, results in run_all(dtype, **size).items():
         for a, b in zip(results, one[name], strict=True):
             np.testing.assert_array_equal(a, b, err_msg=name)

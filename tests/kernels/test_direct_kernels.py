@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from npsoftmax import backend, kernels
+from npsoftmax import host, kernels
 
 ONE = (1, 1)
 LAYOUTS = {
@@ -30,7 +30,7 @@ def check(arrays, pad, threads):
     x, w, b, dy = arrays
     k = w.shape[:2]
     before = [a.tobytes() for a in arrays]
-    backend.set_threads(threads)
+    host.set_threads(threads)
     try:
         got = (
             kernels.conv2d_direct(x, w, b, pad),
@@ -40,7 +40,7 @@ def check(arrays, pad, threads):
         )
         again = kernels.conv2d_direct(x, w, b, pad), kernels.conv2d_direct_dw(x, dy, k, pad)
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)
     x64, w64, b64, dy64 = (a.astype(np.float64) for a in arrays)
     expected = (
         kernels.conv2d_tiled(x64, w64, b64, ONE, pad),

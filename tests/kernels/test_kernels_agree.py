@@ -18,7 +18,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from npsoftmax import backend, kernels
+from npsoftmax import host, kernels
 from npsoftmax.kernels.conv import compiled as conv_kernels
 from npsoftmax.kernels.windows import reference
 
@@ -122,11 +122,11 @@ large = pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
 
 @contextmanager
 def threads(n):
-    backend.set_threads(n)
+    host.set_threads(n)
     try:
         yield
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)
 
 
 # ---------------------------------------------------------------- definitions

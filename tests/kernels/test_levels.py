@@ -36,7 +36,8 @@ import numpy as np
 from test_kernels_agree import Case, all_results
 from npsoftmax.kernels.extension import extension_names, load_extension, loaded_level
 from npsoftmax.models import build_model
-from npsoftmax.backend import get_backend, set_threads
+from npsoftmax.backend import get_backend
+from npsoftmax.host import set_threads
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 set_threads(2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npsoftmax import backend
+from npsoftmax import host
 from npsoftmax.kernels import matmul
 
 sizes = st.integers(1, 40)
@@ -28,11 +28,11 @@ def test_it_is_the_matrix_product(m, k, n, layout_a, layout_b, dtype, threads, w
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     bias = rng.standard_normal(2 * n).astype(dtype)[::2] if with_bias else None
     added = 0.0 if bias is None else bias.astype(float)
-    backend.set_threads(threads)
+    host.set_threads(threads)
     try:
         c = matmul(LAYOUTS[layout_a](a), LAYOUTS[layout_b](b), bias)
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)
     allowed = (k + 3) * np.finfo(dtype).eps * (np.abs(a).astype(float) @ np.abs(b) + np.abs(added))
     assert c.dtype == dtype and c.flags.c_contiguous
     assert (np.abs(c - (a.astype(float) @ b + added)) <= allowed).all()
@@ -44,14 +44,14 @@ def test_products_large_enough_for_threads(shape, threads):
     m, k, n = shape
     rng = np.random.default_rng(0)
     a, b, bias = rng.standard_normal((m, k)), rng.standard_normal((k, n)), rng.standard_normal(n)
-    backend.set_threads(threads)
+    host.set_threads(threads)
     try:
         c, again = matmul(a, b), matmul(a, b)
         transposed = matmul(a.T.copy().T, b.T.copy().T)
         sum_over_rows = matmul(a.T.copy().T, b)  # where k is long, this is what a weight's gradient is
         biased = matmul(a, b, bias)
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)
     np.testing.assert_allclose(sum_over_rows, a @ b, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(biased, a @ b + bias, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(c, a @ b, rtol=1e-12, atol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npsoftmax import backend
+from npsoftmax import host
 from npsoftmax.kernels import dispatch, elementwise, norm, softmax, update
 
 needs_extension = pytest.mark.skipif(norm.version_for(np.zeros(1)) is norm.reference, reason="_norm is not in use")
@@ -31,12 +31,12 @@ SHAPES = [(1, 1), (2, 3), (5, 10), (70, 10), (4000, 3), (1000, 64), (7, 100), (1
 def threads(n):
     """n threads, also for arrays that are too small to share out."""
     share, dispatch.SHARE = dispatch.SHARE, 1
-    backend.set_threads(n)
+    host.set_threads(n)
     try:
         yield
     finally:
         dispatch.SHARE = share
-        backend.set_threads(None)
+        host.set_threads(None)
 
 
 def normal(*shape, dtype=np.float64, seed=0, layout="C"):
@@ -283,8 +283,8 @@ def test_no_bit_depends_on_the_number_of_threads(dtype):
 
 
 def test_few_values_are_not_shared_out():
-    backend.set_threads(4)
+    host.set_threads(4)
     try:
         assert dispatch.threads_for(100) == 1 and dispatch.threads_for(10**7) == 4
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)

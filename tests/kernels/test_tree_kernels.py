@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npsoftmax import backend
+from npsoftmax import host
 from npsoftmax.heads import ClassInfo, tree
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.kernels.tree import reference
@@ -26,11 +26,11 @@ ALL = 10**9  # no limit on the nodes a search may open
 
 @contextmanager
 def threads(n):
-    backend.set_threads(n)
+    host.set_threads(n)
     try:
         yield
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)
 
 
 class Case:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from npsoftmax import backend, kernels
+from npsoftmax import host, kernels
 from npsoftmax.functional import conv
 from npsoftmax.kernels.conv import reference
 from npsoftmax.kernels.conv.choice import choose_convolution
@@ -19,11 +19,11 @@ from npsoftmax.kernels.conv.choice import choose_convolution
 
 @contextmanager
 def threads(n):
-    backend.set_threads(n)
+    host.set_threads(n)
     try:
         yield
     finally:
-        backend.set_threads(None)
+        host.set_threads(None)
 
 
 def frozen(a):

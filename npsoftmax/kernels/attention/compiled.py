@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.backend import get_threads, single_threaded_blas
+from npsoftmax.host import get_threads, single_threaded_blas
 from npsoftmax.kernels.attention import reference
 from npsoftmax.kernels.attention.reference import Three
 from npsoftmax.kernels.dispatch import contiguous

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import get_threads, single_threaded_blas
+from npsoftmax.host import get_threads, single_threaded_blas
 from npsoftmax.kernels.conv import reference
 from npsoftmax.kernels.dispatch import threads_for_products
 from npsoftmax.kernels.elementwise import add

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.backend import single_threaded_blas
+from npsoftmax.host import single_threaded_blas
 from npsoftmax.kernels.dispatch import threads_for_products
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.matmul import reference

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import get_threads
+from npsoftmax.host import get_threads
 from npsoftmax.kernels.dispatch import flat
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.tree import reference

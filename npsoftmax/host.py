@@ -1,0 +1,155 @@
+"""What this process takes of its machine: CPUs, threads of kernels and of BLAS, memory that the allocator keeps."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npsoftmax.errors import InputError
+
+CGROUP_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+# ---------------------------------------------------------------- CPUs
+def available_cpus() -> int:
+    """CPUs this process may use: its affinity mask, and a container's CPU quota where there is one."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(cpus, quota)) if quota else cpus
+
+
+@functools.cache
+def _cgroup_quota() -> int | None:
+    """Whole CPUs in the tightest CPU limit on this process's way to the root of its control group; None without one."""
+    try:
+        lines = CGROUP_OF_PROCESS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = CGROUPS / ("cpu" if controllers else "")
+        parts = [part for part in path.split("/") if part]
+        # A container may see only its own end of the path, or all of it above its own root: what exists is read.
+        folders = [mount.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
+        limits += [limit for folder in folders if (limit := _cpu_limit(folder)) is not None]
+    return max(1, round(min(limits))) if limits else None
+
+
+def _cpu_limit(folder: Path) -> float | None:
+    """Quota over period of one control group: cpu.max (version 2), or the two files of version 1."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
+            )
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # no such files, or the quota is "max"
+        return None
+
+
+# ---------------------------------------------------------------- threads
+@dataclass
+class _Threads:
+    """The threads of this process: the number set, the number counted when BLAS was limited, and what changes both."""
+
+    wanted: int | None = None
+    counted: int | None = None  # while BLAS is limited, so that no kernel need count the CPUs again
+    forked: bool = False
+    limits: int = 0  # how many `single_threaded_blas` are open
+
+    def note_fork(self) -> None:
+        self.forked = True
+
+
+_threads = _Threads()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.note_fork)
+
+
+def set_threads(n: int | None) -> None:
+    """Use `n` threads in the compiled kernels (None: as many as there are CPUs). Raises InputError for n < 1.
+
+    A process made by `os.fork` (multiprocessing's default on Linux before Python 3.14) uses one, whatever is set: the
+    threads of GNU OpenMP do not survive a fork, and a child that waits for them waits for ever. Start workers that
+    shall have threads with multiprocessing's "spawn".
+    """
+    if n is not None and n < 1:
+        raise InputError(f"--threads is {n}, but at least 1 is needed.")
+    _threads.wanted, _threads.counted = n, None
+
+
+def get_threads() -> int:
+    """Threads that the compiled kernels use."""
+    if _threads.forked:
+        return 1
+    if _threads.wanted is not None:
+        return _threads.wanted
+    if _threads.counted is not None:
+        return _threads.counted
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, one for each depth
+    return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else available_cpus()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Within it every BLAS call runs on its own thread only; restored after.
+
+    The kernels do all parallel work in their own OpenMP loops and call BLAS inside them. A BLAS that starts threads
+    of its own there, or between two such loops, makes the pools fight for the cores (a step takes twice as long).
+    Entering costs some 30 us, entering again inside it nothing. The CPUs that the process may use are counted on
+    entering, not at every call inside.
+    """
+    limiter = None
+    if _threads.limits == 0:
+        limiter = _blas_controller().limit(limits=1, user_api="blas")
+        _threads.counted = get_threads()
+    _threads.limits += 1
+    try:
+        yield
+    finally:
+        _threads.limits -= 1
+        if limiter is not None:
+            _threads.counted = None
+            limiter.restore_original_limits()
+
+
+@functools.cache
+def _blas_controller() -> Any:
+    # NumPy and SciPy bring a BLAS each, and only one that is loaded can be limited: the compiled kernels call SciPy's.
+    import scipy.linalg.cython_blas  # noqa: F401
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
+
+
+# ---------------------------------------------------------------- memory
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let the C allocator keep freed memory for the next arrays, from now on; whether it could be told to.
+
+    A training step allocates and frees the same large arrays again and again. GNU's allocator gives each back to the
+    system at once, which then hands out pages of zeros for the next one: thousands of page faults a step. Told not
+    to, it serves them from what it has; the peak stays what it was, but is not given up before the process ends.
+    Other C libraries are left alone.
+    """
+    import ctypes
+
+    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
+        return False
+    # No block of its own from the system for a large array, and no top of the heap given back.
+    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
