@@ -68,6 +68,13 @@ def flat(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1)
 
 
+def as_stored(x: Array) -> tuple[Array, bool]:
+    """A matrix, or what it is the transpose of where that is in row order; and whether it is transposed."""
+    if x.flags.f_contiguous and not x.flags.c_contiguous:
+        return x.T, True
+    return x, False
+
+
 def contiguous(*arrays: Array | None) -> list[Array | None]:
     """The arrays in row order, those that are so already as they are; None stays."""
     first = arrays[0]

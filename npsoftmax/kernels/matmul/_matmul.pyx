@@ -7,7 +7,7 @@ of the result that is longer is cut, into one part for each thread: parts are wh
 so that the same number of threads gives the same bits. Where the sum is far longer than both, as in xᵀ @ dy over all
 rows of a batch, the sum is cut instead: each thread then reads only its own rows, and the caller adds the parts.
 
-A part goes block by block, as in Goto and van de Geijn (2008): up to BLOCK numbers of b, DEPTH of its rows at most, are
+A part goes block by block, as in Goto and van de Geijn (2008): up to PACKED numbers of b, DEPTH of its rows at most, are
 packed into panels that stay in the second-level cache, and ROWS rows of a at a time are held against them
 (_small_products).
 
@@ -34,7 +34,7 @@ cdef enum:
     FEW = 24          # rows of a, below which b is not packed
     ROWS = 96
     DEPTH = 640
-    BLOCK = 131072    # half a megabyte in float32
+    PACKED = 131072    # half a megabyte in float32
 
 
 cdef struct Product:
@@ -52,7 +52,7 @@ cdef void packed_product(const floating* a, const floating* b, const floating* b
                          Product p) noexcept nogil:
     """c = a @ b + bias (n,), which may be NULL, by one thread."""
     cdef index blocks = (p.k + DEPTH - 1) // DEPTH, deepest = (p.k + blocks - 1) // blocks
-    cdef index widest = min(p.n, BLOCK // deepest // PANEL * PANEL)
+    cdef index widest = min(p.n, PACKED // deepest // PANEL * PANEL)
     cdef index i, j = 0, l, rows, width, depth, block
     cdef floating* room = <floating*>malloc(packed_size(deepest, widest) * sizeof(floating) + LINE)
     cdef floating* panels = on_a_line(room)

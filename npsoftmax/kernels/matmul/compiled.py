@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npsoftmax.host import single_threaded_blas
-from npsoftmax.kernels.dispatch import threads_for_products
+from npsoftmax.kernels.dispatch import as_stored, threads_for_products
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.matmul import reference
 
@@ -24,7 +24,8 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     if min(m, k, n) == 1:  # one row, column or sample: nothing is used twice, and BLAS' preparations are in vain
         y = a * b if k == 1 else a @ b
         return y if bias is None else y + bias
-    (a, ta), (b, tb) = _as_stored(a), _as_stored(b)
+    (a, ta), (b, tb) = as_stored(a), as_stored(b)
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     threads = threads_for_products(m * k * n)
     fast = load_extension(MODULE)[0]
     with single_threaded_blas():
@@ -35,10 +36,3 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         c = np.empty((m, n), dtype=a.dtype)
         fast.matmul(a, b, None if bias is None else np.ascontiguousarray(bias), c, ta, tb, threads)
     return c
-
-
-def _as_stored(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """x, or what it is the transpose of, in row order; and whether it is transposed."""
-    if x.flags.f_contiguous and not x.flags.c_contiguous:
-        return x.T, True
-    return np.ascontiguousarray(x), False

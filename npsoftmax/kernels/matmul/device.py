@@ -10,9 +10,9 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, device_precision
 from npsoftmax.cuda import cuda, on_device
-from npsoftmax.kernels.dispatch import contiguous
+from npsoftmax.kernels.dispatch import as_stored, contiguous
 
-KEPT, TRANSPOSED = 0, 1  # cublasOperation_t
+OPERATIONS = {False: 0, True: 1}  # whether transposed: cublasOperation_t
 BFLOAT16, FLOAT32 = 14, 0  # cudaDataType_t
 SUMS_IN_FLOAT32 = 68  # cublasComputeType_t
 DEFAULT_ALGORITHM = -1  # cublasGemmAlgo_t
@@ -56,22 +56,16 @@ def bf16_product(a: Array, b: Array, out: Array | None = None) -> Array:
     xp, (m, k), n = array_module(a), a.shape, b.shape[1]
     from cupy_backends.cuda.libs import cublas
 
-    (a, a_as), (b, b_as) = _as_stored(a), _as_stored(b)
+    (a, ta), (b, tb) = as_stored(a), as_stored(b)
+    a, b = rounded(a), rounded(b)
     y = xp.empty((m, n), dtype=xp.float32) if out is None else out
     # cuBLAS goes through memory by columns, so that our rows are its columns: it makes yᵀ = bᵀ @ aᵀ.
     handle, one, zero = xp.cuda.get_cublas_handle(), FACTOR_OF_PRODUCT.ctypes.data, FACTOR_OF_OLD_Y.ctypes.data
     # fmt: off
     cublas.gemmEx(
-        handle, b_as, a_as, n, m, k,
+        handle, OPERATIONS[tb], OPERATIONS[ta], n, m, k,
         one, b.data.ptr, BFLOAT16, b.shape[1], a.data.ptr, BFLOAT16, a.shape[1],
         zero, y.data.ptr, FLOAT32, n, SUMS_IN_FLOAT32, DEFAULT_ALGORITHM,
     )
     # fmt: on
     return y
-
-
-def _as_stored(x: Array) -> tuple[Array, int]:
-    """x, or what it is the transpose of, rounded; and which of them it is."""
-    if x.flags.f_contiguous and not x.flags.c_contiguous:
-        return rounded(x.T), TRANSPOSED
-    return rounded(x), KEPT

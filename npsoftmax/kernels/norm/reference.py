@@ -46,7 +46,7 @@ def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array
 
     dy, x (N, …, C), the others (C,) -> two (C,). The output is computed again: that costs less than reading it.
     """
-    g = _let_through(dy, x, mean, factor, shift, relu).reshape(-1, len(mean))
+    g = _before_relu(dy, x, mean, factor, shift, relu).reshape(-1, len(mean))
     return column_sum(g), column_sum(g * (x.reshape(g.shape) - mean))
 
 
@@ -57,11 +57,12 @@ def normalise_dx(
     dx = x - mean
     dx *= slope
     dx += offset
-    dx += _let_through(dy, x, mean, factor, shift, relu) * factor
+    dx += _before_relu(dy, x, mean, factor, shift, relu) * factor
     return dx
 
 
-def _let_through(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
+def _before_relu(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
+    """The gradient of what goes into ReLU, if there is one."""
     return dy * (normalise(x, mean, factor, shift, False) > 0) if relu else dy
 
 
