@@ -174,7 +174,7 @@ class MpiGroup(Group):
             array[...] = (self.sum(array.astype(np.float64)) / self.size).astype(array.dtype)
 
     @contextmanager
-    def first_one_first(self) -> Iterator[None]:
+    def first_process_before_others(self) -> Iterator[None]:
         if self.rank:
             self.comm.Barrier()
         yield

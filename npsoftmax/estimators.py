@@ -322,7 +322,7 @@ class ImageClassifier(_NetworkClassifier):
 
 
 def _plain(value: Any) -> Any:
-    """A setting without NumPy's numbers, which a search over settings draws."""
+    """A setting with Python's numbers in the place of NumPy's, which a search over settings draws."""
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, list | tuple):

@@ -283,3 +283,14 @@ def test_a_held_out_part_of_the_digits_is_recognised(digits):
     x, y = digits
     train, test, t_train, t_test = train_test_split(x, y, random_state=0)
     assert images().fit(train, t_train).score(test, t_test) > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+def test_a_pass_that_is_refused_leaves_the_parameters_as_they_were(blobs):
+    x, y = blobs
+    classifier = SoftmaxClassifier(random_state=0, hidden=(), epochs=1).fit(x, y)
+    before, steps = classifier.predict_proba(x), classifier.optimizer_.steps
+    with pytest.raises(InputError, match=r"the loss became (nan|inf)"):
+        classifier.partial_fit(np.full_like(x, 1.7e308), y)
+    np.testing.assert_array_equal(classifier.predict_proba(x), before)
+    assert classifier.optimizer_.steps == steps and len(classifier.loss_curve_) == 1

@@ -233,7 +233,7 @@ def _train(given: dict[str, Any], group: Any) -> int:
     progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first)
     if given.get("distributed", False) and group.size == 1:
         progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
-    with group.first_one_first():
+    with group.first_process_before_others():
         session = prepare(config, group)
     if session.dataset.note:
         progress.say(session.dataset.note)

@@ -136,9 +136,9 @@ class Head(ABC):
     def closer_look(self, h: Array, targets: Array, rng: Rng | None) -> dict[str, Any]:
         """What else summary.json says of the test set, by name; here nothing. h (N, D), targets (N,).
 
-        For what a head can tell of itself and nobody else would know to ask. A value is either an array, log p (N, C)
-        of another way to predict, which is measured as `log_prob` is (accuracy to calibration error); or a dict of
-        figures, each the sum over these N samples of what is then averaged over all. rng: the noise of `loss` here.
+        For figures of one kind of head, so that training need not know the kinds. A value is either an array, log p
+        (N, C) of another way to predict, which is measured as `log_prob` is (accuracy, …, calibration error); or a dict
+        of figures, each a sum over these N samples, whose mean over all is reported. rng: the noise of `loss`.
         """
         return {}
 

@@ -84,14 +84,14 @@ def _predict(
     """What the head says of each part of this process's batches."""
     head, k = model.head, min(TOP, model.head.classes.n)
     for h, t, samples in _features(model, batches, backend, group):
-        noise, there = rng.child("evaluation").at(0, samples), backend.asarray(t)
+        noise, targets = rng.child("evaluation").at(0, samples), backend.asarray(t)
         t = to_numpy(t)
-        loss, _ = head.loss(h, there, rng=noise)
+        loss, _ = head.loss(h, targets, rng=noise)
         labels = to_numpy(head.predict(h, k, rng=noise))
         log_likelihood, table = None, None
         if head.classes.n <= MANY_CLASSES:
             log_likelihood, table = _measured(to_numpy(head.log_prob(h, rng=noise)), t)
-        closer = head.closer_look(h, there, noise) if closely else {}
+        closer = head.closer_look(h, targets, noise) if closely else {}
         looks = {name: look if isinstance(look, dict) else _other(look, t, k) for name, look in closer.items()}
         yield _Part(t, labels, float(loss) * len(t), log_likelihood, table, looks)
 

@@ -44,7 +44,7 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes files and speaks."""
+        """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
     def share(self, n: int) -> Share:
@@ -64,7 +64,7 @@ class Group:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Whether the flag is set in any process."""
         return flag
 
     def gather(self, value: T) -> list[T]:
@@ -82,7 +82,7 @@ class Group:
         """Overwrite every leaf with its mean over the processes."""
 
     @contextmanager
-    def first_one_first(self) -> Iterator[None]:
+    def first_process_before_others(self) -> Iterator[None]:
         """Within it, the others begin when the first process has ended: it may have to download what they then find.
 
         Nothing in it may be done together.

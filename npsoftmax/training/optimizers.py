@@ -83,7 +83,7 @@ class Optimizer(ABC):
         own, saved = dict(leaves(self.state)), dict(leaves(tree))
         if own.keys() != saved.keys():
             raise InputError(
-                f"the saved state is none of this {type(self).__name__}: {_difference('it', own, saved)} "
+                f"the saved state does not belong to this {type(self).__name__}: {_difference('it', own, saved)} "
                 "Resume with the optimiser and the model that it was saved with."
             )
         for name, array in own.items():

@@ -10,7 +10,7 @@ from npsoftmax.training.session import Session
 def fitting_batch_size(session: Session) -> int | None:
     """The largest half, quarter, … of the batch size of which a step fits the device: found by trying. None if none.
 
-    Batch norm's averages are not what they were afterwards.
+    The running averages of batch norm are changed by it.
     """
     size = session.config.batch_size // 2
     while size and not _fits(session, size):

@@ -1,9 +1,9 @@
-"""Going on from a checkpoint of a run directory, and what to say where that fails.
+"""Resuming a run from a checkpoint of its directory, and what to say where that fails.
 
 Design: a run may have been killed at any moment, so its directory is put in order before anything is read: half-written
-files go, and rows of the tables that are newer than the checkpoint, since those steps will be taken again. A checkpoint
-is read whole, and checked against this run, before it changes anything. Nothing falls back on its own to an older one:
-the user is told that it is whole, and what to type.
+files are removed, and so are rows of the tables that are newer than the checkpoint, since those steps will be taken
+again. A checkpoint is read whole, and checked against this run, before it changes anything. An older one is never taken
+silently in its place: the user is told that there is one, and what to type.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.state import State
 
 
-def take_up(run: RunDirectory, checkpoint: str, model: Model, optimizer: Optimizer, steps_per_epoch: int) -> State:
+def restore_run(run: RunDirectory, checkpoint: str, model: Model, optimizer: Optimizer, steps_per_epoch: int) -> State:
     """Fill model and optimiser from checkpoint `last` or `previous` of a run; returns where it stands.
 
     A run that was killed before its first checkpoint is at its beginning. From `previous`, that one becomes `last`.
-    InputError where the checkpoint cannot be read or is none of this run; it says what to type.
+    InputError where the checkpoint cannot be read or belongs to another run; it says what to type.
     """
     run.remove_parts()
     if run.is_unbegun():

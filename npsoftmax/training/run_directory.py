@@ -106,7 +106,7 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: str | Path) -> RunDirectory:
-        """The directory of a run that was made before. InputError if it is none."""
+        """The directory of a run that was made before. InputError where there is none."""
         run = cls(Path(path))
         if not run.path.is_dir():
             raise InputError(f"there is no folder {path}. Give the directory of a run, such as runs/2026-01-31_….")

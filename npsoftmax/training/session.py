@@ -85,9 +85,9 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     train = batches(
         dataset.x_train[kept], dataset.y_train[kept], batch_size=config.batch_size, augment=config.augment, shuffle=True
     )
-    still = {"batch_size": EVALUATION_BATCH, "augment": "none", "shuffle": False}
-    validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **still) if len(held_out) else None
-    test = batches(dataset.x_test, dataset.y_test, **still)
+    evaluation: dict[str, Any] = {"batch_size": EVALUATION_BATCH, "augment": "none", "shuffle": False}
+    validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **evaluation) if len(held_out) else None
+    test = batches(dataset.x_test, dataset.y_test, **evaluation)
     return Session(config, dataset, model, backend, train, len(kept), validation, test, rng, group)
 
 

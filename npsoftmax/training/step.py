@@ -61,7 +61,7 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self.mixes = bool(self.mixup or self.cutmix)
-        clip({}, self.clip_value, self.clip_norm)  # a limit that is none is refused now, not after a forward
+        clip({}, self.clip_value, self.clip_norm)  # an invalid limit is refused now, not after a forward
 
     def forward(self, x: Array, targets: np.ndarray, samples: Array, number: int, whole: int) -> Forward:
         """Mix, share, forward: step `number`, from 0. x (n, …), targets (n,) on the host, samples (n,): their numbers.

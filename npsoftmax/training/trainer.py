@@ -32,7 +32,7 @@ from npsoftmax.training.interrupt import Interrupt
 from npsoftmax.training.ledger import Ledger, Pending
 from npsoftmax.training.out_of_memory import out_of_memory_message
 from npsoftmax.training.progress import Progress
-from npsoftmax.training.resume import take_up
+from npsoftmax.training.resume import restore_run
 from npsoftmax.training.run_directory import METRICS, RunDirectory
 from npsoftmax.training.session import Session, make_optimizer, make_step, run_schedule
 from npsoftmax.training.state import State
@@ -174,7 +174,7 @@ class Trainer:
         state.total_seconds += seconds
         state.loss_sum, state.correct, state.seen, state.epoch_seconds = 0.0, 0, 0, 0.0
         if held_out is not None:
-            self._note_validation(held_out.accuracy)
+            self._record_validation(held_out.accuracy)
         if self.group.is_first:
             self.run.append(self.run.metrics_file, METRICS, [row])
         self.save()
@@ -186,7 +186,7 @@ class Trainer:
             return None
         return predict_all(self.model, session.validation, session.backend, session.rng, self.group)
 
-    def _note_validation(self, accuracy: float) -> None:
+    def _record_validation(self, accuracy: float) -> None:
         """Of epochs that are equally good, the first is the best one."""
         state = self.state
         if state.best_accuracy is None or accuracy > state.best_accuracy:
@@ -197,7 +197,7 @@ class Trainer:
             state.stopped_early = self.stopper.update(accuracy)
             state.early_stopping = self.stopper.state()
 
-    # ------------------------------------------------------------ saving and going on
+    # ------------------------------------------------------------ saving and resuming
     def _model_tree(self) -> Tree:
         return {**dict(leaves(self.model.params)), **dict(leaves(self.model.buffers))}
 
@@ -218,13 +218,13 @@ class Trainer:
         write_json(self.run.state_file, asdict(self.state))
 
     def resume(self, checkpoint: str = "last") -> None:
-        """Go on from a checkpoint of the run directory: `last`, or (where that is damaged) `previous`.
+        """Continue from a checkpoint of the run directory: `last`, or (where that is damaged) `previous`.
 
-        The first process of a group reads it for all. InputError as for `resume.take_up`.
+        The first process of a group reads it for all. InputError as for `restore_run`.
         """
         if self.group.is_first:
             with self.run.explaining_write_errors():
-                self.state = take_up(self.run, checkpoint, self.model, self.optimizer, len(self.session.train))
+                self.state = restore_run(self.run, checkpoint, self.model, self.optimizer, len(self.session.train))
         self.state = self.group.broadcast(self.state)
         self.optimizer.steps = self.state.optimizer_steps
         self.group.copy_from_first(self._whole_tree())

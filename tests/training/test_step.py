@@ -106,7 +106,7 @@ def test_gradients_are_clipped_by_value_and_then_by_norm():
 
 
 @pytest.mark.parametrize("limits", [{"clip_value": 0.0}, {"clip_norm": -1.0}])
-def test_a_limit_that_is_none_is_refused_before_the_first_step(limits):
+def test_an_invalid_limit_is_refused_before_the_first_step(limits):
     with pytest.raises(InputError, match=r"of gradient clipping is .* above 0"):
         step_of(**limits)
 
