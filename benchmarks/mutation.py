@@ -30,6 +30,8 @@ HERE = Path(__file__).resolve().parent
 SKIP = shutil.ignore_patterns(".git", ".venv*", "*_cache", "__pycache__", ".hypothesis", "build", "dist", "runs")
 # Read the source of what is tested, which is rewritten here.
 READ_SOURCES = ("tests/functional/test_softmax_mappings.py::test_backward_stands_directly_below_its_forward",)
+# Their gradients and values are tested with the heads that are made of them.
+TESTED_WITH_HEADS = ("cosine", "linear_softmax", "log_loss", "path", "rows", "sampled")
 OUTCOMES = ("killed", "timed out", "survived", "equivalent", "no tests")
 
 Module = dict[str, Any]  # as in the JSON file: outcomes and how often, and the survivors
@@ -47,6 +49,8 @@ class Options(NamedTuple):
 def tests_of(module: str, root: Path) -> str:
     """The tests that are there for a module: the folder of its package's name, else the file of its own name."""
     package, stem = Path(module).parts[1], Path(module).stem
+    if package == "functional" and stem in TESTED_WITH_HEADS:
+        package = "heads"
     for path in (Path("tests") / package, Path("tests") / f"test_{stem}.py"):
         if (root / path).exists():
             return path.as_posix()
