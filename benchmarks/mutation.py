@@ -28,8 +28,11 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent
 SKIP = shutil.ignore_patterns(".git", ".venv*", "*_cache", "__pycache__", ".hypothesis", "build", "dist", "runs")
-# Read the source of what is tested, which is rewritten here.
-READ_SOURCES = ("tests/functional/test_softmax_mappings.py::test_backward_stands_directly_below_its_forward",)
+# They look at the code itself, which is rewritten here: at its lines, or at who called whom.
+LOOK_AT_CODE = (
+    "tests/functional/test_softmax_mappings.py::test_backward_stands_directly_below_its_forward",
+    "tests/heads/test_legacy_flat.py::test_the_warning_says_what_is_wrong_and_what_to_use",
+)
 # Their gradients and values are tested with the heads that are made of them.
 TESTED_WITH_HEADS = ("cosine", "linear_softmax", "log_loss", "path", "rows", "sampled")
 OUTCOMES = ("killed", "timed out", "survived", "equivalent", "no tests")
@@ -80,7 +83,7 @@ def mutate(options: Options, root: Path, place: Path) -> list[dict[str, Any]]:
     shutil.copytree(root, copy, ignore=SKIP)
     (copy / "mutants").mkdir()  # Python remembers of a path that it is not there
     package = Path(options.modules[0]).parts[0]
-    deselected = [part for test in READ_SOURCES for part in ("--deselect", test)]
+    deselected = [part for test in LOOK_AT_CODE for part in ("--deselect", test)]
     settings = {
         "source_paths": [package],
         "only_mutate": options.modules,
@@ -162,15 +165,20 @@ def write_report(path: Path, modules: dict[str, Module], typed: str) -> None:
     before = json.loads(file.read_text())["modules"] if file.exists() else {}
     modules = {**before, **{name: {**module, "made by": typed} for name, module in modules.items()}}
     file.write_text(json.dumps({"modules": modules}, indent=1, ensure_ascii=False) + "\n")
-    survivors = [diff(name, s) for name, module in sorted(modules.items()) for s in module["survivors"]]
+    told: dict[bool, list[str]] = {False: [], True: []}
+    for name, module in sorted(modules.items()):
+        for survivor in module["survivors"]:
+            told["why" in survivor].append(diff(name, survivor))
+    titles = {False: "Not noticed", True: "Equivalent: nothing to notice"}
+    sections = [f"## {titles[same]}\n\n```diff\n" + "\n\n".join(told[same]) + "\n```" for same in told if told[same]]
+    made = "\n".join(sorted({module["made by"] for module in modules.values()}))
     path.with_suffix(".md").write_text(
         "# Mutants that the tests notice\n\n"
         "A mutant is a module with one small change. How they are made and run: "
         "[benchmarks](../../benchmarks/README.md#mutation-testing). "
         "Where fewer were run than there are, they were drawn.\n\n"
-        f"{table(modules)}\n\n## Survivors\n\n```diff\n" + "\n\n".join(survivors) + "\n```\n\n## Made by\n\n```sh\n"
-        + "\n".join(sorted({module["made by"] for module in modules.values()})) + "\n```\n"
-    )  # fmt: skip
+        + "\n\n".join([table(modules), *sections, f"## Made by\n\n```sh\n{made}\n```\n"])
+    )
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
