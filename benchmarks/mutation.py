@@ -102,7 +102,8 @@ def mutate(options: Options, root: Path, place: Path) -> list[dict[str, Any]]:
     command = [sys.executable, str(HERE / "mutation_worker.py"), json.dumps(job)]
     if subprocess.run(command, cwd=copy, env=environment, stdout=sys.__stderr__).returncode:
         raise SystemExit("error: the mutants were not run; the reason is above.")
-    return json.loads((place / "found.json").read_text())
+    found: list[dict[str, Any]] = json.loads((place / "found.json").read_text())
+    return found
 
 
 def equivalents(path: Path) -> Known:

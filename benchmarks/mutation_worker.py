@@ -70,7 +70,7 @@ NO_MATTER = ((re.compile(r"array_module\(\w+\)"), "xp"), (re.compile(r",\s*(stri
 
 def changes_something(mutant: dict[str, Any]) -> bool:
     """Whether the lines still differ without what NO_MATTER names (copy=True is a promise, and counts)."""
-    old, new = mutant["old"], mutant["new"]
+    old, new = str(mutant["old"]), str(mutant["new"])
     if "copy=True" in old:
         return True
     for pattern, same in NO_MATTER:
@@ -111,7 +111,7 @@ def exit_codes(path: Path) -> dict[str, int | None]:
     """What mutmut wrote of each mutant of a module."""
     data = SourceFileMutationData(path=path)
     data.load()
-    return data.exit_code_by_key
+    return dict(data.exit_code_by_key)
 
 
 def work(sample: int | None, seed: int) -> list[dict[str, Any]]:
