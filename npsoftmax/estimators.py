@@ -194,7 +194,7 @@ class SoftmaxClassifier(_NetworkClassifier):
     After fit: classes_ (C,), model_, optimizer_, loss_curve_ (mean training loss of each pass), n_features_in_, dtype_.
     InputError, a ValueError, for settings that do not fit. There is neither `sample_weight` nor `decision_function`.
 
-    >>> SoftmaxClassifier(head="hierarchical", hidden=(64,)).fit(X, y).predict_proba(X)   # doctest: +SKIP
+        SoftmaxClassifier(head="hierarchical", hidden=(64,)).fit(X, y).predict_proba(X)
     """
 
     def __init__(

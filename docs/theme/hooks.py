@@ -215,6 +215,10 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
             raise PluginError(f"a docstring of {page.file.src_uri} names docs/{name[1]}, which there is not")
         return f'<a href="{get_relative_url(named.url, page.url)}">{name.group()}</a>'
 
+    # Code under a docstring is there to be read; a search should find the docstring.
+    content = content.replace(
+        '<details class="mkdocstrings-source"', '<details data-search-exclude class="mkdocstrings-source"'
+    )
     return NAMED.sub(linked, content)
 
 

@@ -1,6 +1,7 @@
 """SGD, Adam and AdamW, with PyTorch's semantics; parameters are updated in place, gradients are left alone.
 
 Design: an optimiser is one rule, `_update`, on arrays of one shape; all that differs lies outside it.
+
 * Host arrays in float32 or float64 go to the same rule compiled, `_update_compiled`: one pass on all threads. A
   test holds the two together.
 * Without the compiled kernels they go through `_update` in blocks that stay in the second-level cache: the rule's
@@ -10,6 +11,7 @@ Design: an optimiser is one rule, `_update`, on arrays of one shape; all that di
 
 The last makes sparse updates *lazy*: a row lives through the steps that bring it a gradient and through no
 others. While absent it does not move, does not decay, and its momentum (or Adam's moments) does not fade. So
+
 * SGD without momentum and decay does what it does with a dense gradient;
 * with momentum, a row stops between visits instead of coasting, and goes on with its old velocity;
 * weight decay shrinks a row once a visit: a row seen in one step of ten decays a tenth as much;

@@ -49,7 +49,7 @@ class RunDirectory:
     # ------------------------------------------------------------ creation
     @classmethod
     def plan(cls, config: TrainConfig, data_name: str, out: str | None) -> RunDirectory:
-        """A directory to be made: `out`, or runs/<date>_<data>_<model>_<head>. InputError if it is in use."""
+        """A directory to be made: `out`, or `runs/<date>_<data>_<model>_<head>`. InputError if it is in use."""
         path = Path(out) if out else _free_name(Path("runs"), f"{data_name}_{config.model}_{config.head}")
         if path.exists() and (not path.is_dir() or any(path.iterdir())) and not _was_never_a_run(path):
             raise InputError(
