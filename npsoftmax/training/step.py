@@ -7,7 +7,7 @@ In this order:
     4. backward  the gradient of every parameter, times the part's share of the batch: the 1/N is in the loss, once;
     5. sum       over the processes: from here on the gradients are those of the whole batch;
     6. clip      each element, then the norm of all (clipping.py);
-    7. update    the optimiser changes the parameters in place (optimizers.py).
+    7. update    the optimiser changes the parameters in place (optimizers/).
 
 Design: what is random in a step (mixing, dropout, a head's noise) is a function of its number and its samples, so the
 same step taken again ends the same. It has two halves, so that whoever trains can look at features and loss while the

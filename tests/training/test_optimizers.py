@@ -11,8 +11,7 @@ import pytest
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
 from npsoftmax.params import SparseRows, leaves, tree_map
-from npsoftmax.training import optimizers
-from npsoftmax.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW
+from npsoftmax.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, base
 
 STEPS = 20
 VARIANTS = {
@@ -218,7 +217,7 @@ def test_blocks_leave_no_seam(variant, monkeypatch):
         grads = some_grads(whole, step)
         one.step(whole, grads, lr=0.1)
         with monkeypatch.context() as patch:
-            patch.setattr(optimizers, "BLOCK", 8)  # 35 elements: four blocks and a rest
+            patch.setattr(base, "BLOCK", 8)  # 35 elements: four blocks and a rest
             other.step(blocked, grads, lr=0.1)
     np.testing.assert_array_equal(blocked["w"], whole["w"])
 

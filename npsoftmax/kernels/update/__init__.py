@@ -1,7 +1,7 @@
 """What happens to gradients and parameters after backward, in one pass each: clipping, SGD, Adam.
 
 The array decides which version runs. The rules of SGD and Adam in readable NumPy are the optimisers themselves, in
-training/optimizers.py: where `takes` says no, they run. What the other functions do stands in `reference`.
+training/optimizers/: where `takes` says no, they run. What the other functions do stands in `reference`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Design: an update reads parameter, gradient and state once and writes parameter and state once; in NumPy the rule is a
 dozen passes. Chunks of CHUNK values are shared out among the threads, and no sum depends on how many there are. The
-readable rules stand in training/optimizers.py, the rest in reference.py.
+readable rules stand in training/optimizers/, the rest in reference.py.
 """
 
 from cython cimport floating

@@ -1,6 +1,6 @@
 """Clipping in readable NumPy: the documentation of the kernels, and the fallback for any array type.
 
-The rules of SGD and Adam have no version here: in readable NumPy they are the optimisers of training/optimizers.py.
+The rules of SGD and Adam have no version here: in readable NumPy they are the optimisers of training/optimizers/.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// What happens to gradients and parameters after backward, each in one pass; the rules are in training/optimizers.py.
+// What happens to gradients and parameters after backward, each in one pass; the rules are in training/optimizers/.
 
 KERNEL sgd(real* p, const real* g, real* b, real lr, real momentum, real decay, int nesterov, int items) {
     ITEM(i, items);

@@ -1,4 +1,4 @@
-"""SGD, Adam and AdamW, with PyTorch's semantics; parameters are updated in place, gradients are left alone.
+"""What all optimisers share: the walk over parameters, who runs the rule, state to save, rows of sparse gradients.
 
 Design: an optimiser is one rule, `_update`, on arrays of one shape; all that differs lies outside it.
 
@@ -31,7 +31,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
-from npsoftmax.kernels import tree, update
+from npsoftmax.kernels import update
 from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
 BLOCK = 32768  # elements: p, g, two moments and two of scratch in float32 are 768 KiB
@@ -48,7 +48,7 @@ class Optimizer(ABC):
     """
 
     def __init__(self, params: Tree, slots: Sequence[str], *, weight_decay: float, no_decay: tuple[str, ...]):
-        self.weight_decay = _at_least_0("weight_decay", weight_decay)
+        self.weight_decay = at_least_0("weight_decay", weight_decay)
         self.state: dict[str, Tree] = {slot: tree_map(_zeros, params) for slot in slots}
         self._slots = [dict(leaves(tree)) for tree in self.state.values()]  # the same arrays, by name
         self.steps = 0
@@ -68,7 +68,7 @@ class Optimizer(ABC):
         Adam: of beta1) in this step.
         Raises InputError, with nothing changed, if parameters, gradients and state do not fit together.
         """
-        rates = self._rates(_at_least_0("lr", lr), momentum, self.steps + 1)
+        rates = self._rates(at_least_0("lr", lr), momentum, self.steps + 1)
         arrays, gradients = dict(leaves(params)), dict(leaves(grads))
         self._check(arrays, gradients)
         self.steps += 1
@@ -151,142 +151,7 @@ class Optimizer(ABC):
                 )
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent: b ← μ b + g, p ← p - lr b, where g includes weight_decay · p.
-
-    μ is `momentum`, from 0 to below 1; 0 keeps no b. With `nesterov` (Sutskever et al. 2013)
-    p ← p - lr (g + μ b), b being the new one.
-    """
-
-    def __init__(
-        self,
-        params: Tree,
-        *,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        no_decay: tuple[str, ...] = (),
-    ):
-        self.momentum, self.nesterov = _below_1("momentum", momentum), nesterov
-        if nesterov and not momentum:
-            raise InputError("nesterov=True needs a momentum above 0; type momentum=0.9 for example.")
-        slots = ["momentum"] if momentum else []
-        super().__init__(params, slots, weight_decay=weight_decay, no_decay=no_decay)
-
-    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
-        if momentum and not self.state:
-            raise InputError(
-                f"the schedule sets momentum {momentum}, but this SGD was made without; give it momentum=0.9 "
-                "for example, or the schedule cycle_momentum=false."
-            )
-        return lr, self.momentum if momentum is None else _below_1("momentum", momentum)
-
-    def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
-        xp = array_module(p)
-        lr, momentum = rates
-        if decay:
-            g = _with_decay(p, g, decay, scratch[0])
-        move = g
-        if slots:
-            b = move = slots[0]
-            b *= momentum
-            b += g
-            if self.nesterov:
-                move = xp.multiply(b, momentum, out=scratch[1])
-                move += g
-        p -= xp.multiply(move, lr, out=scratch[1])
-
-    def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
-        lr, momentum = rates
-        update.sgd(p, g, slots[0] if slots else None, lr, momentum, decay, self.nesterov)
-
-    def _update_rows(self, p: Array, g: SparseRows, slots: Sequence[Array], decay: float, rates: Rates) -> None:
-        if slots or decay:
-            super()._update_rows(p, g, slots, decay, rates)
-        else:  # nothing to remember and nothing to read: one pass over the rows, without copies of them
-            tree.subtract_rows(p, g.rows, g.values, rates[0])
-
-
-class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015); weight decay is an L2 term: g includes weight_decay · p.
-
-    m ← β₁ m + (1-β₁) g,   v ← β₂ v + (1-β₂) g²,   p ← p - lr · m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + eps)
-
-    β₁ and β₂ are `beta1` and `beta2`, from 0 to below 1; t counts steps from 1. Where a schedule cycles
-    beta1, the correction uses the beta1 of the step, as PyTorch's does.
-    """
-
-    decoupled = False
-
-    def __init__(
-        self,
-        params: Tree,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        no_decay: tuple[str, ...] = (),
-    ):
-        self.beta1, self.beta2 = _below_1("beta1", beta1), _below_1("beta2", beta2)
-        self.eps = _at_least_0("eps", eps)
-        super().__init__(params, ["m", "v"], weight_decay=weight_decay, no_decay=no_decay)
-
-    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
-        beta1 = self.beta1 if momentum is None else _below_1("momentum (Adam's beta1)", momentum)
-        correction1, correction2 = 1 - beta1**step, math.sqrt(1 - self.beta2**step)
-        # (m / c1) / (√v / c2 + eps) = c2 / c1 · m / (√v + c2 eps): a pass over the array less.
-        return lr, beta1, lr * correction2 / correction1, self.eps * correction2
-
-    def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
-        xp = array_module(p)
-        lr, beta1, rate, eps = rates
-        m, v = slots
-        a, b = scratch
-        if decay and self.decoupled:
-            p *= 1 - lr * decay
-        elif decay:
-            g = _with_decay(p, g, decay, a)
-        m *= beta1
-        m += xp.multiply(g, 1 - beta1, out=b)
-        v *= self.beta2
-        xp.multiply(g, g, out=b)
-        b *= 1 - self.beta2
-        v += b
-        xp.sqrt(v, out=a)
-        a += eps
-        xp.divide(m, a, out=b)
-        b *= rate
-        p -= b
-
-    def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
-        lr, beta1, rate, eps = rates
-        shrink, decay = (1 - lr * decay, 0.0) if self.decoupled else (1.0, decay)
-        update.adam(p, g, *slots, shrink=shrink, decay=decay, beta1=beta1, beta2=self.beta2, rate=rate, eps=eps)
-
-
-class AdamW(Adam):
-    """Adam after decoupled weight decay (Loshchilov & Hutter 2019): first p ← (1 - lr · weight_decay) p."""
-
-    decoupled = True
-
-    def __init__(
-        self,
-        params: Tree,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        no_decay: tuple[str, ...] = (),
-    ):
-        super().__init__(params, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, no_decay=no_decay)
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
-
-
-def _with_decay(p: Array, g: Array, decay: float, out: Array) -> Array:
+def with_decay(p: Array, g: Array, decay: float, out: Array) -> Array:
     """g + decay · p, in `out`."""
     array_module(p).multiply(p, decay, out=out)
     out += g
@@ -309,13 +174,15 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _at_least_0(name: str, value: float) -> float:
+def at_least_0(name: str, value: float) -> float:
+    """The value as a float; InputError below 0, and for infinity and NaN."""
     if not 0 <= value < math.inf:
         raise InputError(f"{name} is {value!r}, but a number of 0 or more was expected.")
     return float(value)
 
 
-def _below_1(name: str, value: float) -> float:
+def below_1(name: str, value: float) -> float:
+    """The value as a float; InputError unless it is from 0 to below 1."""
     if not 0 <= value < 1:
         raise InputError(f"{name} is {value!r}, but a number from 0 to below 1 was expected.")
     return float(value)
