@@ -20,9 +20,6 @@ SHARE = 32768
 # Multiply-adds that take about as long as a pass over one value.
 WORK = 16
 
-# Sums over rows that threads share out, at most: their number must not depend on that of the threads.
-PARTS = 64
-
 
 def chooser(
     extension: str, compiled: ModuleType, reference: ModuleType, device: ModuleType | None = None

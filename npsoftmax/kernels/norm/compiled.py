@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax.kernels.dispatch import PARTS, contiguous, flat, threads_for
+from npsoftmax.kernels.dispatch import contiguous, flat, threads_for
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.norm import reference
 from npsoftmax.kernels.norm.reference import Three
@@ -12,6 +12,7 @@ from npsoftmax.kernels.norm.reference import Three
 MODULE, LAYER_NORM = f"{__package__}._norm", f"{__package__}._layer_norm"
 
 WIDE = 256  # values in a wide row, at least; see _norm.pyx
+PARTS = 64  # sums over rows that threads share out, at most: their number must not depend on that of the threads
 FEW = 4096  # values that NumPy adds up before a kernel is even called
 
 
