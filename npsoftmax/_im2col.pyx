@@ -11,8 +11,8 @@ one BLAS call:
 An output row r is counted over the whole batch, r = n·OH + oy, so that a tile may span images. Threads own whole
 tiles (forward, weight gradient) or whole images (everything that adds into dx): no write is shared. Indices are
 Py_ssize_t: with C int arithmetic and Python's -fwrapv the compiler could not prove that channels are contiguous.
-The readable versions are kernels/windows/reference.py and, of the convolution, kernels/conv/reference.py. This file stays
-in the root of the package, where its place is fixed; everything that calls it is in these two folders.
+The readable versions are kernels/windows/reference.py and, of the convolution, kernels/conv/reference.py. This file
+stays in the root of the package, where its place is fixed; everything that calls it is in these two folders.
 """
 
 from cython cimport floating
