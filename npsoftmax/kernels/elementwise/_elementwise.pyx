@@ -124,4 +124,5 @@ def gelu_backward(const floating[::1] dy, const floating[::1] x, floating[::1] d
     """dx = dy · (Φ(x) + x · φ(x))."""
     cdef index i, n = x.shape[0]
     for i in prange((n + GELU_CHUNK - 1) // GELU_CHUNK, nogil=True, num_threads=threads, schedule="static"):
-        gelu_backward_chunk(&dy[i * GELU_CHUNK], &x[i * GELU_CHUNK], &dx[i * GELU_CHUNK], min(<index>GELU_CHUNK, n - i * GELU_CHUNK))
+        gelu_backward_chunk(&dy[i * GELU_CHUNK], &x[i * GELU_CHUNK], &dx[i * GELU_CHUNK],
+                            min(<index>GELU_CHUNK, n - i * GELU_CHUNK))

@@ -7,8 +7,8 @@ of the result that is longer is cut, into one part for each thread: parts are wh
 so that the same number of threads gives the same bits. Where the sum is far longer than both, as in xᵀ @ dy over all
 rows of a batch, the sum is cut instead: each thread then reads only its own rows, and the caller adds the parts.
 
-A part goes block by block, as in Goto and van de Geijn (2008): up to PACKED numbers of b, DEPTH of its rows at most, are
-packed into panels that stay in the second-level cache, and ROWS rows of a at a time are held against them
+A part goes block by block, as in Goto and van de Geijn (2008): up to PACKED numbers of b, DEPTH of its rows at most,
+are packed into panels that stay in the second-level cache, and ROWS rows of a at a time are held against them
 (_small_products).
 
         n                       width
