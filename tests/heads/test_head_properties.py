@@ -408,6 +408,31 @@ def test_labels_and_features_that_do_not_fit(case):
             head.predict(h, k, rng=RNG)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_label_that_is_no_class_is_refused(name):
+    head, (h, t) = build((name, {})), batch()
+    for wrong in (-1, 7):
+        with pytest.raises(InputError, match=rf"label {wrong} is out of range: 7 classes have labels 0 to 6"):
+            head.loss(h, np.where(np.arange(4) == 2, wrong, t), train=True, rng=RNG)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "bias" in option_defaults(HEADS[name])])
+def test_a_head_without_bias_has_one_array_less(name):
+    with_bias, without = (dict(leaves(build((name, {"bias": bias})).params)) for bias in (True, False))
+    gone = with_bias.keys() - without.keys()
+    assert gone and all(key.rsplit(".", 1)[-1].startswith("b") for key in gone)
+    assert without.keys() < with_bias.keys()
+
+
+@pytest.mark.parametrize("value", [-0.1, np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("name", "option"), [(n, o) for n in NAMES for o in ("margin", "strength") if o in option_defaults(HEADS[n])]
+)
+def test_a_margin_or_strength_that_is_no_size_is_refused(name, option, value):
+    with pytest.raises(InputError, match=f"{option}.* is {value}"):
+        build((name, {option: value}))
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_an_unknown_option_lists_the_known_ones(name):
     with pytest.raises(InputError, match="no_such_option") as caught:
