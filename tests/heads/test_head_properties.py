@@ -424,6 +424,17 @@ def test_a_head_without_bias_has_one_array_less(name):
     assert without.keys() < with_bias.keys()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "anneal_steps" in option_defaults(HEADS[name])])
+def test_an_annealed_temperature_arrives(name):
+    annealed = build((name, {"tau": 4.0, "tau_end": 0.5, "anneal_steps": 3}))
+    h, t = batch()
+    for step, tau in ((0, 4.0), (3, 0.5), (9, 0.5)):
+        fixed = build((name, {"tau": tau}))
+        expected, _ = fixed.loss(h, t, train=True, rng=RNG.at(step))
+        value, _ = annealed.loss(h, t, train=True, rng=RNG.at(step))
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("value", [-0.1, np.inf, np.nan])
 @pytest.mark.parametrize(
     ("name", "option"), [(n, o) for n in NAMES for o in ("margin", "strength") if o in option_defaults(HEADS[n])]

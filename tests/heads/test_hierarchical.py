@@ -285,6 +285,14 @@ def test_leaves_in_label_order_are_those_of_the_published_trees():
     np.testing.assert_array_equal(heap.ravel(), np.arange(1, 199))
 
 
+def test_huffman_by_label_forgets_the_superclasses_and_keeps_the_counts():
+    classes = classes_of(30)
+    given = build("huffman", 30, classes=classes, order="label").buffers["children"]
+    only_counts = build("huffman", 30, classes=ClassInfo(30, classes.counts)).buffers["children"]
+    np.testing.assert_array_equal(given, only_counts)
+    assert not np.array_equal(given, build("huffman", 30, classes=classes).buffers["children"])
+
+
 def test_options_that_do_not_fit():
     with pytest.raises(InputError, match=r"unknown order of the leaves 'labels'.*label"):
         build(order="labels")
