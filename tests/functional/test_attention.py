@@ -175,6 +175,13 @@ def test_a_mask_of_whole_rows_needs_no_tiles():
     agree(tiled(*arrays(), mask, tile=2), plain(*arrays(), mask))
 
 
+def test_a_hidden_score_far_above_the_others_counts_in_no_tile():
+    q, k, v = arrays()
+    k[..., 3, :] = 1e3 * q[..., 0, :]  # seen, it would leave nothing of the others
+    mask = np.arange(6) != 3
+    agree(tiled(q, k, v, mask, tile=4), plain(q, k, v, mask))
+
+
 def test_scores_far_beyond_the_exponential_are_finite_in_tiles():
     q, k, v = arrays(dtype=np.float32)
     with np.errstate(over="raise", invalid="raise"):

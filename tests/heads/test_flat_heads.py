@@ -375,6 +375,12 @@ def test_no_probability_passes_what_the_scale_allows(n, scale, seed):
 
 
 # ---------------------------------------------------------------- the pairs that were added for heads
+def test_the_log_loss_smooths_no_labels_unless_told():
+    p = np.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+    value, _ = log_loss.log_loss_forward(p, np.array([0, 2]))
+    assert value == pytest.approx(-(np.log(0.5) + np.log(0.8)) / 2)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_gradient_of_the_log_loss(smoothing):
     p = np.random.default_rng(0).uniform(0.1, 0.9, (4, 3))
