@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 TOY = """
 def larger(a, b):
     return a if a > b else b
@@ -56,7 +58,7 @@ why = "of two equal numbers either is the larger"
 def script(monkeypatch):
     if importlib.util.find_spec("mutmut") is None:
         pytest.skip("needs mutmut")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("mutation")
 
 
@@ -129,3 +131,12 @@ def test_modules_and_tests_that_are_not_there_are_refused(script, root, capsys):
     (root / "tests/test_sums.py").unlink()
     with pytest.raises(SystemExit, match="say which, with --tests"):
         script.main(["toy/sums.py"], root)
+
+
+def test_the_equivalent_mutants_are_of_code_that_there_is():
+    """A note about code that has moved or changed would be ignored without a word."""
+    entries = tomllib.loads((ROOT / "benchmarks" / "equivalent_mutants.toml").read_text(encoding="utf-8"))["equivalent"]
+    assert entries
+    for entry in entries:
+        code = "".join((ROOT / entry["module"]).read_text(encoding="utf-8").split())
+        assert "".join(entry["old"].split()) in code, f"{entry['module']}, {entry['function']}: {entry['old']}"
