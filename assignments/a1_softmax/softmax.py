@@ -147,7 +147,7 @@ def softmax_cross_entropy_forward(
     raise NotImplementedError("a1 softmax_cross_entropy_forward")  # return loss, cache
 
 
-def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
+def softmax_cross_entropy_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - q) · dloss / (N · T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
     p, t, label_smoothing, temperature = cache
     raise NotImplementedError("a1 softmax_cross_entropy_backward")  # return dz

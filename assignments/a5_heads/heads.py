@@ -56,7 +56,7 @@ def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
     raise NotImplementedError("a5 path_loss_forward")  # return loss, cache
 
 
-def path_loss_backward(dloss: Array, cache: Any) -> Array:
+def path_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = -s · σ(-s · z) · dloss / N: how wrong the decision was; exactly 0 past the end of a path.
 
     dloss () -> dz (N, L)
@@ -93,7 +93,7 @@ def two_level_loss_forward(z_group: Array, z_class: Array, t: Array, group: Arra
     raise NotImplementedError("a5 two_level_loss_forward")  # return loss, cache
 
 
-def two_level_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array]:
+def two_level_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array]:
     """Two cross entropies: dz = (p - onehot) · dloss / N in each; exactly 0 in other groups. -> dz_group, dz_class."""
     p_group, p_class, t, g = cache
     raise NotImplementedError("a5 two_level_loss_backward")  # return dz_group, dz_class
@@ -113,7 +113,7 @@ def adaptive_loss_forward(
     raise NotImplementedError("a5 adaptive_loss_forward")  # return loss, cache
 
 
-def adaptive_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
+def adaptive_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Two cross entropies, the second for the samples of the tail only, and back through three matrix products.
 
     dloss () -> dh (N, D), dw_head (cutoff + 1, D), dproj (E, D), dw_tail (C - cutoff, E)
@@ -134,7 +134,7 @@ def sampled_loss_forward(
     raise NotImplementedError("a5 sampled_loss_forward")  # return loss, cache
 
 
-def sampled_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array]:
+def sampled_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array, Array]:
     """Column 0 of p (N, 1 + S) is the target, the others are the drawn classes; a row of w may get several shares.
 
     dloss () -> dh (N, D), dw (C, D), db (C,), both 0 in every row that was neither drawn nor a target

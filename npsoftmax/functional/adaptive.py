@@ -33,7 +33,7 @@ def adaptive_loss_forward(
     return -log_p.mean(), (h, w_head, proj, w_tail, t, cutoff, tail, low, xp.exp(log_p_head), xp.exp(log_p_tail))
 
 
-def adaptive_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
+def adaptive_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Two cross entropies, the second for the samples of the tail only, and back through three matrix products.
 
     dloss () -> dh (N, D), dw_head (cutoff + 1, D), dproj (E, D), dw_tail (C - cutoff, E)

@@ -27,7 +27,7 @@ def log_loss_forward(p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[
     return loss, (p, t, label_smoothing)
 
 
-def log_loss_backward(dloss: Array, cache: Any) -> Array:
+def log_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dp = -q / p · dloss / N. dloss () -> dp (N, C)."""
     p, t, smoothing = cache
     xp = array_module(p)

@@ -34,7 +34,7 @@ def softmax_cross_entropy_forward(
     return nll.mean(), (xp.exp(log_p), t, label_smoothing, temperature)
 
 
-def softmax_cross_entropy_backward(dloss: Array, cache: Any) -> Array:
+def softmax_cross_entropy_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - q) · dloss / (N · T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
     p, t, label_smoothing, temperature = cache
     xp = array_module(p)
@@ -57,7 +57,7 @@ def softmax_cross_entropy_fused_forward(
     return nll.mean(), (e, total, t, smoothing, temperature)
 
 
-def softmax_cross_entropy_fused_backward(dloss: Array, cache: Any) -> Array:
+def softmax_cross_entropy_fused_backward(dloss: Array | float, cache: Any) -> Array:
     """`softmax_cross_entropy_backward` in one pass over e^s, s as in the forward. dloss () -> dz (N, C)."""
     e, total, t, smoothing, temperature = cache
     scale = dloss / (len(t) * temperature)
@@ -80,7 +80,7 @@ def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[A
     return loss, (log_p.shape, log_p.dtype, t, smoothing)
 
 
-def nll_backward(dloss: Array, cache: Any) -> Array:
+def nll_backward(dloss: Array | float, cache: Any) -> Array:
     """dlog_p = -q · dloss / N, q = (1 - ε) · onehot(t) + ε / C. dloss () -> dlog_p (N, C)."""
     shape, dtype, t, smoothing = cache
     xp = array_module(t)
@@ -105,7 +105,7 @@ def sparsemax_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
     return loss.mean(), (p, t)
 
 
-def sparsemax_loss_backward(dloss: Array, cache: Any) -> Array:
+def sparsemax_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - onehot) · dloss / N. dloss () -> dz (N, C)."""
     p, t = cache
     return _less_onehot(p, t, dloss / len(t))
@@ -124,7 +124,7 @@ def entmax15_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
     return loss.mean(), (p, t)
 
 
-def entmax15_loss_backward(dloss: Array, cache: Any) -> Array:
+def entmax15_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - onehot) · dloss / N. dloss () -> dz (N, C)."""
     p, t = cache
     return _less_onehot(p, t, dloss / len(t))
@@ -145,7 +145,7 @@ def hinge_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array, Any]:
     return gap[rows, rival].mean(), (z.shape, z.dtype, t, rival)
 
 
-def hinge_backward(dloss: Array, cache: Any) -> Array:
+def hinge_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = +dloss / N for the worst rival, -dloss / N for the target, 0 where the margin is kept.
 
     Of tied rivals the first gets it all, one choice of subgradient. dloss () -> dz (N, C).
@@ -173,7 +173,7 @@ def multi_margin_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array
     return xp.where(close, gap, 0).sum() / z.size, (close, z.dtype, t)
 
 
-def multi_margin_backward(dloss: Array, cache: Any) -> Array:
+def multi_margin_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = +dloss / (N · C) for each class too close, and minus all of that for the target. dloss () -> dz (N, C)."""
     close, dtype, t = cache
     xp = array_module(close)
@@ -206,7 +206,7 @@ def _check_smoothing(label_smoothing: float) -> float:
     return float(label_smoothing)
 
 
-def _less_onehot(p: Array, t: Array, scale: Array, height: float = 1.0) -> Array:
+def _less_onehot(p: Array, t: Array, scale: Array | float, height: float = 1.0) -> Array:
     """scale · (p - height · onehot(t)), without building the one-hot rows."""
     dz = p * scale
     dz[array_module(p).arange(len(t)), t] -= scale * height

@@ -26,7 +26,7 @@ def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
     return loss, (turned, tail, signs)
 
 
-def path_loss_backward(dloss: Array, cache: Any) -> Array:
+def path_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = -s · σ(-s · z) · dloss / N: how wrong the decision was; exactly 0 past the end of a path.
 
     dloss () -> dz (N, L)
@@ -41,7 +41,7 @@ def path_loss_fused_forward(z: Array, signs: Array) -> tuple[Array, Any]:
     return kernels.path_losses(z, signs).sum() / z.shape[0], (z, signs)
 
 
-def path_loss_fused_backward(dloss: Array, cache: Any) -> Array:
+def path_loss_fused_backward(dloss: Array | float, cache: Any) -> Array:
     """`path_loss_backward` in one pass. dloss () -> dz (N, L)."""
     z, signs = cache
     return kernels.path_slopes(z, signs) * (dloss / z.shape[0])

@@ -31,7 +31,7 @@ def sampled_loss_forward(
     return -log_p[:, 0].mean(), (h, w, t, drawn, xp.exp(log_p))
 
 
-def sampled_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array]:
+def sampled_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array, Array]:
     """Column 0 of p (N, 1 + S) is the target, the others are the drawn classes; a row of w may get several shares.
 
     dloss () -> dh (N, D), dw (C, D), db (C,), both 0 in every row that was neither drawn nor a target
@@ -72,7 +72,7 @@ def sampled_softmax_forward(
     return loss, (h, w, t, drawn, cache)
 
 
-def sampled_softmax_backward(dloss: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
+def sampled_softmax_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Gradients of the rows of w and b that were used; a row may be listed more than once.
 
     dloss () -> dh (N, D), rows (S + N,), dw (S + N, D), db (S + N,).

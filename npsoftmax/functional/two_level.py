@@ -27,7 +27,7 @@ def two_level_loss_forward(z_group: Array, z_class: Array, t: Array, group: Arra
     return loss, (xp.exp(log_p_group), xp.exp(log_p_class), t, g)
 
 
-def two_level_loss_backward(dloss: Array, cache: Any) -> tuple[Array, Array]:
+def two_level_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array]:
     """Two cross entropies: dz = (p - onehot) · dloss / N in each; exactly 0 in other groups. -> dz_group, dz_class."""
     p_group, p_class, t, g = cache
     rows, scale = array_module(p_group).arange(len(t)), dloss / len(t)

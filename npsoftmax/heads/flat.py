@@ -83,7 +83,11 @@ class FlatHead(Head):
 
     def scores_backward(self, dz: Array, cache: Any) -> tuple[Array, Tree]:
         """dz (N, C) -> dh (N, D), grads."""
-        return (dz, {}) if self.map is None else self.map.backward(dz, cache)
+        if self.map is None:
+            return dz, {}
+        dh, grads = self.map.backward(dz, cache)
+        assert dh is not None  # it was asked for
+        return dh, grads
 
     def macs(self) -> int:
         return 0 if self.map is None else self.features * self.classes.n
