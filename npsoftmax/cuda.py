@@ -52,7 +52,7 @@ class Kernels:
 def on_device(*arrays: Array | None) -> bool:
     """Whether CUDA kernels take these: all (but None) on a device, of one type, float32 or float64, none too large."""
     first = arrays[0]
-    if isinstance(first, np.ndarray) or not hasattr(first, "dtype"):
+    if isinstance(first, np.ndarray) or first is None or not hasattr(first, "dtype"):
         return False
     xp, char = array_module(first), first.dtype.char
     if not hasattr(xp, "RawModule") or char not in REALS:

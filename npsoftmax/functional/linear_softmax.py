@@ -43,7 +43,7 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
     keep = len(parts) == 1 or len(h) * len(w) <= KEPT
     inner, product = _inside_a_block(parts)
 
-    def block(part: slice) -> tuple[Array, ...]:
+    def block(part: slice) -> tuple[Array, Array, Array, Array | None]:
         z = _logits(h, w, b, part, product)
         inside, column = _target(t, part)
         z_t = xp.where(inside, z[xp.arange(len(t)), column], -xp.inf)

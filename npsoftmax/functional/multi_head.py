@@ -159,7 +159,8 @@ def can_be_fused(mapping: str, mask: Array | None, drop: Array | None, causal: b
 def _back_through_heads(dy: Array, cache: Any, heads: int, algorithm: str, out: Parts) -> None:
     """Writes dq, dk and dv into `out`."""
     if algorithm == "fused":
-        kernels.attention_backward(dy, *cache, out=out)
+        q, k, v, y, lse, _ = cache
+        kernels.attention_backward(dy, q, k, v, y, lse, heads, out)
         return
     backward = attention.attention_backward if algorithm == "plain" else tiled_attention.attention_tiled_backward
     for to, gradient in zip(out, backward(split_heads(dy, heads), cache), strict=True):

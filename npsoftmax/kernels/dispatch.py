@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import on_device
 from npsoftmax.host import get_threads
 from npsoftmax.kernels.extension import load_extension
+
+# What goes in comes out: NumPy's arrays or any; None where that may go in.
+A = TypeVar("A", bound=Array)
+Maybe = TypeVar("Maybe", bound=Array | None)
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -65,15 +70,15 @@ def flat(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1)
 
 
-def as_stored(x: Array) -> tuple[Array, bool]:
+def as_stored(x: A) -> tuple[A, bool]:
     """A matrix, or what it is the transpose of where that is in row order; and whether it is transposed."""
     if x.flags.f_contiguous and not x.flags.c_contiguous:
         return x.T, True
     return x, False
 
 
-def contiguous(*arrays: Array | None) -> list[Array | None]:
+def contiguous(*arrays: Maybe) -> list[Maybe]:
     """The arrays in row order, those that are so already as they are; None stays."""
     first = arrays[0]
     in_order = (np if isinstance(first, np.ndarray) else array_module(first)).ascontiguousarray
-    return [None if a is None else in_order(a) for a in arrays]
+    return [a if a is None else in_order(a) for a in arrays]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.host import get_threads, single_threaded_blas
 from npsoftmax.kernels.attention import reference
 from npsoftmax.kernels.attention.reference import Three
@@ -13,12 +14,12 @@ from npsoftmax.kernels.extension import load_extension
 MODULE = f"{__package__}._attention"
 
 
-def takes(*arrays: np.ndarray) -> bool:
+def takes(*arrays: Array) -> bool:
     """Whether there are values in all of them; else the reference runs."""
     return all(a.size for a in arrays)
 
 
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int) -> tuple[np.ndarray, np.ndarray]:
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int) -> tuple[Array, Array]:
     """See `reference.attention`."""
     if not takes(q, k, v):
         return reference.attention(q, k, v, heads)

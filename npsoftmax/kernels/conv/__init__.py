@@ -7,6 +7,8 @@ here. On a device only tiles have kernels of their own: the direct functions use
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from npsoftmax.backend import Array
 from npsoftmax.kernels.conv import compiled, device, reference
 from npsoftmax.kernels.dispatch import chooser
@@ -47,22 +49,23 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
 
 
 # ---------------------------------------------------------------- in registers: few channels, stride 1
-def _runs_direct(a: Array, b: Array) -> bool:
-    """Whether _direct.pyx was built and takes the arrays; else the tiles do the same."""
-    return direct_version_for(a, b) is compiled and 0 not in a.shape and 0 not in b.shape
+def _direct_for(a: Array, b: Array) -> ModuleType | None:
+    """The version in registers, if _direct.pyx was built and takes the arrays; None: the tiles do the same."""
+    version = direct_version_for(a, b)
+    return version if version is compiled and 0 not in a.shape and 0 not in b.shape else None
 
 
 def conv2d_direct(x: Array, w: Array, b: Array | None, pad: Pair, relu: bool = False) -> Array:
     """y of `conv2d_tiled` at stride 1. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
-    if _runs_direct(x, w):
-        return compiled.conv2d_direct(x, w, b, pad, relu)
+    if direct := _direct_for(x, w):
+        return direct.conv2d_direct(x, w, b, pad, relu)
     return conv2d_tiled(x, w, b, (1, 1), pad, relu)
 
 
 def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:
     """dw of `conv2d_tiled_dw` at stride 1. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
-    if _runs_direct(x, dy):
-        return compiled.conv2d_direct_dw(x, dy, k, pad)
+    if direct := _direct_for(x, dy):
+        return direct.conv2d_direct_dw(x, dy, k, pad)
     return conv2d_tiled_dw(x, dy, k, (1, 1), pad)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.host import get_threads, single_threaded_blas
 from npsoftmax.kernels.conv import reference
 from npsoftmax.kernels.dispatch import threads_for_products
@@ -26,7 +27,7 @@ TILES = 256
 
 
 # ---------------------------------------------------------------- in tiles
-def conv2d_tiled(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad: Pair, relu: bool) -> np.ndarray:
+def conv2d_tiled(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """See `reference.conv2d_tiled`: a few rows of columns at a time, with ReLU while a tile is still in the cache."""
     k = w.shape[:2]
     oh, ow = output_sizes(x.shape, k, stride, pad)
@@ -39,7 +40,7 @@ def conv2d_tiled(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pai
     return y
 
 
-def conv2d_tiled_dw(x: np.ndarray, dy: np.ndarray, k: Pair, stride: Pair, pad: Pair) -> np.ndarray:
+def conv2d_tiled_dw(x: np.ndarray, dy: np.ndarray, k: Pair, stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dw`: a few rows of columns at a time."""
     if dy[..., 0].size <= ONE_TILE:
         return reference.conv2d_tiled_dw(x, dy, k, stride, pad)
@@ -52,7 +53,7 @@ def conv2d_tiled_dw(x: np.ndarray, dy: np.ndarray, k: Pair, stride: Pair, pad: P
     return _sum_of_threads(partial).reshape(*k, c, f)
 
 
-def conv2d_tiled_dx(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], stride: Pair, pad: Pair) -> np.ndarray:
+def conv2d_tiled_dx(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dx`. At stride 1 a convolution of dy with the kernel rotated by 180°: no scatter."""
     if dy[..., 0].size <= ONE_TILE:
         return reference.conv2d_tiled_dx(dy, w, shape, stride, pad)
@@ -107,7 +108,7 @@ def conv2d_direct_dw(x: np.ndarray, dy: np.ndarray, k: Pair, pad: Pair) -> np.nd
 
 
 # ---------------------------------------------------------------- Winograd
-def conv2d_winograd(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair, tile: int, relu: bool) -> np.ndarray:
+def conv2d_winograd(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair, tile: int, relu: bool) -> Array:
     """See `reference.conv2d_winograd`; ReLU is taken as the outputs are written."""
     if 0 in x.shape or 0 in w.shape:
         return reference.conv2d_winograd(x, w, b, pad, tile, relu)
@@ -124,7 +125,7 @@ def conv2d_winograd(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pai
 
 def conv2d_winograd_backward(
     x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int, need_dx: bool = True, need_dw: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """See `reference.conv2d_winograd_backward`; what is not needed is not filled in."""
     if 0 in dy.shape or 0 in w.shape:
         return reference.conv2d_winograd_backward(x, dy, w, pad, tile)
@@ -143,12 +144,12 @@ def conv2d_winograd_backward(
     return dx, dw
 
 
-def conv2d_winograd_dx(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int) -> np.ndarray:
+def conv2d_winograd_dx(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int) -> Array:
     """See `reference.conv2d_winograd_dx`."""
     return conv2d_winograd_backward(x, dy, w, pad, tile, need_dw=False)[0]
 
 
-def conv2d_winograd_dw(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int) -> np.ndarray:
+def conv2d_winograd_dw(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, tile: int) -> Array:
     """See `reference.conv2d_winograd_dw`."""
     return conv2d_winograd_backward(x, dy, w, pad, tile, need_dx=False)[1]
 

@@ -14,7 +14,7 @@ from npsoftmax.kernels.elementwise.device import add_bias
 from npsoftmax.kernels.matmul.device import product, rounded
 from npsoftmax.kernels.windows import device as windows
 from npsoftmax.kernels.windows.device import sizes_of
-from npsoftmax.kernels.windows.reference import Pair
+from npsoftmax.kernels.windows.reference import Pair, kernel_size
 
 FEWEST = 16  # channels, in and out: fewer leave most of a tile empty
 # Channels, in and out, from which tf32 goes by columns: on an H100, output and gradients of 512 images took 1.5 times
@@ -87,7 +87,7 @@ def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kin
 
 def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """y = im2col(x) @ w + b, or max(y, 0). w (F, KH, KW, C), any strides -> (N, OH, OW, F)."""
-    xp, f, sizes = array_module(x), len(w), sizes_of(x.shape, w.shape[1:3], stride, pad)
+    xp, f, sizes = array_module(x), len(w), sizes_of(x.shape, (w.shape[1], w.shape[2]), stride, pad)
     y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
     positions = y.size // f
     blocks = -(-positions // ROWS), -(-f // COLUMNS)
@@ -123,12 +123,13 @@ def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
 # ---------------------------------------------------------------- by columns, a few images at a time
 def _by_columns(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """y = im2col(x) @ w + b, or max(y, 0). w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
-    xp, f, sizes = array_module(x), w.shape[3], sizes_of(x.shape, w.shape[:2], stride, pad)
+    xp, k, f = array_module(x), kernel_size(w), w.shape[3]
+    sizes = sizes_of(x.shape, k, stride, pad)
     y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
     matrix = w.reshape(-1, f)
     for images in _chunks(len(x), sizes):
         rows = y[images].reshape(-1, f)  # a view: y is contiguous
-        product(_columns(x[images], w.shape[:2], stride, pad), matrix, out=rows)
+        product(_columns(x[images], k, stride, pad), matrix, out=rows)
     if b is not None or relu:
         add_bias(y, b, relu)
     return y
@@ -145,7 +146,7 @@ def _dw_by_columns(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Arr
 
 def _dx_by_columns(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ). dy (N, OH, OW, F) -> (N, H, W, C) = shape."""
-    k, f = w.shape[:2], w.shape[3]
+    k, f = kernel_size(w), w.shape[3]
     dx, matrix = array_module(dy).empty(shape, dtype=dy.dtype), w.reshape(-1, f)
     for images in _chunks(len(dy), sizes_of(shape, k, stride, pad)):
         part = dy[images]

@@ -19,7 +19,7 @@ from typing import Any
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.windows import col2im, im2col
-from npsoftmax.kernels.windows.reference import Pair, output_sizes, pad_images
+from npsoftmax.kernels.windows.reference import Pair, kernel_size, output_sizes, pad_images
 
 # The finite points, for tiles of 2x2 and 4x4 outputs. 5/8 and 3/2 keep float32 twice as accurate as 1 and 2.
 POINTS = {
@@ -33,7 +33,7 @@ Matrix = tuple[tuple[float, ...], ...]
 # ---------------------------------------------------------------- by columns
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
     """y = im2col(x) @ w + b, or max(y, 0) with `relu`. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
-    k, f = w.shape[:2], w.shape[3]
+    k, f = kernel_size(w), w.shape[3]
     oh, ow = output_sizes(x.shape, k, stride, pad)
     y = matmul(im2col(x, k, stride, pad), w.reshape(-1, f))
     y = (y if b is None else y + b).reshape(x.shape[0], oh, ow, f)
@@ -49,7 +49,7 @@ def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Ar
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ). dy (N, OH, OW, F) -> (N, H, W, C) = shape."""
     f = w.shape[3]
-    return col2im(matmul(dy.reshape(-1, f), w.reshape(-1, f).T), shape, w.shape[:2], stride, pad)
+    return col2im(matmul(dy.reshape(-1, f), w.reshape(-1, f).T), shape, kernel_size(w), stride, pad)
 
 
 # ---------------------------------------------------------------- Winograd's matrices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import contiguous, flat, threads_for
 from npsoftmax.kernels.elementwise import reference
 from npsoftmax.kernels.extension import load_extension
@@ -25,7 +26,7 @@ def relu_backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     return dx
 
 
-def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def add(a: np.ndarray, b: np.ndarray) -> Array:
     """See `reference.add`."""
     if a.shape != b.shape:
         return reference.add(a, b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.host import single_threaded_blas
 from npsoftmax.kernels.dispatch import as_stored, threads_for_products
 from npsoftmax.kernels.extension import load_extension
@@ -15,7 +16,7 @@ MODULE = f"{__package__}._matmul"
 LONG = 4
 
 
-def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> Array:
     """See `reference.matmul`."""
     if 0 in a.shape or 0 in b.shape or a.shape[1:] != b.shape[:1] or b.ndim != 2:
         return reference.matmul(a, b, bias)

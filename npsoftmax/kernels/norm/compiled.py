@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import contiguous, flat, threads_for
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.norm import reference
@@ -17,7 +18,7 @@ FEW = 4096  # values that NumPy adds up before a kernel is even called
 
 
 # ---------------------------------------------------------------- columns
-def column_sum(rows: np.ndarray) -> np.ndarray:
+def column_sum(rows: np.ndarray) -> Array:
     """See `reference.column_sum`."""
     if rows.size < FEW:
         return reference.column_sum(np.ascontiguousarray(rows))  # NumPy's order follows the layout
@@ -28,7 +29,7 @@ def column_sum(rows: np.ndarray) -> np.ndarray:
     return sums.sum(axis=0).astype(rows.dtype)
 
 
-def column_moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def column_moments(rows: np.ndarray) -> tuple[Array, Array]:
     """See `reference.column_moments`."""
     if not rows.size:
         return reference.column_moments(rows)
@@ -44,7 +45,7 @@ def column_moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # ---------------------------------------------------------------- batch norm
-def normalise(x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, relu: bool) -> np.ndarray:
+def normalise(x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, relu: bool) -> Array:
     """See `reference.normalise`."""
     if not x.size:
         return reference.normalise(x, mean, factor, shift, relu)
@@ -56,7 +57,7 @@ def normalise(x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.nda
 
 def normalise_sums(
     dy: np.ndarray, x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, relu: bool
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """See `reference.normalise_sums`."""
     if not x.size:
         return reference.normalise_sums(dy, x, mean, factor, shift, relu)
@@ -76,7 +77,7 @@ def normalise_dx(
     slope: np.ndarray,
     offset: np.ndarray,
     relu: bool,
-) -> np.ndarray:
+) -> Array:
     """See `reference.normalise_dx`."""
     if not x.size:
         return reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)

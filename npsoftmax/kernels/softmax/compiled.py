@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import threads_for
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.softmax import reference
@@ -13,7 +14,7 @@ MODULE = f"{__package__}._softmax"
 
 def exp_rows(
     z: np.ndarray, temperature: float, out: np.ndarray | None, threads: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Array, Array, Array, Array]:
     """See `reference.exp_rows`."""
     if not z.size:
         return reference.exp_rows(z, temperature, out)
@@ -26,7 +27,7 @@ def exp_rows(
 
 def scaled_less_onehot(
     e: np.ndarray, t: np.ndarray, factor: np.ndarray, height: np.ndarray, low: float, threads: int | None
-) -> np.ndarray:
+) -> Array:
     """See `reference.scaled_less_onehot`."""
     if not e.size:
         return reference.scaled_less_onehot(e, t, factor, height, low)

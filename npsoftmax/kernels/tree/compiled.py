@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.host import get_threads
 from npsoftmax.kernels.dispatch import flat
 from npsoftmax.kernels.extension import load_extension
@@ -29,13 +30,13 @@ __all__ = [
 MODULE = f"{__package__}._tree"
 
 
-def takes(h: np.ndarray, w: np.ndarray) -> bool:
+def takes(h: Array, w: Array) -> bool:
     """Whether features and weights lie so that the compiled versions take them; else they go to the reference."""
     return w.flags.c_contiguous and len(h) > 0
 
 
 # ---------------------------------------------------------------- chosen rows
-def chosen_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+def chosen_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None, rows: np.ndarray) -> Array:
     """See `reference.chosen_scores`."""
     if not takes(h, w):
         return reference.chosen_scores(h, w, b, rows)
@@ -44,7 +45,7 @@ def chosen_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None, rows: np.n
     return z
 
 
-def chosen_dh(dz: np.ndarray, w: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def chosen_dh(dz: np.ndarray, w: np.ndarray, rows: np.ndarray) -> Array:
     """See `reference.chosen_dh`."""
     if not takes(dz, w):
         return reference.chosen_dh(dz, w, rows)
@@ -53,7 +54,7 @@ def chosen_dh(dz: np.ndarray, w: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return dh
 
 
-def chosen_dw(dz: np.ndarray, h: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def chosen_dw(dz: np.ndarray, h: np.ndarray, rows: np.ndarray) -> tuple[Array, Array, Array]:
     """See `reference.chosen_dw`."""
     if not len(dz):
         return reference.chosen_dw(dz, h, rows)
@@ -99,7 +100,7 @@ def climb(up: np.ndarray, labels: np.ndarray, levels: int, dtype: Any) -> tuple[
     return nodes, signs
 
 
-def all_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+def all_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> Array:
     """See `reference.all_scores`."""
     if not takes(h, w):
         return reference.all_scores(h, w, b)
@@ -108,7 +109,7 @@ def all_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray
     return z
 
 
-def tree_log_prob(z: np.ndarray, children: np.ndarray, levels: reference.Levels) -> np.ndarray:
+def tree_log_prob(z: np.ndarray, children: np.ndarray, levels: reference.Levels) -> Array:
     """See `reference.tree_log_prob`."""
     if not takes(z, z):
         return reference.tree_log_prob(z, children, levels)
@@ -117,9 +118,7 @@ def tree_log_prob(z: np.ndarray, children: np.ndarray, levels: reference.Levels)
     return out
 
 
-def best_first(
-    h: np.ndarray, w: np.ndarray, b: np.ndarray | None, children: np.ndarray, k: int, limit: int
-) -> np.ndarray:
+def best_first(h: np.ndarray, w: np.ndarray, b: np.ndarray | None, children: np.ndarray, k: int, limit: int) -> Array:
     """See `reference.best_first`."""
     if not takes(h, w):
         return reference.best_first(h, w, b, children, k, limit)

@@ -121,7 +121,8 @@ def best_first(h: Array, w: Array, b: Array | None, children: Array, k: int, lim
     inner, below = len(children), to_numpy(children).tolist()
     labels = xp.full((len(h), k), -1)
     for n in range(len(h)):
-        queue, found, opened = [(0.0, 0)], [], 0
+        found: list[int] = []
+        queue, opened = [(0.0, 0)], 0
         while queue and len(found) < k:
             cost, place = heapq.heappop(queue)  # cost = −log p
             if place >= inner:

@@ -21,7 +21,7 @@ def takes(*arrays: Array) -> bool:
 
 
 # ---------------------------------------------------------------- clipping
-def square_sum(g: Array) -> float:
+def square_sum(g: Array) -> Array | float:
     """Σ g² of all values; () on the device that g is on, or a float; see `reference.square_sum`."""
     return version_for(g).square_sum(g)
 

@@ -11,7 +11,7 @@ SUMS = 512  # blocks that share out a sum, at most
 
 
 # ---------------------------------------------------------------- clipping
-def square_sum(g: Array) -> Array:
+def square_sum(g: Array) -> Array | float:
     """See `reference.square_sum`; the sum stays on the device."""
     if not g.size:
         return reference.square_sum(g)

@@ -10,7 +10,7 @@ import numpy as np
 from npsoftmax.backend import Array, array_module
 
 
-def square_sum(g: Array) -> float:
+def square_sum(g: Array) -> Array | float:
     """Σ g² of all values, squared and added up in double precision. Any shape -> ()."""
     return array_module(g).square(g, dtype=np.float64).sum()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import threads_for
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.windows import reference
@@ -32,7 +33,7 @@ def col2im(cols: np.ndarray, shape: tuple[int, ...], k: Pair, stride: Pair, pad:
 
 
 # ---------------------------------------------------------------- max pooling
-def max_pool(x: np.ndarray, k: Pair, stride: Pair, pad: Pair, relu: bool) -> tuple[np.ndarray, np.ndarray]:
+def max_pool(x: np.ndarray, k: Pair, stride: Pair, pad: Pair, relu: bool) -> tuple[Array, Array]:
     """See `reference.max_pool`."""
     if k[0] * k[1] > reference.MOST_TAPS:
         return reference.max_pool(x, k, stride, pad, relu)
@@ -45,7 +46,7 @@ def max_pool(x: np.ndarray, k: Pair, stride: Pair, pad: Pair, relu: bool) -> tup
 
 def max_pool_backward(
     dy: np.ndarray, index: np.ndarray, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
-) -> np.ndarray:
+) -> Array:
     """See `reference.max_pool_backward`."""
     if index.dtype != np.uint8:
         return reference.max_pool_backward(dy, index, shape, k, stride, pad)

@@ -25,6 +25,11 @@ Pair = tuple[int, int]
 MOST_TAPS = 255  # in a pooling window whose winner is kept in a byte, so that there is a number for no tap
 
 
+def kernel_size(w: Array) -> Pair:
+    """(KH, KW) of w (KH, KW, C, F)."""
+    return w.shape[0], w.shape[1]
+
+
 def output_size(size: int, k: int, stride: int, pad: int) -> int:
     """Output positions along one axis: floor((size + 2·pad − k) / stride) + 1."""
     return (size + 2 * pad - k) // stride + 1
