@@ -48,9 +48,11 @@ class RowMap:
         picked, cache = cache
         if picked:
             dh, (rows, *found) = maps.sparse_rows_backward(dz, cache)
-            dw, db = (SparseRows(rows, x, self.rows) for x in found)
-            if not self.sparse:
-                dw, db = dw.to_dense(), db.to_dense()
+            dw, db = (self._gradient(rows, x) for x in found)
         else:
             dh, dw, db = maps.dense_rows_backward(dz, cache)
         return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}
+
+    def _gradient(self, rows: Array, values: Array) -> Array | SparseRows:
+        found = SparseRows(rows, values, self.rows)
+        return found if self.sparse else found.to_dense()

@@ -77,15 +77,18 @@ class SampledSoftmaxHead(Head):
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         sampled, cache = cache
         w = self.params["w"]
+        db: Array | SparseRows | None
         if sampled:
-            dh, rows, dw, db = sampled_softmax_backward(dloss, cache)
-            dw, db = (SparseRows.from_indices(rows, x, self.classes.n) for x in (dw, db))
-            if self.classes.n < SPARSE_FROM:
-                dw, db = dw.to_dense(), db.to_dense()
+            dh, rows, *found = sampled_softmax_backward(dloss, cache)
+            dw, db = (self._gradient(rows, x) for x in found)
         else:
             n, cache = cache
             dh, dw, db = linear_softmax_nll_backward(array_module(w).full(n, dloss / n, dtype=w.dtype), cache)
         return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}
+
+    def _gradient(self, rows: Array, values: Array) -> Array | SparseRows:
+        found = SparseRows.from_indices(rows, values, self.classes.n)
+        return found.to_dense() if self.classes.n < SPARSE_FROM else found
 
     def draw(self, rng: Rng | None, like: Array) -> tuple[Array, Array]:
         """The classes drawn for this step, and log(samples · q / times drawn) of each: both (S,), S ≤ samples.

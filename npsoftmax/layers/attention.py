@@ -77,7 +77,9 @@ class MultiHeadAttention(Layer):
 
     def cross_backward(self, dy: Array, cache: Any) -> tuple[Array, Array, Tree]:
         """dy, the cache of `cross_forward` -> dx, dcontext, grads."""
-        return self._back(dy, cache, True)
+        dx, dcontext, grads = self._back(dy, cache, True)
+        assert dx is not None and dcontext is not None  # they were asked for
+        return dx, dcontext, grads
 
     def _run(
         self, x: Array, context: Array | None, train: bool, rng: Rng | None, mask: Array | None

@@ -50,10 +50,12 @@ class Sequential(Layer):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         caches, grads = cache, {}
         first = next(iter(self.layers), None)
+        dx: Array | None = dy
         for name, layer in reversed(self.layers.items()):
+            assert dx is not None  # only the first layer may leave it out
             # Popped, so that each activation is freed as soon as it has been used.
-            dy, grads[name] = layer.backward(dy, caches.pop(), need_dx=need_dx or name != first)
-        return dy, {name: grads[name] for name in self.params}
+            dx, grads[name] = layer.backward(dx, caches.pop(), need_dx=need_dx or name != first)
+        return dx, {name: grads[name] for name in self.params}
 
     def output_shape(self, shape: Shape) -> Shape:
         for layer in self.layers.values():

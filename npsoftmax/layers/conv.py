@@ -30,13 +30,13 @@ def window_output(
     layer: Layer, shape: Shape, k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
 ) -> Shape:
     """(OH, OW) of the layer's windows over (H, W, C); InputError where a window is larger than the padded image."""
-    size = tuple(kernels.output_size(n, *rest) for n, *rest in zip(shape[:2], k, stride, pad, strict=True))
-    if min(size) < 1:
+    oh, ow = (kernels.output_size(n, *rest) for n, *rest in zip(shape[:2], k, stride, pad, strict=True))
+    if min(oh, ow) < 1:
         raise InputError(
             f"{layer!r}: a window of {k[0]}x{k[1]} does not fit an input of {shape[0]}x{shape[1]} with padding {pad}. "
             "Use a larger image, more padding or fewer pooling steps."
         )
-    return size
+    return oh, ow
 
 
 class Conv2d(Layer):
@@ -95,9 +95,9 @@ class Conv2d(Layer):
 
     def choice(self, shape: Shape, images: int, compiled: bool = True) -> Choice:
         """The algorithm for `images` of `shape`, and why; `compiled`: whether such kernels take the array."""
-        size = self.output_shape(shape)[:2]
+        oh, ow, _ = self.output_shape(shape)
         if self.algorithm == "auto":
-            return choose_convolution(compiled, self.k, self.stride, self.inputs, self.outputs, size, images)
+            return choose_convolution(compiled, self.k, self.stride, self.inputs, self.outputs, (oh, ow), images)
         if self.algorithm == "winograd" and (self.k != (3, 3) or self.stride != (1, 1)):
             return Choice("tiled", "asked for winograd, which is for 3x3 at stride 1")
         if self.algorithm == "direct" and self.stride != (1, 1):

@@ -24,7 +24,7 @@ class ReLU(Layer):
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         return activation.relu_fused_forward(x) if self.fused else activation.relu_forward(x)
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
         backward = activation.relu_fused_backward if self.fused else activation.relu_backward
         return backward(dy, cache), {}
 
@@ -41,7 +41,7 @@ class GELU(Layer):
         y, cache = getattr(activation, f"{name}_forward")(x)
         return y, (name, cache)
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
         name, pair_cache = cache
         return getattr(activation, f"{name}_backward")(dy, pair_cache), {}
 
@@ -65,7 +65,7 @@ class Dropout(Layer):
         mask = rng.keep_mask(self.mask_shape(x.shape), 1 - self.p, array_module(x))
         return dropout.dropout_forward(x, mask, 1 - self.p)
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
         return dy if cache is None else dropout.dropout_backward(dy, cache), {}
 
     def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ class Flatten(Layer):
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         return x.reshape(x.shape[0], -1), x.shape
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
         return dy.reshape(cache), {}
 
     def output_shape(self, shape: Shape) -> Shape:

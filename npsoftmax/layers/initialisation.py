@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.errors import unknown_name
 from npsoftmax.random import Rng
 
@@ -49,6 +50,6 @@ def initialiser(name: str) -> Initialiser:
     return INITIALISERS[name]
 
 
-def _flat(draw: Callable[..., np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+def _flat(draw: Callable[..., Array], shape: tuple[int, ...]) -> np.ndarray:
     # One row of noise, so that the first axis of a weight is not taken for samples of a batch.
     return draw((1, math.prod(shape)), np.float32).reshape(shape)

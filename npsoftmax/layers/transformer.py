@@ -16,7 +16,7 @@ from npsoftmax.layers.norm import LayerNorm
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
-ACTIVATIONS = {"gelu": GELU, "relu": ReLU}
+ACTIVATIONS: dict[str, type[GELU] | type[ReLU]] = {"gelu": GELU, "relu": ReLU}
 NORMS = ("pre", "post")
 
 
@@ -58,6 +58,7 @@ class FeedForward(Layer):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         caches, (n, tokens, dim) = cache, dy.shape
         dh, fc2 = self.fc2.backward(dy.reshape(n * tokens, dim), caches.pop())
+        assert dh is not None  # it was asked for
         dh, _ = self.dropout.backward(dh.reshape(n, tokens, -1), caches.pop())
         dh, _ = self.act.backward(dh.reshape(n * tokens, -1), caches.pop())
         dx, fc1 = self.fc1.backward(dh, caches.pop(), need_dx=need_dx)
@@ -192,7 +193,9 @@ class TransformerBlock(Layer):
 
     def _attend_backward(self, da: Array, cache: Any) -> tuple[Array, Tree]:
         if self.queries is None:
-            return self.attention.backward(da, cache)
+            dx, grads = self.attention.backward(da, cache)
+            assert dx is not None  # it was asked for
+            return dx, grads
         dq, dh, grads = self.attention.cross_backward(da, cache)
         return _add_to_first(dh, dq), grads
 
