@@ -140,15 +140,16 @@ class MpiGroup(Group):
     @contextmanager
     def _readable(self, *arrays: Array) -> Iterator[tuple[Array, ...]]:
         """The arrays as MPI can read and write them; what it has written is in them afterwards."""
-        on_device = array_module(arrays[0]) is not np
+        xp = array_module(arrays[0])
+        on_device = xp is not np
         if on_device and self.reads_devices:
-            array_module(arrays[0]).cuda.get_current_stream().synchronize()  # MPI knows nothing of streams
+            xp.cuda.get_current_stream().synchronize()  # MPI knows nothing of streams
         staged = on_device and not self.reads_devices
         readable = tuple(to_numpy(array) for array in arrays) if staged else arrays
         yield readable
         if staged:
             for array, host in zip(arrays, readable, strict=True):
-                array.set(host)
+                xp.ndarray.set(array, host)
 
     # ------------------------------------------------------------ agreement
     def any(self, flag: bool) -> bool:

@@ -24,7 +24,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from npsoftmax.backend import get_backend
+from npsoftmax.backend import Array, get_backend, to_numpy
 from npsoftmax.data import Batches, fit_normalization
 from npsoftmax.errors import InputError
 from npsoftmax.heads import ClassInfo
@@ -146,9 +146,7 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
                 total += float(found.loss) * len(t)
         self.loss_curve_.append(total / len(X))
 
-    def _batches(
-        self, X: np.ndarray, targets: np.ndarray, epoch: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _batches(self, X: np.ndarray, targets: np.ndarray, epoch: int) -> Iterator[tuple[Array, np.ndarray, Array]]:
         """Samples, labels and numbers of the samples, in the order in which this epoch visits them."""
         order = Rng(self.seed_, "shuffle").at(epoch).permutation(len(X))
         for start in range(0, len(X), self.batch_size):
@@ -174,13 +172,13 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(X, y)
         return y
 
-    def _in_parts(self, X: Any, function: Callable[[np.ndarray, Rng], np.ndarray]) -> np.ndarray:
+    def _in_parts(self, X: Any, function: Callable[[np.ndarray, Rng], Array]) -> np.ndarray:
         """`function` of a few samples at a time. The rng is for heads that are told to draw noise in evaluation."""
         check_is_fitted(self)
         X, rng = self._checked(X, reset=False), Rng(self.seed_, "evaluation")
         numbers = np.split(np.arange(len(X)), range(EVALUATION_BATCH, len(X), EVALUATION_BATCH))
         with single_threaded_blas():
-            return np.concatenate([function(self._prepared(X[part]), rng.at(0, part)) for part in numbers])
+            return np.concatenate([to_numpy(function(self._prepared(X[part]), rng.at(0, part))) for part in numbers])
 
 
 class SoftmaxClassifier(_NetworkClassifier):
@@ -305,9 +303,7 @@ class ImageClassifier(_NetworkClassifier):
     def _prepared(self, x: np.ndarray) -> np.ndarray:
         return x if self.normalization_ is None else self.normalization_.apply(x)
 
-    def _batches(
-        self, X: np.ndarray, targets: np.ndarray, epoch: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _batches(self, X: np.ndarray, targets: np.ndarray, epoch: int) -> Iterator[tuple[Array, np.ndarray, Array]]:
         if self.normalization_ is None:
             return super()._batches(X, targets, epoch)
         bytes_ = Batches(

@@ -46,13 +46,13 @@ class Rng:
     In every draw the first axis is the sample axis: row i is the noise of global sample `samples[i]`.
     """
 
-    def __init__(self, seed: int, path: str = "", step: int = 0, samples: np.ndarray | None = None):
+    def __init__(self, seed: int, path: str = "", step: int = 0, samples: Array | None = None):
         self.seed, self.path, self.step, self.samples = seed, path, step, samples
 
     def child(self, name: str) -> Rng:
         return Rng(self.seed, f"{self.path}.{name}" if self.path else name, self.step, self.samples)
 
-    def at(self, step: int, samples: np.ndarray | None = None) -> Rng:
+    def at(self, step: int, samples: Array | None = None) -> Rng:
         return Rng(self.seed, self.path, step, samples)
 
     def bits(self, shape: tuple[int, ...], xp: Any = np) -> Array:

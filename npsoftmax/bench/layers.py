@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.bench.machine import OURS, RIVALS
 from npsoftmax.bench.shapes import FLOPS, Conv, Shape, parse_shape
 from npsoftmax.bench.turns import Case, ratio_to_better, summary
@@ -62,13 +63,13 @@ def _theirs(shape: Shape, arrays: dict[str, np.ndarray], job: Job) -> dict[str, 
     return _timed(torch_layers.passes(shape, job["side"], arrays), job["seconds"])
 
 
-def _timed(passes: Mapping[str, Callable[[], list[np.ndarray]]], seconds: float) -> dict[str, Any]:
+def _timed(passes: Mapping[str, Callable[[], Sequence[Array]]], seconds: float) -> dict[str, Any]:
     medians = {name: statistics.median(taken) for name, taken in time_in_turn(passes, seconds).items()}
     samples = {name: [sample(result) for result in call()] for name, call in passes.items()}
     return {"seconds": medians, "samples": samples}
 
 
-def sample(result: np.ndarray) -> list[float]:
+def sample(result: Array) -> list[float]:
     """Values from all over a result."""
     places = np.linspace(0, result.size - 1, min(SAMPLES, result.size)).astype(int)
     return [float(result[np.unravel_index(place, result.shape)]) for place in places]

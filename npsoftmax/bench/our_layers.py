@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from npsoftmax import kernels
+from npsoftmax.backend import Array
 from npsoftmax.bench.shapes import BACKWARD, FORWARD, INPUT, WEIGHT, Conv, NormReLU, Shape
 from npsoftmax.layers import BatchNormReLU, Conv2d, Layer, MaxPool2d
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 
 Arrays = dict[str, np.ndarray]
-Passes = dict[str, Callable[[], list[np.ndarray]]]
+Passes = dict[str, Callable[[], list[Array]]]
 
 ONE = (1, 1)
 
@@ -25,7 +26,7 @@ def _tile(dy: np.ndarray) -> int:
     return kernels.winograd_tile(*dy.shape[1:3])
 
 
-KERNELS: dict[str, dict[str, Callable[..., np.ndarray]]] = {  # algorithm -> pass -> kernel of x, dy, w
+KERNELS: dict[str, dict[str, Callable[..., Array]]] = {  # algorithm -> pass -> kernel of x, dy, w
     "direct": {
         INPUT: lambda x, dy, w: kernels.conv2d_direct_dx(dy, w, x.shape, ONE),
         WEIGHT: lambda x, dy, w: kernels.conv2d_direct_dw(x, dy, w.shape[:2], ONE),
@@ -52,12 +53,12 @@ def passes(shape: Shape, algorithm: str, arrays: Arrays) -> tuple[Passes, str | 
     x, dy = arrays["x"], arrays["dy"]
     cache: list[Any] = []
 
-    def forward() -> list[np.ndarray]:
+    def forward() -> list[Array]:
         y, new = layer.forward(x, train=True)
         cache[:] = [new]
         return [y]
 
-    def backward() -> list[np.ndarray]:
+    def backward() -> list[Array]:
         dx, grads = layer.backward(dy, cache.pop(), need_dx=shape.need_dx)
         return [g for g in (dx, *(g for _, g in leaves(grads))) if g is not None]
 
@@ -74,7 +75,7 @@ def _halves(arrays: Arrays, algorithm: str) -> Passes:
     return {name: partial(_alone, kernel, x, dy, w) for name, kernel in KERNELS.get(algorithm, {}).items()}
 
 
-def _alone(kernel: Callable[..., np.ndarray], *arrays: np.ndarray) -> list[np.ndarray]:
+def _alone(kernel: Callable[..., Array], *arrays: np.ndarray) -> list[Array]:
     return [kernel(*arrays)]
 
 

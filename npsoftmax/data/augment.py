@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from npsoftmax.backend import Array
 from npsoftmax.errors import unknown_name
 from npsoftmax.random import Rng
 
@@ -73,7 +74,7 @@ def get_augmentation(name: str) -> Callable[[np.ndarray, Rng], np.ndarray]:
 
 
 # ---------------------------------------------------------------- the three changes; u: uniform in (0, 1)
-def _mirror(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _mirror(x: np.ndarray, u: Array) -> np.ndarray:
     chosen = np.flatnonzero(u[:, 0] < 0.5)
     images = x[chosen]
     mirrored = np.empty_like(images)
@@ -84,7 +85,7 @@ def _mirror(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     return y
 
 
-def _crop(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _crop(x: np.ndarray, u: Array) -> np.ndarray:
     """A window of the old size out of the image with a black border."""
     n, height, width, channels = x.shape
     border = border_of(height)
@@ -97,7 +98,7 @@ def _crop(x: np.ndarray, u: np.ndarray) -> np.ndarray:
     return windows[np.arange(n)[:, None], rows, offset[:, 1:] * channels].reshape(x.shape)
 
 
-def _cut(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _cut(x: np.ndarray, u: Array) -> np.ndarray:
     """A square with its centre on any pixel in the mean colour of the image."""
     n, height, width, channels = x.shape
     side = square_of(height)

@@ -67,7 +67,7 @@ class Batches:
 
     def epoch(
         self, epoch: int, first: int = 0, part: Callable[[int], slice] = slice
-    ) -> Iterator[tuple[Array, Array, Array]]:
+    ) -> Iterator[tuple[Array, np.ndarray, Array]]:
         """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
 
         x and the indices are on the device where there is one, y is on the host. Begins with batch number `first`,

@@ -50,7 +50,7 @@ def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, Any]:
     return tree_map(lambda g: g.scaled(factor) if isinstance(g, SparseRows) else update.scale(g, factor), grads), norm
 
 
-def _square_sum(g: Array | SparseRows) -> Array:
+def _square_sum(g: Array | SparseRows) -> Array | float:
     # Not a dot product: BLAS sums millions of float32 to four digits only, and otherwise with other threads.
     return g.square_sum() if isinstance(g, SparseRows) else update.square_sum(g)
 

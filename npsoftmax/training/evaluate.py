@@ -131,7 +131,7 @@ def _joined_looks(looks: Sequence[Any], n: int) -> Predictions | dict[str, float
 
 def _features(
     model: Model, batches: Batches, backend: Backend, group: Group = ALONE
-) -> Iterator[tuple[Array, Array, Array]]:
+) -> Iterator[tuple[Array, np.ndarray, Array]]:
     """Features (n, D) of this process's images, their targets and samples (n,): few enough at a time for the head."""
     rows = max(1, SCORES // model.head.classes.n)
     own, weight = group.share(len(batches))

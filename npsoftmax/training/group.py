@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
+from npsoftmax.backend import Array
 from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.params import Tree
 
@@ -59,7 +58,7 @@ class Group:
         """The sum over the processes of every leaf, dense or SparseRows."""
         return grads
 
-    def sum(self, values: np.ndarray) -> np.ndarray:
+    def sum(self, values: Array) -> Array:
         """The sum over the processes."""
         return values
 

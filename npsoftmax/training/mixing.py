@@ -114,6 +114,7 @@ def mixed_backward(model: Model, cache: Any, dloss: float = 1.0) -> Tree:
 def _sum(a: Array | SparseRows, b: Array | SparseRows) -> Array | SparseRows:
     if not isinstance(a, SparseRows):
         return a + b
+    assert isinstance(b, SparseRows)  # of the same parameter
     xp = array_module(a.values)
     rows, values = xp.concatenate([a.rows, b.rows]), xp.concatenate([a.values, b.values])
     return SparseRows.from_indices(rows, values, a.n_rows)

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
+import numpy as np
+
 from npsoftmax.backend import Array
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
@@ -104,12 +106,12 @@ class Trainer:
         else:
             self._finish_epoch()
 
-    def _batches(self) -> AbstractContextManager[Iterator[tuple[Array, Array, Array]]]:
+    def _batches(self) -> AbstractContextManager[Iterator[tuple[Array, np.ndarray, Array]]]:
         """The rest of this epoch: made ahead by a thread, or on the device, which does it without being waited for."""
         batches = self.session.train.epoch(self.state.epoch, self.state.step_in_epoch, self.step.part_of)
         return made_ahead(batches) if self.session.backend.on_host else nullcontext(batches)
 
-    def _step(self, x: Array, targets: Array, samples: Array) -> None:
+    def _step(self, x: Array, targets: np.ndarray, samples: Array) -> None:
         state, head = self.state, self.model.head
         lr, momentum = self.schedule(state.step)
         images = self.session.train.length(state.step_in_epoch)

@@ -73,8 +73,11 @@ class Optimizer(ABC):
         self._check(arrays, gradients)
         self.steps += 1
         for name, p in arrays.items():
-            apply = self._update_rows if isinstance(gradients[name], SparseRows) else self._update_array
-            apply(p, gradients[name], [slot[name] for slot in self._slots], self._decay[name], rates)
+            g, slots = gradients[name], [slot[name] for slot in self._slots]
+            if isinstance(g, SparseRows):
+                self._update_rows(p, g, slots, self._decay[name], rates)
+            else:
+                self._update_array(p, g, slots, self._decay[name], rates)
 
     def state_tree(self) -> Tree:
         """The state to save, together with `steps`: the arrays themselves, not copies."""
