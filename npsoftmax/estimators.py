@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -45,7 +45,7 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
     batch_size: int
     dtype_: np.dtype
 
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any) -> Self:
         """Train from new parameters, for `epochs` passes. Returns self."""
         X, y = self._checked(X, reset=True), self._labels(X, y)
         self.classes_, targets = np.unique(y, return_inverse=True)
@@ -55,7 +55,7 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
             self._epoch(X, targets, rates)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """One more pass, over these samples alone, at the constant learning rate `lr`. Returns self.
 
         classes: all labels there will ever be; needed in the first call, unless `fit` came before. Their counts are

@@ -16,6 +16,7 @@ from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, check
 from npsoftmax.gradcheck.numeric import require_float64, require_movable
 from npsoftmax.gradcheck.report import Report
 from npsoftmax.params import leaves
+from npsoftmax.random import Rng
 
 TO_FLOAT64 = (
     "type model.to(npsoftmax.get_backend(), 'float64'); for a layer or a head, "
@@ -141,7 +142,7 @@ def check_layer(
     x: Array,
     *,
     train: bool = False,
-    rng: Any = None,
+    rng: Rng | None = None,
     seed: int = 0,
     elements: int = 500,
     directions: int = 2,
@@ -167,7 +168,7 @@ def check_head(
     targets: Array,
     *,
     train: bool = False,
-    rng: Any = None,
+    rng: Rng | None = None,
     seed: int = 0,
     elements: int = 500,
     directions: int = 2,
@@ -194,7 +195,7 @@ def check_model(
     targets: Array,
     *,
     train: bool = False,
-    rng: Any = None,
+    rng: Rng | None = None,
     seed: int = 0,
     elements: int = 20,
     directions: int = 2,
