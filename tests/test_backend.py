@@ -8,8 +8,12 @@ import types
 import numpy as np
 import pytest
 
-from npsoftmax.backend import array_module, device_precision, get_backend, to_numpy
+from npsoftmax.backend import Array, array_module, device_precision, get_backend, to_numpy
 from npsoftmax.errors import InputError
+
+
+# What the type says of an array.
+MEMBERS = [name for name, value in vars(Array).items() if isinstance(value, property | types.FunctionType)]
 
 
 @pytest.fixture
@@ -178,6 +182,16 @@ def test_precisions_that_cannot_be(fake_cupy):
             get_backend("numpy", precision=precision)
     with pytest.raises(InputError, match=r"unknown --precision 'fp8'.*Known: auto, bf16, fp32, tf32"):
         get_backend("numpy", precision="fp8")
+
+
+def test_arrays_of_numpy_have_what_the_type_says():
+    assert {"shape", "__matmul__", "__eq__"} <= set(MEMBERS)
+    assert [name for name in MEMBERS if not hasattr(np.empty((2, 2)), name)] == []
+
+
+@pytest.mark.gpu
+def test_arrays_of_cupy_have_what_the_type_says(cupy):
+    assert [name for name in MEMBERS if not hasattr(cupy.xp.empty((2, 2)), name)] == []
 
 
 @pytest.mark.gpu
