@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.cli._parser import Parser, whole_number
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.options import parse_pairs
 
@@ -61,10 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model.width, schedule.warmup, …; may be repeated",
     )
     parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="runs of each row, seeds following each other"
+        "--seeds", type=whole_number, default=1, metavar="N", help="runs of each row, seeds following each other"
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the runs and the report (default: runs/compare-<what>)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time; they share the cores")
+    parser.add_argument(
+        "--jobs", type=whole_number, default=1, metavar="N", help="runs at the same time; they share the cores"
+    )
     parser.add_argument(
         "--engine",
         choices=ENGINES,
@@ -333,14 +336,16 @@ class Display:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `compare` command as a program of its own: examples/compare_heads.py."""
-    from npsoftmax.cli.main import run_command
+    from npsoftmax.cli.main import run_program
 
-    parser = argparse.ArgumentParser(
-        prog=os.path.basename(sys.argv[0]),
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser.set_defaults(run=run, words=words)
-    return run_command(parser.parse_args(words))
+    def make_parser(_: str | None) -> argparse.ArgumentParser:
+        parser = Parser(
+            prog=os.path.basename(sys.argv[0]),
+            description=DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_arguments(parser)
+        parser.set_defaults(run=run, words=None)
+        return parser
+
+    return run_program(make_parser, sys.argv[1:] if argv is None else argv)

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from npsoftmax.cli._parser import whole_number
+
 
 def add_parser(subparsers: Any) -> None:
     """Register this command and its options."""
@@ -17,7 +19,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: test)")
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
     parser.add_argument("--backend", default=argparse.SUPPRESS, metavar="{numpy,cupy}", help="where to compute")
-    parser.add_argument("--threads", default=argparse.SUPPRESS, type=int, metavar="N", help="threads of the kernels")
+    parser.add_argument(
+        "--threads", default=argparse.SUPPRESS, type=whole_number, metavar="N", help="threads of the kernels"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 

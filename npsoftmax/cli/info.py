@@ -6,13 +6,17 @@ import argparse
 import sys
 from typing import Any
 
+from npsoftmax.cli._parser import whole_number
+
 
 def add_parser(subparsers: Any) -> None:
     """Register this command and its options."""
     parser = subparsers.add_parser("info", help="what is installed, or a model: shapes, parameters, multiply-adds")
     parser.add_argument("--model", metavar="NAME", help="describe this model")
     parser.add_argument("--head", default="softmax", metavar="NAME", help="with this head (default: softmax)")
-    parser.add_argument("--classes", type=int, default=100, metavar="C", help="number of classes (default: 100)")
+    parser.add_argument(
+        "--classes", type=whole_number, default=100, metavar="C", help="number of classes (default: 100)"
+    )
     parser.add_argument(
         "--conv",
         nargs="?",

@@ -5,10 +5,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from npsoftmax._version import __version__
-from npsoftmax.errors import InputError
+from npsoftmax.cli._parser import Parser
+from npsoftmax.cli._surroundings import (
+    INTERRUPTED,
+    ending_at_once,
+    lost_folder,
+    nobody_reads,
+    prepare_surroundings,
+    refused_by_system,
+    with_home,
+)
+from npsoftmax.errors import InputError, unknown_name
 
 COMMANDS = {
     "train": "train a model and write a run directory",
@@ -27,8 +37,13 @@ COMMANDS = {
 
 
 def build_parser(wanted: str | None) -> argparse.ArgumentParser:
-    """The parser; only the command that is `wanted` gets its options, so that `--help` need not load them all."""
-    parser = argparse.ArgumentParser(
+    """The parser; only the command that is `wanted` gets its options, so that `--help` need not load them all.
+
+    InputError for a command that does not exist.
+    """
+    if wanted is not None and wanted not in COMMANDS:
+        raise unknown_name("command", wanted, COMMANDS)
+    parser = Parser(
         prog="npsoftmax", description="Deep learning from scratch, with every softmax head written and checked by hand."
     )
     parser.add_argument("--version", action="version", version=f"npsoftmax {__version__}")
@@ -44,29 +59,47 @@ def build_parser(wanted: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return run_program(build_parser, sys.argv[1:] if argv is None else argv)
+
+
+def run_program(make_parser: Callable[[str | None], argparse.ArgumentParser], typed: Sequence[str]) -> int:
+    """Parse what was typed and run it, whatever the console is. make_parser gets the first word that is no option."""
+    prepare_surroundings()
+    words = with_home(typed)
     wanted = next((word for word in words if not word.startswith("-")), None)
-    args = build_parser(wanted).parse_args(words)
-    if "words" in args:  # a command that wants to know what was typed
-        args.words = words
-    return run_command(args)
+
+    def run(args: argparse.Namespace) -> int:
+        with ending_at_once():
+            args = make_parser(wanted).parse_args(words)
+        if "words" in args:  # a command that wants to know what was typed
+            args.words = words
+        return args.run(args)
+
+    return run_command(argparse.Namespace(run=run))
 
 
 def run_command(args: argparse.Namespace) -> int:
-    """Run a parsed command: 0, 2 for a mistake in the input, 130 after a second Ctrl-C."""
+    """Run a parsed command: 0, 2 for a mistake in the input, 130 after a second Ctrl-C, 141 where nobody reads."""
     try:
-        return args.run(args)
+        try:
+            code = args.run(args)
+            sys.stdout.flush()  # the last of it may be what a full disk, or a closed pipe, does not take
+            return code
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise refused_by_system(error) from error
     except InputError as error:
-        print(f"npsoftmax: error: {error}", file=sys.stderr)
+        print(f"npsoftmax: error: {error}{lost_folder()}", file=sys.stderr)
         return 2
     except MemoryError as error:
         print(f"npsoftmax: error: there is not enough memory: {error or 'something is too large'}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("npsoftmax: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone: nobody is left to tell
+        nobody_reads()
         return 141
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from npsoftmax.cli._messages import headline, result_line
+from npsoftmax.cli._parser import Parser, count_or_fraction, whole_number
 from npsoftmax.errors import InputError
 
 # What may still be said when a run is resumed; everything else is as it was begun.
@@ -50,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("output", argument_default=argparse.SUPPRESS)
     group.add_argument("--out", metavar="DIR", help="the run directory (default: runs/<date>_<data>_<model>_<head>)")
-    group.add_argument("--stop-after", metavar="N", type=int, help="stop after this many epochs of a longer schedule")
+    group.add_argument(
+        "--stop-after", metavar="N", type=whole_number, help="stop after this many epochs of a longer schedule"
+    )
     group.add_argument("--no-plots", action="store_true", help="write no plots")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -74,7 +77,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     _training_arguments(parser, add)
     group = parser.add_argument_group("the run")
     add(group, "--backend", "where arrays live: numpy, or cupy (an NVIDIA GPU)", metavar="{numpy,cupy}")
-    add(group, "--device", "number of the GPU", type=int, metavar="N")
+    add(group, "--device", "number of the GPU", type=whole_number, metavar="N")
     add(
         group,
         "--precision",
@@ -82,16 +85,24 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "sums stay float32) or auto (tf32 where it can)",
         metavar="NAME",
     )
-    add(group, "--threads", "threads of the compiled kernels; not set means one for each CPU", type=int, metavar="N")
+    add(
+        group,
+        "--threads",
+        "threads of the compiled kernels; not set means one for each CPU",
+        type=whole_number,
+        metavar="N",
+    )
     add(
         group,
         "--sync-batch-norm",
         "with --distributed, let batch norm see the whole batch, and not only the part that each process has",
         action="store_true",
     )
-    add(group, "--seed", "seed of parameters, order, split and noise", type=int, metavar="N")
-    add(group, "--log-every", "steps between two rows of steps.csv", type=int, metavar="N")
-    add(group, "--checkpoint-every", "save every N steps too, not only after each epoch", type=int, metavar="N")
+    add(group, "--seed", "seed of parameters, order, split and noise", type=whole_number, metavar="N")
+    add(group, "--log-every", "steps between two rows of steps.csv", type=whole_number, metavar="N")
+    add(
+        group, "--checkpoint-every", "save every N steps too, not only after each epoch", type=whole_number, metavar="N"
+    )
 
 
 def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
@@ -104,9 +115,21 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         metavar="NAME",
     )
     add(group, "--data-dir", "folder that holds the CIFAR files; also $NPSOFTMAX_DATA", metavar="DIR")
-    add(group, "--limit-train", "use only this many training images, the classes balanced", type=int, metavar="N")
-    add(group, "--limit-test", "use only this many test images, the classes balanced", type=int, metavar="N")
-    add(group, "--val-split", "fraction of the training images held out for validation", type=float, metavar="F")
+    add(
+        group,
+        "--limit-train",
+        "use only this many training images, the classes balanced",
+        type=whole_number,
+        metavar="N",
+    )
+    add(group, "--limit-test", "use only this many test images, the classes balanced", type=whole_number, metavar="N")
+    add(
+        group,
+        "--val-split",
+        "training images held out for validation: a fraction such as 0.2, or how many, such as 500",
+        type=count_or_fraction,
+        metavar="F|N",
+    )
     add(
         group,
         "--normalize",
@@ -175,8 +198,8 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     from npsoftmax.training import OPTIMIZERS, SCHEDULES
 
     group = parser.add_argument_group("training")
-    add(group, "--epochs", "times to go through the training images", type=int, metavar="N")
-    add(group, "--batch-size", "images in a step", type=int, metavar="N")
+    add(group, "--epochs", "times to go through the training images", type=whole_number, metavar="N")
+    add(group, "--batch-size", "images in a step", type=whole_number, metavar="N")
     add(group, "--optimizer", f"one of {', '.join(OPTIMIZERS)}", metavar="NAME")
     add(group, "--lr", "learning rate: the highest of the schedule", type=float, metavar="F")
     add(group, "--momentum", "momentum of sgd", type=float, metavar="F")
@@ -205,7 +228,11 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         metavar="NAME",
     )
     add(
-        group, "--early-stop", "stop after this many epochs without a better validation accuracy", type=int, metavar="N"
+        group,
+        "--early-stop",
+        "stop after this many epochs without a better validation accuracy",
+        type=whole_number,
+        metavar="N",
     )
 
 
@@ -299,15 +326,18 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `train` command as a program of its own: examples/train_cifar100.py."""
-    from npsoftmax.cli.main import run_command
+    from npsoftmax.cli.main import run_program
 
-    parser = argparse.ArgumentParser(
-        prog="train_cifar100.py" if argv is None else None,
-        description="Train a network on CIFAR-100 (or on the embedded synthetic set) with any softmax head.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run)
-    return run_command(parser.parse_args(argv))
+    def make_parser(_: str | None) -> argparse.ArgumentParser:
+        parser = Parser(
+            prog="train_cifar100.py" if argv is None else None,
+            description="Train a network on CIFAR-100 (or on the embedded synthetic set) with any softmax head.",
+        )
+        add_arguments(parser)
+        parser.set_defaults(run=run)
+        return parser
+
+    return run_program(make_parser, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class TrainConfig:
     data_dir: str | None = None
     limit_train: int | None = None
     limit_test: int | None = None
-    val_split: float = 0.1
+    val_split: int | float = 0.1
     normalize: str = "standard"
     augment: str = "none"
     mixup: float = 0.0

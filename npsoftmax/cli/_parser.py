@@ -1,0 +1,76 @@
+"""The parser of all commands: a mistake gets its sentence and one line on help, not the list of all options."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that names the nearest options, and prints no usage before an error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and how to get help; exit with 2."""
+        self.exit(2, f"npsoftmax: error: {message}\nAll options are shown by: {self.prog} --help\n")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As that of argparse; what nobody knows is an error that says what is near."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self._refuse(unknown, args or ())
+        return found
+
+    def _refuse(self, unknown: Sequence[str], words: Sequence[str]) -> NoReturn:
+        parser = self._of_command(words)
+        name = next((word for word in unknown if word.startswith("-")), None)
+        if name is None:
+            parser.error(f"{unknown[0]!r} is one word too many.")
+        name = name.partition("=")[0]
+        near = difflib.get_close_matches(name, parser.options(), n=3, cutoff=0.6)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        parser.error(f"unknown option {name}.{hint}")
+
+    def _of_command(self, words: Sequence[str]) -> Parser:
+        """The parser of the command, or of the action of a command, that `words` name."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for word in words:
+                    if word in action.choices:
+                        return action.choices[word]._of_command(words)
+        return self
+
+    def options(self) -> list[str]:
+        """All options that it knows, such as --epochs."""
+        return [option for action in self._actions for option in action.option_strings]
+
+
+def whole_number(text: str) -> int:
+    """A count, as typed. Raises ArgumentTypeError for anything else, with a word on fractions."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} was given, but {_expected(text)} was expected.") from None
+
+
+def _expected(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return "a whole number"
+    return "a whole number (a count, no fraction)"
+
+
+def count_or_fraction(text: str) -> int | float:
+    """0.2 is a fraction, 500 a count. Raises ArgumentTypeError for what is no number."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} was given, but a fraction such as 0.2, or a count such as 500, was expected."
+        ) from None
