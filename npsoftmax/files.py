@@ -43,8 +43,14 @@ def write_errors(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`; what is written there takes the place of `path` at the end, whole.
 
-    Raises WriteError where that is not possible. After any exception nothing has changed and nothing is left behind.
+    A link stays one: the file that it leads to is replaced. Raises WriteError where that is not possible, and for a
+    device or a pipe, which is no file. After any exception nothing has changed and nothing is left behind.
     """
+    with write_errors(path):
+        if path.is_symlink():
+            path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise OSError(f"it is {'a folder' if path.is_dir() else 'no file'}")
     beside = _beside(path)
     with write_errors(path):
         try:

@@ -10,6 +10,23 @@ from npsoftmax.errors import InputError
 from npsoftmax.options import parse_pairs
 from npsoftmax.training.config import TrainConfig
 
+# What may still be said when a run is resumed; everything else is as it was begun.
+CHANGEABLE = ("threads", "data_dir", "backend", "device", "checkpoint_every")
+WITH_RESUME = {"resume", "checkpoint", "stop_after", "distributed", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
+
+
+def what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
+    """The directory of the run that is resumed, or None; and the settings."""
+    from npsoftmax.training import RunDirectory
+
+    stop_after = given.get("stop_after")
+    if stop_after is not None and stop_after < 1:
+        raise InputError(f"--stop-after is {stop_after}, but at least 1 epoch is needed.")
+    if "checkpoint" in given and "resume" not in given:
+        raise InputError("--checkpoint says where to continue; give it together with --resume RUN.")
+    resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
+    return resumed, _resumed_config(resumed, given) if resumed else new_config(given)
+
 
 def new_config(given: dict[str, Any]) -> TrainConfig:
     """The settings of a new run: those of --config or --recipe, if given, and what was typed beside it."""
@@ -24,6 +41,20 @@ def new_config(given: dict[str, Any]) -> TrainConfig:
         changes = {name: value for name, value in settings_of(given).items() if name != "recipe"}
         return load_recipe(given["recipe"]).config_with(changes)
     return TrainConfig(**settings_of(given))
+
+
+def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
+    from npsoftmax.training import TrainConfig
+
+    refused = sorted(set(given) - WITH_RESUME)
+    if refused:
+        raise InputError(
+            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings "
+            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend, --device, --distributed "
+            "and --checkpoint-every may be given."
+        )
+    changes = {name: given[name] for name in CHANGEABLE if name in given}
+    return TrainConfig.load(directory.config_file).moved(**changes)
 
 
 def settings_of(given: dict[str, Any]) -> dict[str, Any]:

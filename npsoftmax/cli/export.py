@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.errors import InputError
+
 
 def add_parser(subparsers: Any) -> None:
     """Register this command and its options."""
@@ -18,21 +20,34 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("directory", metavar="RUN", help="the run directory")
     parser.add_argument("--torch", required=True, metavar="FILE", help="the file to write, such as weights.safetensors")
     parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which parameters (default: best)"
+        "--checkpoint", choices=("best", "last", "previous"), default="best", help="which parameters (default: best)"
     )
-    parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
+    parser.add_argument(
+        "--data-dir",
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help="where the data is; runs of 0.1.0 and later need none",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the file; returns the exit code."""
     from npsoftmax.torch_weights import save_torch, torch_tensors
-    from npsoftmax.training.session import load_run
+    from npsoftmax.training.session import load_model
 
-    changes = {name: vars(args)[name] for name in ("data_dir",) if name in args}
-    model = load_run(args.directory, args.checkpoint, **changes).model
     path = Path(args.torch)
+    folder, new_folder = path.parent, not path.parent.exists()
+    if new_folder and not folder.parent.is_dir():
+        raise InputError(f"there is no folder {folder.parent} for {path}. Make it, or give another --torch.")
+    changes = {name: vars(args)[name] for name in ("data_dir",) if name in args}
+    model, chosen = load_model(args.directory, args.checkpoint, **changes)
     save_torch(model, path)
+    if new_folder:
+        print(f"the folder {folder} was made")
+    counts = model.head.classes.counts
+    images = "" if counts is None else f", trained on {int(counts.sum()):,} images of {len(counts):,} classes"
+    print(f"{chosen} of {args.directory}{images}")
     print(
         f"{path}: {len(torch_tensors(model))} tensors of {model.name} with {model.head_name} head, by PyTorch's names"
     )

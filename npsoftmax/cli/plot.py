@@ -18,6 +18,9 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="also draw where the class token of a transformer looks, for a few test images (needs the data)",
     )
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last", "previous"), default="best", help="whose attention (default: best)"
+    )
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
     parser.set_defaults(run=plot)
 
@@ -28,7 +31,7 @@ def plot(args: argparse.Namespace) -> int:
 
     paths = plot_run(args.run_dir)
     if getattr(args, "attention", False):
-        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None)))
+        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None), args.checkpoint))
     for path in paths:
         print(path)
     if not paths:
@@ -36,7 +39,7 @@ def plot(args: argparse.Namespace) -> int:
     return 0
 
 
-def plot_attention(run_dir: Path, data_dir: str | None) -> Path:
+def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best") -> Path:
     """Draw the attention of a run's model on test images of different classes. InputError where it has none."""
     import numpy as np
 
@@ -49,7 +52,7 @@ def plot_attention(run_dir: Path, data_dir: str | None) -> Path:
     from npsoftmax.plots.attention import attention_figure
     from npsoftmax.training import load_run
 
-    session = load_run(run_dir, **({} if data_dir is None else {"data_dir": data_dir}))
+    session = load_run(run_dir, checkpoint, **({} if data_dir is None else {"data_dir": data_dir}))
     model, test = session.model, session.test
     if not isinstance(model.trunk, VisionTransformer):
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,11 +11,6 @@ from typing import Any
 
 from npsoftmax.cli._messages import headline, result_line
 from npsoftmax.cli._parser import Parser, count_or_fraction, whole_number
-from npsoftmax.errors import InputError
-
-# What may still be said when a run is resumed; everything else is as it was begun.
-CHANGEABLE = ("threads", "data_dir", "backend", "device", "checkpoint_every")
-WITH_RESUME = {"resume", "checkpoint", "stop_after", "distributed", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -237,7 +233,7 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, evaluate, plot; returns the exit code."""
+    """Train, evaluate, plot; returns the exit code: 0, or 128 and the number of the signal that ended it early."""
     from npsoftmax.training.group import ALONE
 
     given = vars(args)
@@ -253,10 +249,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(given: dict[str, Any], group: Any) -> int:
     """What each process of the group does; the first one writes and speaks."""
+    from npsoftmax.cli._settings import what_to_run
     from npsoftmax.plots import plot_run
     from npsoftmax.training import Progress, RunDirectory, Trainer, finish_run, prepare
 
-    resumed, config = group.broadcast(_what_to_run(given) if group.is_first else None)
+    resumed, config = group.broadcast(what_to_run(given) if group.is_first else None)
     progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first)
     if given.get("distributed", False) and group.size == 1:
         progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
@@ -278,28 +275,23 @@ def _train(given: dict[str, Any], group: Any) -> int:
             directory.describe(session.config, session.dataset, session.backend, machine)
         progress.say(headline(session))
         state = trainer.fit()
+        go_on = f"to go on, type: npsoftmax train --resume {shlex.quote(str(directory.path))}"
         if trainer.interrupted:
-            progress.say(f"interrupted: saved at step {state.step}; continue with --resume {directory.path}")
-        summary = finish_run(session, directory, state, trainer.interrupted)
+            progress.say(
+                f"interrupted: saved at step {state.step}; {go_on}\n"
+                "Now comes the test of what was learned so far; Ctrl-C again leaves it out."
+            )
+        try:
+            summary = finish_run(session, directory, state, trainer.interrupted)
+        except KeyboardInterrupt:
+            progress.say(f"not tested, but all that was learned is saved; {go_on}")
+            raise
     progress.say(result_line(summary))
     if group.is_first and not given.get("no_plots", False):
         plot_run(directory.path)
     progress.say(f"everything is in {directory.path}")
-    return 0
-
-
-def _what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
-    """The directory of the run that is resumed, or None; and the settings."""
-    from npsoftmax.cli._settings import new_config
-    from npsoftmax.training import RunDirectory
-
-    stop_after = given.get("stop_after")
-    if stop_after is not None and stop_after < 1:
-        raise InputError(f"--stop-after is {stop_after}, but at least 1 epoch is needed.")
-    if "checkpoint" in given and "resume" not in given:
-        raise InputError("--checkpoint says where to continue; give it together with --resume RUN.")
-    resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
-    return resumed, _resumed_config(resumed, given) if resumed else new_config(given)
+    # mpiexec ends the other processes where one fails, so the first one alone says it: it is the last to end.
+    return 0 if trainer.ended_by is None or not group.is_first else 128 + trainer.ended_by
 
 
 @contextmanager
@@ -308,20 +300,6 @@ def _kept(directory: Any) -> Iterator[None]:
     directory.make()
     with directory.locked():
         yield
-
-
-def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
-    from npsoftmax.training import TrainConfig
-
-    refused = sorted(set(given) - WITH_RESUME)
-    if refused:
-        raise InputError(
-            f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings "
-            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend, --device, --distributed "
-            "and --checkpoint-every may be given."
-        )
-    changes = {name: given[name] for name in CHANGEABLE if name in given}
-    return TrainConfig.load(directory.config_file).moved(**changes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

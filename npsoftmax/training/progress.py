@@ -31,6 +31,10 @@ class Progress:
     def say(self, text: str = "") -> None:
         self.console.print(text, markup=False)
 
+    def hush(self) -> None:
+        """Print nothing more on a terminal: it may have been closed, and printing there is an error."""
+        self.console.quiet = self.console.quiet or self.console.is_terminal
+
     def start_table(self) -> None:
         self.say(" ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
 

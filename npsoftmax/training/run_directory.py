@@ -21,11 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from npsoftmax._version import __version__
 from npsoftmax.backend import Backend
-from npsoftmax.data import Dataset
+from npsoftmax.data import Dataset, train_validation_split
 from npsoftmax.errors import InputError
-from npsoftmax.files import WriteError, append, remove_parts, sync, write_errors, write_replacing
+from npsoftmax.files import WriteError, append, read_json, remove_parts, sync, write_errors, write_replacing
+from npsoftmax.heads import ClassInfo
 from npsoftmax.host import get_threads
 from npsoftmax.kernels import compiled_status
 from npsoftmax.training.checkpoint import write_json
@@ -45,6 +48,7 @@ class RunDirectory:
         self.steps_file = path / "steps.csv"
         self.summary_file = path / "summary.json"
         self.state_file = path / "checkpoints" / "state.json"
+        self.classes_file = path / "classes.json"
 
     # ------------------------------------------------------------ creation
     @classmethod
@@ -130,9 +134,31 @@ class RunDirectory:
         self.remove_parts()
         write_json(self.path / "env.json", environment(backend) | (machine or {}))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]
-        names = {"names": list(dataset.class_names), "coarse": coarse, "coarse_names": dataset.coarse_names}
-        write_json(self.path / "classes.json", names)
+        kept, _ = train_validation_split(dataset.y_train, config.val_split, config.seed)
+        classes = {
+            "names": list(dataset.class_names),
+            "coarse": coarse,
+            "coarse_names": dataset.coarse_names,
+            "counts": np.bincount(dataset.y_train[kept], minlength=dataset.n_classes).tolist(),
+            "input_shape": list(dataset.input_shape),
+        }
+        write_json(self.classes_file, classes)
         config.save(self.config_file)
+
+    def classes(self) -> tuple[ClassInfo | None, tuple[int, ...]]:
+        """The classes of the run and the shape of an image; (None, ()) where an older version did not write them.
+
+        InputError where what is written cannot be.
+        """
+        if not self.classes_file.is_file():
+            return None, ()
+        found = read_json(self.classes_file)
+        counts, coarse, shape = found.get("counts"), found.get("coarse"), found.get("input_shape")
+        if counts is None or shape is None:
+            return None, ()
+        if not all(_are_counts(values) for values in (counts, shape, [] if coarse is None else coarse)):
+            raise InputError(f"{self.classes_file}: counts, coarse and input_shape must be lists of whole numbers.")
+        return ClassInfo(len(counts), np.array(counts), None if coarse is None else np.array(coarse)), tuple(shape)
 
     # ------------------------------------------------------------ tables
     def append(self, path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
@@ -252,6 +278,10 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[str]:
         for line in lines
         if line.endswith("\n") and line.count(",") == len(columns) - 1 and _is_count(line.partition(",")[0])
     ]
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**53 for value in values)
 
 
 def _is_count(cell: str) -> bool:

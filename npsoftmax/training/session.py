@@ -17,7 +17,7 @@ from npsoftmax.models import Model, build_model
 from npsoftmax.models.trunks import NOT_WEIGHTS
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
-from npsoftmax.training.checkpoint import restore_model
+from npsoftmax.training.checkpoint import load_saved, restore_model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.group import ALONE, Group
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
@@ -30,7 +30,10 @@ EVALUATION_BATCH = 250
 
 @dataclass
 class Session:
-    """What a run works with. `config` is resolved: its data set has a definite name. group: who trains with it."""
+    """What a run works with. `config` is resolved: its data set has a definite name.
+
+    group: who trains with it; chosen: the checkpoint that its parameters are from, None for new ones.
+    """
 
     config: TrainConfig
     dataset: Dataset
@@ -42,6 +45,21 @@ class Session:
     test: Batches
     rng: Rng
     group: Group = ALONE
+    chosen: Chosen | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A checkpoint of a run: its name, the epochs trained until then (None: not said there), and a remark."""
+
+    name: str
+    path: Path
+    epoch: int | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        remarks = [f"epoch {self.epoch}"] * (self.epoch is not None) + [self.note] * bool(self.note)
+        return f"checkpoint {self.name}" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
@@ -59,15 +77,7 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     config = replace(config, data=dataset.name)
     kept, held_out = train_validation_split(dataset.y_train, config.val_split, seed=config.seed)
     classes = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes, dataset.coarse)
-    model = build_model(
-        config.model,
-        config.head,
-        classes,
-        dataset.input_shape,
-        seed=config.seed,
-        model_opts=config.model_opts,
-        head_opts=config.head_opts,
-    ).to(backend)
+    model = _model_of(config, classes, dataset.input_shape).to(backend)
     model.use_convolution(config.conv)
     if model.head.mixes_samples and group.size > 1:
         raise InputError(
@@ -89,6 +99,18 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **evaluation) if len(held_out) else None
     test = batches(dataset.x_test, dataset.y_test, **evaluation)
     return Session(config, dataset, model, backend, train, len(kept), validation, test, rng, group)
+
+
+def _model_of(config: TrainConfig, classes: ClassInfo, input_shape: tuple[int, ...]) -> Model:
+    return build_model(
+        config.model,
+        config.head,
+        classes,
+        input_shape,
+        seed=config.seed,
+        model_opts=config.model_opts,
+        head_opts=config.head_opts,
+    )
 
 
 def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
@@ -141,16 +163,51 @@ def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
     return make_schedule(config.schedule, config.lr, steps_per_epoch, config.epochs, **options)
 
 
+# ---------------------------------------------------------------- an earlier run
 def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Session:
     """The session of an earlier run with the parameters of one of its checkpoints ("best", "last" or "previous").
 
-    `changes` replace settings, such as data_dir, where the data now lies. Without validation there is no "best", and
-    "last" is taken.
+    `changes` replace settings, such as data_dir, where the data now lies. Where no epoch was validated there is no
+    "best", and "last" is taken. InputError where "best" was there and is missing.
     """
     run = RunDirectory.existing(path)
+    chosen = choose_checkpoint(run, checkpoint)
     session = prepare(TrainConfig.load(run.config_file).moved(**changes))
-    if checkpoint == "best" and not run.checkpoint_file("best").is_file():
-        checkpoint = "last"
-    source = run.checkpoint_file(checkpoint)
-    restore_model(session.model, source)
-    return session
+    return replace(session, chosen=_fill(session.model, chosen))
+
+
+def load_model(path: str | Path, checkpoint: str = "best", **changes: Any) -> tuple[Model, Chosen]:
+    """As `load_run`, but the model alone, on the host and without its data; and which checkpoint it is from.
+
+    A run of an older version does not say how many images each class has: there the data is read after all.
+    """
+    run = RunDirectory.existing(path)
+    classes, input_shape = run.classes()
+    if classes is None:
+        session = load_run(path, checkpoint, **changes)
+        assert session.chosen is not None
+        return session.model, session.chosen
+    chosen = choose_checkpoint(run, checkpoint)
+    model = _model_of(TrainConfig.load(run.config_file), classes, input_shape)
+    return model, _fill(model, chosen)
+
+
+def choose_checkpoint(run: RunDirectory, name: str) -> Chosen:
+    """Which checkpoint `name` means, as `load_run` says it."""
+    best, last = run.checkpoint_file("best"), run.checkpoint_file("last")
+    if name != "best" or best.is_file() or not last.is_file():
+        return Chosen(name, run.checkpoint_file(name))
+    state = load_saved(last).state
+    if not isinstance(state, dict) or state.get("best_epoch") is not None:
+        raise InputError(
+            f"{best} is missing. For the parameters of the last epoch instead, give the checkpoint last: "
+            "--checkpoint last."
+        )
+    return Chosen("last", last, note="no epoch was validated, so there is no best")
+
+
+def _fill(model: Model, chosen: Chosen) -> Chosen:
+    """Copy the checkpoint into the model; returns it with its epoch."""
+    state = restore_model(model, chosen.path)
+    epoch = state.get("epoch") if isinstance(state, dict) else None
+    return replace(chosen, epoch=epoch if isinstance(epoch, int) else None)

@@ -14,6 +14,7 @@ the losses were. One of them, the first, writes.
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from npsoftmax.params import Tree, leaves
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, predict_all
-from npsoftmax.training.interrupt import Interrupt
+from npsoftmax.training.interrupt import HANG_UP, Interrupt
 from npsoftmax.training.ledger import Ledger, Pending
 from npsoftmax.training.out_of_memory import out_of_memory_message
 from npsoftmax.training.progress import Progress
@@ -68,7 +69,7 @@ class Trainer:
 
     # ------------------------------------------------------------ the loop
     def fit(self) -> State:
-        """Train up to the last epoch, early stopping or Ctrl-C; what was learned is saved in every case."""
+        """Train up to the last epoch, early stopping, Ctrl-C, SIGTERM or SIGHUP; what was learned is saved always."""
         self.progress.start_table()
         keep_freed_memory()
         with self.run.explaining_write_errors(), single_threaded_blas(), self._interrupt.caught():
@@ -82,6 +83,11 @@ class Trainer:
                 traceback.clear_frames(error.__traceback__)  # they hold the arrays of the step that failed
                 raise InputError(out_of_memory_message(self.session, self.run.path)) from error
         return self.state
+
+    @property
+    def ended_by(self) -> int | None:
+        """The number of the signal that ended `fit` (where another process of the group got it, that of Ctrl-C)."""
+        return (self._interrupt.signal or signal.SIGINT) if self.interrupted else None
 
     def _epoch(self) -> None:
         state = self.state
@@ -140,6 +146,8 @@ class Trainer:
 
     def _check_interrupt(self) -> None:
         self.interrupted = self.group.any(self._interrupt.pressed)
+        if self.interrupted and self._interrupt.signal == HANG_UP:
+            self.progress.hush()
 
     def _checkpoint_is_due(self) -> bool:
         every, state = self.config.checkpoint_every, self.state

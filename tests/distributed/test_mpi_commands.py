@@ -181,7 +181,7 @@ def test_ctrl_c_stops_all_after_the_same_step(tmp_path):
     wait_for_step(run, 5, process)
     process.send_signal(signal.SIGINT)  # as the terminal does; mpiexec tells the others
     code, out, error = ended(process)
-    assert code == 0, error
+    assert code != 0, error
     assert "interrupted: saved at step" in out
     assert json.loads((run / "summary.json").read_text())["interrupted"]
 
