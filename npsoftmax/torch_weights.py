@@ -30,7 +30,7 @@ from npsoftmax.layers import Layer
 from npsoftmax.layers.base import Shape
 from npsoftmax.models import Model
 from npsoftmax.params import leaves
-from npsoftmax.training.checkpoint import load_arrays
+from npsoftmax.torch_files import read_tensors
 
 Image = tuple[int, int, int] | None  # (H, W, C) of what was flattened into the features, while they are in that order
 
@@ -38,6 +38,7 @@ NORM = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "runni
 BLOCK = {"attention.out": "self_attn.out_proj", "mlp.fc1": "linear1", "mlp.fc2": "linear2"}
 COUNTER = "num_batches_tracked"  # PyTorch counts the batches of a norm with a fixed momentum, and never reads the count
 MOST_NAMES = 8  # of each kind in an error
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,7 @@ def load_torch(model: Model, path: str | Path) -> None:
     InputError, with nothing changed, where the file cannot be read, or lists all names that are missing, unexpected or
     of another shape.
     """
-    if Path(path).suffix in (".pt", ".pth", ".bin"):
-        raise InputError(
-            f"{path} is a pickle, which can run any code when it is read. In PyTorch, type "
-            'safetensors.torch.save_file(model.state_dict(), "weights.safetensors") and import that file.'
-        )
-    try:
-        tensors = load_arrays(Path(path))
-    except TypeError as error:  # bfloat16
-        raise InputError(
-            f"{path} holds numbers of a type that NumPy does not have ({error}). In PyTorch, save the state_dict of "
-            "model.float()."
-        ) from error
-    load_torch_tensors(model, tensors, str(path))
+    load_torch_tensors(model, read_tensors(Path(path)), str(path))
 
 
 def torch_tensors(model: Model) -> dict[str, np.ndarray]:
@@ -105,7 +94,8 @@ def load_torch_tensors(model: Model, tensors: Mapping[str, Any], source: str = "
 
     Errors as in `load_torch`.
     """
-    found = {name: np.asarray(value) for name, value in tensors.items() if name not in _counters(model)}
+    found = {name: np.asarray(value) for name, value in tensors.items()}
+    found = {name: value for name, value in _unwrapped(found).items() if name not in _counters(model)}
     order = found.pop("head.order", None) if isinstance(model.head, AdaptiveHead) else None
     table, arrays = places(model), _arrays(model)
     _check(model, {place.name: (place, arrays[ours]) for ours, place in table.items()}, found, source)
@@ -115,6 +105,16 @@ def load_torch_tensors(model: Model, tensors: Mapping[str, Any], source: str = "
         array = arrays[ours]
         values = place.from_torch(found[place.name], array.shape)
         array[...] = array_module(array).asarray(values, dtype=array.dtype)
+
+
+def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without what DataParallel, torch.compile and Lightning put before every name."""
+    while tensors:
+        prefix = next((p for p in WRAPPERS if all(name.startswith(p) for name in tensors)), None)
+        if prefix is None:
+            break
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
 
 
 def _arrays(model: Model) -> dict[str, Array]:

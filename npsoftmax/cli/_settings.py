@@ -18,6 +18,7 @@ WITH_RESUME = {"resume", "checkpoint", "stop_after", "distributed", *CHANGEABLE,
 def what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
     """The directory of the run that is resumed, or None; and the settings."""
     from npsoftmax.training import RunDirectory
+    from npsoftmax.training.checks import refuse_without_effect
 
     stop_after = given.get("stop_after")
     if stop_after is not None and stop_after < 1:
@@ -25,7 +26,15 @@ def what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
     if "checkpoint" in given and "resume" not in given:
         raise InputError("--checkpoint says where to continue; give it together with --resume RUN.")
     resumed = RunDirectory.existing(given["resume"]) if "resume" in given else None
-    return resumed, _resumed_config(resumed, given) if resumed else new_config(given)
+    config = _resumed_config(resumed, given) if resumed else new_config(given)
+    refuse_without_effect(given, [config])
+    if "sync_batch_norm" in given and not given.get("distributed"):
+        raise InputError("--sync-batch-norm would have no effect: it is for --distributed. Leave it out.")
+    if stop_after is not None and stop_after > config.epochs:
+        raise InputError(
+            f"--stop-after {stop_after} would have no effect: the run has {config.epochs} epochs. Leave it out."
+        )
+    return resumed, config
 
 
 def new_config(given: dict[str, Any]) -> TrainConfig:

@@ -33,6 +33,7 @@ OWN = {"recipes", "heads", "vary", "seeds", "out", "jobs", "engine", "title", "r
 OWN |= {"command", "run", "words"}  # put there by the parser
 ENGINES = ("local", "mpi")
 FOLDERS = ("--data-dir", "--out")
+PRINTED = ("row", "runs", "accuracy %", "F1", "NLL", "ECE", "s/epoch")  # columns of the report at the end
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
 
 
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return list_recipes()
     if args.report:
+        refuse_beside_report(args)
         comparison = Comparison.existing(args.report)
         if args.title:
             comparison.title = args.title
@@ -124,6 +126,16 @@ def run_on_cluster(args: argparse.Namespace) -> int:
         return run_and_report(args, lambda jobs, tell, watch: hand_out(group, jobs, tell, watch))
 
 
+def refuse_beside_report(args: argparse.Namespace) -> None:
+    """InputError for what --report, which runs nothing, would pass over."""
+    plain = {"heads": None, "vary": [], "seeds": 1, "out": None, "jobs": 1, "recipes": []}
+    beside = [name for name, unset in plain.items() if getattr(args, name) != unset]
+    beside += [name for name in vars(args) if name not in OWN]
+    if beside:
+        name = "RECIPE" if beside[0] == "recipes" else f"--{beside[0].replace('_', '-')}"
+        raise InputError(f"{name} would have no effect beside --report, which runs nothing. Leave it out.")
+
+
 def check_counts(args: argparse.Namespace) -> None:
     """InputError for fewer than one seed or job."""
     for name in ("seeds", "jobs"):
@@ -139,18 +151,40 @@ def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> i
     given = {name: value for name, value in vars(args).items() if name not in OWN}
     rows = planned_rows(args.recipes, args.heads, args.vary, args.seeds, given)
     comparison = Comparison(args.out or default_folder(args.recipes, args.heads))
+    comparison.check_alike(rows)
     comparison.add(rows, typed(args.words))
     comparison.title = args.title or comparison.title
     comparison.save()
     jobs = list(comparison.jobs())
     # Ended from outside, this process ends its jobs as Ctrl-C would: they save, and nothing runs on unseen.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop = Stop()
     with Display(jobs) as display:
         ended = run_jobs(jobs, display.tell, display.watch)
+    print_scores(comparison)
     print_report(write_report(comparison))
-    if display.failed or not ended:
+    if not ended:
+        print("interrupted: the runs are saved; type the same command again to go on.", file=sys.stderr)
+        return 128 + (stop.number or signal.SIGINT)
+    if display.failed:
         print(f"{counted(display.failed, 'run')} failed; type the same command again to go on.", file=sys.stderr)
-    return 0 if ended and not display.failed else 1
+    return 1 if display.failed else 0
+
+
+class Stop:
+    """SIGTERM, and SIGHUP where nohup does not ignore it, as Ctrl-C from now on; number: which one came."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self.note)
+
+    def note(self, number: int, _: Any) -> None:
+        """What the signal does."""
+        if self.number is None:  # a closed terminal may send its signal twice
+            self.number = number
+            raise KeyboardInterrupt
 
 
 def typed(words: Sequence[str]) -> str:
@@ -161,6 +195,23 @@ def typed(words: Sequence[str]) -> str:
         quoted.append("DIR" if before in FOLDERS else f"{name}=DIR" if name in FOLDERS and name != word else word)
         before = word
     return shlex.join(quoted)
+
+
+def print_scores(comparison: Any) -> None:
+    """The scores and times of the report as a table of text; nothing before a run has ended."""
+    from npsoftmax.compare.collect import collect
+    from npsoftmax.compare.tables import score_table
+
+    results = collect(comparison)
+    if not any(result.runs for result in results):
+        return
+    table = score_table(results)
+    chosen = [table.columns.index(name) for name in PRINTED]
+    lines = [[line[i] for i in chosen] for line in (table.columns, *table.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(chosen))]
+    for first, *rest in lines:
+        cells = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
+        print("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip())
 
 
 def print_report(paths: Sequence[Path]) -> None:
@@ -189,6 +240,7 @@ def planned_rows(
     from npsoftmax.cli._settings import new_config, settings_of
     from npsoftmax.compare import Row
     from npsoftmax.recipes import load_recipe, recipes_called
+    from npsoftmax.training.checks import check_settings, refuse_without_effect
 
     if bool(recipes) == bool(heads):
         raise InputError("give recipes (such as e3/softmax; --list shows them) or --heads softmax,gumbel_softmax.")
@@ -206,9 +258,11 @@ def planned_rows(
         for values in itertools.product(*(parse_variation(text) for text in vary)):
             label = " ".join([name, *(f"{key.rpartition('.')[2]}={shown(value)}" for key, value in values)])
             changed = varied(config, values)
-            check_names(changed)
+            check_settings(changed, f"row {label!r}")
             row_seeds = tuple(range(config.seed, config.seed + seeds))
             rows.append(Row(label, changed, row_seeds, {key.rpartition(".")[2]: value for key, value in values}))
+    keys = {text.partition("=")[0].strip().replace("-", "_"): text for text in vary}
+    refuse_without_effect(given | keys, [row.config for row in rows])
     return rows
 
 
@@ -250,18 +304,6 @@ def varied(config: Any, values: Iterable[tuple[str, Any]]) -> Any:
         else:
             config = replace(config, **{key: value})
     return config
-
-
-def check_names(config: Any) -> None:
-    """InputError for a model, a head or an option of theirs that does not exist."""
-    from npsoftmax.heads import HEADS
-    from npsoftmax.models import model_builder
-    from npsoftmax.options import check_options
-
-    check_options(f"model {config.model!r}", model_builder(config.model), config.model_opts)
-    if config.head not in HEADS:
-        raise unknown_name("head", config.head, HEADS)
-    check_options(f"head {config.head!r}", HEADS[config.head], config.head_opts)
 
 
 def default_folder(recipes: Sequence[str], heads: str | None) -> Path:

@@ -30,9 +30,11 @@ def run(args: argparse.Namespace) -> int:
     from npsoftmax.cli._settings import new_config
     from npsoftmax.torch_weights import load_torch
     from npsoftmax.training import Progress, RunDirectory, Trainer, prepare
+    from npsoftmax.training.checks import refuse_without_effect
 
     given = vars(args)
     config = new_config({name: value for name, value in given.items() if name != "file"})
+    refuse_without_effect(given, [config])
     session = prepare(config)
     load_torch(session.model, args.file)
     directory = RunDirectory.plan(session.config, session.dataset.name, given.get("out"))

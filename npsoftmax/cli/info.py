@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from npsoftmax.cli._parser import whole_number
+from npsoftmax.errors import InputError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,8 +42,19 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print; returns the exit code."""
+    if not args.model:
+        _refuse_without_model(args)
     print(describe_model(args) if args.model else describe_installation())
     return 0
+
+
+def _refuse_without_model(args: argparse.Namespace) -> None:
+    """InputError for an option that says something of a model, where there is none."""
+    plain = {"head": "softmax", "classes": 100, "conv": None, "input": "32,32,3", "model_opts": [], "head_opts": []}
+    for name, unset in plain.items():
+        if getattr(args, name) != unset:
+            option = name.removesuffix("s").replace("_", "-") if name.endswith("_opts") else name
+            raise InputError(f"--{option} would have no effect without --model NAME, which says what to describe.")
 
 
 def describe_installation() -> str:
@@ -73,7 +85,6 @@ def describe_installation() -> str:
 
 def _cupy_line() -> str:
     from npsoftmax.backend import get_backend
-    from npsoftmax.errors import InputError
 
     try:
         found = get_backend("cupy").describe()
@@ -85,17 +96,19 @@ def _cupy_line() -> str:
 def describe_model(args: argparse.Namespace) -> str:
     """The network drawn as a column of layers, with a table beside it."""
     from npsoftmax.cli._drawing import draw_model
+    from npsoftmax.layers.initialisation import shapes_only
     from npsoftmax.models import build_model
     from npsoftmax.options import parse_pairs
 
-    model = build_model(
-        args.model,
-        args.head,
-        args.classes,
-        _input_shape(args.input),
-        model_opts=parse_pairs(args.model_opts),
-        head_opts=parse_pairs(args.head_opts),
-    )
+    with shapes_only():
+        model = build_model(
+            args.model,
+            args.head,
+            args.classes,
+            _input_shape(args.input),
+            model_opts=parse_pairs(args.model_opts),
+            head_opts=parse_pairs(args.head_opts),
+        )
     drawing = draw_model(model, unicode=_takes_boxes())
     return drawing if args.conv is None else f"{drawing}\n\n{describe_convolutions(model.use_convolution(args.conv))}"
 
@@ -121,8 +134,6 @@ def describe_convolutions(model: Any, batch: int = 128) -> str:
 
 
 def _input_shape(text: str) -> tuple[int, ...]:
-    from npsoftmax.errors import InputError
-
     parts = text.replace("x", ",").split(",")
     if not all(p.strip().isdigit() and int(p) > 0 for p in parts):
         raise InputError(f"--input is {text!r}, but whole numbers such as 32,32,3 were expected.")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.errors import InputError
+
 IMAGES = 6  # test images whose attention is drawn
 
 
@@ -19,7 +21,10 @@ def add_parser(subparsers: Any) -> None:
         help="also draw where the class token of a transformer looks, for a few test images (needs the data)",
     )
     parser.add_argument(
-        "--checkpoint", choices=("best", "last", "previous"), default="best", help="whose attention (default: best)"
+        "--checkpoint",
+        choices=("best", "last", "previous"),
+        default=argparse.SUPPRESS,
+        help="whose attention (default: best)",
     )
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
     parser.set_defaults(run=plot)
@@ -29,9 +34,13 @@ def plot(args: argparse.Namespace) -> int:
     """Draw and print the path of each PNG, one a line."""
     from npsoftmax.plots import plot_run
 
+    for name in ("data_dir", "checkpoint"):
+        if name in args and not args.attention:
+            raise InputError(f"--{name.replace('_', '-')} would have no effect without --attention. Leave it out.")
     paths = plot_run(args.run_dir)
-    if getattr(args, "attention", False):
-        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None), args.checkpoint))
+    if args.attention:
+        checkpoint = getattr(args, "checkpoint", "best")
+        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None), checkpoint))
     for path in paths:
         print(path)
     if not paths:
@@ -44,7 +53,6 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
     import numpy as np
 
     from npsoftmax.backend import to_numpy
-    from npsoftmax.errors import InputError
     from npsoftmax.files import replacing
     from npsoftmax.host import single_threaded_blas
     from npsoftmax.models.vit import VisionTransformer

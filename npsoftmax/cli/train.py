@@ -252,11 +252,14 @@ def _train(given: dict[str, Any], group: Any) -> int:
     from npsoftmax.cli._settings import what_to_run
     from npsoftmax.plots import plot_run
     from npsoftmax.training import Progress, RunDirectory, Trainer, finish_run, prepare
+    from npsoftmax.training.checks import moved_momentum
 
     resumed, config = group.broadcast(what_to_run(given) if group.is_first else None)
     progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first)
     if given.get("distributed", False) and group.size == 1:
         progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
+    if "momentum" in given and (remark := moved_momentum(config)):
+        progress.say(remark)
     with group.first_process_before_others():
         session = prepare(config, group)
     if session.dataset.note:

@@ -102,6 +102,23 @@ class Comparison:
         if command and command not in self.commands:
             self.commands.append(command)
 
+    def check_alike(self, rows: Iterable[Row]) -> None:
+        """InputError where a new row of heads has a setting that those here have not, and no name of a row says so.
+
+        A table would set side by side what does not compare. Recipes are experiments of their own, and may differ.
+        """
+        for new in rows:
+            for old in self.rows.values():
+                if new.name in self.rows or new.config.recipe or old.config.recipe:
+                    continue
+                name = _differs(old, new)
+                if name is not None:
+                    before, now = (_setting(row, name) for row in (old, new))
+                    raise InputError(
+                        f"{self.path} has rows with {name} = {before!r}, and {new.name!r} would have {now!r}: the "
+                        f"table would set side by side what does not compare. Give another --out, or the same {name}."
+                    )
+
     def save(self) -> None:
         """Write comparison.json."""
         try:
@@ -141,6 +158,26 @@ class Comparison:
             if len(read.folder.encode()) > MOST_NAME:
                 raise InputError(f"{self.file} cannot be read as a comparison: the name of row {number} is too long.")
             self.rows[read.name] = read
+
+
+def _differs(old: Row, new: Row) -> str | None:
+    """The first setting in which two rows of heads differ and which neither name tells."""
+    told = {*old.varied, *new.varied}
+    for name in new.settings():
+        values = [row.settings()[name] for row in (old, new)]
+        if name in ("head", "head_opts") or name in told or values[0] == values[1]:
+            continue
+        if not isinstance(values[0], dict):
+            return name
+        for option in {**values[0], **values[1]}:
+            if option not in told and values[0].get(option) != values[1].get(option):
+                return f"{name}.{option}"
+    return None
+
+
+def _setting(row: Row, name: str) -> Any:
+    table, _, option = name.partition(".")
+    return row.settings()[table].get(option) if option else row.settings()[name]
 
 
 def _is_row(row: Any) -> bool:

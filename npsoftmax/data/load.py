@@ -8,14 +8,23 @@ from pathlib import Path
 from npsoftmax.data.cifar import read_cifar
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.digits import load_digits
-from npsoftmax.data.editions import CIFAR_NAMES, Edition, default_places, editions_of, find_cifar
+from npsoftmax.data.editions import Edition, default_places, editions_of, find_cifar
 from npsoftmax.data.split import stratified_subset
 from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
 from npsoftmax.errors import InputError, unknown_name
 
 # The 20 superclasses of CIFAR-100 as its labels.
 SUPERCLASSES = "cifar100-superclasses"
-DATASETS = ("auto", *CIFAR_NAMES, SUPERCLASSES, "synthetic100", "digits")
+# Name -> number of classes, shape of an image, and whether the classes have superclasses.
+SHAPES_OF: dict[str, tuple[int, tuple[int, ...], bool]] = {
+    "auto": (100, (32, 32, 3), True),
+    "cifar100": (100, (32, 32, 3), True),
+    "cifar10": (10, (32, 32, 3), False),
+    SUPERCLASSES: (20, (32, 32, 3), False),
+    "synthetic100": (100, (32, 32, 3), True),
+    "digits": (10, (8, 8, 1), False),
+}
+DATASETS = tuple(SHAPES_OF)
 
 
 def load_dataset(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -14,25 +16,42 @@ from npsoftmax.random import Rng
 Initialiser = Callable[[tuple[int, ...], int, Rng], np.ndarray]
 
 
+_shapes_only = ContextVar("shapes_only", default=False)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Within it, parameters have shapes and no memory: arrays that say 0 everywhere, for what only counts or checks."""
+    before = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(before)
+
+
 def uniform_fan_in(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
     """Uniform in ±1/√fan_in: what PyTorch does for weights and biases of linear and convolution layers."""
+    if _shapes_only.get():
+        return _nothing(shape)
     bound = 1 / math.sqrt(max(fan_in, 1))
     return (_flat(rng.uniform, shape) * 2 - 1) * np.float32(bound)
 
 
 def he_normal(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
     """Normal with variance 2/fan_in, which keeps the variance through ReLUs (He et al. 2015, arXiv 1502.01852)."""
-    return _flat(rng.normal, shape) * np.float32(math.sqrt(2 / max(fan_in, 1)))
+    return (
+        _nothing(shape) if _shapes_only.get() else _flat(rng.normal, shape) * np.float32(math.sqrt(2 / max(fan_in, 1)))
+    )
 
 
 def standard_normal(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
     """Normal with variance 1, whatever the fan-in."""
-    return _flat(rng.normal, shape)
+    return _nothing(shape) if _shapes_only.get() else _flat(rng.normal, shape)
 
 
 def zeros(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
     """All zeros: for a last layer, where every class then starts with the same probability."""
-    return np.zeros(shape, dtype=np.float32)
+    return _nothing(shape) if _shapes_only.get() else np.zeros(shape, dtype=np.float32)
 
 
 INITIALISERS: dict[str, Initialiser] = {
@@ -53,3 +72,8 @@ def initialiser(name: str) -> Initialiser:
 def _flat(draw: Callable[..., Array], shape: tuple[int, ...]) -> np.ndarray:
     # One row of noise, so that the first axis of a weight is not taken for samples of a batch.
     return draw((1, math.prod(shape)), np.float32).reshape(shape)
+
+
+def _nothing(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of any size in the memory of one."""
+    return np.broadcast_to(np.float32(0), shape)

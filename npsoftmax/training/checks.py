@@ -1,0 +1,105 @@
+"""What can be known of settings before any data is read: whether they make a run, and which have no effect."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+
+import numpy as np
+
+from npsoftmax.backend import BACKENDS
+from npsoftmax.data.augment import get_augmentation
+from npsoftmax.data.load import SHAPES_OF
+from npsoftmax.data.normalize import NORMALIZATIONS
+from npsoftmax.data.split import train_validation_split
+from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.heads import ClassInfo
+from npsoftmax.layers import Conv2d, all_layers
+from npsoftmax.layers.initialisation import shapes_only
+from npsoftmax.models import Model, build_model
+from npsoftmax.training.config import TrainConfig
+from npsoftmax.training.early_stopping import EarlyStopping
+from npsoftmax.training.session import make_optimizer, schedule_of
+
+MANY = 10**6  # steps an epoch, and images: more than any run has
+
+
+def check_settings(config: TrainConfig, source: str) -> None:
+    """InputError for values and names that would end the run after it has begun. source: for the error, of a value.
+
+    Data that is not there, and limits beyond its size, are found by the run alone.
+    """
+    config = TrainConfig.of({name: value for name, value in asdict(config).items() if value is not None}, source)
+    for what, name, known in (
+        ("data set", config.data, SHAPES_OF),
+        ("backend", config.backend, BACKENDS),
+        ("normalization", config.normalize, NORMALIZATIONS),
+    ):
+        if name not in known:
+            raise unknown_name(what, name, known)
+    get_augmentation(config.augment)
+    train_validation_split(np.zeros(MANY if config.val_split else 1, dtype=np.int64), config.val_split, seed=0)
+    for name in ("limit_train", "limit_test", "threads", "clip_value", "clip_norm"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise InputError(f"--{name.replace('_', '-')} is {value}, but a number above 0 was expected.")
+    if config.early_stop is not None:
+        EarlyStopping(config.early_stop)
+    schedule_of(config, MANY)
+    make_optimizer(config, model_without_parameters(config))
+
+
+def model_without_parameters(config: TrainConfig) -> Model:
+    """The model of the settings, with the shapes of its parameters alone. InputError for options that cannot be."""
+    n, input_shape, has_superclasses = SHAPES_OF[config.data]
+    classes = ClassInfo(n, np.arange(n, 0, -1), np.arange(n) // 5 if has_superclasses else None)
+    with shapes_only(), warnings.catch_warnings():  # what a head warns of, it says when it is trained
+        warnings.simplefilter("ignore")
+        model = build_model(
+            config.model,
+            config.head,
+            classes,
+            input_shape,
+            model_opts=config.model_opts,
+            head_opts=config.head_opts,
+        )
+    return model.use_convolution(config.conv)
+
+
+def without_effect(config: TrainConfig) -> dict[str, str]:
+    """Name of a setting -> why it changes nothing beside the others, for all that do not."""
+    found = {}
+    if config.optimizer != "sgd":
+        found["momentum"] = found["nesterov"] = f"it is for --optimizer sgd, and this is {config.optimizer}"
+    if config.backend == "numpy":
+        found["device"] = "it is for --backend cupy, and this is numpy"
+    if not config.weight_decay:
+        found["decay"] = "there is no --weight-decay"
+    if config.data in ("synthetic100", "digits"):
+        found["data_dir"] = f"{config.data} is not read from a folder"
+    if not config.val_split and config.tested == "best":
+        found["tested"] = "nothing is held out, so no epoch is the best"
+    if config.conv != "auto" and not any(
+        isinstance(c, Conv2d) for c in all_layers(model_without_parameters(config).trunk)
+    ):
+        found["conv"] = f"{config.model} has no convolution"
+    return found
+
+
+def moved_momentum(config: TrainConfig) -> str:
+    """A sentence where the schedule sets the momentum and that of the settings is never used; else nothing."""
+    moved = config.schedule == "one_cycle" and config.schedule_opts.get("cycle_momentum", True)
+    if config.optimizer != "sgd" or not config.momentum or not moved:
+        return ""
+    return (
+        f"--momentum {config.momentum:g} has no effect: one_cycle moves the momentum itself; for a fixed one, add "
+        "--schedule-opt cycle_momentum=false"
+    )
+
+
+def refuse_without_effect(typed: dict[str, object], configs: list[TrainConfig]) -> None:
+    """InputError for an option that was typed and changes nothing in any of the runs."""
+    reasons = [without_effect(config) for config in configs]
+    for name in typed:
+        if reasons and all(name in found for found in reasons):
+            raise InputError(f"--{name.replace('_', '-')} would have no effect: {reasons[0][name]}. Leave it out.")
