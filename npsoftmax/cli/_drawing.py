@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ from npsoftmax.heads import Head
 from npsoftmax.layers import Layer, Residual, Sequential, Shape
 from npsoftmax.models import Model
 from npsoftmax.params import leaves
+
+HEADINGS = ("output", "parameters", "multiply-adds")
+LEAST = (12, 12, 15)  # columns of each
+NARROW = (10, 10, 13)  # columns of each, where there are few
+SHORTEST = 24  # columns for the layers, however few there are
 
 
 @dataclass
@@ -29,17 +35,29 @@ class Row:
     macs: int = 0
 
 
-def draw_model(model: Model, unicode: bool = True) -> str:
-    """The drawing and the totals, as text."""
+def draw_model(model: Model, unicode: bool = True, columns: int | None = None) -> str:
+    """The drawing and the totals, as text; where it would be wider than so many columns, layers have several lines."""
     rows = [Row("", "input", model.input_shape)]
     rows += _rows(model.trunk, model.input_shape, "│", "")
     head = Row("▼", f"head: {model.head!r}", (model.head.classes.n,), _count(model.head), model.head.macs())
     rows.append(head)
+    rows.append(Row("", "total", None, model.parameter_count(), model.macs()))
+    cells = [_numbers(row) for row in rows]
     width = max(len(row.rail) + len(row.text) for row in rows) + 2
-    lines = [f"{'layer':<{width}} {'output':>12} {'parameters':>12} {'multiply-adds':>15}"]
-    lines += [_line(row, width) for row in rows]
-    total = f"{'total':<{width}} {'':>12} {model.parameter_count():>12,} {model.macs():>15,}"
-    text = "\n".join([*lines, "─" * len(total), total])
+    narrow = columns is not None and width + sum(LEAST) + len(LEAST) > columns
+    least = NARROW if narrow else LEAST
+    widths = [max(least[i], *(len(line[i]) for line in cells)) for i in range(len(least))]
+    if columns is not None and narrow:
+        width = min(width, max(columns - sum(widths) - len(widths), SHORTEST))
+    lines = []
+    for row, numbers in zip(rows, cells, strict=True):
+        *above, last = _pieces(row, width)
+        right = " ".join(f"{cell:>{w}}" for cell, w in zip(numbers, widths, strict=True))
+        lines += [*above, f"{last:<{width}} {right}".rstrip()]
+    *lines, total = lines
+    heads = " ".join(f"{head:>{w}}" for head, w in zip(HEADINGS, widths, strict=True))
+    lines = [f"{'layer':<{width}} {heads}", *lines]
+    text = "\n".join([*lines, "─" * len(lines[0]), total])
     return text if unicode else text.translate(str.maketrans("│├─╮╯⊕▼", "|+-\\/+v")).replace("·", ".")
 
 
@@ -76,10 +94,19 @@ def _count(owner: Layer | Head) -> int:
     return sum(p.size for _, p in leaves(owner.params))
 
 
-def _line(row: Row, width: int) -> str:
-    left = f"{row.rail} {row.text}" if row.rail else row.text
-    if row.shape is None:
-        return left
-    shape = "x".join(str(n) for n in row.shape)
-    numbers = f"{row.parameters:>12,} {row.macs:>15,}" if row.parameters or row.macs else ""
-    return f"{left:<{width}} {shape:>12} {numbers}".rstrip()
+def _numbers(row: Row) -> tuple[str, str, str]:
+    shape = "" if row.shape is None else "x".join(str(n) for n in row.shape)
+    return (shape, f"{row.parameters:,}", f"{row.macs:,}") if row.parameters or row.macs else (shape, "", "")
+
+
+def _pieces(row: Row, width: int) -> list[str]:
+    """The text of a row behind its rail; where it is too long, the layer below its name, and both in several lines."""
+    rail = f"{row.rail} " if row.rail else ""
+    room = width - len(rail)
+    if len(row.text) <= room:
+        return [rail + row.text]
+    name, _, layer = row.text.partition("  ")
+    wrapped = textwrap.wrap(name, room, break_long_words=False)
+    wrapped += textwrap.wrap(layer, room, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+    rails = [rail] + [rail.replace("▼", " ")] * len(wrapped)
+    return [left + piece for left, piece in zip(rails, wrapped, strict=False)]

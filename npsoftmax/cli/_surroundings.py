@@ -62,6 +62,16 @@ def ending_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def columns_of_output() -> int | None:
+    """How wide the output is: what COLUMNS says, or the terminal; None for a file or a pipe of any width."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    return None
+
+
 def refused_by_system(error: OSError) -> InputError:
     """What the system refused, as a sentence."""
     name = str(error.filename or "a file or a stream")

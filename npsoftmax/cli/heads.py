@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from npsoftmax.cli._surroundings import columns_of_output
+
 NOT_A_TERMINAL = 150  # columns, where the output goes to a file or a pipe
+WIDE = 110  # columns from which all columns of the tables fit
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         right = [name for name, cls in HEADS.items() if not cls.legacy]
         wrong = [name for name, cls in HEADS.items() if cls.legacy]
-        show(table(right), legacy_table(wrong), "npsoftmax heads NAME shows the options of one.")
+        wide = (columns_of_output() or NOT_A_TERMINAL) >= WIDE
+        more = "the options" if wide else "parameters, reference and options"
+        show(table(right, wide), legacy_table(wrong, wide), f"npsoftmax heads NAME shows {more} of one.")
     return 0
 
 
@@ -36,8 +41,7 @@ def show(*parts: Any) -> None:
     """Print rich renderables; characters that the terminal does not have become question marks."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else NOT_A_TERMINAL, markup=False, highlight=False)
+    console = Console(width=columns_of_output() or NOT_A_TERMINAL, markup=False, highlight=False)
     with console.capture() as captured:
         for part in parts:
             console.print(part)
@@ -45,8 +49,8 @@ def show(*parts: Any) -> None:
     print(captured.get().encode(encoding, "replace").decode(encoding), end="")
 
 
-def table(names: list[str]) -> Any:
-    """A rich table of these heads: formula, cost of a step and of a prediction in C, parameters, reference."""
+def table(names: list[str], wide: bool = True) -> Any:
+    """A rich table of these heads: formula, cost of a step and of a prediction in C; if wide, parameters, reference."""
     from npsoftmax.heads import head_class
 
     columns = ("head", "probability of a class", "step", "predict", "parameters", "reference")
@@ -56,17 +60,20 @@ def table(names: list[str]) -> Any:
         reference = re.sub(r" \(arXiv [\d.]+\)", "", card.reference)  # in full where one head is described
         rows.append((name, card.formula, card.step, card.prediction, card.parameters, reference))
     title = "z: scores, g: noise, y: target, D features, C classes; costs are those of one sample"
-    return _rich_table(title, columns, rows)
+    shown = len(columns) if wide else columns.index("parameters")
+    return _rich_table(title, columns[:shown], [row[:shown] for row in rows])
 
 
-def legacy_table(names: list[str]) -> Any:
+def legacy_table(names: list[str], wide: bool = True) -> Any:
     """A rich table of the legacy wirings: what each computes and what it gets wrong."""
     from npsoftmax.heads import head_class
 
     cards = {name: head_class(name).card for name in names}
     rows = [(name, card.formula, card.mistake, card.instead) for name, card in cards.items()]
     title = "Published miswirings, kept to be studied"
-    return _rich_table(title, ("head", "what it computes", "what it gets wrong", "instead"), rows)
+    if wide:
+        return _rich_table(title, ("head", "what it computes", "what it gets wrong", "instead"), rows)
+    return _rich_table(title, ("head", "what it gets wrong", "instead"), [(row[0], *row[2:]) for row in rows])
 
 
 def describe(name: str) -> list[Any]:
@@ -107,8 +114,8 @@ def _rich_table(title: str | None, columns: tuple[str, ...], rows: Sequence[Sequ
     from rich.text import Text
 
     made = Table(box=box.SIMPLE, title=title and Text(title), title_justify="left", show_header=any(columns))
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        made.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))  # Text: a bracket in a formula is no markup
     return made

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from npsoftmax.cli._parser import whole_number
+from npsoftmax.cli._surroundings import columns_of_output
 from npsoftmax.errors import InputError
 
 
@@ -109,7 +110,7 @@ def describe_model(args: argparse.Namespace) -> str:
             model_opts=parse_pairs(args.model_opts),
             head_opts=parse_pairs(args.head_opts),
         )
-    drawing = draw_model(model, unicode=_takes_boxes())
+    drawing = draw_model(model, unicode=_takes_boxes(), columns=columns_of_output())
     return drawing if args.conv is None else f"{drawing}\n\n{describe_convolutions(model.use_convolution(args.conv))}"
 
 
