@@ -29,6 +29,12 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
 
     check_gradients(model, x, targets), (head, h, targets), (layer, x) or (forward, backward, args); the
     options are those of check_model, check_head, check_layer and check_pair. Everything is float64.
+
+    Compared are, of each gradient, 2 random directions, in which every element takes part, and element by element all
+    of a small tensor; of a larger one 500 drawn at random, of each parameter of a model 20. `elements=` and
+    `directions=` ask for others; the report says how many there were. The relative error may be 1e-6, and what
+    rounding adds. Not ok either: more than a few elements at a kink, and what rounding hides, which "cannot be
+    measured".
     Raises InputError if `thing` is none of these.
     """
     if hasattr(thing, "loss"):
@@ -61,7 +67,7 @@ def check_pair(
     backward returns one gradient, or a tuple with one for each leading array of `args`, in order (None for
     None); `wrt` names the arguments that get one, by position or name, if it is not these. y is an array or a
     number; of several outputs the one at position `output` alone gets a gradient. In each tensor `directions`
-    random directions are compared, then `elements` elements at most. Arrays are moved in place and put back.
+    random directions are compared, and `elements` elements at most. Arrays are moved in place and put back.
     Raises InputError if an array is not float64.
     """
     args, kwargs = tuple(args), kwargs or {}

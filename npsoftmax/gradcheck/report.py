@@ -37,11 +37,17 @@ class WrongElement:
         )
 
 
+def place(index: tuple[int, ...] | None) -> str:
+    """[2, 1]; nothing for a single number, or for a direction."""
+    return f"[{', '.join(map(str, index))}]" if index else ""
+
+
 @dataclass
 class TensorReport:
-    """One gradient: of `size` elements `checked` were compared, and `skipped` sit at a kink.
+    """One gradient: of `size` elements `checked` were compared, `skipped` sit at a kink, rounding hides `hidden`.
 
-    `directions` is the number of random directions compared; one that meets a kink is not.
+    At a kink the gradient is held between the slopes on both sides. `directions` is the number of random directions
+    compared; one that meets a kink, or that rounding hides, is not.
     """
 
     name: str
@@ -49,12 +55,14 @@ class TensorReport:
     directions: int = 0
     checked: int = 0
     skipped: int = 0
+    hidden: int = 0
+    faint: int = 0  # of those checked: known to be small beside the others, but not how small
     wrong: int = 0  # of those checked
     used: float = 0.0  # the largest share of the tolerance that an element or a direction uses
     first: WrongElement | None = None
     direction: WrongElement | None = None
     ratio: float | None = None  # analytic / numeric, where it is the same in every wrong element
-    problems: list[str] = field(default_factory=list)  # missing, shape, dtype, not finite, too many kinks
+    problems: list[str] = field(default_factory=list)  # missing, shape, dtype, not finite, not to be measured
 
     @property
     def label(self) -> str:
@@ -70,9 +78,8 @@ class TensorReport:
         """What is wrong with it, a line each."""
         found = list(self.problems)
         if self.first is not None:
-            place = f"[{', '.join(map(str, self.first.index))}]" if self.first.index else ""
             found.append(f"{self.wrong} of {self.checked} elements compared are wrong")
-            found.append(f"first wrong element  {self.label}{place}  {self.first}")
+            found.append(f"first wrong element  {self.label}{place(self.first.index)}  {self.first}")
         elif self.direction is not None:
             agree = f"all {self.checked} elements compared agree, but " if self.checked else ""
             found.append(f"{agree}along a random direction  {self.direction}")
@@ -83,7 +90,9 @@ class TensorReport:
     def extent(self) -> str:
         """How much was compared."""
         kinks = f", {self.skipped} at a kink skipped" if self.skipped else ""
-        return f"{self.directions} directions, {self.checked} of {self.size} elements{kinks}"
+        hidden = f", {self.hidden} hidden by rounding" if self.hidden else ""
+        faint = f", {self.faint} of them near rounding" if self.faint else ""
+        return f"{self.directions} directions, {self.checked} of {self.size} elements{faint}{kinks}{hidden}"
 
 
 @dataclass

@@ -185,8 +185,7 @@ class Trial:
                     found[gradient] = (None, 0.0)
                     continue
                 values, floors = np.full(x.shape, np.nan), np.zeros(x.shape)
-                for index in np.ndindex(x.shape):
-                    slope = objective.along_element(x, index)
+                for index, slope in objective.slopes(x, np.ndindex(x.shape)).items():
                     if slope is not None:
                         values[index], floors[index] = slope.value, slope.floor
                 found[gradient] = (values, floors)
