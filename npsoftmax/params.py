@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from npsoftmax.backend import Array, array_module
+import numpy as np
+
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
 
@@ -41,6 +43,50 @@ def replace_leaves(tree: Tree, function: Callable[[str, Array], Array], prefix: 
             replace_leaves(value, function, f"{prefix}{name}.")
         else:
             tree[name] = function(prefix + name, value)
+
+
+def set_leaves(tree: Tree, values: Any, name: str) -> None:
+    """Put copies of the arrays of `values`, a tree like `tree`, in the place of its leaves; each keeps its dtype.
+
+    name: what the tree is called. InputError, with nothing changed, where names or shapes differ.
+    """
+    own = dict(leaves(tree))
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{name} was given as {type(values).__name__}, but a dict of arrays was expected, as it is now."
+        )
+    given = dict(leaves(values))
+    for leaf in (*own, *given):
+        if leaf not in given or leaf not in own:
+            has = "lack" if leaf in own else "have"
+            raise InputError(f"the new {name} {has} {leaf!r}, but the same names as now were expected: {_listed(own)}.")
+    found = {leaf: np.asarray(to_numpy(value)) for leaf, value in given.items()}
+    for leaf, array in own.items():
+        if found[leaf].shape != tuple(array.shape) or found[leaf].dtype.kind not in "fiu":
+            raise InputError(
+                f"{leaf!r} of the new {name} is {found[leaf].dtype} of shape {found[leaf].shape}, but numbers of shape "
+                f"{tuple(array.shape)} were expected."
+            )
+    replace_leaves(tree, lambda leaf, array: array_module(array).array(found[leaf], dtype=array.dtype))
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "none"
+
+
+class HoldsTrees:
+    """What has trees of arrays, `params` and `buffers`, that others hold as well: a model those of its layers.
+
+    The first assignment makes a tree. A later one sets its arrays, for all who hold it, or is refused.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = self.__dict__.get(name) if name in ("params", "buffers") else None
+        if not old:
+            object.__setattr__(self, name, value)
+        elif value is not old:
+            set_leaves(old, value, name)
 
 
 # ---------------------------------------------------------------- gradients of a few rows

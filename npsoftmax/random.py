@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.cuda import MOST_ITEMS, compiled_for
+from npsoftmax.errors import InputError
 
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -114,3 +116,11 @@ class Rng:
     def _key(self) -> tuple[int, int]:
         digest = hashlib.blake2b(f"{self.seed}:{self.path}".encode(), digest_size=8).digest()
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+def check_rng(rng: Any, *, optional: bool = False) -> None:
+    """InputError unless `rng` is an Rng (or None, where it is optional): says what to type."""
+    if isinstance(rng, Rng) or (optional and rng is None):
+        return
+    seed = rng if isinstance(rng, Integral) and not isinstance(rng, bool) else 0
+    raise InputError(f"rng is {rng!r:.60}, but noise is drawn from an npsoftmax.Rng: type rng=Rng({seed}).")

@@ -12,7 +12,7 @@ import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import unknown_name
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 # Of an image's side: a border of 4 pixels around a 32 x 32 image, and a square of 8 in it.
 BORDER, SQUARE = 1 / 8, 1 / 4
@@ -25,12 +25,12 @@ def none(x: np.ndarray, rng: Rng) -> np.ndarray:
 
 def flip(x: np.ndarray, rng: Rng) -> np.ndarray:
     """Mirror each image left to right with probability 1/2. x: (N, H, W, C)."""
-    return _mirror(x, rng.uniform((len(x), 1)))
+    return _mirror(x, _draws(x, rng, 1))
 
 
 def standard(x: np.ndarray, rng: Rng) -> np.ndarray:
     """Flip, then shift by up to an eighth of the side in each direction; what moves in is black."""
-    u = rng.uniform((len(x), 3))
+    u = _draws(x, rng, 3)
     return _crop(_mirror(x, u[:, :1]), u[:, 1:])
 
 
@@ -40,8 +40,13 @@ def cutout(x: np.ndarray, rng: Rng) -> np.ndarray:
     The square may reach over the edge. The mean is each image's own: the rest of the batch plays no part.
     Source: DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
     """
-    u = rng.uniform((len(x), 5))
+    u = _draws(x, rng, 5)
     return _cut(_crop(_mirror(x, u[:, :1]), u[:, 1:3]), u[:, 3:])
+
+
+def _draws(x: np.ndarray, rng: Rng, numbers: int) -> np.ndarray:
+    check_rng(rng)
+    return rng.uniform((len(x), numbers))
 
 
 AUGMENTATIONS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {

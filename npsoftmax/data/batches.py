@@ -11,7 +11,7 @@ from npsoftmax.data.augment import get_augmentation
 from npsoftmax.data.device import DeviceImages
 from npsoftmax.data.normalize import Normalization
 from npsoftmax.errors import InputError
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 class Batches:
@@ -36,6 +36,7 @@ class Batches:
         drop_last: bool = False,
         backend: Backend | None = None,
     ):
+        check_rng(rng)
         if x.dtype != np.uint8 or x.ndim != 4:
             raise InputError(f"images must be uint8 (N, H, W, C), but are {x.dtype} {x.shape}.")
         if len(x) != len(y):

@@ -166,14 +166,14 @@ class Comparison:
     ) -> None:
         hidden = False
         for direction in directions:
-            analytic, found = float(np.sum(gradient * direction)), None
+            analytic = float(np.sum(gradient * direction))
             for steps in (DIRECTION_STEPS, LONG_STEPS):
-                found = self.objective.along_direction(x, array_module(x).asarray(direction), steps) or found
-                right = None if found is None else found.judge(analytic, size, self.objective.unit)
+                found = self.objective.along_direction(x, array_module(x).asarray(direction), steps)
+                right = found and found.judge(analytic, size, self.objective.unit)
+                hidden |= found is not None and right is None
                 if found is None or right is not None:
                     break
-            if right is None:
-                hidden |= found is not None
+            if found is None or right is None:
                 continue
             report.directions += 1
             report.used = max(report.used, found.share(analytic))

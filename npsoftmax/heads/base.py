@@ -18,8 +18,8 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.heads.checks import check_finite, check_k
 from npsoftmax.options import full_signature
-from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.params import HoldsTrees, Tree
+from npsoftmax.random import Rng, check_rng
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class LegacyWiringWarning(UserWarning):
     """A head was made that is known to be wired wrongly."""
 
 
-class Head(ABC):
+class Head(HoldsTrees, ABC):
     """p(class | features). Built as Head(features, classes, rng=…, **options); rng draws the parameters.
 
     A head names its own options and hands the others up as `**options`; `inspect.signature` and help() show them all.
@@ -104,6 +104,7 @@ class Head(ABC):
     def __init__(self, features: int, classes: ClassInfo, *, rng: Rng):
         if features < 1:
             raise InputError(f"a head needs at least 1 feature, not {features}.")
+        check_rng(rng)
         self.features, self.classes = features, classes
         self.params, self.buffers = {}, {}
         if self.legacy:
@@ -158,12 +159,14 @@ class Head(ABC):
         check_finite(h)
         if targets is None:
             return
+        if not len(h):
+            raise InputError("a loss is a mean over samples, but this batch has none: give it at least one sample.")
         if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":
             raise InputError(
                 f"targets are {targets.dtype} of shape {tuple(targets.shape)}, but {h.shape[0]} whole-number labels "
                 "were expected."
             )
-        if isinstance(targets, np.ndarray) and len(targets):
+        if isinstance(targets, np.ndarray):
             check_labels(targets, self.classes.n)
 
     def __repr__(self) -> str:

@@ -16,14 +16,14 @@ from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import SCORES
 from npsoftmax.kernels import on_device
 from npsoftmax.kernels import tree as kernels
-from npsoftmax.params import Tree
+from npsoftmax.params import HoldsTrees, Tree
 from npsoftmax.random import Rng
 
 # A search that opens more than one node in so many is slower than scoring all.
 SEARCH_SHARE = 16
 
 
-class BinaryTree:
+class BinaryTree(HoldsTrees):
     """log p(c) = Σ over the nodes i on the path to c of log σ(s·z_i), z_i = w_i·h + b_i, s = +1 right, -1 left.
 
     params w (C - 1, D), b (C - 1,): row i is node i. buffers children (C - 1, 2), up (2C - 1,) and, where the levels

@@ -18,7 +18,7 @@ from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import smoothing
 from npsoftmax.heads.flat import FlatHead
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 NOISES = ("gumbel", "normal", "none")
 _REFERENCE = "Jang et al., 2017 (arXiv 1611.01144); Maddison et al., 2017 (arXiv 1611.00712)"
@@ -79,6 +79,7 @@ class NoisyHead(FlatHead):
                 f"{type(self).__name__} draws its noise and temperature from an rng in {when}, but none was given; "
                 "pass rng=npsoftmax.Rng(seed).at(step)."
             )
+        check_rng(rng)
         tau = self.tau_at(rng.step) if annealed else self.tau_end
         if not noisy:
             return xp.zeros_like(z), tau

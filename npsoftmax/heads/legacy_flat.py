@@ -161,6 +161,8 @@ class LegacyBatchAxisSoftmaxHead(CrossEntropyOfOutputs):
     )
 
     def outputs(self, z: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        if not len(z):
+            return z, None  # there is nothing to divide over no samples
         columns, cache = softmax.softmax_forward(z.T)  # (C, N)
         return columns.T, cache
 

@@ -9,7 +9,7 @@ from npsoftmax.functional import rows as maps
 from npsoftmax.kernels import matmul
 from npsoftmax.kernels import tree as kernels
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
-from npsoftmax.params import SparseRows, Tree
+from npsoftmax.params import HoldsTrees, SparseRows, Tree
 from npsoftmax.random import Rng
 
 # Classes from which on gradients are SparseRows. Below, they are dense, so that momentum and decay reach every row in
@@ -17,7 +17,7 @@ from npsoftmax.random import Rng
 SPARSE_FROM = 10_000
 
 
-class RowMap:
+class RowMap(HoldsTrees):
     """z = w[row] · h + b[row] for chosen rows, or for all. params w (R, D), b (R,)."""
 
     def __init__(self, features: int, rows: int, *, sparse: bool, rng: Rng, bias: bool = True, init: str = "default"):

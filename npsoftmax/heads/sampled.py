@@ -17,7 +17,7 @@ from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.kernels import matmul
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.params import SparseRows, Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 DISTRIBUTIONS = ("log_uniform", "uniform")
 
@@ -97,6 +97,7 @@ class SampledSoftmaxHead(Head):
         """
         if rng is None:
             raise InputError("sampled softmax draws classes in training, so loss(…, train=True) needs rng=Rng(seed).")
+        check_rng(rng)
         xp, n = array_module(like), self.classes.n
         bits = rng.at(rng.step).child("drawn").bits((1, 2 * self.samples))[0].astype(np.float64)
         # 64 random bits: with the 23 of rng.uniform some of a million classes would never be drawn.

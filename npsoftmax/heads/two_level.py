@@ -18,11 +18,11 @@ from npsoftmax.heads.on_host import OnHost
 from npsoftmax.heads.row_map import SPARSE_FROM, RowMap
 from npsoftmax.heads.search import best_in_groups
 from npsoftmax.layers.dense import Dense
-from npsoftmax.params import Tree
+from npsoftmax.params import HoldsTrees, Tree
 from npsoftmax.random import Rng
 
 
-class TwoLevel:
+class TwoLevel(HoldsTrees):
     """log p(c) = log softmax(z_group)_g + log softmax(z_class over the classes of g)_c, g the superclass of c.
 
     params group.w (D, G), group.b (G,), class.w (C, D), class.b (C,). buffers group (C,): the superclass of each class;

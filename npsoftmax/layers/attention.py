@@ -13,7 +13,7 @@ from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import Dropout
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 ALGORITHMS = ("auto", *multi_head.ALGORITHMS)
 
@@ -45,6 +45,7 @@ class MultiHeadAttention(Layer):
     ):
         super().__init__()
         require_sizes("MultiHeadAttention", dim=dim, heads=heads)
+        check_rng(rng)
         if dim % heads:
             raise InputError(f"{dim} features do not divide into {heads} heads; choose a divisor of {dim}.")
         if algorithm not in ALGORITHMS:
@@ -123,6 +124,7 @@ class MultiHeadAttention(Layer):
             return None, None
         if rng is None:
             raise InputError("attention with noise or dropout draws it in training: pass rng=Rng(seed) to forward.")
+        check_rng(rng)
         xp = array_module(x)
         shape = (x.shape[0], self.heads, x.shape[1], keys)
         noise = rng.child("noise").gumbel(shape, x.dtype, xp) if noisy else None

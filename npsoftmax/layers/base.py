@@ -12,7 +12,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
-from npsoftmax.params import Tree
+from npsoftmax.params import HoldsTrees, Tree
 from npsoftmax.random import Rng
 
 Shape = tuple[int, ...]  # of one sample: without the batch axis
@@ -25,7 +25,16 @@ def require_sizes(layer: str, **sizes: int) -> None:
             raise InputError(f"{layer}: {name} is {size!r}, but a whole number of at least 1 was expected.")
 
 
-class Layer(ABC):
+def check_unused(caches: list[Any], layers: int) -> None:
+    """InputError unless a container's cache still has that of each of its layers, which its backward takes out."""
+    if len(caches) != layers:
+        raise InputError(
+            "this cache was used up by an earlier backward, which frees activations as it goes: call forward (or loss) "
+            "again, and give each cache to one backward."
+        )
+
+
+class Layer(HoldsTrees, ABC):
     """A function with parameters. Subclasses set `params` (and `buffers`) and define forward and backward."""
 
     params: Tree

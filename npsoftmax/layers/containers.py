@@ -8,9 +8,9 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.kernels.elementwise import add
-from npsoftmax.layers.base import Layer, Shape
+from npsoftmax.layers.base import Layer, Shape, check_unused
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 def all_layers(layer: Layer) -> Iterator[Layer]:
@@ -41,6 +41,7 @@ class Sequential(Layer):
         self.buffers = {name: layer.buffers for name, layer in layers.items() if layer.buffers}
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        check_rng(rng, optional=True)
         caches = []
         for name, layer in self.layers.items():
             x, cache = layer.forward(x, train=train, rng=rng and rng.child(name))
@@ -49,6 +50,7 @@ class Sequential(Layer):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         caches, grads = cache, {}
+        check_unused(caches, len(self.layers))
         first = next(iter(self.layers), None)
         dx: Array | None = dy
         for name, layer in reversed(self.layers.items()):

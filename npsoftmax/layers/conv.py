@@ -12,7 +12,7 @@ from npsoftmax.kernels.conv.choice import Choice, choose_convolution
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 ALGORITHMS = ("auto", "naive", "im2col", "tiled", "direct", "winograd")
 FUSED = ("tiled", "direct", "winograd")  # those with a ReLU of their own
@@ -62,6 +62,7 @@ class Conv2d(Layer):
     ):
         super().__init__()
         require_sizes("Conv2d", inputs=inputs, outputs=outputs)
+        check_rng(rng)
         if algorithm not in ALGORITHMS:
             raise unknown_name("convolution algorithm", algorithm, ALGORITHMS)
         self.inputs, self.outputs, self.algorithm = inputs, outputs, algorithm

@@ -10,7 +10,7 @@ from npsoftmax.functional import dense
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 class Dense(Layer):
@@ -24,6 +24,7 @@ class Dense(Layer):
     ):
         super().__init__()
         require_sizes("Dense", inputs=inputs, outputs=outputs)
+        check_rng(rng)
         self.inputs, self.outputs, self.threaded = inputs, outputs, threaded
         self.params["w"] = initialiser(init)((inputs, outputs), inputs, rng.child("w"))
         if bias:

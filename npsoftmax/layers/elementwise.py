@@ -11,7 +11,7 @@ from npsoftmax.functional import activation, dropout
 from npsoftmax.kernels import elementwise as kernels
 from npsoftmax.layers.base import Layer, Shape
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 class ReLU(Layer):
@@ -62,6 +62,7 @@ class Dropout(Layer):
             return x, None
         if rng is None:
             raise InputError(f"{self.what} in training draws a mask: pass rng=Rng(seed) to forward.")
+        check_rng(rng)
         mask = rng.keep_mask(self.mask_shape(x.shape), 1 - self.p, array_module(x))
         return dropout.dropout_forward(x, mask, 1 - self.p)
 
@@ -92,7 +93,7 @@ class Flatten(Layer):
     """(N, …) -> (N, D), in (H, W, C) order."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        return x.reshape(x.shape[0], -1), x.shape
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])), x.shape
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
         return dy.reshape(cache), {}

@@ -13,7 +13,7 @@ from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.initialisation import initialiser
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 POSITIONS = ("learned", "sinusoidal")
 POOLS = ("class", "mean", "sum")
@@ -72,6 +72,7 @@ class ClassToken(Layer):
     def __init__(self, dim: int, *, rng: Rng, std: float = 0.02):
         super().__init__()
         require_sizes("ClassToken", dim=dim)
+        check_rng(rng)
         self.dim = dim
         self.params["token"] = initialiser("normal")((dim,), dim, rng.child("token")) * np.float32(std)
 
@@ -100,6 +101,7 @@ class PositionEmbedding(Layer):
     def __init__(self, tokens: int, dim: int, *, rng: Rng, kind: str = "learned", std: float = 0.02):
         super().__init__()
         require_sizes("PositionEmbedding", tokens=tokens, dim=dim)
+        check_rng(rng)
         if kind not in POSITIONS:
             raise unknown_name("position embedding", kind, POSITIONS)
         self.tokens, self.dim, self.kind = tokens, dim, kind

@@ -8,13 +8,13 @@ from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.kernels.elementwise import add
 from npsoftmax.layers.attention import MultiHeadAttention
-from npsoftmax.layers.base import Layer, Shape, require_sizes
+from npsoftmax.layers.base import Layer, Shape, check_unused, require_sizes
 from npsoftmax.layers.containers import Sequential
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import GELU, Dropout, ReLU, StochasticDepth
 from npsoftmax.layers.norm import LayerNorm
 from npsoftmax.params import Tree
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 ACTIVATIONS: dict[str, type[GELU] | type[ReLU]] = {"gelu": GELU, "relu": ReLU}
 NORMS = ("pre", "post")
@@ -40,26 +40,29 @@ class FeedForward(Layer):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise unknown_name("activation", activation, ACTIVATIONS)
+        check_rng(rng)
         self.fc1 = Dense(dim, hidden, rng=rng.child("fc1"), bias=bias, init=init)
         self.act, self.dropout = ACTIVATIONS[activation](), Dropout(dropout)
         self.fc2 = Dense(hidden, dim, rng=rng.child("fc2"), bias=bias, init=init)
         self.params = {"fc1": self.fc1.params, "fc2": self.fc2.params}
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        check_rng(rng, optional=True)
         n, tokens, dim = x.shape
         self.output_shape(x.shape[1:])
         h, first = self.fc1.forward(x.reshape(n * tokens, dim))
         h, act = self.act.forward(h)
         # In its shape of samples: noise belongs to a sample, not to a row.
-        h, dropped = self.dropout.forward(h.reshape(n, tokens, -1), train=train, rng=rng and rng.child("dropout"))
-        y, second = self.fc2.forward(h.reshape(n * tokens, -1))
+        h, dropped = self.dropout.forward(h.reshape(n, tokens, self.fc1.outputs), train=train, rng=rng and rng.child("dropout"))
+        y, second = self.fc2.forward(h.reshape(n * tokens, self.fc1.outputs))
         return y.reshape(x.shape), [first, act, dropped, second]
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         caches, (n, tokens, dim) = cache, dy.shape
+        check_unused(caches, 4)
         dh, fc2 = self.fc2.backward(dy.reshape(n * tokens, dim), caches.pop())
         assert dh is not None  # it was asked for
-        dh, _ = self.dropout.backward(dh.reshape(n, tokens, -1), caches.pop())
+        dh, _ = self.dropout.backward(dh.reshape(n, tokens, self.fc1.outputs), caches.pop())
         dh, _ = self.act.backward(dh.reshape(n * tokens, -1), caches.pop())
         dx, fc1 = self.fc1.backward(dh, caches.pop(), need_dx=need_dx)
         return None if dx is None else dx.reshape(dy.shape), {"fc1": fc1, "fc2": fc2}
@@ -116,6 +119,7 @@ class TransformerBlock(Layer):
             raise unknown_name("place of the norm", norm, NORMS)
         if queries is not None:
             require_sizes("TransformerBlock", queries=queries)
+        check_rng(rng)
         self.pre, self.queries = norm == "pre", queries
         self.norm1, self.norm2 = LayerNorm(dim, eps=eps, bias=bias), LayerNorm(dim, eps=eps, bias=bias)
         self.attention = MultiHeadAttention(
@@ -142,6 +146,7 @@ class TransformerBlock(Layer):
     def forward(
         self, x: Array, *, train: bool = False, rng: Rng | None = None, mask: Array | None = None
     ) -> tuple[Array, Any]:
+        check_rng(rng, optional=True)
         self.output_shape(x.shape[1:])
         caches: list[Any] = []
 
@@ -173,6 +178,7 @@ class TransformerBlock(Layer):
     # ------------------------------------------------------------ backward
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         caches, grads = cache, {}
+        check_unused(caches, 6)
 
         def back(name: str, dy: Array) -> Array:
             dx, grads[name] = getattr(self, name).backward(dy, caches.pop())

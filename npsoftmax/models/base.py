@@ -14,11 +14,11 @@ from npsoftmax.layers.conv import ALGORITHMS
 from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options
-from npsoftmax.params import Tree, leaves, replace_leaves
-from npsoftmax.random import Rng
+from npsoftmax.params import HoldsTrees, Tree, leaves, replace_leaves
+from npsoftmax.random import Rng, check_rng
 
 
-class Model:
+class Model(HoldsTrees):
     """Trunk (images to features) and head (features to classes); params and buffers hold both, by name."""
 
     def __init__(self, name: str, head_name: str, trunk: Layer, head: Head, input_shape: tuple[int, ...]):
@@ -27,6 +27,11 @@ class Model:
         self.params: Tree = {"trunk": trunk.params, "head": head.params}
         self.buffers: Tree = {"trunk": trunk.buffers, "head": head.buffers}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("trunk", "head") and "buffers" in self.__dict__:  # another one than the constructor got
+            self.params[name], self.buffers[name] = value.params, value.buffers
+
     def forward(
         self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
     ) -> tuple[Array, Array, Any]:
@@ -34,6 +39,7 @@ class Model:
 
         targets: on the device of x, or on the host, where a head that reads labels needs no copy of them.
         """
+        check_rng(rng, optional=True)
         h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
         targets = targets if self.head.reads_labels else array_module(h).asarray(targets)
         value, head_cache = self.head.loss(h, targets, train=train, rng=rng and rng.child("head"))
@@ -56,10 +62,12 @@ class Model:
 
     def log_prob(self, x: Array, *, rng: Rng | None = None) -> Array:
         """log p of every class. x (N, …) -> (N, C). rng: for a head that draws noise in evaluation."""
+        check_rng(rng, optional=True)
         return self.head.log_prob(self.features(x), rng=rng and rng.child("head"))
 
     def predict(self, x: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k most probable labels, best first. x (N, …) -> (N, k). rng: as for `log_prob`."""
+        check_rng(rng, optional=True)
         return self.head.predict(self.features(x), k, rng=rng and rng.child("head"))
 
     def use_convolution(self, algorithm: str) -> Model:

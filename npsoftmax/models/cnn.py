@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from npsoftmax.layers import Conv2d, ConvReLU2d, Dense, Dropout, Flatten, Layer, MaxPoolReLU2d, ReLU, Sequential
 from npsoftmax.models.trunks import features_of, logits_layers, need_image
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 def convnet(
@@ -27,6 +27,7 @@ def convnet(
 
     With the head's own linear map that is three convolutions and two dense layers.
     """
+    check_rng(rng)
     shape = need_image("convnet", input_shape, 2 ** len(widths))
     layers: dict[str, Layer] = {}
     channels = shape[2]
@@ -53,6 +54,7 @@ def tinyvgg(
     relu_logits: bool = False,
 ) -> Sequential:
     """Two blocks of [3x3 convolution, ReLU, 3x3 convolution, ReLU, 2x2 max-pool], all `width` channels wide."""
+    check_rng(rng)
     shape = need_image("tinyvgg", input_shape, 4 if pad else 16)
     layers: dict[str, Layer] = {}
     channels = shape[2]

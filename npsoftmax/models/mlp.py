@@ -6,7 +6,7 @@ import math
 
 from npsoftmax.layers import Dense, Flatten, Layer, ReLU, Sequential
 from npsoftmax.models.trunks import logits_layers
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 def mlp(
@@ -19,6 +19,7 @@ def mlp(
     relu_logits: bool = False,
 ) -> Sequential:
     """Flatten, then a dense layer and a ReLU for each width in `hidden`. Takes samples of any shape."""
+    check_rng(rng)
     layers: dict[str, Layer] = {"flatten": Flatten()}
     features = math.prod(input_shape)
     for number, width in enumerate(hidden, start=1):

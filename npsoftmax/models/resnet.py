@@ -9,7 +9,7 @@ from __future__ import annotations
 from npsoftmax.errors import InputError
 from npsoftmax.layers import BatchNormReLU, Conv2d, Dropout, Flatten, Layer, MaxPool2d, Residual, Sequential
 from npsoftmax.models.trunks import conv_norm_relu, logits_layers, need_image
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 def resnet9(
@@ -29,6 +29,7 @@ def resnet9(
     """
     if len(widths) != 4:
         raise InputError(f"resnet9 has four widths, such as widths=64,128,256,512; {len(widths)} were given.")
+    check_rng(rng)
     height, width, channels = need_image("resnet9", input_shape, 8)
     layers: dict[str, Layer] = {}
     for number, outputs in enumerate(widths, start=1):
@@ -68,6 +69,7 @@ def speednet(
     channels or more, where Winograd's products are efficient; and as the pool stands before the norm, norm and ReLU
     pass over a quarter of the values.
     """
+    check_rng(rng)
     height, width, channels = need_image("speednet", input_shape, 2 ** len(widths))
     layers: dict[str, Layer] = {}
     for number, outputs in enumerate(widths, start=1):

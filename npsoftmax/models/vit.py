@@ -20,7 +20,7 @@ from npsoftmax.layers import (
     TransformerBlock,
 )
 from npsoftmax.models.trunks import NOT_WEIGHTS, logits_layers, need_image
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 class VisionTransformer(Sequential):
@@ -76,6 +76,7 @@ def vit(
     beside them have no effect for many epochs. drop_path: stochastic depth of the last block; it grows from 0 at the
     first in equal steps. With pool="class" the last block computes the class token alone: the others are not used.
     """
+    check_rng(rng)
     shape = need_image("vit", input_shape, patch)
     if depth < 1:
         raise InputError(f"depth is {depth}, but at least 1 block is needed.")

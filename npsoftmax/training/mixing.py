@@ -21,7 +21,7 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.models import Model
 from npsoftmax.params import SparseRows, Tree, tree_map
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def mix(x: Array, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> Mixed
     mixup: weight · x + (1 − weight) · partner (Zhang et al. 2017, arXiv 1710.09412). cutmix: a rectangle of about
     1 − weight of the area comes from the partner, and weight is then what it left (Yun et al. 2019, arXiv 1905.04899).
     """
+    check_rng(rng)
     coin, level, *centre = rng.child("draws").uniform((1, 4), np.float64)[0]
     partners = rng.child("partners").permutation(len(x))
     other = x[array_module(x).asarray(partners)]
@@ -92,6 +93,7 @@ def mixed_forward(
     model: Model, x: Array, targets: Array, others: Array, weight: float, *, rng: Rng
 ) -> tuple[Array, Array, Any]:
     """Features and mixed loss of a batch in training, as `Model.forward`. x (N, …), targets, others (N,)."""
+    check_rng(rng)
     h, trunk_cache = model.trunk.forward(x, train=True, rng=rng.child("trunk"))
     losses, head_caches = [], []
     for labels in (targets, others):  # both see the same noise of the head
@@ -111,10 +113,13 @@ def mixed_backward(model: Model, cache: Any, dloss: float = 1.0) -> Tree:
     return {"trunk": trunk_grads, "head": tree_map(_sum, grads, grads_others)}
 
 
+def _dense(a: Array | SparseRows) -> Array:
+    return a.to_dense() if isinstance(a, SparseRows) else a
+
+
 def _sum(a: Array | SparseRows, b: Array | SparseRows) -> Array | SparseRows:
-    if not isinstance(a, SparseRows):
-        return a + b
-    assert isinstance(b, SparseRows)  # of the same parameter
+    if not isinstance(a, SparseRows) or not isinstance(b, SparseRows):
+        return _dense(a) + _dense(b)
     xp = array_module(a.values)
     rows, values = xp.concatenate([a.rows, b.rows]), xp.concatenate([a.values, b.values])
     return SparseRows.from_indices(rows, values, a.n_rows)
