@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class InputError(ValueError):
     """What was given, what was expected and what to type; the command line prints it and exits with 2."""
 
 
-def unknown_name(kind: str, given: str, known: Iterable[str]) -> InputError:
+def unknown_name(kind: str, given: Any, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a table: says the nearest names, then all of them."""
     names = sorted(known)
+    if not isinstance(given, str):
+        return InputError(f"the {kind} is {given!r:.80}, but a name was expected. Known: {', '.join(names)}.")
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return InputError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
+
+
+class WrongType(InputError, TypeError):
+    """An InputError for what another library calls a TypeError."""
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """What another library finds wrong with a user's input, as an InputError in its words."""
+    try:
+        yield
+    except InputError:
+        raise
+    except TypeError as error:
+        raise WrongType(str(error)) from error
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -20,20 +20,26 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from npsoftmax.backend import Array, get_backend, to_numpy
 from npsoftmax.data import Batches, fit_normalization
-from npsoftmax.errors import InputError
+from npsoftmax.data.given import given_images
+from npsoftmax.errors import InputError, in_words
 from npsoftmax.heads import ClassInfo
 from npsoftmax.host import single_threaded_blas
 from npsoftmax.models import build_model
+from npsoftmax.options import plain
 from npsoftmax.random import Rng
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.session import EVALUATION_BATCH, make_optimizer, schedule_of
 from npsoftmax.training.step import TrainingStep
+
+# What None stands for, as a setting that can be off. (Gradients are not clipped where clip_norm is None.)
+OFF: dict[str, Any] = {"normalize": "none", "augment": "none", "schedule": "constant"}
+OFF |= {"momentum": 0.0, "weight_decay": 0.0, "model_opts": {}, "head_opts": {}, "schedule_opts": {}}
 
 Rates = Callable[[int], tuple[float, float | None]]  # step -> learning rate, momentum (None: the optimiser's own)
 
@@ -41,8 +47,6 @@ Rates = Callable[[int], tuple[float, float | None]]  # step -> learning rate, mo
 class _NetworkClassifier(ClassifierMixin, BaseEstimator):
     """What both have in common; a subclass says which model, and what it takes as samples."""
 
-    clip_norm: float | None
-    batch_size: int
     dtype_: np.dtype
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -52,7 +56,7 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         config = self._start(X, ClassInfo.from_labels(targets, self._at_least_two()))
         rates = schedule_of(config, math.ceil(len(X) / config.batch_size))
         for _ in range(config.epochs):
-            self._epoch(X, targets, rates)
+            self._epoch(X, targets, config, rates)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
@@ -66,14 +70,16 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
             raise InputError("classes must be passed on the first call to partial_fit: all labels there will ever be.")
         X, y = self._checked(X, reset=first), self._labels(X, y)
         if first:
-            self.classes_ = unique_labels(classes)
+            with in_words():
+                self.classes_ = unique_labels(classes)
             self._start(X, ClassInfo(self._at_least_two()))
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
             raise InputError(f"classes={classes!r} is not the same as on last call to partial_fit, was {self.classes_}")
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise InputError(f"y has the labels {unknown.tolist()}, but the classes are {self.classes_.tolist()}.")
-        self._epoch(X, np.searchsorted(self.classes_, y), lambda step: (self.lr, None))
+        config = self._config()
+        self._epoch(X, np.searchsorted(self.classes_, y), config, lambda step: (config.lr, None))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -98,7 +104,8 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
     def _config(self) -> TrainConfig:
         """The settings as those of a run, which checks them. InputError for a value out of range."""
         known = {f.name for f in fields(TrainConfig)}
-        given = {n: _plain(value) for n, value in self._settings().items() if n in known and value is not None}
+        given = {n: plain(value) for n, value in self._settings().items() if n in known}
+        given = {n: OFF.get(n) if value is None else value for n, value in given.items()}
         return TrainConfig.of(given | {"seed": self.seed_}, type(self).__name__)
 
     def _settings(self) -> dict[str, Any]:
@@ -106,7 +113,9 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def _at_least_two(self) -> int:
         if len(self.classes_) < 2:
-            raise InputError(f"y has one class alone, {self.classes_[0]!r}, but a classifier needs at least 2 classes.")
+            raise InputError(
+                f"y has one class alone, {self.classes_.tolist()[0]!r}, but a classifier needs at least 2 classes."
+            )
         return len(self.classes_)
 
     def _start(self, X: np.ndarray, classes: ClassInfo) -> TrainConfig:
@@ -115,7 +124,10 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         A whole number as `random_state` is the seed that a run would have.
         """
         fixed = isinstance(self.random_state, Integral)
-        self.seed_ = int(self.random_state if fixed else check_random_state(self.random_state).randint(2**31))
+        if fixed and self.random_state < 0:
+            raise InputError(f"random_state is {self.random_state}, but a whole number of at least 0 was expected.")
+        with in_words():
+            self.seed_ = int(self.random_state if fixed else check_random_state(self.random_state).randint(2**31))
         config = self._config()
         self.model_ = build_model(
             config.model,
@@ -130,11 +142,11 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         self.loss_curve_: list[float] = []
         return config
 
-    def _epoch(self, X: np.ndarray, targets: np.ndarray, rates: Rates) -> None:
+    def _epoch(self, X: np.ndarray, targets: np.ndarray, config: TrainConfig, rates: Rates) -> None:
         optimizer, total = self.optimizer_, 0.0
-        step = TrainingStep(self.model_, optimizer, get_backend(), Rng(self.seed_), clip_norm=self.clip_norm)
+        step = TrainingStep(self.model_, optimizer, get_backend(), Rng(self.seed_), clip_norm=config.clip_norm)
         with single_threaded_blas():
-            for x, t, samples in self._batches(X, targets, len(self.loss_curve_)):
+            for x, t, samples in self._batches(X, targets, config, len(self.loss_curve_)):
                 found = step.forward(x, t, samples, optimizer.steps, len(t))
                 if not math.isfinite(found.loss):
                     raise InputError(
@@ -146,17 +158,20 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
                 total += float(found.loss) * len(t)
         self.loss_curve_.append(total / len(X))
 
-    def _batches(self, X: np.ndarray, targets: np.ndarray, epoch: int) -> Iterator[tuple[Array, np.ndarray, Array]]:
+    def _batches(
+        self, X: np.ndarray, targets: np.ndarray, config: TrainConfig, epoch: int
+    ) -> Iterator[tuple[Array, np.ndarray, Array]]:
         """Samples, labels and numbers of the samples, in the order in which this epoch visits them."""
         order = Rng(self.seed_, "shuffle").at(epoch).permutation(len(X))
-        for start in range(0, len(X), self.batch_size):
-            samples = order[start : start + self.batch_size]
+        for start in range(0, len(X), config.batch_size):
+            samples = order[start : start + config.batch_size]
             yield X[samples], targets[samples], samples
 
     # ------------------------------------------------------------ samples and labels
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
         """Samples (N, D) of the dtype of the model: float32 where `fit` got that, else float64."""
-        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        with in_words():
+            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
         self.dtype_ = X.dtype if reset else self.dtype_
         return X.astype(self.dtype_, copy=False)
 
@@ -167,9 +182,13 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
     def _labels(self, X: Any, y: Any) -> np.ndarray:
         if y is None:
             raise InputError("requires y to be passed, but the target y is None: give the label of each sample.")
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        check_consistent_length(X, y)
+        with in_words():
+            shape = np.asarray(y).shape
+            if len(shape) == 2 and shape[1] > 1:
+                raise InputError(f"y should be a 1d array, not {shape}: of one-hot rows pass y.argmax(axis=1).")
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+            check_consistent_length(X, y)
         return y
 
     def _in_parts(self, X: Any, function: Callable[[np.ndarray, Rng], Array]) -> np.ndarray:
@@ -187,7 +206,8 @@ class SoftmaxClassifier(_NetworkClassifier):
     float32 samples are computed with in float32, all others in float64, as is scikit-learn's habit.
     hidden: widths of the hidden layers, () for none. head, head_opts: one of HEADS and its options. epochs, batch_size,
     optimizer, lr, momentum (of sgd), weight_decay, schedule, schedule_opts, clip_norm: as in `npsoftmax train`.
-    random_state: seed of parameters, order and noise.
+    random_state: seed of parameters, order and noise. None is "off" for hidden, momentum, weight_decay, schedule
+    (constant), clip_norm and the options.
 
     After fit: classes_ (C,), model_, optimizer_, loss_curve_ (mean training loss of each pass), n_features_in_, dtype_.
     InputError, a ValueError, for settings that do not fit. There is neither `sample_weight` nor `decision_function`.
@@ -227,15 +247,17 @@ class SoftmaxClassifier(_NetworkClassifier):
         self.random_state = random_state
 
     def _settings(self) -> dict[str, Any]:
-        return super()._settings() | {"model": "mlp", "model_opts": {"hidden": self.hidden}}
+        hidden = () if self.hidden is None else self.hidden
+        return super()._settings() | {"model": "mlp", "model_opts": {"hidden": hidden}}
 
 
 class ImageClassifier(_NetworkClassifier):
-    """Any model of MODELS with any softmax head. X (N, H, W, C), channels last: bytes or floats.
+    """Any model of MODELS with any softmax head. X (N, H, W, C), channels last, or a list of images.
 
-    Bytes (uint8) are augmented in training (`augment`: none, flip, standard, cutout) and normalised by what `normalize`
-    finds in the training images (standard, half, none); floats are taken as they are, in float32. model, model_opts:
-    one of MODELS and its options; everything else as in SoftmaxClassifier.
+    Bytes, which are whole numbers of any type from 0 to 255, or true and false for 255 and 0, are augmented in training
+    (`augment`: none, flip, standard, cutout) and normalised by what `normalize` finds in the training images (standard,
+    half, none); floats are taken as they are, in float32; other whole numbers are refused. model, model_opts: one of
+    MODELS and its options; everything else as in SoftmaxClassifier; None is "off" for augment and normalize too.
 
     After fit also image_shape_ (H, W, C) and normalization_ (None for floats). Of scikit-learn's common checks it gets
     only those without data, since theirs are tables; what they would look at is the same code as SoftmaxClassifier's.
@@ -285,14 +307,13 @@ class ImageClassifier(_NetworkClassifier):
 
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
         """Images, uint8 or float32 (N, H, W, C)."""
-        X = check_array(X, dtype=[np.float32, np.uint8], ensure_2d=False, allow_nd=True)
-        if X.ndim != 4:
-            raise InputError(f"images of shape (N, H, W, C) were expected, channels last, but X has shape {X.shape}.")
+        X = given_images(X)
         if reset:
+            normalize, augment = (OFF[n] if (v := getattr(self, n)) is None else v for n in ("normalize", "augment"))
             self.image_shape_, self.dtype_ = X.shape[1:], X.dtype
-            self.normalization_ = fit_normalization(self.normalize, X) if X.dtype == np.uint8 else None
-            if self.normalization_ is None and self.augment != "none":
-                raise InputError(f"augment={self.augment!r} is for images of bytes (uint8), but X has {X.dtype}.")
+            self.normalization_ = fit_normalization(normalize, X) if X.dtype == np.uint8 else None
+            if self.normalization_ is None and augment != "none":
+                raise InputError(f"augment={augment!r} is for images of bytes (uint8), but X has {X.dtype}.")
         elif (X.shape[1:], X.dtype) != (self.image_shape_, self.dtype_):
             raise InputError(
                 f"X has images of {X.dtype} {X.shape[1:]}, but this {type(self).__name__} was trained on "
@@ -303,24 +324,17 @@ class ImageClassifier(_NetworkClassifier):
     def _prepared(self, x: np.ndarray) -> np.ndarray:
         return x if self.normalization_ is None else self.normalization_.apply(x)
 
-    def _batches(self, X: np.ndarray, targets: np.ndarray, epoch: int) -> Iterator[tuple[Array, np.ndarray, Array]]:
+    def _batches(
+        self, X: np.ndarray, targets: np.ndarray, config: TrainConfig, epoch: int
+    ) -> Iterator[tuple[Array, np.ndarray, Array]]:
         if self.normalization_ is None:
-            return super()._batches(X, targets, epoch)
+            return super()._batches(X, targets, config, epoch)
         bytes_ = Batches(
             X,
             targets,
-            self.batch_size,
+            config.batch_size,
             rng=Rng(self.seed_),
             normalize=self.normalization_,
-            augment=self.augment,
+            augment=config.augment,
         )
         return bytes_.epoch(epoch)
-
-
-def _plain(value: Any) -> Any:
-    """A setting with Python's numbers in the place of NumPy's, which a search over settings draws."""
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return tuple(_plain(v) for v in value)
-    return {name: _plain(v) for name, v in value.items()} if isinstance(value, dict) else value

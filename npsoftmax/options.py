@@ -84,6 +84,10 @@ def check_options(what: str, function: Callable[..., Any], options: dict[str, An
     Raises InputError naming `what`, the option, the value and the expected type.
     """
     known = option_defaults(function)
+    if not isinstance(options, dict):
+        raise InputError(
+            f"the options of {what} are {options!r:.80}, but a dict was expected, such as {_example(known)}."
+        )
     hints: dict[str, Any] = {}
     for part in reversed(_constructors(function)) if inspect.isclass(function) else (function,):
         hints |= typing.get_type_hints(part)
@@ -95,6 +99,10 @@ def check_options(what: str, function: Callable[..., Any], options: dict[str, An
             raise unknown_name(f"option of {what}", name, known)
         checked[name] = convert(f"option {name!r} of {what}", value, hints.get(name, Any))
     return checked
+
+
+def _example(known: dict[str, Any]) -> str:
+    return repr(dict([next(iter(known.items()))]) if known else {})
 
 
 def _literal(text: str) -> Any:
@@ -159,3 +167,12 @@ def _is_bool_for_int(value: Any, origin: type) -> bool:
 def _article(name: str) -> str:
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word", "dict": "a table"}
     return words.get(name, f"a {name}")
+
+
+def plain(value: Any) -> Any:
+    """A setting with Python's numbers in the place of NumPy's, which a search over settings draws."""
+    if hasattr(value, "tolist"):  # of NumPy
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return tuple(plain(v) for v in value)
+    return {name: plain(v) for name, v in value.items()} if isinstance(value, dict) else value

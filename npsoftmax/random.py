@@ -49,6 +49,8 @@ class Rng:
     """
 
     def __init__(self, seed: int, path: str = "", step: int = 0, samples: Array | None = None):
+        if type(seed) is not int and (not isinstance(seed, Integral) or isinstance(seed, bool)):
+            raise InputError(f"the seed is {seed!r:.60}, but a whole number was expected, such as 0.")
         self.seed, self.path, self.step, self.samples = seed, path, step, samples
 
     def child(self, name: str) -> Rng:

@@ -73,7 +73,7 @@ def square_of(height: int) -> int:
 
 def get_augmentation(name: str) -> Callable[[np.ndarray, Rng], np.ndarray]:
     """The augmentation called `name`. Raises InputError for another name."""
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise unknown_name("augmentation", name, AUGMENTATIONS)
     return AUGMENTATIONS[name]
 

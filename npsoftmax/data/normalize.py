@@ -97,7 +97,7 @@ def fit_normalization(name: str, x_train: np.ndarray) -> Normalization:
     none: x / 255; half: mean and std .5, so [-1, 1]; standard: mean and std of x_train. Raises InputError for
     another name.
     """
-    if name not in NORMALIZATIONS:
+    if not isinstance(name, str) or name not in NORMALIZATIONS:
         raise unknown_name("normalization", name, NORMALIZATIONS)
     mean, std = NORMALIZATIONS[name](x_train)
     return Normalization(name, tuple(mean.tolist()), tuple(std.tolist()))

@@ -67,6 +67,6 @@ __all__ = [
 
 def head_class(name: str) -> type[Head]:
     """The head called `name`; InputError gives the nearest names."""
-    if name not in HEADS:
+    if not isinstance(name, str) or name not in HEADS:
         raise unknown_name("head", name, HEADS)
     return HEADS[name]

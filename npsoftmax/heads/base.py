@@ -10,6 +10,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,19 +35,29 @@ class ClassInfo:
     coarse: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.n, Integral) or isinstance(self.n, bool):
+            raise InputError(
+                f"the number of classes is {self.n!r:.80}, but a whole number of at least 2 was expected, or "
+                "ClassInfo(n, counts)."
+            )
+        object.__setattr__(self, "n", int(self.n))
         if self.n < 2:
             raise InputError(f"a head needs at least 2 classes, not {self.n}.")
         for name in ("counts", "coarse"):
             values = getattr(self, name)
             if values is None:
                 continue
-            if np.shape(values) != (self.n,):
+            try:
+                array = np.asarray(values)
+            except ValueError:
+                raise InputError(f"class {name} are {values!r:.80}, but one number a class was expected.") from None
+            if array.shape != (self.n,):
                 raise InputError(
-                    f"class {name} have shape {np.shape(values)}, but one number for each of {self.n} classes "
-                    "was expected."
+                    f"class {name} have shape {array.shape}, but one number for each of {self.n} classes was expected."
                 )
-            if np.asarray(values).dtype.kind not in "iu" or np.min(values) < 0:
+            if array.dtype.kind not in "iu" or array.min() < 0:
                 raise InputError(f"class {name} must be whole numbers of at least 0.")
+            object.__setattr__(self, name, array)  # of a list as well
 
     @classmethod
     def from_labels(cls, labels: np.ndarray, n: int, coarse: np.ndarray | None = None) -> ClassInfo:

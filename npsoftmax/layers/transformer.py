@@ -53,7 +53,9 @@ class FeedForward(Layer):
         h, first = self.fc1.forward(x.reshape(n * tokens, dim))
         h, act = self.act.forward(h)
         # In its shape of samples: noise belongs to a sample, not to a row.
-        h, dropped = self.dropout.forward(h.reshape(n, tokens, self.fc1.outputs), train=train, rng=rng and rng.child("dropout"))
+        h, dropped = self.dropout.forward(
+            h.reshape(n, tokens, self.fc1.outputs), train=train, rng=rng and rng.child("dropout")
+        )
         y, second = self.fc2.forward(h.reshape(n * tokens, self.fc1.outputs))
         return y.reshape(x.shape), [first, act, dropped, second]
 

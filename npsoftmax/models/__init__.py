@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
-from npsoftmax.errors import unknown_name
+import numpy as np
+
+from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.layers import Sequential
 from npsoftmax.models.base import Model, assemble
@@ -30,7 +33,7 @@ __all__ = ["MODELS", "Model", "build_model", "model_builder"]
 
 def model_builder(name: str) -> Callable[..., Sequential]:
     """The trunk builder called `name`; InputError gives the nearest names."""
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise unknown_name("model", name, MODELS)
     return MODELS[name]
 
@@ -50,4 +53,16 @@ def build_model(
     Raises InputError for unknown names and options, and for input shapes that do not fit.
     """
     info = classes if isinstance(classes, ClassInfo) else ClassInfo(classes)
-    return assemble(name, model_builder(name), head, info, input_shape, seed, model_opts or {}, head_opts or {})
+    shape = _sample_shape(input_shape)
+    builder, model_opts, head_opts = model_builder(name), model_opts or {}, head_opts or {}
+    return assemble(name, builder, head, info, shape, seed, model_opts, head_opts)
+
+
+def _sample_shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, list | tuple | np.ndarray) else (None,)
+    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+        raise InputError(
+            f"input_shape is {shape!r:.80}, but the shape of one sample was expected: whole numbers of at least 1, "
+            "such as (32, 32, 3) of an image or (20,) of a row of a table."
+        )
+    return tuple(int(size) for size in sizes)
