@@ -55,7 +55,7 @@ def entry(main: Callable[[Sequence[str]], int], work: Callable[[Job], dict[str, 
 def take_turns(
     cases: Iterable[turns.Case], rounds: int, measure: Callable[..., float], unit: str
 ) -> dict[turns.Case, Summary]:
-    """Measure every case once in each round (A B C A B C …), and tell how it goes on standard error."""
+    """Measure every case once in each round (A B C A B C …), and show the progress on standard error."""
 
     def tell(number: int, case: turns.Case, value: float) -> None:
         print(f"round {number}/{rounds}  {' '.join(case)}  {value:.1f} {unit}", file=sys.stderr)

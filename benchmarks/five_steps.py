@@ -149,9 +149,9 @@ def rest(fused: bool, n: int) -> Call:
 
 # ---------------------------------------------------------------- the definition
 def loop_lists(x: np.ndarray, w: np.ndarray, dy: np.ndarray) -> list[Nested]:
-    """x framed, w, dy, and zeros for y, dx (framed) and dw, as lists: Python is slower still on elements of arrays."""
-    framed = np.pad(x[: LOOPED[0]], ((0, 0), (1, 1), (1, 1), (0, 0)))
-    arrays = (framed, w, dy[: LOOPED[0]], np.zeros_like(dy[: LOOPED[0]]), np.zeros_like(framed), np.zeros_like(w))
+    """x padded, w, dy, and zeros for y, dx (padded) and dw, as lists: Python is slower still on elements of arrays."""
+    padded = np.pad(x[: LOOPED[0]], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    arrays = (padded, w, dy[: LOOPED[0]], np.zeros_like(dy[: LOOPED[0]]), np.zeros_like(padded), np.zeros_like(w))
     return [array.tolist() for array in arrays]
 
 
@@ -180,7 +180,7 @@ def check_same_results(answers: Mapping[str, Sequence[dict[str, Any]]]) -> None:
         (first, expected), *others = samples.items()
         for name, found in others:
             if not layers.agree(found, expected):
-                raise BenchmarkError(f"{name} and {first} do not come to the same results of the {part}.")
+                raise BenchmarkError(f"{name} and {first} have different results of the {part}.")
 
 
 def figures_of(answers: Sequence[dict[str, Any]]) -> dict[str, Summary]:

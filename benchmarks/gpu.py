@@ -158,7 +158,7 @@ def versions(figures: dict[str, Any]) -> str:
 
 
 def sentence(run: dict[str, Any]) -> str:
-    """What a whole run came to."""
+    """The figures of a whole run, in a sentence."""
     return (
         f"{run['epochs']} epochs of {RECIPE}: {run['minutes']:.1f} minutes from start to end, "
         f"{run['images_per_second']:,.0f} images a second in training, test accuracy {run['accuracy']:.4f}."

@@ -89,7 +89,7 @@ def features(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def our_convolution(job: Job) -> tuple[Step, Step]:
-    """Output and both gradients of one convolution, 3x3 with a frame of 1."""
+    """Output and both gradients of one convolution, 3x3, padded by 1."""
     from npsoftmax import kernels
     from npsoftmax.kernels.conv import device as device_conv
 
@@ -261,7 +261,7 @@ def seconds_of(step: Step, wait: Step, job: Job) -> float:
         wait()
         taken.append((time.perf_counter() - started) / steps)
     if not math.isfinite(float(loss)):
-        raise BenchmarkError(f"{job['model']} came to {float(loss)}: these are no usual steps.")
+        raise BenchmarkError(f"the loss of {job['model']} became {float(loss)}: steps like these are not worth timing.")
     return statistics.median(taken)
 
 

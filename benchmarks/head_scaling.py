@@ -157,7 +157,7 @@ def torch_adaptive(weights: dict[str, Any], n: int) -> tuple[list[Any], Callable
 
 
 def torch_tree(weights: dict[str, Any], n: int) -> tuple[list[Any], Callable[..., Any]]:
-    """A heap of n − 1 inner nodes, counted from 1: leaf n + label, place p hangs on p // 2, odd places are right."""
+    """A heap of n - 1 inner nodes, counted from 1: leaf n + label, place p hangs on p // 2, odd places are right."""
     import torch
 
     functional = torch.nn.functional

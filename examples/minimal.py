@@ -17,12 +17,12 @@ from npsoftmax.gradcheck import check_gradients
 
 # ---------------------------------------------------------------- three pairs
 def dense_forward(x, w, b):
-    """y = x w + b. x (N, D), w (D, M), b (M,) -> y (N, M)."""
+    """y = x @ w + b. x (N, D), w (D, M), b (M,) -> y (N, M)."""
     return x @ w + b, (x, w)
 
 
 def dense_backward(dy, cache):
-    """dx = dy wᵀ, dw = xᵀ dy, db = Σ dy over the batch. dy (N, M) -> dx (N, D), dw (D, M), db (M,)."""
+    """dx = dy @ wᵀ, dw = xᵀ @ dy, db = Σ dy over the batch. dy (N, M) -> dx (N, D), dw (D, M), db (M,)."""
     x, w = cache
     return dy @ w.T, x.T @ dy, dy.sum(axis=0)
 
@@ -45,7 +45,7 @@ def softmax_cross_entropy_forward(z, t):
 
 
 def softmax_cross_entropy_backward(dloss, cache):
-    """dz = (p - onehot(t)) dloss / N: what the network says, less what is true."""
+    """dz = (p - onehot(t)) · dloss / N: what the network says, less what is true."""
     log_p, t = cache
     dz = np.exp(log_p)
     dz[np.arange(len(t)), t] -= 1
@@ -54,7 +54,7 @@ def softmax_cross_entropy_backward(dloss, cache):
 
 # ---------------------------------------------------------------- a network is a pair, too
 def network_forward(x, w1, b1, w2, b2):
-    """z = relu(x w1 + b1) w2 + b2. Images x (N, 64) -> scores z (N, 10)."""
+    """z = relu(x @ w1 + b1) @ w2 + b2. Images x (N, 64) -> scores z (N, 10)."""
     a, cache1 = dense_forward(x, w1, b1)
     h, cache2 = relu_forward(a)
     z, cache3 = dense_forward(h, w2, b2)

@@ -170,7 +170,7 @@ cdef inline void cut_off(floating* y, index n) noexcept nogil:
     cdef index i
     cdef floating zero = 0
     for i in range(n):
-        y[i] = zero if y[i] < zero else y[i]    # this way round a NaN stays one
+        y[i] = zero if y[i] < zero else y[i]    # in this order NaN stays NaN
 
 
 cdef void forward_tile(const floating* x, const floating* w, const floating* b, bint relu, floating* y, index first,

@@ -2,8 +2,8 @@
 
 Design: a file <name>.cu, beside the module that calls it, is plain CUDA C in which `real` stands for float or double;
 it is compiled once for each, by NVRTC through CuPy, which keeps the result on disk. A kernel takes pointers to
-contiguous arrays, whole numbers as `int` and others as `real`: `Kernels` converts them, so no call can get a type wrong
-without a word. No kernel adds with atomics: every output has one thread, or one block, that sums in a fixed order, so
+contiguous arrays, whole numbers as `int` and others as `real`: `Kernels` converts them, so a wrong type cannot pass
+unnoticed. No kernel adds with atomics: every output has one thread, or one block, that sums in a fixed order, so
 two runs agree bit for bit. The same files run on the CPU in the tests.
 """
 
@@ -85,5 +85,5 @@ def source(name: str) -> str:
 
 
 def options(char: str) -> tuple[str, ...]:
-    """What the compiler is told beside it."""
+    """The options of the compiler."""
     return f"-DREAL={REALS[char]}", f"-DBLOCK={BLOCK}", "-std=c++14"

@@ -1,5 +1,5 @@
-// Philox4x32-10; the definition is in random.py. One thread a block of four words: it writes those of the sample's
-// `elements` that there are.
+// Philox4x32-10; the definition is in random.py. One thread a block of four words: it writes as many of them
+// as the sample has `elements`.
 KERNEL philox(const unsigned long long* samples, unsigned* words, unsigned long long step, unsigned key0, unsigned key1,
               int elements, int blocks, int items) {
     ITEM(i, items);

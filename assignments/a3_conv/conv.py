@@ -20,7 +20,7 @@ from npsoftmax.kernels.windows.reference import Pair, output_size
 
 
 def pad_images(x: Array, pad: Pair, value: float = 0.0) -> Array:
-    """A frame of `value` around every image. x (N, H, W, C) -> (N, H + 2·PH, W + 2·PW, C)."""
+    """Every image with a border of `value`. x (N, H, W, C) -> (N, H + 2·PH, W + 2·PW, C)."""
     raise NotImplementedError("a3 pad_images")  # return padded
 
 
@@ -81,7 +81,7 @@ def conv2d_im2col_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads
 def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> tuple[Array, Array]:
     """Largest value of every window and the tap that held it (the first, in a tie).
 
-    x (N, H, W, C) -> y (N, OH, OW, C), index (N, OH, OW, C) with tap i·KW + j. The frame counts as −infinity.
+    x (N, H, W, C) -> y (N, OH, OW, C), index (N, OH, OW, C) with tap i·KW + j. Padding counts as -infinity.
     With `relu` y = max(y, 0), and where it cuts off the index is KH·KW, that of no tap.
     """
     # relu belongs to a fused pair of the library: here it is False, and you may ignore it.

@@ -40,8 +40,8 @@ def huffman(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def climb(up: Array, labels: Array, levels: int) -> tuple[Array, Array]:
     """The way from each leaf to the root.
 
-    up (2C − 1,), labels (N,), levels: the longest way -> nodes (N, levels), −1 past the root, and signs (N, levels):
-    +1 where the path turns right at the node, −1 left, 0 past the root.
+    up (2C - 1,), labels (N,), levels: the longest way -> nodes (N, levels), -1 past the root, and signs (N, levels):
+    +1 where the path turns right at the node, -1 left, 0 past the root.
     """
     raise NotImplementedError("a5 climb")  # return nodes, signs
 
@@ -68,7 +68,7 @@ def path_loss_backward(dloss: Array | float, cache: Any) -> Array:
 def tree_log_prob(z: Array, children: Array, levels: Levels) -> Array:
     """log p of every class: minus the softplus of every decision on the way, added up from the root, level by level.
 
-    z (N, C − 1) scores of all inner nodes, children (C − 1, 2), levels: first and one past the last node of each
+    z (N, C - 1) scores of all inner nodes, children (C - 1, 2), levels: first and one past the last node of each
     -> (N, C).
     """
     raise NotImplementedError("a5 tree_log_prob")  # return log_p

@@ -23,7 +23,7 @@ __device__ inline double block_sum(double value, double* room) {
         __syncthreads();
     }
     const double sum = room[0];
-    __syncthreads();  // nobody may write into `room` again before all have read it
+    __syncthreads();  // no thread may write into `room` again before all have read it
     return sum;
 }
 

@@ -3,8 +3,8 @@
 Design: a build leaves every module up to three times: for any processor of the platform beside its source, for x86-64
 processors with AVX2 in kernels/_v3 and with AVX-512 in kernels/_v4 (the names are those of the x86-64 levels; the last
 part of a module's name is the same in all three). The best one that this processor can run is loaded; if it was not
-built, the next lower one. What the processor has is NumPy's word, which has asked it already (and the system, which
-must save the wider registers).
+built, the next lower one. What the processor has NumPy knows, which has asked it already (and the system, which must
+save the wider registers).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ TITLES = {"v4": "x86-64-v4 (AVX-512)", "v3": "x86-64-v3 (AVX2)", "baseline": "an
 def cpu_level() -> tuple[str, str]:
     """The best level that this processor can run, and why it is no better one.
 
-    `NPSOFTMAX_CPU=baseline|v3|v4` asks for another (for tests). What the processor lacks is not run all the same.
-    InputError for a level that there is not.
+    `NPSOFTMAX_CPU=baseline|v3|v4` asks for another (for tests). A level that the processor lacks is not run even then.
+    InputError for an unknown level.
     """
     asked = os.environ.get("NPSOFTMAX_CPU", "v4")
     if asked not in LEVELS:
@@ -65,7 +65,7 @@ def _cpu_features() -> dict[str, bool]:
 
 @functools.cache
 def extension_names() -> tuple[str, ...]:
-    """The compiled modules that there should be: one for each _*.pyx of the package."""
+    """The names of all compiled modules: one for each _*.pyx of the package."""
     files = (path.relative_to(PACKAGE).with_suffix("") for path in sorted(PACKAGE.rglob("_*.pyx")))
     return tuple(".".join((PACKAGE.name, *file.parts)) for file in files)
 

@@ -21,7 +21,7 @@ DECAYS = ("auto", "all", "weights")
 # Whose parameters are tested at the end: those of the best epoch by validation, or those of the last.
 TESTED = ("best", "last")
 
-MOST_TEXT = 2**15  # bytes of a configuration: more would be none, and may take long to be read
+MOST_TEXT = 2**15  # bytes: a longer file is no configuration, and might take long to read
 
 
 @dataclass

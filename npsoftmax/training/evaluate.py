@@ -36,7 +36,7 @@ SCORES = 2**24
 class Predictions:
     """What a model said of N images: labels (N, k), best first; the mean loss; and the targets (N,).
 
-    nll: mean −log p of the target, None where no probabilities were computed; reliability: as `metrics.reliability`.
+    nll: mean -log p of the target, None where no probabilities were computed; reliability: as `metrics.reliability`.
     closer: what else the head said, by name (see `Head.closer_look`): other predictions, or means of figures.
     """
 

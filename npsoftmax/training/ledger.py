@@ -18,7 +18,7 @@ class Pending(NamedTuple):
     """A step that was taken. Its mean loss () and how many predictions were right () may still be on the device.
 
     step: its number, from 1; images: in the whole batch. Loss and right are those of this process, which has `share` of
-    them; right is None where nobody asks.
+    them; right is None where it is not counted.
     """
 
     step: int

@@ -1,6 +1,6 @@
 """Mixup and cutmix: training images that are part one image, part another, with the loss shared out alike.
 
-Design: the loss of a mixed batch is weight · loss(targets) + (1 − weight) · loss(others), two losses of the head on the
+Design: the loss of a mixed batch is weight · loss(targets) + (1 - weight) · loss(others), two losses of the head on the
 same features, and backward calls the head twice, with these two weights as `dloss`. So every head takes mixed images,
 whatever its loss is: no head needs soft labels. One weight a batch, since a head's loss is a mean over the batch; it
 and the partners are functions of the step, so a resumed run mixes as it would have.
@@ -26,7 +26,7 @@ from npsoftmax.random import Rng, check_rng
 
 @dataclass(frozen=True)
 class Mixed:
-    """A mixed batch: images (N, H, W, C); each is `weight` its own and 1 − weight that of sample `partners[i]`.
+    """A mixed batch: images (N, H, W, C); each is `weight` its own and 1 - weight that of sample `partners[i]`.
 
     The partners are on the host, where the labels are.
     """
@@ -41,8 +41,8 @@ def mix(x: Array, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> Mixed
     """Mix each image of a batch with another one, drawn at random. x (N, H, W, C), as the network gets it.
 
     mixup, cutmix: α > 0 of the weight's Beta(α, α) distribution, 0 for never; with both, a coin decides for each batch.
-    mixup: weight · x + (1 − weight) · partner (Zhang et al. 2017, arXiv 1710.09412). cutmix: a rectangle of about
-    1 − weight of the area comes from the partner, and weight is then what it left (Yun et al. 2019, arXiv 1905.04899).
+    mixup: weight · x + (1 - weight) · partner (Zhang et al. 2017, arXiv 1710.09412). cutmix: a rectangle of about
+    1 - weight of the area comes from the partner, and weight is then what it left (Yun et al. 2019, arXiv 1905.04899).
     """
     check_rng(rng)
     coin, level, *centre = rng.child("draws").uniform((1, 4), np.float64)[0]
@@ -105,7 +105,7 @@ def mixed_forward(
 
 
 def mixed_backward(model: Model, cache: Any, dloss: float = 1.0) -> Tree:
-    """The head twice, with dloss · weight and dloss · (1 − weight); the trunk once, for the sum. -> grads"""
+    """The head twice, with dloss · weight and dloss · (1 - weight); the trunk once, for the sum. -> grads"""
     trunk_cache, head_caches, weight = cache
     dh, grads = model.head.backward(head_caches[0], dloss * weight)
     dh_others, grads_others = model.head.backward(head_caches[1], dloss * (1 - weight))

@@ -264,7 +264,7 @@ def _was_never_a_run(path: Path) -> bool:
 def _rows(path: Path, columns: tuple[str, ...]) -> list[str]:
     """The whole rows of a table, without its header; none where there is no such table.
 
-    What a power cut left of others is passed over.
+    A row that a power cut left unfinished is ignored.
     """
     try:
         text = path.read_bytes().decode(errors="replace")

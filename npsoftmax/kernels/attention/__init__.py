@@ -1,6 +1,6 @@
 """Softmax attention of all heads; the array decides which version runs. What each function does stands in `reference`.
 
-There is no version for a device: matrix products of CuPy's serve there, in `reference` or functional/attention.py.
+There is no version for a device: CuPy's matrix products serve there, in `reference` or functional/attention.py.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def attention(const floating[:, :, :] q, const floating[:, :, :] k, const floati
 
 cdef void scores_backward(floating* p, floating* dp, const floating* lse, const floating* dy, const floating* y,
                           index m, Sizes n, floating scale) noexcept nogil:
-    """p (M, S) holds scores z: they become softmax(scale · z), and dp the gradient of z: scale · p · (dp − dy · y)."""
+    """p (M, S) holds scores z: they become softmax(scale · z), and dp the gradient of z: scale · p · (dp - dy · y)."""
     cdef index i, j
     cdef floating mean
     for i in range(m):

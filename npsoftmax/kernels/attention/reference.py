@@ -24,7 +24,7 @@ def attention(q: Array, k: Array, v: Array, heads: int) -> tuple[Array, Array]:
 def attention_backward(
     dy: Array, q: Array, k: Array, v: Array, y: Array, lse: Array, heads: int, out: Three | None = None
 ) -> Three:
-    """p = e^{z − lse} again, dz = p · (dp − Σ_s p dp), Σ_s p dp = dy · y. dy (N, T, D) -> dq, dk, dv, into `out`."""
+    """p = e^{z - lse} again, dz = p · (dp - Σ_s p dp), Σ_s p dp = dy · y. dy (N, T, D) -> dq, dk, dv, into `out`."""
     xp = array_module(q)
     p = xp.exp(_scores(q, k, heads) - lse[..., None])  # (N, heads, T, S)
     dy_heads, v_heads = _split(dy, heads), _split(v, heads)

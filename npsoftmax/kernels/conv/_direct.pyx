@@ -2,14 +2,14 @@
 """Convolution of few channels at stride 1, by its definition, in registers. float32 and float64, channels last.
 
 Design: with 3 or 10 channels a matrix product is mostly packing and empty lanes, and columns are copies of a few
-floats. Here nothing is copied but the image, once, into a frame of zeros. In a frame a row of a window is one run of
-KW·C numbers, so that the loop over taps and channels is a single one:
+floats. Here nothing is copied but the image, once: padded with zeros it is a *frame*. There a row of a window is one
+run of KW·C numbers, so that the loop over taps and channels is a single one:
 
     frame  … │p₀ p₁ p₂│p₃ …      run of KW·C numbers, the next pixel's starts C further on
               ╰──┬───╯
     acc[pixel] += number · w[tap, 16 outputs]          6 pixels x 16 outputs stay in registers
 
-The weight gradient does it the other way: 6 numbers of the run x 16 outputs stay in registers while a row of pixels goes by.
+For the weight gradient 6 numbers of the run x 16 outputs stay in registers, and the loop is over a row of pixels.
 GCC's vector types say which numbers share a register; the compiler would not find out (it is slow to unroll in the
 right order), and splits them where registers are narrower. A thread owns whole images, and a sum of weight gradients.
 """
@@ -135,7 +135,7 @@ cdef void store(const floating* out, index block, index n, floating least, float
     cdef index p, k
     for p in range(pixels):
         for k in range(n):
-            y[k] = least if out[k] < least else out[k]    # this way round a NaN stays one
+            y[k] = least if out[k] < least else out[k]    # in this order NaN stays NaN
         y, out = y + f, out + block
 
 

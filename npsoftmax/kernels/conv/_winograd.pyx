@@ -214,7 +214,7 @@ cdef inline void finish(const floating* result, const floating* bias, bint relu,
     if relu:
         for k in range(n):
             value = result[k] + bias[k]
-            pixel[k] = zero if value < zero else value    # this way round a NaN stays one
+            pixel[k] = zero if value < zero else value    # in this order NaN stays NaN
     else:
         for k in range(n):
             pixel[k] = result[k] + bias[k]

@@ -1,4 +1,4 @@
-"""Which algorithm a convolution runs on when nobody says: a small rule, measured by `npsoftmax bench layers`."""
+"""Which algorithm a convolution runs on without --conv: a small rule, measured by `npsoftmax bench layers`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from npsoftmax.kernels.windows.reference import Pair
 
 FEW_CHANNELS = 16  # below, transforming tiles costs more than their multiplications save
-REGISTERS = 64  # outputs of few inputs (or the other way round) for which the definition in registers is fastest
+REGISTERS = 64  # the larger number of channels, up to which few on the other side are fastest in registers
 FEW_TILES = 16  # in a batch, for which transforming the weights costs more than it saves
 WORTH = 0.7  # share of the multiplications of the definition that Winograd may need at most
 

@@ -17,8 +17,8 @@ from npsoftmax.kernels.windows.reference import Pair, output_sizes
 
 TILED, DIRECT, WINOGRAD = "npsoftmax._im2col", f"{__package__}._direct", f"{__package__}._winograd"
 
-# Output positions of a batch that are one tile: it is its product that is then shared out to the threads, so that each
-# reads a part of the weights only.
+# Batches of up to so many output positions are one tile. Then the threads share its product, so that each of them reads
+# a part of the weights only.
 ONE_TILE = 256
 
 # Winograd's tiles that go through the three steps together: enough rows for a fast matrix product, few enough that the
@@ -79,7 +79,7 @@ def _matrix(w: np.ndarray) -> np.ndarray:
 
 
 def _bias_or_zeros(b: np.ndarray | None, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """The bias as the compiled kernels take it: always there."""
+    """The bias as the compiled kernels take it: never None."""
     return np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b, dtype=x.dtype)
 
 

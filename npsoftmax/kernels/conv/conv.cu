@@ -36,7 +36,7 @@ __device__ inline void fetch(void* to, const void* from, bool there) {
 // What was fetched since the last call is one stage.
 __device__ inline void end_of_stage() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Until all stages but the last STAGES - 2 are there.
+// Waits until all stages but the last STAGES - 2 have arrived.
 __device__ inline void wait_for_stage() { asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory"); }
 
 __device__ inline unsigned tf32(float x) {
@@ -96,7 +96,7 @@ struct Tap {
     int down, across, channel;
 };
 
-// The first pixel, perhaps in the frame, that the output at a position sees.
+// The first pixel, perhaps in the padding, that the output at a position sees.
 __device__ inline Corner corner_of(const Shape& s, int position) {
     const int rest = position / s.ow;
     return {rest / s.oh, rest % s.oh * s.sh - s.ph, position % s.ow * s.sw - s.pw};
@@ -107,7 +107,7 @@ __device__ inline Tap tap_of(const Shape& s, int column) {
     return {rest / s.kw, rest % s.kw, column % s.c};
 }
 
-// 16 bytes of x along the channels, zeros in the frame and where `there` is not.
+// 16 bytes of x along the channels, zeros in the padding and where `there` is false.
 template <class T>
 __device__ inline void fetch_pixel(T* to, const T* x, const Shape& s, Corner corner, Tap tap, bool there) {
     const int row = corner.top + tap.down, column = corner.left + tap.across;
@@ -239,7 +239,7 @@ __device__ inline void multiply_slices(Kind kind, const J& job, int first, int l
     }
     for (int slice = first; slice < last; slice++) {
         wait_for_stage();
-        __syncthreads();  // all have this slice, and nobody needs the one before any more
+        __syncthreads();  // all have this slice, and the one before is no longer needed
         const int next = slice + STAGES - 1;
         T* const free = stages + (next - first) % STAGES * size;
         if (next < last) load(job, next, free, free + a_size);

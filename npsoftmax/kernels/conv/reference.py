@@ -90,8 +90,8 @@ def tiles_of(x: Array, size: int, step: int, counts: Pair) -> Array:
     return xp.stack([xp.stack(line) for line in square])
 
 
-def _framed(x: Array, pad: Pair, height: int, width: int) -> Array:
-    """x with its frame, and zeros below and to the right up to (height, width)."""
+def _padded(x: Array, pad: Pair, height: int, width: int) -> Array:
+    """x padded, and more zeros below and to the right up to (height, width)."""
     x = pad_images(x, pad)
     xp = array_module(x)
     y = xp.zeros((x.shape[0], max(height, x.shape[1]), max(width, x.shape[2]), x.shape[3]), dtype=x.dtype)
@@ -121,7 +121,7 @@ def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, r
     m, (interpolate, transform, evaluate_kernel) = tile, matrices(tile)
     oh, ow = x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2
     rows, cols = _counts(oh, ow, m)
-    v = _sandwich(transform, tiles_of(_framed(x, pad, rows * m + 2, cols * m + 2), m + 2, m, (rows, cols)))
+    v = _sandwich(transform, tiles_of(_padded(x, pad, rows * m + 2, cols * m + 2), m + 2, m, (rows, cols)))
     u = _sandwich(evaluate_kernel, w)  # (m + 2, m + 2, C, F)
     products = xp.einsum("abnrsc,abcf->abnrsf", v, u, optimize=True)
     tiles = _sandwich(interpolate, products)  # (m, m, N, rows, cols, F)
@@ -135,17 +135,17 @@ def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, tile: int
     xp = array_module(x)
     m, (interpolate, transform, evaluate_kernel) = tile, matrices(tile)
     counts = rows, cols = _counts(dy.shape[1], dy.shape[2], m)
-    dproducts = _sandwich(interpolate, tiles_of(_framed(dy, (0, 0), rows * m, cols * m), m, m, counts), transposed=True)
-    framed = _framed(x, pad, rows * m + 2, cols * m + 2)
-    v = _sandwich(transform, tiles_of(framed, m + 2, m, counts))
+    dproducts = _sandwich(interpolate, tiles_of(_padded(dy, (0, 0), rows * m, cols * m), m, m, counts), transposed=True)
+    padded = _padded(x, pad, rows * m + 2, cols * m + 2)
+    v = _sandwich(transform, tiles_of(padded, m + 2, m, counts))
     du = xp.einsum("abnrsc,abnrsf->abcf", v, dproducts, optimize=True)
     dv = xp.einsum("abnrsf,abcf->abnrsc", dproducts, _sandwich(evaluate_kernel, w), optimize=True)
     dtiles = _sandwich(transform, dv, transposed=True)
-    dframed = xp.zeros(framed.shape, dtype=x.dtype)
+    dpadded = xp.zeros(padded.shape, dtype=x.dtype)
     for i in range(m + 2):
         for j in range(m + 2):  # tiles overlap by two pixels, so their shares are added
-            dframed[:, i : i + rows * m : m, j : j + cols * m : m] += dtiles[i, j]
-    dx = dframed[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
+            dpadded[:, i : i + rows * m : m, j : j + cols * m : m] += dtiles[i, j]
+    dx = dpadded[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
     dw = _sandwich(evaluate_kernel, du, transposed=True)
     return xp.ascontiguousarray(dx), xp.ascontiguousarray(dw)
 

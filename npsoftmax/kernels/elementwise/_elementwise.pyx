@@ -2,7 +2,7 @@
 """Element by element: ReLU, GELU, sums of arrays. float32 and float64, flat arrays.
 
 Design: every value is read once, goes through the whole formula in a register and is written once; chunks are shared
-out among the threads. A condition reads both of its values before it looks: a read that may not happen would keep a
+out among the threads. A condition has both of its values read before it: a read that may not happen would keep a
 loop from being vectorised. The exponential of GELU is a polynomial that the compiler turns into vector instructions
 (libm's is called for one number at a time). The readable version is reference.py.
 """
@@ -71,7 +71,7 @@ def add(const floating[::1] a, const floating[::1] b, floating[::1] y, int threa
 
 # ---------------------------------------------------------------- GELU
 cdef inline float tail32(float a, float e) noexcept nogil:
-    """Φ(−a) for a >= 0, given e = exp(−a²/2): e times a polynomial in t = 1 / (1 + 0.21 a).
+    """Φ(-a) for a >= 0, given e = exp(-a²/2): e times a polynomial in t = 1 / (1 + 0.21·a).
 
     Fitted to erfcx(a/√2) / 2 on 0 <= a <= 14 with the relative error spread evenly: below 2e-8.
     """
@@ -88,7 +88,7 @@ cdef inline float tail32(float a, float e) noexcept nogil:
 
 
 cdef inline floating normal_cdf(floating x, floating e) noexcept nogil:
-    """Φ(x), given e = exp(−x²/2)."""
+    """Φ(x), given e = exp(-x²/2)."""
     cdef floating a
     if floating is float:
         a = tail32(-x if x < 0 else x, e)

@@ -17,7 +17,7 @@ are packed into panels that stay in the second-level cache, and ROWS rows of a a
     │ b ███ │ k    ────► │  │  │  │  │
     │       │            └──┴──┴──┴──┘
 
-Few rows would not repay the packing: their products are BLAS'.
+For few rows packing does not pay: their products are left to BLAS.
 """
 
 from cython cimport floating

@@ -22,7 +22,7 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> Array:
         return reference.matmul(a, b, bias)
     m, k = a.shape
     n = b.shape[1]
-    if min(m, k, n) == 1:  # one row, column or sample: nothing is used twice, and BLAS' preparations are in vain
+    if min(m, k, n) == 1:  # one row, column or sample: nothing is used twice, so packing would not pay
         y = a * b if k == 1 else a @ b
         return y if bias is None else y + bias
     (a, ta), (b, tb) = as_stored(a), as_stored(b)

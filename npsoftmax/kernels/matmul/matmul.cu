@@ -1,4 +1,4 @@
-// Floats rounded to bfloat16 (7 bits after the point), to the nearest, of two as near to the even one; NaN stays NaN.
+// Floats rounded to bfloat16 (7 bits after the point), to the nearest, ties to even; NaN stays NaN.
 KERNEL round_bf16(const float* x, unsigned short* y, int items) {
     ITEM(i, items);
     const float value = x[i];

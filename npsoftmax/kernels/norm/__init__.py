@@ -38,7 +38,7 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
 
 # ---------------------------------------------------------------- batch norm
 def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
-    """(x − mean)·factor + shift, and ReLU of it; see `reference.normalise`."""
+    """(x - mean)·factor + shift, and ReLU of it; see `reference.normalise`."""
     return version_for(x, mean, factor, shift).normalise(x, mean, factor, shift, relu)
 
 

@@ -17,7 +17,7 @@ ctypedef Py_ssize_t index
 
 
 cdef inline floating square_total(const floating* x, floating mean, index n) noexcept nogil:
-    """Σ (x − mean)²."""
+    """Σ (x - mean)²."""
     cdef floating sums[16]
     cdef floating rest = 0
     cdef index i, j, whole = n - n % 16
@@ -62,7 +62,7 @@ def layer_norm(const floating[:, ::1] x, const floating[::1] gamma, const floati
 cdef void norm_rows_backward(const floating* dy, const floating* x, const floating* gamma, const floating* mean,
                              const floating* scale, floating* dx, floating* dgamma, floating* dbeta, index m,
                              index d) noexcept nogil:
-    """Rows 0 … m−1; dgamma and dbeta are added to. dx serves as scratch for g = dy·gamma on the way."""
+    """Rows 0 … m-1; dgamma and dbeta are added to. dx serves as scratch for g = dy·gamma on the way."""
     cdef index i, j
     cdef floating normal, g_mean, g_normal, centre, s
     for i in range(m):

@@ -82,7 +82,7 @@ cdef void add_rows(const floating* x, index rows, index stride, index width, flo
 
 cdef void add_centred(const floating* x, index rows, index stride, index width, const floating* centre,
                       floating* sums, floating* squares) noexcept nogil:
-    """sums, squares (width,) = Σ (x − centre), Σ (x − centre)² over the rows."""
+    """sums, squares (width,) = Σ (x - centre), Σ (x - centre)² over the rows."""
     cdef floating total[STRIP]
     cdef floating power[STRIP]
     cdef floating d, d1
@@ -110,7 +110,7 @@ cdef void add_centred(const floating* x, index rows, index stride, index width, 
 
 cdef void add_gradients(const floating* dy, const floating* x, index rows, index stride, index width,
                         const floating* v, bint relu, floating* sums, floating* products) noexcept nogil:
-    """sums, products (width,) = Σ g, Σ g·(x − mean) over the rows; g is dy where ReLU let the value pass."""
+    """sums, products (width,) = Σ g, Σ g·(x - mean) over the rows; g is dy where ReLU let the value pass."""
     cdef floating total[STRIP]
     cdef floating product[STRIP]
     cdef const floating* factor = v + stride
@@ -175,7 +175,7 @@ def column_sum(const floating[::1] x, index c, index width, double[:, ::1] sums,
 # ---------------------------------------------------------------- mean and variance
 cdef void moments_of_block(const floating* x, index rows, index stride, index width, index c, double seen,
                            double* mean, double* m2) noexcept nogil:
-    """Merge a block into mean and m2 = Σ (x − mean)², (C,) each, of the `seen` rows before it.
+    """Merge a block into mean and m2 = Σ (x - mean)², (C,) each, of the `seen` rows before it.
 
     First the block's own mean, then squares about it while the block is still in the cache: so a mean of 1000 beside
     a deviation of 1 costs no digits. What rounding left of the block's mean is taken off again; merging is after Chan,
@@ -220,7 +220,7 @@ cdef double moments_of_part(const floating* x, Grid g, index first_block, index 
 
 def column_moments(const floating[::1] x, index c, index width, double[::1] count, double[:, ::1] mean,
                    double[:, ::1] m2, int threads):
-    """Rows, mean and m2 = Σ (x − mean)² of each part, (parts,) and twice (parts, C), which hold 0 before."""
+    """Rows, mean and m2 = Σ (x - mean)² of each part, (parts,) and twice (parts, C), which hold 0 before."""
     cdef Grid g = grid(x.shape[0], c, width)
     cdef index part, parts = mean.shape[0]
     for part in prange(parts, nogil=True, num_threads=threads, schedule="static"):
@@ -248,7 +248,7 @@ cdef void normalise_block(const floating* x, index n, index width, const floatin
 
 
 def normalise(const floating[::1] x, const floating[:, ::1] v, bint relu, floating[::1] y, int threads):
-    """y = (x − mean)·factor + shift, and ReLU of it. x, y flat; v (3, width): mean, factor, shift of a wide row."""
+    """y = (x - mean)·factor + shift, and ReLU of it. x, y flat; v (3, width): mean, factor, shift of a wide row."""
     cdef index width = v.shape[1], step = ROWS * width, j, n = x.shape[0]
     for j in prange((n + step - 1) // step, nogil=True, num_threads=threads, schedule="static"):
         normalise_block(&x[j * step], min(step, n - j * step), width, &v[0, 0], relu, &y[j * step])
@@ -278,7 +278,7 @@ cdef void gradients_of_part(const floating* dy, const floating* x, Grid g, index
 
 def normalise_sums(const floating[::1] dy, const floating[::1] x, index c, const floating[:, ::1] v, bint relu,
                    double[:, ::1] sums, double[:, ::1] products, int threads):
-    """Adds Σ g and Σ g·(x − mean) over the rows to sums and products (parts, C); v (3, width) as in `normalise`."""
+    """Adds Σ g and Σ g·(x - mean) over the rows to sums and products (parts, C); v (3, width) as in `normalise`."""
     cdef Grid g = grid(x.shape[0], c, v.shape[1])
     cdef index part, parts = sums.shape[0]
     for part in prange(parts, nogil=True, num_threads=threads, schedule="static"):
@@ -309,7 +309,7 @@ cdef void normalise_dx_block(const floating* dy, const floating* x, index n, ind
 
 def normalise_dx(const floating[::1] dy, const floating[::1] x, const floating[:, ::1] v, bint relu,
                  floating[::1] dx, int threads):
-    """dx = g·factor + (x − mean)·slope + offset; v (5, width): mean, factor, shift, slope, offset of a wide row."""
+    """dx = g·factor + (x - mean)·slope + offset; v (5, width): mean, factor, shift, slope, offset of a wide row."""
     cdef index width = v.shape[1], step = ROWS * width, j, n = x.shape[0]
     for j in prange((n + step - 1) // step, nogil=True, num_threads=threads, schedule="static"):
         normalise_dx_block(&dy[j * step], &x[j * step], min(step, n - j * step), width, &v[0, 0], relu, &dx[j * step])

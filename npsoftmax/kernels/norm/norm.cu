@@ -40,7 +40,7 @@ KERNEL column_sum(const real* rows, double* sums, int m, int c, int each) {
     write_sum(p, sum, room, sums, c);
 }
 
-// Of x - K and its square, K the first row: what all have in common would cost digits.
+// Of x - K and its square, K the first row: a large mean, squared, would cost digits.
 KERNEL column_moments(const real* rows, double* sums, double* squares, int m, int c, int each) {
     __shared__ double room[BLOCK];
     const Place p = place_of(m, c, each);

@@ -26,7 +26,7 @@ def column_sum(rows: Array) -> Array:
 
 
 def column_moments(rows: Array) -> tuple[Array, Array]:
-    """Mean and biased variance Σ (x − mean)² / M of each column. rows (M, C) -> mean, var (C,)."""
+    """Mean and biased variance Σ (x - mean)² / M of each column. rows (M, C) -> mean, var (C,)."""
     xp = array_module(rows)
     mean = column_sum(rows) / rows.shape[0]
     return mean, column_sum(xp.square(rows - mean)) / rows.shape[0]
@@ -34,7 +34,7 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
 
 # ---------------------------------------------------------------- batch norm
 def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
-    """y = (x − mean)·factor + shift, or max(y, 0) with `relu`. x (N, …, C), the others (C,) -> like x."""
+    """y = (x - mean)·factor + shift, or max(y, 0) with `relu`. x (N, …, C), the others (C,) -> like x."""
     y = x - mean
     y *= factor
     y += shift
@@ -42,7 +42,7 @@ def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) ->
 
 
 def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> tuple[Array, Array]:
-    """Σ g and Σ g·(x − mean) of each channel, where g is dy, or with `relu` dy where `normalise` is above 0.
+    """Σ g and Σ g·(x - mean) of each channel, where g is dy, or with `relu` dy where `normalise` is above 0.
 
     dy, x (N, …, C), the others (C,) -> two (C,). The output is computed again: that costs less than reading it.
     """
@@ -53,7 +53,7 @@ def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array
 def normalise_dx(
     dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, relu: bool
 ) -> Array:
-    """dx = g·factor + (x − mean)·slope + offset, g as in `normalise_sums`. dy, x (N, …, C), others (C,) -> like x."""
+    """dx = g·factor + (x - mean)·slope + offset, g as in `normalise_sums`. dy, x (N, …, C), others (C,) -> like x."""
     dx = x - mean
     dx *= slope
     dx += offset
@@ -68,7 +68,7 @@ def _before_relu(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, 
 
 # ---------------------------------------------------------------- layer norm
 def layer_norm(x: Array, gamma: Array, beta: Array | None, eps: float) -> Three:
-    """y = gamma · (x − mean) · scale + beta, scale = 1 / sqrt(var + eps), row by row.
+    """y = gamma · (x - mean) · scale + beta, scale = 1 / sqrt(var + eps), row by row.
 
     x (M, D), gamma (D,), beta (D,) or None -> y (M, D), mean (M,), scale (M,)
     """
@@ -81,7 +81,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array | None, eps: float) -> Three:
 
 
 def layer_norm_backward(dy: Array, x: Array, gamma: Array, mean: Array, scale: Array) -> Three:
-    """dx = scale · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · gamma. dy (M, D) -> dx (M, D), dgamma, dbeta (D,)"""
+    """dx = scale · (g - mean(g) - x̂ · mean(g · x̂)) with g = dy · gamma. dy (M, D) -> dx (M, D), dgamma, dbeta (D,)"""
     normal = (x - mean[:, None]) * scale[:, None]
     g = dy * gamma
     dx = g - g.mean(axis=1, keepdims=True) - normal * (g * normal).mean(axis=1, keepdims=True)

@@ -20,7 +20,7 @@ cdef enum:
 
 
 cdef floating largest(const floating* z, index n) noexcept nogil:
-    """The largest of n values, LANES of them at a time; NaN is passed over."""
+    """The largest of n values, LANES of them at a time; NaN is ignored."""
     cdef floating tops[LANES]
     cdef floating top = -INFINITY, value, held
     cdef index at = 0, i, count
@@ -38,7 +38,7 @@ cdef floating largest(const floating* z, index n) noexcept nogil:
 
 
 cdef void exp_row(const floating* z, index n, floating temperature, floating* e, floating* sums) noexcept nogil:
-    """e = exp(s), s = (z − max z) / temperature; sums: max z, Σ e, Σ s. e may be z: a row passes through `part`."""
+    """e = exp(s), s = (z - max z) / temperature; sums: max z, Σ e, Σ s. e may be z: a row passes through `part`."""
     cdef floating part[LANES]
     cdef floating totals[LANES]
     cdef floating exponents[LANES]
@@ -64,7 +64,7 @@ cdef void exp_row(const floating* z, index n, floating temperature, floating* e,
 
 
 def exp_rows(const floating[:, ::1] z, double temperature, floating[:, ::1] e, floating[:, ::1] sums, int threads):
-    """e (N, C) = exp(s), s = (z − max z) / temperature; sums (N, 3): max z, Σ e, Σ s of each row. e may be z."""
+    """e (N, C) = exp(s), s = (z - max z) / temperature; sums (N, 3): max z, Σ e, Σ s of each row. e may be z."""
     cdef index n
     for n in prange(z.shape[0], nogil=True, num_threads=threads, schedule="static"):
         exp_row(&z[n, 0], z.shape[1], <floating>temperature, &e[n, 0], &sums[n, 0])
@@ -78,7 +78,7 @@ cdef void scale_less_row(const floating* e, index n, floating factor, floating l
 
 def scaled_less_onehot(const floating[:, ::1] e, const int64_t[::1] t, const floating[::1] factor,
                        const floating[::1] height, double low, floating[:, ::1] dz, int threads):
-    """dz[n] = e[n]·factor[n] − low, and height[n] less at column t[n], where t[n] is one of the columns."""
+    """dz[n] = e[n]·factor[n] - low, and height[n] less at column t[n], where t[n] is one of the columns."""
     cdef index n
     for n in prange(e.shape[0], nogil=True, num_threads=threads, schedule="static"):
         scale_less_row(&e[n, 0], e.shape[1], factor[n], <floating>low, &dz[n, 0])

@@ -12,7 +12,7 @@ from npsoftmax.backend import Array, array_module
 def exp_rows(
     z: Array, temperature: float = 1.0, out: Array | None = None, threads: int | None = None
 ) -> tuple[Array, Array, Array, Array]:
-    """e = exp(s) with s = (z − max z) / temperature, row by row, and what else one look at z can tell.
+    """e = exp(s) with s = (z - max z) / temperature, row by row, and what else one look at z can tell.
 
     z (N, C), out like z (may be z) or None -> e (N, C) in `out`, max z (N,), Σ e (N,), Σ s (N,)
     """
@@ -28,7 +28,7 @@ def exp_rows(
 def scaled_less_onehot(
     e: Array, t: Array, factor: Array, height: Array, low: float = 0.0, threads: int | None = None
 ) -> Array:
-    """e[n]·factor[n] − low for all classes, and height[n] less at class t[n], where that is a column of e.
+    """e[n]·factor[n] - low for all classes, and height[n] less at class t[n], where that is a column of e.
 
     e (N, C), t (N,) integers, factor, height (N,) -> (N, C)
     """

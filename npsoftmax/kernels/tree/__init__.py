@@ -86,5 +86,5 @@ def tree_log_prob(z: Array, children: Array, levels: Levels) -> Array:
 
 
 def best_first(h: Array, w: Array, b: Array | None, children: Array, k: int, limit: int) -> Array:
-    """The k most probable classes; rows of −1 were given up after `limit` nodes; see `reference.best_first`."""
+    """The k most probable classes; rows of -1 were given up after `limit` nodes; see `reference.best_first`."""
     return version_for(h, w, b).best_first(h, w, b, children, k, limit)

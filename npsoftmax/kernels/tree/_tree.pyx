@@ -30,10 +30,10 @@ cdef extern from *:
     """
     void NPSOFTMAX_FETCH(const void* address) noexcept nogil
 
-# Samples that climb together, so that their reads of the tree wait side by side.
+# Samples that climb together, so that the waits for their reads of the tree overlap.
 cdef index SAMPLES = 32
 
-# Nodes whose weights stay in the second-level cache while all samples pass by.
+# Nodes whose weights stay in the second-level cache while all samples are multiplied by them.
 cdef index NODES = 64
 
 
@@ -52,7 +52,7 @@ cdef void scale(floating* to, floating factor, const floating* x, index n) noexc
 
 cdef void weighted_sum(floating* to, const floating* factors, const int64_t* rows, const floating* w, index count,
                        index d) noexcept nogil:
-    """to (D,) = Σ factors · rows of w, sixteen columns at a time: these stay in registers. −1 is no row."""
+    """to (D,) = Σ factors · rows of w, sixteen columns at a time: these stay in registers. -1 is no row."""
     cdef floating sums[16]
     cdef const floating* row
     cdef index i, j, k, whole = d - d % 16
@@ -81,7 +81,7 @@ cdef floating score(const floating* h, const floating* w, const floating* b, ind
 
 
 cdef inline void fetch(const floating* x, index n) noexcept nogil:
-    """Start to read a row that is needed soon: rows lie far apart, and no processor guesses which comes next."""
+    """Start to read a row that is needed soon: rows lie far apart, and no processor can predict which comes next."""
     cdef const char* start = <const char*>x
     cdef index i
     for i in range(0, n * <index>sizeof(floating), 64):    # a cache line
@@ -100,7 +100,7 @@ cdef floating softplus(floating x) noexcept nogil:
 # ---------------------------------------------------------------- chosen rows
 def chosen_scores(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b, const int64_t[:, ::1] rows,
                   floating[:, ::1] z, int threads):
-    """z (N, L): h[n] · w[rows[n, l]] + b[rows[n, l]], 0 where the row is −1. b may be None."""
+    """z (N, L): h[n] · w[rows[n, l]] + b[rows[n, l]], 0 where the row is -1. b may be None."""
     cdef index n, l, d = h.shape[1], chosen = rows.shape[1]
     cdef const floating* bias = NULL
     if b is not None:
@@ -122,7 +122,7 @@ def chosen_dh(const floating[:, ::1] dz, const floating[:, ::1] w, const int64_t
 
 def chosen_dw(const floating[::1] dz, const floating[:, ::1] h, const int64_t[::1] places, const int64_t[::1] starts,
               floating[:, ::1] dw, floating[::1] db, int threads):
-    """dw (K, D), db (K,): row k is the sum over places[starts[k]] … places[starts[k + 1] − 1] of dz, times h for dw.
+    """dw (K, D), db (K,): row k is the sum over places[starts[k]] … places[starts[k + 1] - 1] of dz, times h for dw.
 
     dz (N·L,); place p belongs to sample p // L.
     """
@@ -146,7 +146,7 @@ def subtract_rows(floating[:, ::1] p, const int64_t[::1] rows, const floating[:,
 
 # ---------------------------------------------------------------- trees
 def climb(const int64_t[::1] up, const int64_t[::1] labels, int64_t[:, ::1] nodes, floating[:, ::1] signs, int threads):
-    """nodes and signs (N, L) from each leaf to the root; −1 and 0 past the root."""
+    """nodes and signs (N, L) from each leaf to the root; -1 and 0 past the root."""
     cdef index block, n, l, place, link, inner = up.shape[0] // 2, count = labels.shape[0]
     for block in prange((count + SAMPLES - 1) // SAMPLES, nogil=True, num_threads=threads, schedule="static"):
         for l in range(nodes.shape[1]):
@@ -185,7 +185,7 @@ cdef void descend(const floating* z, const int64_t* children, index inner, float
 
 
 def tree_log_prob(const floating[:, ::1] z, const int64_t[:, ::1] children, floating[:, ::1] out, int threads):
-    """out (N, C): log p of every class; z (N, C − 1)."""
+    """out (N, C): log p of every class; z (N, C - 1)."""
     cdef index n, inner = children.shape[0]
     cdef floating[:, ::1] reach = np.empty((threads, inner), dtype=np.asarray(out).dtype)
     with nogil, parallel(num_threads=threads):
@@ -277,7 +277,7 @@ cdef int search(const floating* h, const floating* w, const floating* b, const i
 
 def best_first(const floating[:, ::1] h, const floating[:, ::1] w, const floating[::1] b, const int64_t[:, ::1] children,
                index limit, int64_t[:, ::1] labels, int threads):
-    """labels (N, k), best first; the first is −1 for a sample that would open more than `limit` nodes. b may be None."""
+    """labels (N, k), best first; the first is -1 for a sample that would open more than `limit` nodes. b may be None."""
     cdef index n, inner = children.shape[0], d = h.shape[1], k = labels.shape[1]
     cdef const floating* bias = NULL
     if b is not None:

@@ -69,7 +69,7 @@ def _runs(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where each row was chosen.
 
     rows (N, L) -> sorted unique rows (K,), starts (K + 1,), places (M,): row k stands at the flat positions
-    places[starts[k]] … places[starts[k + 1] − 1] of `rows`, in rising order. Row and position are packed into one
+    places[starts[k]] … places[starts[k + 1] - 1] of `rows`, in rising order. Row and position are packed into one
     number: sorting plain numbers is several times faster than sorting an index.
     """
     chosen = rows.reshape(-1)

@@ -5,8 +5,8 @@ twenty rows of its weights for a sample:
 
     rows (N, L)            w (R, D)                z (N, L)
     ┌───┬───┬───┐         ┌────────────┐
-    │ 7 │ 3 │ 0 │  ─────► │ row 0 3 7  │ · h[n] = │ z z z │      −1 in `rows` is an empty place: z = 0 there,
-    │ 9 │ 0 │ −1│         │     0   9  │          │ z z 0 │      and no gradient
+    │ 7 │ 3 │ 0 │  ─────► │ row 0 3 7  │ · h[n] = │ z z z │      -1 in `rows` is an empty place: z = 0 there,
+    │ 9 │ 0 │ -1│         │     0   9  │          │ z z 0 │      and no gradient
     └───┴───┴───┘         └────────────┘
 
 The numbering of the places of a tree is explained in heads/tree.py.
@@ -57,29 +57,29 @@ def subtract_rows(p: Array, rows: Array, values: Array, factor: float) -> None:
 def climb(up: Array, labels: Array, levels: int) -> tuple[Array, Array]:
     """The way from each leaf to the root.
 
-    up (2C − 1,), labels (N,), levels: the longest way -> nodes (N, levels), −1 past the root, and signs (N, levels):
-    +1 where the path turns right at the node, −1 left, 0 past the root.
+    up (2C - 1,), labels (N,), levels: the longest way -> nodes (N, levels), -1 past the root, and signs (N, levels):
+    +1 where the path turns right at the node, -1 left, 0 past the root.
     """
     xp = array_module(up)
     place = labels.astype(xp.int64) + len(up) // 2
     nodes, signs = [], []
     for _ in range(levels):
         link = up[place]
-        nodes.append(link >> 1)  # −1 stays −1
+        nodes.append(link >> 1)  # -1 stays -1
         signs.append(xp.where(link < 0, 0, 2 * (link & 1) - 1))
         place = xp.maximum(link >> 1, 0)
     return xp.stack(nodes, axis=1), xp.stack(signs, axis=1)
 
 
 def path_losses(z: Array, signs: Array) -> Array:
-    """Σ_l softplus(−s_l·z_l) along each path. z (N, L), signs (N, L): +1 right, −1 left, 0 past the end -> (N,)."""
+    """Σ_l softplus(-s_l·z_l) along each path. z (N, L), signs (N, L): +1 right, -1 left, 0 past the end -> (N,)."""
     xp = array_module(z)
     flipped = -signs * z
     return (xp.maximum(flipped, 0) + xp.log1p(xp.exp(-xp.abs(flipped))) * xp.abs(signs)).sum(axis=1)
 
 
 def path_slopes(z: Array, signs: Array) -> Array:
-    """−s·σ(−s·z), what z adds to its path's loss. z, signs as in `path_losses` -> (N, L)."""
+    """-s·σ(-s·z), what z adds to its path's loss. z, signs as in `path_losses` -> (N, L)."""
     xp = array_module(z)
     flipped = -signs * z
     tail = xp.exp(-xp.abs(flipped))
@@ -95,7 +95,7 @@ def all_scores(h: Array, w: Array, b: Array | None) -> Array:
 def tree_log_prob(z: Array, children: Array, levels: Levels) -> Array:
     """log p of every class: minus the softplus of every decision on the way, added up from the root, level by level.
 
-    z (N, C − 1) scores of all inner nodes, children (C − 1, 2), levels: first and one past the last node of each
+    z (N, C - 1) scores of all inner nodes, children (C - 1, 2), levels: first and one past the last node of each
     -> (N, C).
     """
     xp = array_module(z)
@@ -103,7 +103,7 @@ def tree_log_prob(z: Array, children: Array, levels: Levels) -> Array:
     reach = xp.zeros((z.shape[0], 2 * inner + 1), dtype=z.dtype)  # log p of every place
     for first, last in levels:
         here, level = reach[:, first:last], z[:, first:last]
-        reach[:, children[first:last, 0]] = here - xp.logaddexp(level, 0)  # left: log σ(−z) = −softplus(z)
+        reach[:, children[first:last, 0]] = here - xp.logaddexp(level, 0)  # left: log σ(-z) = -softplus(z)
         reach[:, children[first:last, 1]] = here - xp.logaddexp(-level, 0)
     return reach[:, inner:]
 
@@ -113,9 +113,9 @@ def best_first(h: Array, w: Array, b: Array | None, children: Array, k: int, lim
 
     log p of a place is never above that of its parent. So when a leaf comes out of the queue, nothing that is still in
     there can beat it. The queue puts an inner node before a leaf of the same log p, and leaves by label: ties go to the
-    lowest label. A sample that would open more than `limit` nodes gets −1 (its classes are nearly equally probable).
+    lowest label. A sample that would open more than `limit` nodes gets -1 (its classes are nearly equally probable).
 
-    h (N, D), w (C − 1, D), b (C − 1,) or None, children (C − 1, 2) -> labels (N, k), best first.
+    h (N, D), w (C - 1, D), b (C - 1,) or None, children (C - 1, 2) -> labels (N, k), best first.
     """
     xp = array_module(h)
     inner, below = len(children), to_numpy(children).tolist()
@@ -124,7 +124,7 @@ def best_first(h: Array, w: Array, b: Array | None, children: Array, k: int, lim
         found: list[int] = []
         queue, opened = [(0.0, 0)], 0
         while queue and len(found) < k:
-            cost, place = heapq.heappop(queue)  # cost = −log p
+            cost, place = heapq.heappop(queue)  # cost = -log p
             if place >= inner:
                 found.append(place - inner)
                 continue

@@ -49,7 +49,7 @@ KERNEL subtract_rows(real* p, const long long* rows, const real* values, real fa
     p[rows[i / width] * width + i % width] -= factor * values[i];
 }
 
-// One thread a sample: from its leaf to the root. up[place] = 2 parent + side, -1 at the root.
+// One thread a sample: from its leaf to the root. up[place] = 2 · parent + side, -1 at the root.
 KERNEL climb(const long long* up, const long long* labels, long long* nodes, real* signs, int first_leaf, int levels,
              int items) {
     ITEM(i, items);

@@ -32,7 +32,7 @@ def scale(g: Array, factor: float | Array) -> Array:
 
 
 def clip(g: Array, limit: float) -> Array:
-    """Every value of g clipped to [−limit, limit]; see `reference.clip`."""
+    """Every value of g clipped to [-limit, limit]; see `reference.clip`."""
     return version_for(g).clip(g, limit)
 
 

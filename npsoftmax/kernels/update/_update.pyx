@@ -46,7 +46,7 @@ cdef void clip_chunk(const floating* x, index n, floating limit, floating* y) no
 
 
 def clip(const floating[::1] x, double limit, floating[::1] y, int threads):
-    """y = x clipped to [−limit, limit]."""
+    """y = x clipped to [-limit, limit]."""
     cdef index j, n = x.shape[0]
     for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
         clip_chunk(&x[j * CHUNK], min(CHUNK, n - j * CHUNK), <floating>limit, &y[j * CHUNK])
@@ -107,7 +107,7 @@ cdef void momentum_chunk(floating* p, const floating* g, floating* b, index n, f
 
 def sgd(floating[::1] p, const floating[::1] g, floating[::1] b, double lr, double momentum, double decay,
         bint nesterov, int threads):
-    """b ← momentum·b + g + decay·p, p ← p − lr·b (nesterov: p − lr·(g + decay·p + momentum·b)); b may be None."""
+    """b ← momentum·b + g + decay·p, p ← p - lr·b (nesterov: p - lr·(g + decay·p + momentum·b)); b may be None."""
     cdef index j, at, count, n = p.shape[0]
     cdef bint plain = b is None
     for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
@@ -137,7 +137,7 @@ cdef void adam_chunk(floating* p, const floating* g, floating* m, floating* v, i
 
 def adam(floating[::1] p, const floating[::1] g, floating[::1] m, floating[::1] v, double shrink, double decay,
          double beta1, double beta2, double rate, double eps, int threads):
-    """m ← beta1·m + (1 − beta1)·g′, v ← beta2·v + (1 − beta2)·g′², p ← p′ − rate·m / (√v + eps).
+    """m ← beta1·m + (1 - beta1)·g′, v ← beta2·v + (1 - beta2)·g′², p ← p′ - rate·m / (√v + eps).
 
     p′ = shrink·p and g′ = g + decay·p′: Adam has shrink = 1, AdamW decay = 0.
     """

@@ -21,5 +21,5 @@ def scale(g: Array, factor: float | Array) -> Array:
 
 
 def clip(g: Array, limit: float) -> Array:
-    """Every value of g clipped to [−limit, limit]; NaN stays. Any shape."""
+    """Every value of g clipped to [-limit, limit]; NaN stays. Any shape."""
     return array_module(g).clip(g, -limit, limit)

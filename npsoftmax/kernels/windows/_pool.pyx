@@ -211,7 +211,7 @@ cdef void unpool_image(floating* image, Pool g, const floating* dy, const uint8_
 
 
 cdef bint tiles(index size, index windows, index k, index stride, index pad) noexcept nogil:
-    """Whether the windows cover an axis without gap, overlap or frame."""
+    """Whether the windows cover an axis without gap, overlap or padding."""
     return windows * k == size and pad == 0 and (stride == k or windows == 1)
 
 

@@ -10,7 +10,7 @@ from npsoftmax.kernels.windows.reference import Pair, output_sizes
 
 
 def sizes_of(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> tuple[int, ...]:
-    """What every kernel of windows.cu is told: H, W, C, OH, OW, KH, KW, SH, SW, PH, PW."""
+    """What every kernel of windows.cu gets: H, W, C, OH, OW, KH, KW, SH, SW, PH, PW."""
     return (*shape[1:], *output_sizes(shape, k, stride, pad), *k, *stride, *pad)
 
 

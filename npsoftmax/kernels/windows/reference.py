@@ -31,7 +31,7 @@ def kernel_size(w: Array) -> Pair:
 
 
 def output_size(size: int, k: int, stride: int, pad: int) -> int:
-    """Output positions along one axis: floor((size + 2·pad − k) / stride) + 1."""
+    """Output positions along one axis: floor((size + 2·pad - k) / stride) + 1."""
     return (size + 2 * pad - k) // stride + 1
 
 
@@ -41,7 +41,7 @@ def output_sizes(shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Pa
 
 
 def pad_images(x: Array, pad: Pair, value: float = 0.0) -> Array:
-    """A frame of `value` around every image. x (N, H, W, C) -> (N, H + 2·PH, W + 2·PW, C)."""
+    """Every image with a border of `value`. x (N, H, W, C) -> (N, H + 2·PH, W + 2·PW, C)."""
     ph, pw = pad
     if ph == 0 and pw == 0:
         return x
@@ -87,7 +87,7 @@ def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
 def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> tuple[Array, Array]:
     """Largest value of every window and the tap that held it (the first, in a tie).
 
-    x (N, H, W, C) -> y (N, OH, OW, C), index (N, OH, OW, C) with tap i·KW + j. The frame counts as −infinity.
+    x (N, H, W, C) -> y (N, OH, OW, C), index (N, OH, OW, C) with tap i·KW + j. Padding counts as -infinity.
     With `relu` y = max(y, 0), and where it cuts off the index is KH·KW, that of no tap.
     """
     xp = array_module(x)

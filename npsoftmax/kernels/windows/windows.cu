@@ -38,8 +38,8 @@ KERNEL col2im(const real* cols, real* dx, int h, int w, int c, int oh, int ow, i
     dx[i] = sum;
 }
 
-// One thread an output; the frame counts as -infinity, NaN wins, of equals the first. With `relu`, what is not above 0
-// is nobody's: tap kh * kw.
+// One thread an output; padding counts as -infinity, NaN wins, of equal values the first. With `relu`, what is not
+// above 0 has no winner: tap kh * kw.
 KERNEL max_pool(const real* x, real* y, unsigned char* index, int h, int w, int c, int oh, int ow, int kh, int kw,
                 int sh, int sw, int ph, int pw, int relu, int items) {
     ITEM(i, items);

@@ -13,7 +13,7 @@ from npsoftmax.training.optimizers.base import Arrays, Optimizer, Rates, at_leas
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015); weight decay is an L2 term: g includes weight_decay · p.
 
-    m ← β₁ m + (1-β₁) g,   v ← β₂ v + (1-β₂) g²,   p ← p - lr · m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + eps)
+    m ← β₁·m + (1 - β₁)·g,   v ← β₂·v + (1 - β₂)·g²,   p ← p - lr · m/(1 - β₁ᵗ) / (√(v/(1 - β₂ᵗ)) + eps)
 
     β₁ and β₂ are `beta1` and `beta2`, from 0 to below 1; t counts steps from 1. Where a schedule cycles
     beta1, the correction uses the beta1 of the step, as PyTorch's does.
@@ -38,7 +38,7 @@ class Adam(Optimizer):
     def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
         beta1 = self.beta1 if momentum is None else below_1("momentum (Adam's beta1)", momentum)
         correction1, correction2 = 1 - beta1**step, math.sqrt(1 - self.beta2**step)
-        # (m / c1) / (√v / c2 + eps) = c2 / c1 · m / (√v + c2 eps): a pass over the array less.
+        # (m / c1) / (√v / c2 + eps) = c2 / c1 · m / (√v + c2 · eps): one pass over the array less.
         return lr, beta1, lr * correction2 / correction1, self.eps * correction2
 
     def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
@@ -69,7 +69,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam after decoupled weight decay (Loshchilov & Hutter 2019): first p ← (1 - lr · weight_decay) p."""
+    """Adam after decoupled weight decay (Loshchilov & Hutter 2019): first p ← (1 - lr · weight_decay) · p."""
 
     decoupled = True
 

@@ -17,7 +17,7 @@ others. While absent it does not move, does not decay, and its momentum (or Adam
 * weight decay shrinks a row once a visit: a row seen in one step of ten decays a tenth as much;
 * under one-cycle, learning rate and momentum are those of the visiting step, however long the row was away;
 * Adam's bias correction counts steps, not visits. Late in a run it is 1, and the first visit of a row moves
-  it by lr (1 - beta1) / sqrt(1 - beta2), 3.2 lr with the defaults, where Adam's first step moves by lr. That
+  it by lr · (1 - beta1) / √(1 - beta2), 3.2 · lr with the defaults, where Adam's first step moves by lr. That
   is PyTorch's `SparseAdam`, but for eps, which stands where Adam has it.
 """
 

@@ -12,10 +12,10 @@ from npsoftmax.training.optimizers.base import Arrays, Optimizer, Rates, below_1
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: b ← μ b + g, p ← p - lr b, where g includes weight_decay · p.
+    """Stochastic gradient descent: b ← μ·b + g, p ← p - lr·b, where g includes weight_decay · p.
 
     μ is `momentum`, from 0 to below 1; 0 keeps no b. With `nesterov` (Sutskever et al. 2013)
-    p ← p - lr (g + μ b), b being the new one.
+    p ← p - lr·(g + μ·b), b being the new one.
     """
 
     def __init__(
