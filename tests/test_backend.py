@@ -11,7 +11,6 @@ import pytest
 from npsoftmax.backend import Array, array_module, device_precision, get_backend, to_numpy
 from npsoftmax.errors import InputError
 
-
 # What the type says of an array.
 MEMBERS = [name for name, value in vars(Array).items() if isinstance(value, property | types.FunctionType)]
 
