@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,11 +15,11 @@ class Parser(argparse.ArgumentParser):
         """Print the error and how to get help; exit with 2."""
         self.exit(2, f"npsoftmax: error: {message}\nAll options are shown by: {self.prog} --help\n")
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As that of argparse; what nobody knows is an error that says what is near."""
-        found, unknown = self.parse_known_args(args, namespace)
+    def settings(self, words: Sequence[str]) -> argparse.Namespace:
+        """What was typed; a word that nobody knows is an error that says what is near."""
+        found, unknown = self.parse_known_args(words)
         if unknown:
-            self._refuse(unknown, args or ())
+            self._refuse(unknown, words)
         return found
 
     def _refuse(self, unknown: Sequence[str], words: Sequence[str]) -> NoReturn:

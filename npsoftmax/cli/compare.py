@@ -128,7 +128,7 @@ def run_on_cluster(args: argparse.Namespace) -> int:
 
 def refuse_beside_report(args: argparse.Namespace) -> None:
     """InputError for what --report, which runs nothing, would pass over."""
-    plain = {"heads": None, "vary": [], "seeds": 1, "out": None, "jobs": 1, "recipes": []}
+    plain: dict[str, Any] = {"heads": None, "vary": [], "seeds": 1, "out": None, "jobs": 1, "recipes": []}
     beside = [name for name, unset in plain.items() if getattr(args, name) != unset]
     beside += [name for name in vars(args) if name not in OWN]
     if beside:
@@ -321,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The `compare` command as a program of its own: examples/compare_heads.py."""
     from npsoftmax.cli.main import run_program
 
-    def make_parser(_: str | None) -> argparse.ArgumentParser:
+    def make_parser(_: str | None) -> Parser:
         parser = Parser(
             prog=os.path.basename(sys.argv[0]),
             description=DESCRIPTION,

@@ -63,6 +63,7 @@ def weights(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What was looked at, and what its parameters are. InputError beside options that need the data."""
     import numpy as np
 
+    from npsoftmax.backend import to_numpy
     from npsoftmax.params import leaves
     from npsoftmax.training.session import load_model
 
@@ -70,7 +71,7 @@ def weights(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         if name in args:
             raise InputError(f"--{name.replace('_', '-')} has no effect beside --weights-only, which reads no data.")
     model, chosen = load_model(args.directory, args.checkpoint)
-    arrays = [array for _, array in leaves(model.params)]
+    arrays = [to_numpy(array) for _, array in leaves(model.params)]
     finite = all(np.isfinite(array).all() for array in arrays)
     largest = max((float(np.abs(array).max(initial=0)) for array in arrays), default=0.0)
     found = {"parameters": model.parameter_count(), "arrays": len(arrays), "finite": finite, "largest": largest}

@@ -36,7 +36,7 @@ COMMANDS = {
 }
 
 
-def build_parser(wanted: str | None) -> argparse.ArgumentParser:
+def build_parser(wanted: str | None) -> Parser:
     """The parser; only the command that is `wanted` gets its options, so that `--help` need not load them all.
 
     InputError for a command that does not exist.
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_program(build_parser, sys.argv[1:] if argv is None else argv)
 
 
-def run_program(make_parser: Callable[[str | None], argparse.ArgumentParser], typed: Sequence[str]) -> int:
+def run_program(make_parser: Callable[[str | None], Parser], typed: Sequence[str]) -> int:
     """Parse what was typed and run it, whatever the console is. make_parser gets the first word that is no option."""
     prepare_surroundings()
     words = with_home(typed)
@@ -70,7 +70,7 @@ def run_program(make_parser: Callable[[str | None], argparse.ArgumentParser], ty
 
     def run(args: argparse.Namespace) -> int:
         with ending_at_once():
-            args = make_parser(wanted).parse_args(words)
+            args = make_parser(wanted).settings(words)
         if "words" in args:  # a command that wants to know what was typed
             args.words = words
         return args.run(args)

@@ -309,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The `train` command as a program of its own: examples/train_cifar100.py."""
     from npsoftmax.cli.main import run_program
 
-    def make_parser(_: str | None) -> argparse.ArgumentParser:
+    def make_parser(_: str | None) -> Parser:
         parser = Parser(
             prog="train_cifar100.py" if argv is None else None,
             description="Train a network on CIFAR-100 (or on the embedded synthetic set) with any softmax head.",

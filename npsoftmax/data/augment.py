@@ -46,7 +46,7 @@ def cutout(x: np.ndarray, rng: Rng) -> np.ndarray:
 
 def _draws(x: np.ndarray, rng: Rng, numbers: int) -> np.ndarray:
     check_rng(rng)
-    return rng.uniform((len(x), numbers))
+    return np.asarray(rng.uniform((len(x), numbers)))
 
 
 AUGMENTATIONS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {

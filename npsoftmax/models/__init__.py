@@ -60,7 +60,7 @@ def build_model(
 
 def _sample_shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, list | tuple | np.ndarray) else (None,)
-    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+    if not all(isinstance(size, Integral) and int(size) >= 1 for size in sizes):
         raise InputError(
             f"input_shape is {shape!r:.80}, but the shape of one sample was expected: whole numbers of at least 1, "
             "such as (32, 32, 3) of an image or (20,) of a row of a table."
