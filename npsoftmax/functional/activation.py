@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from npsoftmax.arguments import gradient_like, real
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import elementwise as kernels
 
@@ -12,6 +13,7 @@ from npsoftmax.kernels import elementwise as kernels
 # ---------------------------------------------------------------- ReLU
 def relu_forward(x: Array) -> tuple[Array, Any]:
     """y = max(x, 0). Any shape. The cache is y itself: where y > 0, x was."""
+    x = real(x)
     xp = array_module(x)
     y = xp.maximum(x, 0)
     return y, y
@@ -20,11 +22,13 @@ def relu_forward(x: Array) -> tuple[Array, Any]:
 def relu_backward(dy: Array, cache: Any) -> Array:
     """dx = dy where x > 0, else 0 (the subgradient at the kink is 0). dy like x -> dx like x."""
     y = cache
+    dy = gradient_like(dy, y.shape)
     return dy * (y > 0)
 
 
 def relu_fused_forward(x: Array) -> tuple[Array, Any]:
     """`relu_forward` in one pass. Any shape."""
+    x = real(x)
     y = kernels.relu(x)
     return y, y
 
@@ -32,6 +36,7 @@ def relu_fused_forward(x: Array) -> tuple[Array, Any]:
 def relu_fused_backward(dy: Array, cache: Any) -> Array:
     """`relu_backward` in one pass. dy like x -> dx like x."""
     y = cache
+    dy = gradient_like(dy, y.shape)
     return kernels.relu_backward(dy, y)
 
 
@@ -50,6 +55,7 @@ def gelu_forward(x: Array) -> tuple[Array, Any]:
 
     Source: Hendrycks and Gimpel, 2016 (arXiv 1606.08415).
     """
+    x = real(x)
     phi = normal_cdf(x)
     return x * phi, (x, phi)
 
@@ -57,6 +63,7 @@ def gelu_forward(x: Array) -> tuple[Array, Any]:
 def gelu_backward(dy: Array, cache: Any) -> Array:
     """dx = dy · (Φ(x) + x · φ(x)), φ the standard normal density. dy like x -> dx like x."""
     x, phi = cache
+    dy = gradient_like(dy, x.shape)
     xp = array_module(x)
     density = xp.exp(-0.5 * xp.square(x)) / math.sqrt(2 * math.pi)
     return dy * (phi + x * density)
@@ -64,9 +71,11 @@ def gelu_backward(dy: Array, cache: Any) -> Array:
 
 def gelu_fused_forward(x: Array) -> tuple[Array, Any]:
     """`gelu_forward` in one pass. Any shape. Only x is kept: Φ(x) is computed again in the backward."""
+    x = real(x)
     return kernels.gelu(x), x
 
 
 def gelu_fused_backward(dy: Array, cache: Any) -> Array:
     """`gelu_backward` in one pass. dy like x -> dx like x."""
+    dy = gradient_like(dy, cache.shape)
     return kernels.gelu_backward(dy, cache)

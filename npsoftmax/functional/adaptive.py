@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import labels, number, refuse, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional.softmax import log_softmax_forward
 
@@ -23,6 +24,10 @@ def adaptive_loss_forward(
     h (N, D), w_head (cutoff + 1, D), proj (E, D), w_tail (C - cutoff, E), t (N,) -> loss (). Only samples with
     t >= cutoff, the rows `tail`, are ever multiplied by proj and w_tail.
     """
+    h, w_head, proj, w_tail = taken("h (N, D), w_head (H, D), proj (E, D), w_tail (T, E)", h, w_head, proj, w_tail)
+    if cutoff != len(w_head) - 1:
+        raise refuse(f"cutoff is {cutoff}, but {len(w_head) - 1} was expected: w_head has one row more, {len(w_head)}.")
+    t = labels(t, len(h), cutoff + len(w_tail))
     xp = array_module(h)
     log_p_head = log_softmax_forward(h @ w_head.T)[0]
     tail = xp.flatnonzero(t >= cutoff)
@@ -39,6 +44,7 @@ def adaptive_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Arr
     dloss () -> dh (N, D), dw_head (cutoff + 1, D), dproj (E, D), dw_tail (C - cutoff, E)
     """
     h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail = cache
+    dloss = number(dloss)
     xp = array_module(h)
     scale = dloss / len(t)
     dz_head, dz_tail = p_head * scale, p_tail * scale

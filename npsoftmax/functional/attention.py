@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from npsoftmax.arguments import booleans, gradient_like, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import dropout
@@ -78,6 +79,8 @@ def attention_weights_forward(
     (0 without) -> p (…, T, S), rows summing to 1. scale: 1 / √D where it is not given, so that scores of independent
     features keep a variance of 1. options: those of the mapping. Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
+    q, k = taken("q (…, T, D), k (…, S, D)", q, k)
+    mask = booleans(mask, (*q.shape[:-1], k.shape[-2]))
     chosen = attention_mapping(mapping)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     z = (q * scale) @ _swap(k)  # (…, T, S)
@@ -90,6 +93,7 @@ def attention_weights_forward(
 def attention_weights_backward(dp: Array, cache: Any) -> tuple[Array, Array]:
     """dz by the mapping's own backward; then dq = scale · dz @ k, dk = scale · dzᵀ @ q. dp (…, T, S) -> dq, dk."""
     q, k, scale, chosen, map_cache = cache
+    dp = gradient_like(dp, (*q.shape[:-1], k.shape[-2]), "dp")
     dz = chosen.backward(dp, map_cache) * scale
     return dz @ k, _swap(dz) @ q
 
@@ -114,6 +118,7 @@ def attention_forward(
     q (…, T, D), k (…, S, D), v (…, S, E) -> y (…, T, E). drop (…, T, S): booleans of dropout on the weights, each true
     with probability `keep`; None for no dropout. Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
+    q, k, v = taken("q (…, T, D), k (…, S, D), v (…, S, E)", q, k, v)
     p, weights_cache = attention_weights_forward(
         q, k, mask, noise, mapping=mapping, causal=causal, scale=scale, **options
     )
@@ -124,6 +129,7 @@ def attention_forward(
 def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dv = dropout(p)ᵀ @ dy, and dp = dy @ vᵀ back through dropout, mapping and scores. dy (…, T, E) -> dq, dk, dv."""
     weights_cache, dropped, drop_cache, v = cache
+    dy = gradient_like(dy, (*dropped.shape[:-1], v.shape[-1]))
     dv = _swap(dropped) @ dy
     dp = dy @ _swap(v)
     if drop_cache is not None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax import kernels
+from npsoftmax.arguments import fit_convolution, gradient_like, pair, real, reals
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import elementwise, norm, output_size
@@ -36,6 +37,7 @@ def conv2d_naive_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y by the definition: one window and one dot product at a time (shapes: see the module)."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     xp = array_module(x)
     (kh, kw, _, f), (sh, sw) = w.shape, stride
     oh, ow = output_size(x.shape[1], kh, sh, pad[0]), output_size(x.shape[2], kw, sw, pad[1])
@@ -56,6 +58,7 @@ def conv2d_naive_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     x, w, has_bias, (sh, sw), pad = cache
+    dy = gradient_like(dy, fit_convolution(x.shape, w.shape, None, (sh, sw), pad))
     xp = array_module(dy)
     kh, kw = w.shape[:2]
     framed = pad_images(x, pad)
@@ -75,6 +78,7 @@ def conv2d_im2col_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y = im2col(x) @ w + b (shapes: see the module)."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     kh, kw, _, f = w.shape
     oh, ow = output_size(x.shape[1], kh, stride[0], pad[0]), output_size(x.shape[2], kw, stride[1], pad[1])
     cols = kernels.im2col(x, (kh, kw), stride, pad)  # (N·OH·OW, KH·KW·C)
@@ -91,6 +95,7 @@ def conv2d_im2col_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     x, w, has_bias, stride, pad = cache
+    dy = gradient_like(dy, fit_convolution(x.shape, w.shape, None, stride, pad))
     kh, kw, _, f = w.shape
     rows = dy.reshape(-1, f)  # (N·OH·OW, F)
     dw = (kernels.im2col(x, (kh, kw), stride, pad).T @ rows).reshape(w.shape)
@@ -104,6 +109,7 @@ def conv2d_tiled_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y = im2col(x) @ w + b without ever holding the columns of the batch (shapes: see the module)."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     y = kernels.conv2d_tiled(x, w, b, stride, pad)
     return y, (x, w, b is not None, stride, pad)
 
@@ -114,6 +120,7 @@ def conv2d_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     x, w, has_bias, stride, pad = cache
+    dy = real(dy, "dy")
     dw = kernels.conv2d_tiled_dw(x, dy, w.shape[:2], stride, pad)
     dx = kernels.conv2d_tiled_dx(dy, w, x.shape, stride, pad) if need_dx else None
     return dx, dw, _bias_gradient(dy, has_bias)
@@ -123,6 +130,7 @@ def conv2d_relu_tiled_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y = max(im2col(x) @ w + b, 0), with max taken while a tile is in the cache (shapes: see the module)."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     y = kernels.conv2d_tiled(x, w, b, stride, pad, relu=True)
     return y, (x, w, b is not None, stride, pad, y)
 
@@ -133,6 +141,7 @@ def conv2d_relu_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> G
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     *conv_cache, y = cache
+    dy = real(dy, "dy")
     return conv2d_tiled_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
@@ -141,6 +150,7 @@ def conv2d_direct_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y by the definition, in registers; shapes: see the module, with stride (1, 1). InputError for other strides."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     _check_direct(stride)
     return kernels.conv2d_direct(x, w, b, pad), (x, w, b is not None, stride, pad)
 
@@ -151,6 +161,7 @@ def conv2d_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     x, w, has_bias, _, pad = cache
+    dy = real(dy, "dy")
     dw = kernels.conv2d_direct_dw(x, dy, w.shape[:2], pad)
     dx = kernels.conv2d_direct_dx(dy, w, x.shape, pad) if need_dx else None
     return dx, dw, _bias_gradient(dy, has_bias)
@@ -160,6 +171,7 @@ def conv2d_relu_direct_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """max(y, 0) of `conv2d_direct_forward`, taken as the outputs are written (shapes: see the module)."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     _check_direct(stride)
     y = kernels.conv2d_direct(x, w, b, pad, relu=True)
     return y, (x, w, b is not None, stride, pad, y)
@@ -171,6 +183,7 @@ def conv2d_relu_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> 
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     *conv_cache, y = cache
+    dy = real(dy, "dy")
     return conv2d_direct_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
@@ -191,6 +204,7 @@ def conv2d_winograd_forward(
     tile: 2 or 4; None: the one with fewer multiplications for this size of image. Derivation: docs/how-it-is-fast.md.
     Raises InputError for other kernels and strides.
     """
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     tile = check_winograd(x, w, stride, pad, tile)
     return kernels.conv2d_winograd(x, w, b, pad, tile), (x, w, b is not None, stride, pad, tile)
 
@@ -201,6 +215,7 @@ def conv2d_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -> Gra
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
     """
     x, w, has_bias, _, pad, tile = cache
+    dy = real(dy, "dy")
     if need_dx:
         dx, dw = kernels.conv2d_winograd_backward(x, dy, w, pad, tile)
     else:
@@ -212,6 +227,7 @@ def conv2d_relu_winograd_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0), tile: int | None = None
 ) -> tuple[Array, Any]:
     """max(y, 0) of `conv2d_winograd_forward`, taken as the outputs are written (shapes: see the module)."""
+    x, w, b, stride, pad = _given(x, w, b, stride, pad)
     tile = check_winograd(x, w, stride, pad, tile)
     y = kernels.conv2d_winograd(x, w, b, pad, tile, relu=True)
     return y, (x, w, b is not None, stride, pad, tile, y)
@@ -223,6 +239,7 @@ def conv2d_relu_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
     """
     *conv_cache, y = cache
+    dy = real(dy, "dy")
     return conv2d_winograd_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
@@ -240,3 +257,13 @@ def check_winograd(x: Array, w: Array, stride: Pair, pad: Pair, tile: int | None
 
 def _bias_gradient(dy: Array, has_bias: bool) -> Array | None:
     return norm.column_sum(dy.reshape(-1, dy.shape[-1])) if has_bias else None
+
+
+def _given(
+    x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair
+) -> tuple[Array, Array, Array | None, Pair, Pair]:
+    """The arguments of a forward, where they fit."""
+    x, w, b = reals(x, w, b)
+    stride, pad = pair("stride", stride, 1), pair("pad", pad, 0)
+    fit_convolution(x.shape, w.shape, None if b is None else b.shape, stride, pad)
+    return x, w, b, stride, pad

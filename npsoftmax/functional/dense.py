@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import gradient_like, taken
 from npsoftmax.backend import Array
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.norm import column_sum
@@ -20,6 +21,7 @@ def dense_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, An
 
     x (N, D), w (D, M), b (M,) or None -> y (N, M)
     """
+    x, w, b = taken("x (N, D), w (D, M), b (M)?", x, w, b)
     y = x @ w
     if b is not None:
         y += b
@@ -32,6 +34,7 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
     dy (N, M) -> dx (N, D), dw (D, M), db (M,) or None. Each is a sum over the batch: the 1/N belongs to the loss.
     """
     x, w, has_bias = cache
+    dy = gradient_like(dy, (len(x), w.shape[1]))
     dx = dy @ w.T if need_dx else None
     dw = x.T @ dy
     db = dy.sum(axis=0) if has_bias else None
@@ -40,6 +43,7 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
 
 def dense_threaded_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
     """`dense_forward` with the product on all threads. x (N, D), w (D, M), b (M,) or None -> y (N, M)"""
+    x, w, b = taken("x (N, D), w (D, M), b (M)?", x, w, b)
     return matmul(x, w, b), (x, w, b is not None)
 
 
@@ -49,5 +53,6 @@ def dense_threaded_backward(dy: Array, cache: Any, need_dx: bool = True) -> tupl
     dy (N, M) -> dx (N, D), dw (D, M), db (M,) or None
     """
     x, w, has_bias = cache
+    dy = gradient_like(dy, (len(x), w.shape[1]))
     dx = matmul(dy, w.T) if need_dx else None
     return dx, matmul(x.T, dy), column_sum(dy) if has_bias else None

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import real, reals, whole
 from npsoftmax.backend import Array
 from npsoftmax.kernels import attention as kernels
 
 
 def attention_fused_forward(q: Array, k: Array, v: Array, heads: int) -> tuple[Array, Any]:
     """`split_heads`, `attention_forward` with softmax, and `merge_heads`. q (N, T, D), k, v (N, S, D) -> y (N, T, D)"""
+    (q, k, v), heads = reals(q, k, v), whole("heads", heads)
     y, lse = kernels.attention(q, k, v, heads)
     return y, (q, k, v, y, lse, heads)
 
 
 def attention_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dz = p · (dp - Σ_s p · dp), where Σ_s p · dp = Σ_d dy · y. dy (N, T, D) -> dq, dk, dv."""
+    dy = real(dy, "dy")
     return kernels.attention_backward(dy, *cache)

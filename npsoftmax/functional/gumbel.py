@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import real
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import softmax
@@ -16,6 +17,7 @@ from npsoftmax.functional import softmax
 def noisy_logits(z: Array, noise: Array, tau: float) -> Array:
     """u = (z + noise) / tau in the precision of z. InputError for tau <= 0 and for noise of another shape."""
     tau = softmax.positive("tau", tau)
+    z, noise = softmax.scores(z), real(noise, "noise")
     if noise.shape != z.shape:
         raise InputError(f"noise has shape {noise.shape}, but one draw a logit is needed: {z.shape}.")
     return (z + noise.astype(z.dtype, copy=False)) / tau
@@ -27,6 +29,7 @@ def gumbel_softmax_forward(z: Array, noise: Array, mask: Array | None = None, *,
     z, noise (…, C) -> p (…, C). InputError for tau <= 0.
     Source: Jang, Gu and Poole, 2017; Maddison, Mnih and Teh, 2017.
     """
+    z = softmax.scores(z)
     p, _ = softmax.softmax_forward(noisy_logits(z, noise, tau), mask)
     return p, (p, float(tau))
 
@@ -42,6 +45,7 @@ def log_gumbel_softmax_forward(z: Array, noise: Array, *, tau: float = 1.0) -> t
 
     z, noise (…, C) -> y (…, C). InputError for tau <= 0. Source: Maddison, Mnih and Teh, 2017.
     """
+    z = softmax.scores(z)
     y, _ = softmax.log_softmax_forward(noisy_logits(z, noise, tau))
     return y, (y, float(tau))
 
@@ -62,6 +66,7 @@ def gumbel_softmax_hard_forward(
     z, noise (…, C) -> y (…, C). InputError for tau <= 0.
     Source: Bengio, Léonard and Courville, 2013; Jang, Gu and Poole, 2017.
     """
+    z = softmax.scores(z)
     xp = array_module(z)
     p, cache = gumbel_softmax_forward(z, noise, mask, tau=tau)
     winner = xp.arange(z.shape[-1]) == p.argmax(axis=-1)[..., None]

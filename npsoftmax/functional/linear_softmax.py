@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from npsoftmax.arguments import gradient_like, labels, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.host import get_threads, single_threaded_blas
 from npsoftmax.kernels import matmul
@@ -37,6 +38,8 @@ def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) ->
     Σ_c e^{z_c - m} = Σ_k e^{m_k - m} · Σ_{c in k} e^{z_c - m_k}.
     Source of the sum in blocks: Milakov and Gimelshein, 2018 (arXiv 1805.02867).
     """
+    h, w, b = taken("h (N, D), w (C, D), b (C)?", h, w, b)
+    t = labels(t, len(h), len(w), empty=True)
     xp = array_module(h)
     t = t.astype(xp.int64)  # small unsigned types cannot hold differences
     parts = _blocks(h, w, xp)
@@ -64,6 +67,7 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
     dnll (N,) -> dh (N, D), dw (C, D), db (C,) or None.
     """
     h, w, b, t, parts, share, kept = cache
+    dnll = gradient_like(dnll, (len(h),), "dnll")
     xp = array_module(h)
     dw, db = xp.empty_like(w), None if b is None else xp.empty_like(b)
     inner, product = _inside_a_block(parts)

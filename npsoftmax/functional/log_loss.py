@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import number
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional.loss import check_targets
 
@@ -19,8 +20,8 @@ def log_loss_forward(p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[
     p (N, C) probabilities above 0, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1]; without it
     only the N targets cost a logarithm.
     """
+    p, t = check_targets(p, t)
     xp = array_module(p)
-    check_targets(p, t)
     loss = -(1 - label_smoothing) * xp.log(p[xp.arange(len(t)), t]).mean()
     if label_smoothing:
         loss = loss - label_smoothing * xp.log(p).mean()
@@ -30,6 +31,7 @@ def log_loss_forward(p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[
 def log_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dp = -q / p · dloss / N. dloss () -> dp (N, C)."""
     p, t, smoothing = cache
+    dloss = number(dloss)
     xp = array_module(p)
     rows, scale = xp.arange(len(t)), dloss / len(t)
     dp = -scale * smoothing / p.shape[1] / p if smoothing else xp.zeros_like(p)

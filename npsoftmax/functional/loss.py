@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import fit, labels, number, real
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import sparse_mappings
@@ -25,18 +26,21 @@ def softmax_cross_entropy_forward(
     Given probabilities it applies softmax twice, and cannot fall below ln(e + C - 1) - 1 (3.62 at C = 100).
     Source: Bridle, 1990; Szegedy et al., 2016 (smoothing).
     """
+    z, t = check_targets(z, t)
     xp = array_module(z)
-    check_targets(z, t)
     label_smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
     s = (z - z.max(axis=1, keepdims=True)) / temperature
     log_p = s - xp.log(xp.exp(s).sum(axis=1, keepdims=True))
-    nll = -(1 - label_smoothing) * log_p[xp.arange(len(t)), t] - label_smoothing * log_p.mean(axis=1)
+    nll = -(1 - label_smoothing) * log_p[xp.arange(len(t)), t]
+    if label_smoothing:
+        nll = nll - label_smoothing * log_p.mean(axis=1)
     return nll.mean(), (xp.exp(log_p), t, label_smoothing, temperature)
 
 
 def softmax_cross_entropy_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - q) · dloss / (N · T), p the probabilities, q the smoothed targets. dloss () -> dz (N, C)."""
     p, t, label_smoothing, temperature = cache
+    dloss = number(dloss)
     xp = array_module(p)
     dz = p - label_smoothing / p.shape[1]
     dz[xp.arange(len(t)), t] -= 1 - label_smoothing
@@ -47,8 +51,8 @@ def softmax_cross_entropy_fused_forward(
     z: Array, t: Array, label_smoothing: float = 0.0, temperature: float = 1.0
 ) -> tuple[Array, Any]:
     """`softmax_cross_entropy_forward` in one pass over the logits: what trains. z (N, C), t (N,) -> loss ()."""
+    z, t = check_targets(z, t)
     xp = array_module(z)
-    check_targets(z, t)
     smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
     e, top, total, exponents = kernels.exp_rows(z, temperature)  # e^s, max z, Σ e^s, Σ s with s = (z - max z) / T
     nll = xp.log(total) - (1 - smoothing) * (z[xp.arange(len(t)), t] - top) / temperature
@@ -60,6 +64,7 @@ def softmax_cross_entropy_fused_forward(
 def softmax_cross_entropy_fused_backward(dloss: Array | float, cache: Any) -> Array:
     """`softmax_cross_entropy_backward` in one pass over e^s, s as in the forward. dloss () -> dz (N, C)."""
     e, total, t, smoothing, temperature = cache
+    dloss = number(dloss)
     scale = dloss / (len(t) * temperature)
     height = array_module(e).full_like(total, scale * (1 - smoothing))
     return kernels.scaled_less_onehot(e, t, scale / total, height, scale * smoothing / e.shape[1])
@@ -71,8 +76,8 @@ def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[A
     log_p (N, C) log-probabilities, t (N,) integer labels -> loss (). Label smoothing ε in [0, 1].
     Given probabilities instead, it is only minus the mean probability of the target.
     """
+    log_p, t = check_targets(log_p, t)
     xp = array_module(log_p)
-    check_targets(log_p, t)
     smoothing = _check_smoothing(label_smoothing)
     loss = -(1 - smoothing) * log_p[xp.arange(len(t)), t].mean()
     if smoothing:
@@ -83,6 +88,7 @@ def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[A
 def nll_backward(dloss: Array | float, cache: Any) -> Array:
     """dlog_p = -q · dloss / N, q = (1 - ε) · onehot(t) + ε / C. dloss () -> dlog_p (N, C)."""
     shape, dtype, t, smoothing = cache
+    dloss = number(dloss)
     xp = array_module(t)
     scale = dloss / len(t)
     dlog_p = xp.zeros(shape, dtype=dtype)
@@ -99,7 +105,7 @@ def sparsemax_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
     z (N, C), t (N,) integer labels -> loss ().
     Source: Martins and Astudillo, 2016; Blondel, Martins and Niculae, 2020.
     """
-    check_targets(z, t)
+    z, t = check_targets(z, t)
     p, _ = sparse_mappings.sparsemax_forward(z)
     loss = _expected_gap(z, t, p) + (1 - (p * p).sum(axis=1)) / 2
     return loss.mean(), (p, t)
@@ -108,6 +114,7 @@ def sparsemax_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
 def sparsemax_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - onehot) · dloss / N. dloss () -> dz (N, C)."""
     p, t = cache
+    dloss = number(dloss)
     return _less_onehot(p, t, dloss / len(t))
 
 
@@ -117,8 +124,8 @@ def entmax15_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
     z (N, C), t (N,) integer labels -> loss ().
     Source: Peters, Niculae and Martins, 2019; Blondel, Martins and Niculae, 2020.
     """
+    z, t = check_targets(z, t)
     xp = array_module(z)
-    check_targets(z, t)
     p, _ = sparse_mappings.entmax15_forward(z)
     loss = _expected_gap(z, t, p) + (1 - (p * xp.sqrt(p)).sum(axis=1)) * (4 / 3)
     return loss.mean(), (p, t)
@@ -127,6 +134,7 @@ def entmax15_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
 def entmax15_loss_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = (p - onehot) · dloss / N. dloss () -> dz (N, C)."""
     p, t = cache
+    dloss = number(dloss)
     return _less_onehot(p, t, dloss / len(t))
 
 
@@ -136,8 +144,8 @@ def hinge_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array, Any]:
 
     z (N, C), t (N,) integer labels -> loss (). InputError for margin <= 0. Source: Crammer and Singer, 2001.
     """
+    z, t = check_targets(z, t)
     xp = array_module(z)
-    check_targets(z, t)
     rows = xp.arange(len(t))
     gap = z - z[rows, t][:, None] + positive("margin", margin)
     gap[rows, t] = 0  # the floor of the outer max: where it wins, no class is too close
@@ -151,6 +159,7 @@ def hinge_backward(dloss: Array | float, cache: Any) -> Array:
     Of tied rivals the first gets it all, one choice of subgradient. dloss () -> dz (N, C).
     """
     shape, dtype, t, rival = cache
+    dloss = number(dloss)
     xp = array_module(t)
     rows, scale = xp.arange(len(t)), dloss / len(t)
     dz = xp.zeros(shape, dtype=dtype)
@@ -164,8 +173,8 @@ def multi_margin_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array
 
     z (N, C), t (N,) integer labels -> loss (). InputError for margin <= 0. Source: Weston and Watkins, 1999.
     """
+    z, t = check_targets(z, t)
     xp = array_module(z)
-    check_targets(z, t)
     rows = xp.arange(len(t))
     gap = z - z[rows, t][:, None] + positive("margin", margin)
     gap[rows, t] = 0
@@ -176,6 +185,7 @@ def multi_margin_forward(z: Array, t: Array, margin: float = 1.0) -> tuple[Array
 def multi_margin_backward(dloss: Array | float, cache: Any) -> Array:
     """dz = +dloss / (N · C) for each class too close, and minus all of that for the target. dloss () -> dz (N, C)."""
     close, dtype, t = cache
+    dloss = number(dloss)
     xp = array_module(close)
     dz = close * xp.asarray(dloss / close.size, dtype=dtype)
     dz[xp.arange(len(t)), t] = -dz.sum(axis=1)
@@ -183,21 +193,11 @@ def multi_margin_backward(dloss: Array | float, cache: Any) -> Array:
 
 
 # ---------------------------------------------------------------- shared
-def check_targets(z: Array, t: Array) -> None:
-    """InputError unless z is (N, C), N >= 1, and t (N,) whole numbers; on the host, also in 0 … C - 1."""
-    if z.ndim != 2 or not len(z):
-        raise InputError(
-            f"logits have shape {z.shape}, but (N, C), N >= 1, is needed; type z.reshape(-1, z.shape[-1])."
-        )
-    if t.dtype.kind not in "iu":
-        raise InputError(f"labels are {t.dtype}, but whole numbers are needed; type t.astype(int).")
-    if t.shape != z.shape[:1]:
-        raise InputError(
-            f"labels have shape {t.shape}, but one for each of the {len(z)} rows is needed; "
-            "for one-hot rows type t.argmax(axis=1)."
-        )
-    if array_module(t).__name__ == "numpy" and not 0 <= t.min() <= t.max() < z.shape[1]:
-        raise InputError(f"labels run from {t.min()} to {t.max()}, but {z.shape[1]} classes are numbered from 0.")
+def check_targets(z: Array, t: Array) -> tuple[Array, Array]:
+    """z as real numbers (N, C), N >= 1, and t (N,) as whole numbers; on the host, also in 0 … C - 1."""
+    z = real(z, "z")
+    fit("z (N, C)", z.shape)
+    return z, labels(t, len(z), z.shape[1])
 
 
 def _check_smoothing(label_smoothing: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import gradient_like, taken, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import attention, dense, fused_attention, tiled_attention
@@ -18,6 +19,7 @@ from npsoftmax.functional.softmax_attention import merge_heads, split_heads
 from npsoftmax.kernels import attention as kernels
 
 ALGORITHMS = ("plain", "tiled", "fused")
+PROJECTIONS = "x (N, T, D), w_qkv (D, 3D), b_qkv (3D)?, w_out (D, D), b_out (D)?, context (N, S, D)?"
 
 
 # ---------------------------------------------------------------- multi-head attention
@@ -49,6 +51,8 @@ def multi_head_attention_forward(
     Raises InputError where D does not divide into heads, or an algorithm cannot do what is asked.
     Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
+    x, w_qkv, b_qkv, w_out, b_out, context = taken(PROJECTIONS, x, w_qkv, b_qkv, w_out, b_out, context)
+    heads = whole("heads", heads)
     d = x.shape[-1]
     if heads < 1 or d % heads:
         raise InputError(f"{d} features do not divide into {heads} heads; choose a divisor of {d}.")
@@ -64,6 +68,7 @@ def multi_head_attention_backward(
 ) -> tuple[Array | None, Array, Array | None, Array, Array | None, Array | None]:
     """The three steps in reverse. dy (N, T, D) -> dx, dw_qkv, db_qkv, dw_out, db_out, dcontext (None without one)."""
     in_cache, core_cache, out_cache, heads, algorithm, pair = cache
+    dy = gradient_like(dy, (*in_cache[0][1][:2], out_cache[1].shape[1]))
     dmerged, dw_out, db_out = getattr(dense, f"{pair}_backward")(_rows(dy), out_cache)
     gradients = _gradients_side_by_side(dy, in_cache)
     _back_through_heads(dmerged.reshape(dy.shape), core_cache, heads, algorithm, _parts(gradients))

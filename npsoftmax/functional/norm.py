@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from npsoftmax.arguments import gradient_like, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import norm as kernels
+
+AFFINE = "x (N, …, C), gamma (C), beta (C)"
+INFERENCE = "x (N, …, C), gamma (C), beta (C), mean (C), var (C)"
 
 
 def column_sum(rows: Array) -> Array:
@@ -32,6 +36,7 @@ def batch_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased (divided by M, the number of rows)
     """
+    x, gamma, beta = taken(AFFINE, x, gamma, beta)
     xp = array_module(x)
     rows = x.reshape(-1, x.shape[-1])  # (M, C)
     m = rows.shape[0]
@@ -52,6 +57,7 @@ def batch_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, mean, scale = cache
+    dy = gradient_like(dy, x.shape)
     channels = x.shape[-1]
     rows, drows = x.reshape(-1, channels), dy.reshape(-1, channels)  # (M, C)
     m = rows.shape[0]
@@ -75,6 +81,7 @@ def batch_norm_inference_forward(
 
     x (N, …, C), the others (C,) -> y like x
     """
+    x, gamma, beta, mean, var = taken(INFERENCE, x, gamma, beta, mean, var)
     xp = array_module(x)
     scale = 1 / xp.sqrt(var + eps)
     y = x * (gamma * scale)
@@ -88,6 +95,7 @@ def batch_norm_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, 
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, mean, scale = cache
+    dy = gradient_like(dy, x.shape)
     channels = x.shape[-1]
     rows, drows = x.reshape(-1, channels), dy.reshape(-1, channels)  # (M, C)
     dgamma = (drows * ((rows - mean) * scale)).sum(axis=0)
@@ -100,6 +108,7 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 
 
     x (…, D), gamma (D,), beta (D,) or None -> y like x
     """
+    x, gamma, beta = taken("x (…, D), gamma (D), beta (D)?", x, gamma, beta)
     xp = array_module(x)
     centred = x - x.mean(axis=-1, keepdims=True)
     scale = 1 / xp.sqrt(xp.square(centred).mean(axis=-1, keepdims=True) + eps)  # (…, 1)
@@ -115,6 +124,7 @@ def layer_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | No
     dy like x -> dx like x, dgamma (D,), dbeta (D,) or None
     """
     normal, scale, gamma, has_beta = cache
+    dy = gradient_like(dy, normal.shape)
     g = dy * gamma
     dx = g - g.mean(axis=-1, keepdims=True)
     dx -= normal * (g * normal).mean(axis=-1, keepdims=True)
@@ -131,6 +141,7 @@ def batch_norm_fused_forward(
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased
     """
+    x, gamma, beta = taken(AFFINE, x, gamma, beta)
     xp = array_module(x)
     mean, var = kernels.column_moments(x.reshape(-1, x.shape[-1]))
     scale = 1 / xp.sqrt(var + eps)
@@ -144,6 +155,7 @@ def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, beta, mean, scale, relu = cache
+    dy = gradient_like(dy, x.shape)
     m = x.size // x.shape[-1]
     factor = gamma * scale
     dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
@@ -157,6 +169,7 @@ def batch_norm_fused_inference_forward(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5, *, relu: bool = False
 ) -> tuple[Array, Any]:
     """`batch_norm_inference_forward` in one pass (relu: max(y, 0)). x (N, …, C), the others (C,) -> y like x"""
+    x, gamma, beta, mean, var = taken(INFERENCE, x, gamma, beta, mean, var)
     xp = array_module(x)
     scale = 1 / xp.sqrt(var + eps)
     return kernels.normalise(x, mean, gamma * scale, beta, relu), (x, gamma, beta, mean, scale, relu)
@@ -165,6 +178,7 @@ def batch_norm_fused_inference_forward(
 def batch_norm_fused_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """`batch_norm_inference_backward` in two passes. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
     x, gamma, beta, mean, scale, relu = cache
+    dy = gradient_like(dy, x.shape)
     factor = gamma * scale
     dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
     nothing = array_module(x).zeros_like(mean)
@@ -185,6 +199,7 @@ def batch_norm_shared_forward(
     rows: M of the whole batch; total: an array (2, C) -> its sum over the parts, for each of which this is called.
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased, both of the whole batch
     """
+    x, gamma, beta = taken(AFFINE, x, gamma, beta)
     xp = array_module(x)
     own = x.reshape(-1, x.shape[-1])
     mean, var = (moment.astype(xp.float64) for moment in kernels.column_moments(own))
@@ -203,6 +218,7 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, beta, mean, scale, relu, rows, total = cache
+    dy = gradient_like(dy, x.shape)
     xp, factor = array_module(x), gamma * scale
     dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
     all_dbeta, all_centred = total(xp.stack([dbeta, g_centred]).astype(xp.float64)).astype(x.dtype)
@@ -213,6 +229,7 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
 
 def layer_norm_fused_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
     """`layer_norm_forward` in one pass; x is kept, and two numbers a row. x (…, D) -> y like x"""
+    x, gamma, beta = taken("x (…, D), gamma (D), beta (D)?", x, gamma, beta)
     rows = x.reshape(-1, x.shape[-1])  # (M, D)
     y, mean, scale = kernels.layer_norm(rows, gamma, beta, eps)
     return y.reshape(x.shape), (rows, gamma, mean, scale, beta is not None)

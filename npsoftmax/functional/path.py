@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import fit, gradient_like, number, places, real, samples, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import tree as kernels
 
@@ -19,6 +20,8 @@ def path_loss_forward(z: Array, signs: Array) -> tuple[Array, Any]:
     z (N, L) scores of the nodes on the path, signs (N, L): +1 where the path goes right, -1 left, 0 past its end
     -> loss (). Source: Morin and Bengio, 2005.
     """
+    z, signs = taken("z (N, L), signs (N, L)", z, signs)
+    samples(len(z))
     xp = array_module(z)
     turned = -signs * z
     tail = xp.exp(-xp.abs(turned))
@@ -32,18 +35,22 @@ def path_loss_backward(dloss: Array | float, cache: Any) -> Array:
     dloss () -> dz (N, L)
     """
     turned, tail, signs = cache
+    dloss = number(dloss)
     xp = array_module(turned)
     return signs * xp.where(turned >= 0, 1, tail) / (1 + tail) * (-dloss / turned.shape[0])
 
 
 def path_loss_fused_forward(z: Array, signs: Array) -> tuple[Array, Any]:
     """`path_loss_forward` in one pass where a device has a kernel for it. z, signs (N, L) -> loss ()."""
+    z, signs = taken("z (N, L), signs (N, L)", z, signs)
+    samples(len(z))
     return kernels.path_losses(z, signs).sum() / z.shape[0], (z, signs)
 
 
 def path_loss_fused_backward(dloss: Array | float, cache: Any) -> Array:
     """`path_loss_backward` in one pass. dloss () -> dz (N, L)."""
     z, signs = cache
+    dloss = number(dloss)
     return kernels.path_slopes(z, signs) * (dloss / z.shape[0])
 
 
@@ -54,6 +61,9 @@ def tree_log_prob_forward(z: Array, children: Array, levels: list[tuple[int, int
     z (N, C - 1) scores of all inner nodes; children (C - 1, 2) and levels as in heads/tree.py -> log_p (N, C), each row
     summing to 1 in probability, for any z.
     """
+    z = real(z, "z")
+    children = places(children, "children", 0, 2 * len(children) + 1)
+    fit("z (N, I), children (I, 2)", z.shape, children.shape)
     return kernels.tree_log_prob(z, children, levels), (z, children, levels)
 
 
@@ -63,6 +73,7 @@ def tree_log_prob_backward(dlog_p: Array, cache: Any) -> Array:
     dlog_p (N, C) -> dz (N, C - 1)
     """
     z, children, levels = cache
+    dlog_p = gradient_like(dlog_p, (len(z), len(children) + 1), "dlog_p")
     xp = array_module(z)
     inner = len(children)
     below = xp.empty((z.shape[0], 2 * inner + 1), dtype=z.dtype)  # Σ dlog_p over the leaves below every place

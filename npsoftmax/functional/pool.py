@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax import kernels
+from npsoftmax.arguments import fit, fit_windows, gradient_like, pair, real, refuse
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels.windows.reference import Pair, pad_images, windows
 
@@ -18,6 +19,7 @@ def max_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -
 
     x (N, H, W, C) -> y (N, OH, OW, C)
     """
+    x, size, stride, pad = _given(x, size, stride, pad)
     y, index = kernels.max_pool(x, size, stride, pad)
     return y, (index, x.shape, size, stride, pad)
 
@@ -28,6 +30,7 @@ def max_pool2d_backward(dy: Array, cache: Any) -> Array:
     dy (N, OH, OW, C) -> dx (N, H, W, C)
     """
     index, shape, size, stride, pad = cache
+    dy = gradient_like(dy, index.shape)
     return kernels.max_pool_backward(dy, index, shape, size, stride, pad)
 
 
@@ -36,6 +39,7 @@ def max_pool2d_relu_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 
 
     x (N, H, W, C) -> y (N, OH, OW, C). A window without a value above 0 has no winner; that is all the cache needs.
     """
+    x, size, stride, pad = _given(x, size, stride, pad)
     y, index = kernels.max_pool(x, size, stride, pad, relu=True)
     return y, (index, x.shape, size, stride, pad)
 
@@ -53,6 +57,7 @@ def avg_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -
 
     x (N, H, W, C) -> y (N, OH, OW, C)
     """
+    x, size, stride, pad = _given(x, size, stride, pad)
     taps = windows(pad_images(x, pad), size, stride)
     y = taps[0].copy()
     for tap in taps[1:]:
@@ -67,6 +72,7 @@ def avg_pool2d_backward(dy: Array, cache: Any) -> Array:
     dy (N, OH, OW, C) -> dx (N, H, W, C)
     """
     (n, h, w, c), size, stride, (ph, pw) = cache
+    dy = gradient_like(dy, fit_windows((n, h, w, c), size, stride, (ph, pw)))
     xp = array_module(dy)
     padded = xp.zeros((n, h + 2 * ph, w + 2 * pw, c), dtype=dy.dtype)
     taps = windows(padded, size, stride)
@@ -81,6 +87,7 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, Any]:
 
     x (N, H, W, C) -> y (N, C)
     """
+    x = _pixels(x)
     return x.mean(axis=(1, 2)), x.shape
 
 
@@ -90,6 +97,7 @@ def global_avg_pool_backward(dy: Array, cache: Any) -> Array:
     dy (N, C) -> dx (N, H, W, C)
     """
     shape = cache
+    dy = gradient_like(dy, (shape[0], shape[3]))
     xp = array_module(dy)
     share = dy / (shape[1] * shape[2])
     return xp.ascontiguousarray(xp.broadcast_to(share[:, None, None], shape))
@@ -100,6 +108,7 @@ def global_max_pool_forward(x: Array) -> tuple[Array, Any]:
 
     x (N, H, W, C) -> y (N, C)
     """
+    x = _pixels(x)
     xp = array_module(x)
     pixels = x.reshape(x.shape[0], -1, x.shape[3])  # (N, H·W, C)
     index = pixels.argmax(axis=1)[:, None]
@@ -112,7 +121,23 @@ def global_max_pool_backward(dy: Array, cache: Any) -> Array:
     dy (N, C) -> dx (N, H, W, C)
     """
     index, (n, h, w, c) = cache
+    dy = gradient_like(dy, (n, c))
     xp = array_module(dy)
     dx = xp.zeros((n, h * w, c), dtype=dy.dtype)
     xp.put_along_axis(dx, index, dy[:, None], axis=1)
     return dx.reshape(n, h, w, c)
+
+
+# ---------------------------------------------------------------- what a forward may be given
+def _given(x: Array, size: Pair, stride: Pair, pad: Pair) -> tuple[Array, Pair, Pair, Pair]:
+    x, size, stride, pad = real(x), pair("size", size, 1), pair("stride", stride, 1), pair("pad", pad, 0)
+    fit_windows(x.shape, size, stride, pad)
+    return x, size, stride, pad
+
+
+def _pixels(x: Array) -> Array:
+    x = real(x)
+    fit("x (N, H, W, C)", x.shape)
+    if not x.shape[1] or not x.shape[2]:
+        raise refuse(f"x has shape {x.shape}, but an image of at least one pixel was expected.")
+    return x

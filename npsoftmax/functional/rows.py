@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import fit, gradient_like, indices, places, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import matmul
 from npsoftmax.kernels import tree as kernels
@@ -17,6 +18,8 @@ from npsoftmax.kernels import tree as kernels
 
 def dense_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tuple[Array, Any]:
     """h (N, D), w (R, D), b (R,) or None, rows (N, L) -> z (N, L)."""
+    h, w, b = taken("h (N, D), w (R, D), b (R)?", h, w, b)
+    rows = _chosen(rows, h, w)
     z = matmul(h, w.T)  # (N, R)
     if b is not None:
         z += b
@@ -26,6 +29,7 @@ def dense_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tupl
 def dense_rows_backward(dz: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dz (N, L), no row twice for a sample -> dh (N, D), dw (R, D), db (R,)."""
     h, w, rows = cache
+    dz = gradient_like(dz, rows.shape, "dz")
     xp = array_module(h)
     spread = xp.zeros((len(h), len(w) + 1), dtype=h.dtype)  # the last column collects the empty places
     spread[xp.arange(len(h))[:, None], rows] = dz
@@ -35,10 +39,19 @@ def dense_rows_backward(dz: Array, cache: Any) -> tuple[Array, Array, Array]:
 
 def sparse_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tuple[Array, Any]:
     """h (N, D), w (R, D), b (R,) or None, rows (N, L) -> z (N, L)."""
+    h, w, b = taken("h (N, D), w (R, D), b (R)?", h, w, b)
+    rows = indices(rows, "rows")
     return kernels.chosen_scores(h, w, b, rows), (h, w, rows)
 
 
 def sparse_rows_backward(dz: Array, cache: Any) -> tuple[Array, tuple[Array, Array, Array]]:
     """dz (N, L), no row twice for a sample -> dh (N, D), (unique rows (K,), their dw (K, D), their db (K,))."""
     h, w, rows = cache
+    dz = gradient_like(dz, rows.shape, "dz")
     return kernels.chosen_dh(dz, w, rows), kernels.chosen_dw(dz, h, rows)
+
+
+def _chosen(rows: Array, h: Array, w: Array) -> Array:
+    rows = places(rows, "rows", -1, len(w))
+    fit("h (N, D), rows (N, L)", h.shape, rows.shape)
+    return rows

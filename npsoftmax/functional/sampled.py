@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import fit, labels, number, places, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.kernels import matmul
+
+ARRAYS = "h (N, D), w (C, D), b (C)?, log_expected (S)"
 
 
 # ---------------------------------------------------------------- with all gradients
@@ -23,6 +26,8 @@ def sampled_loss_forward(
     h (N, D), w (C, D), b (C,), t (N,) labels, drawn (S,) classes, each once, log_expected (S,): the logarithm of how
     often each was expected among the draws -> loss (). A drawn class that is the target must not count twice.
     """
+    h, w, b, log_expected = taken(ARRAYS.replace("?", ""), h, w, b, log_expected)
+    t, drawn = labels(t, len(h), len(w)), _drawn(drawn, log_expected, w)
     xp = array_module(h)
     z_t = (h * w[t]).sum(axis=1) + b[t]
     z = h @ w[drawn].T + b[drawn] - log_expected  # (N, S)
@@ -37,6 +42,7 @@ def sampled_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Arra
     dloss () -> dh (N, D), dw (C, D), db (C,), both 0 in every row that was neither drawn nor a target
     """
     h, w, t, drawn, p = cache
+    dloss = number(dloss)
     xp = array_module(h)
     scale = dloss / len(t)
     dz_t, dz = (p[:, :1] - 1) * scale, p[:, 1:] * scale
@@ -60,6 +66,8 @@ def sampled_softmax_forward(
     expects what the full softmax sums over; the target is always in it, so that its own correction is log 1.
     Source: Bengio and Senécal, 2003; Jean et al., 2015 (arXiv 1412.2007).
     """
+    h, w, b, log_expected = taken(ARRAYS, h, w, b, log_expected)
+    t, drawn = labels(t, len(h), len(w)), _drawn(drawn, log_expected, w)
     xp = array_module(h)
     z_t = (h * w[t]).sum(axis=1)
     z = matmul(h, w[drawn].T)  # (N, S)
@@ -85,3 +93,9 @@ def sampled_softmax_backward(dloss: Array | float, cache: Any) -> tuple[Array, A
     dw = xp.concatenate([matmul(dz.T, h), dz_t * h])
     db = xp.concatenate([dz.sum(axis=0), dz_t[:, 0]])
     return dh, xp.concatenate([drawn, t]), dw, db
+
+
+def _drawn(drawn: Array, log_expected: Array, w: Array) -> Array:
+    drawn = places(drawn, "drawn", 0, len(w))
+    fit("drawn (S), log_expected (S)", drawn.shape, log_expected.shape)
+    return drawn

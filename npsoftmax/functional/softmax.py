@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from npsoftmax.arguments import booleans, gradient_like, real, refuse
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 
@@ -27,16 +28,18 @@ def positive(name: str, value: float) -> float:
     return float(value)
 
 
+def scores(z: Array) -> Array:
+    """z as real numbers (…, C), of one class at least."""
+    z = real(z, "z")
+    if not z.ndim or not z.shape[-1]:
+        raise refuse(f"z has shape {z.shape}, but (…, C) with C of at least 1 was expected.")
+    return z
+
+
 def fill_masked(z: Array, mask: Array | None, value: float) -> Array:
     """`z` with `value` where the boolean `mask`, broadcast against it, is False."""
     if mask is None:
         return z
-    given = getattr(mask, "dtype", type(mask))
-    if given != "bool":
-        raise InputError(f"mask holds {given}, but booleans are needed: True where a class is allowed.")
-    fits = mask.ndim <= z.ndim and all(m in (1, n) for m, n in zip(mask.shape[::-1], z.shape[::-1], strict=False))
-    if not fits:
-        raise InputError(f"mask of shape {mask.shape} does not broadcast to the logits' shape {z.shape}.")
     return array_module(z).where(mask, z, value)
 
 
@@ -61,7 +64,8 @@ def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     z (…, C), finite -> p (…, C). The maximum is subtracted first: no p changes, and e^z cannot overflow.
     Source: Bridle, 1990; Blanchard, Higham and Higham, 2021 (accuracy).
     """
-    xp = array_module(z)
+    z = scores(z)
+    xp, mask = array_module(z), booleans(mask, z.shape)
     z = hide(z, mask)
     p = normalise(xp.exp(z - z.max(axis=-1, keepdims=True)), mask)
     return p, p
@@ -70,6 +74,7 @@ def softmax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 def softmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = p_i · (dy_i - Σ_j p_j · dy_j): the Jacobian times dy, never built. dy (…, C) -> dz (…, C)."""
     p = cache
+    dy = gradient_like(dy, p.shape)
     return p * (dy - (p * dy).sum(axis=-1, keepdims=True))
 
 
@@ -85,6 +90,7 @@ def log_softmax_forward(z: Array) -> tuple[Array, Any]:
 
     Never computed as log(softmax(z)), which is -inf wherever p underflows. Source: Blanchard et al., 2021.
     """
+    z = scores(z)
     xp = array_module(z)
     s = z - z.max(axis=-1, keepdims=True)
     y = s - xp.log(xp.exp(s).sum(axis=-1, keepdims=True))
@@ -94,6 +100,7 @@ def log_softmax_forward(z: Array) -> tuple[Array, Any]:
 def log_softmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = dy_i - e^{y_i} · Σ_j dy_j. dy (…, C) -> dz (…, C)."""
     y = cache
+    dy = gradient_like(dy, y.shape)
     xp = array_module(y)
     return dy - xp.exp(y) * dy.sum(axis=-1, keepdims=True)
 
@@ -103,6 +110,7 @@ def log_softmax_approximation_forward(z: Array) -> tuple[Array, Any]:
 
     It lies above log-softmax by log Σ_j e^{z_j - max z}: between 0 and log C.
     """
+    z = scores(z)
     y = z - z.max(axis=-1, keepdims=True)
     return y, y
 
@@ -113,6 +121,7 @@ def log_softmax_approximation_backward(dy: Array, cache: Any) -> Array:
     Tied maxima share m equally: there the derivative does not exist, and this is one subgradient.
     """
     y = cache
+    dy = gradient_like(dy, y.shape)
     top = (y == 0).astype(y.dtype)
     return dy - normalise(top) * dy.sum(axis=-1, keepdims=True)
 
@@ -123,6 +132,7 @@ def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
 
     max z <= y <= max z + log C. Source: Blanchard, Higham and Higham, 2021.
     """
+    z = scores(z)
     xp = array_module(z)
     top = z.max(axis=-1, keepdims=True)
     e = xp.exp(z - top)
@@ -133,12 +143,14 @@ def log_sum_exp_forward(z: Array) -> tuple[Array, Any]:
 def log_sum_exp_backward(dy: Array, cache: Any) -> Array:
     """dz_i = p_i · dy: the gradient of log-sum-exp is softmax. dy (…) -> dz (…, C)."""
     p = cache
+    dy = gradient_like(dy, p.shape[:-1])
     dy = array_module(p).asarray(dy, dtype=p.dtype)  # for a single row dy may be a plain number
     return dy[..., None] * p
 
 
 def soft_argmax_forward(z: Array) -> tuple[Array, Any]:
     """The mean index under softmax, counted from 0: y = Σ_i i · p_i. z (…, C), finite -> y (…)."""
+    z = scores(z)
     xp = array_module(z)
     p, _ = softmax_forward(z)
     y = (p * xp.arange(z.shape[-1], dtype=p.dtype)).sum(axis=-1)
@@ -148,6 +160,7 @@ def soft_argmax_forward(z: Array) -> tuple[Array, Any]:
 def soft_argmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = dy · p_i · (i - y). dy (…) -> dz (…, C)."""
     p, y = cache
+    dy = gradient_like(dy, y.shape)
     xp = array_module(p)
     dy = xp.asarray(dy, dtype=p.dtype)  # for a single row dy may be a plain number
     return dy[..., None] * p * (xp.arange(p.shape[-1], dtype=p.dtype) - y[..., None])
@@ -159,6 +172,7 @@ def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
 
     No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
     """
+    z = scores(z)
     total = z.sum(axis=-1, keepdims=True)
     if bool((total == 0).any()):
         raise InputError(
@@ -171,6 +185,7 @@ def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
 def sum_normalisation_v1_backward(dy: Array, cache: Any) -> Array:
     """dz_i = (dy_i - Σ_j y_j · dy_j) / Σ_j z_j. dy (…, C) -> dz (…, C)."""
     y, total = cache
+    dy = gradient_like(dy, y.shape)
     return (dy - (y * dy).sum(axis=-1, keepdims=True)) / total
 
 
@@ -179,6 +194,7 @@ def sum_normalisation_v2_forward(z: Array) -> tuple[Array, Any]:
 
     The lowest class gets exactly 0. Undefined where all values are equal: InputError for such a row.
     """
+    z = scores(z)
     u = z - z.min(axis=-1, keepdims=True)
     total = u.sum(axis=-1, keepdims=True)
     if bool((total == 0).any()):
@@ -195,6 +211,7 @@ def sum_normalisation_v2_backward(dy: Array, cache: Any) -> Array:
     Tied minima share m equally: there the derivative does not exist, and this is one subgradient.
     """
     y, total = cache
+    dy = gradient_like(dy, y.shape)
     du = sum_normalisation_v1_backward(dy, (y, total))
     lowest = (y == 0).astype(y.dtype)
     return du - normalise(lowest) * du.sum(axis=-1, keepdims=True)

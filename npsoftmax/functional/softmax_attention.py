@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from npsoftmax.arguments import booleans, gradient_like, taken, whole
 from npsoftmax.backend import Array, array_module
+from npsoftmax.functional.softmax import scores
 
 
 # ---------------------------------------------------------------- softmax where only some may be looked at
@@ -18,6 +20,8 @@ def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
 
     z (…, S), mask booleans like z (True: allowed) -> p (…, S). A row with nothing allowed is all zeros, not NaN.
     """
+    z = scores(z)
+    mask = booleans(mask, z.shape)
     xp = array_module(z)
     top = xp.where(mask, z, -xp.inf).max(axis=-1, keepdims=True)
     e = xp.exp(xp.where(mask, z - xp.where(xp.isfinite(top), top, 0), -xp.inf))
@@ -29,6 +33,7 @@ def masked_softmax_forward(z: Array, mask: Array) -> tuple[Array, Any]:
 def masked_softmax_backward(dp: Array, cache: Any) -> Array:
     """dz_i = p_i · (dp_i - Σ_j p_j · dp_j): where p is 0, so is dz. dp (…, S) -> dz (…, S)."""
     p = cache
+    dp = gradient_like(dp, p.shape, "dp")
     return p * (dp - (p * dp).sum(axis=-1, keepdims=True))
 
 
@@ -39,6 +44,7 @@ def scaled_dot_product_attention_forward(q: Array, k: Array, v: Array, mask: Arr
     q (…, T, D), k (…, S, D), v (…, S, E), mask booleans (…, T, S) -> y (…, T, E).
     Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
+    q, k, v = taken("q (…, T, D), k (…, S, D), v (…, S, E)", q, k, v)
     z = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (…, T, S)
     p, _ = masked_softmax_forward(z, mask)
     return p @ v, (q, k, v, p)
@@ -47,6 +53,7 @@ def scaled_dot_product_attention_forward(q: Array, k: Array, v: Array, mask: Arr
 def scaled_dot_product_attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """Back through the mean, the softmax and the scores. dy (…, T, E) -> dq, dk, dv like q, k, v."""
     q, k, v, p = cache
+    dy = gradient_like(dy, (*q.shape[:-1], v.shape[-1]))
     dv = p.swapaxes(-1, -2) @ dy
     dz = masked_softmax_backward(dy @ v.swapaxes(-1, -2), p) / math.sqrt(q.shape[-1])
     return dz @ k, dz.swapaxes(-1, -2) @ q, dv
@@ -71,6 +78,8 @@ def multi_head_attention_forward(x: Array, w_qkv: Array, w_out: Array, heads: in
     x (N, T, D), w_qkv (D, 3D), w_out (D, D), mask booleans (N, heads, T, T) -> y (N, T, D). Each head has D / heads
     columns of q, of k and of v.
     """
+    x, w_qkv, w_out = taken("x (N, T, D), w_qkv (D, 3D), w_out (D, D)", x, w_qkv, w_out)
+    heads = whole("heads", heads)
     d = x.shape[-1]
     qkv = x @ w_qkv  # (N, T, 3D)
     q, k, v = (split_heads(qkv[..., i : i + d], heads) for i in (0, d, 2 * d))
@@ -82,6 +91,7 @@ def multi_head_attention_forward(x: Array, w_qkv: Array, w_out: Array, heads: in
 def multi_head_attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """The steps in reverse. dy (N, T, D) -> dx (N, T, D), dw_qkv (D, 3D), dw_out (D, D)."""
     x, w_qkv, w_out, heads, merged, attention_cache = cache
+    dy = gradient_like(dy, x.shape)
     xp = array_module(dy)
     d = x.shape[-1]
     dw_out = merged.reshape(-1, d).T @ dy.reshape(-1, d)

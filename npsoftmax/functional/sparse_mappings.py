@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import booleans, gradient_like
 from npsoftmax.backend import Array, array_module
-from npsoftmax.functional.softmax import hide
+from npsoftmax.functional.softmax import hide, scores
 
 
 # ---------------------------------------------------------------- sparsemax
@@ -22,7 +23,8 @@ def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 
     z (…, C), finite -> p (…, C). O(C log C). Source: Martins and Astudillo, 2016 (arXiv 1602.02068).
     """
-    xp = array_module(z)
+    z = scores(z)
+    xp, mask = array_module(z), booleans(mask, z.shape)
     s = _relative(hide(z, mask))
     ranked, k = _ranked(s)
     thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
@@ -38,6 +40,7 @@ def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 def sparsemax_backward(dy: Array, cache: Any) -> Array:
     """On the support dz = dy - mean of dy over the support, elsewhere 0. dy (…, C) -> dz (…, C)."""
     p = cache
+    dy = gradient_like(dy, p.shape)
     xp = array_module(p)
     # In the forward pass this was p = s - θ on the support of k classes, and θ = (Σ_support s - 1) / k, so now:
     # dθ = -Σ_support dy goes back to all k in equal shares, which takes the mean out of dy.
@@ -53,7 +56,8 @@ def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     z (…, C), finite -> p (…, C). O(C log C).
     Source: Peters, Niculae and Martins, 2019 (arXiv 1905.05702).
     """
-    xp = array_module(z)
+    z = scores(z)
+    xp, mask = array_module(z), booleans(mask, z.shape)
     s = _relative(hide(z, mask) / 2)
     ranked, k = _ranked(s)
     mean = xp.cumsum(ranked, axis=-1) / k
@@ -71,6 +75,7 @@ def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
 def entmax15_backward(dy: Array, cache: Any) -> Array:
     """dz_i = g_i · (dy_i - Σ_j g_j · dy_j / Σ_j g_j), where g = √p. dy (…, C) -> dz (…, C)."""
     p = cache
+    dy = gradient_like(dy, p.shape)
     xp = array_module(p)
     # In the forward pass this was p = g², g = z / 2 - θ, and Σ g² = 1 made θ follow the mean of z / 2 weighted by g,
     # so now: the mean of dy weighted by g is taken out, and the factor is 2g · 1/2.

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import booleans, bounded, gradient_like
 from npsoftmax.backend import Array, array_module
-from npsoftmax.functional.softmax import fill_masked, normalise, positive
+from npsoftmax.functional.softmax import fill_masked, normalise, positive, scores
 
 
 def spherical_softmax_forward(z: Array, mask: Array | None = None, *, eps: float = 1e-3) -> tuple[Array, Any]:
     """Shares of the squared norm: p_i = (z_i² + ε) / Σ_j (z_j² + ε).
 
-    z (…, C), finite -> p (…, C). InputError for eps <= 0.
+    z (…, C), of sizes whose powers are finite -> p (…, C). InputError for eps <= 0.
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
-    eps = positive("eps", eps)
-    z = fill_masked(z, mask, 0.0)
+    z, eps = scores(z), positive("eps", eps)
+    mask = booleans(mask, z.shape)
+    z = bounded(fill_masked(z, mask, 0.0), 2, "spherical")
     p = normalise(z * z + eps, mask)
     return p, (z, p, eps)
 
@@ -28,6 +30,7 @@ def spherical_softmax_forward(z: Array, mask: Array | None = None, *, eps: float
 def spherical_softmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = p_i · r_i · (dy_i - Σ_j p_j · dy_j), where r = 2z / (z² + ε). dy (…, C) -> dz (…, C)."""
     z, p, eps = cache
+    dy = gradient_like(dy, p.shape)
     r = 2 * z / (z * z + eps)
     return p * r * (dy - (p * dy).sum(axis=-1, keepdims=True))
 
@@ -35,9 +38,10 @@ def spherical_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_spherical_softmax_forward(z: Array, *, eps: float = 1e-3) -> tuple[Array, Any]:
     """Log-probabilities of the spherical softmax: y_i = log(z_i² + ε) - log Σ_j (z_j² + ε).
 
-    z (…, C), finite -> y (…, C). InputError for eps <= 0.
+    z (…, C), of sizes whose powers are finite -> y (…, C). InputError for eps <= 0.
     Source: de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
+    z = bounded(scores(z), 2, "spherical")
     xp = array_module(z)
     eps = positive("eps", eps)
     f = z * z + eps
@@ -48,6 +52,7 @@ def log_spherical_softmax_forward(z: Array, *, eps: float = 1e-3) -> tuple[Array
 def log_spherical_softmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = r_i · (dy_i - e^{y_i} · Σ_j dy_j), where r = 2z / (z² + ε). dy (…, C) -> dz (…, C)."""
     z, y, eps = cache
+    dy = gradient_like(dy, y.shape)
     xp = array_module(z)
     r = 2 * z / (z * z + eps)
     return r * (dy - xp.exp(y) * dy.sum(axis=-1, keepdims=True))

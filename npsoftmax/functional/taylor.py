@@ -11,9 +11,10 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
+from npsoftmax.arguments import booleans, bounded, gradient_like
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
-from npsoftmax.functional.softmax import fill_masked, normalise
+from npsoftmax.functional.softmax import fill_masked, normalise, scores
 
 
 def taylor_polynomial(z: Array, order: int) -> Array:
@@ -37,11 +38,13 @@ def check_order(order: int) -> int:
 def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 2) -> tuple[Array, Any]:
     """Probabilities that grow like a polynomial: p_i = f_n(z_i) / Σ_j f_n(z_j), f_n(z) = Σ_{k<=n} z^k / k!.
 
-    z (…, C), finite -> p (…, C). InputError for an odd order or one below 2.
+    z (…, C), of sizes whose powers are finite -> p (…, C). InputError for an odd order or one below 2.
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     order = check_order(order)
-    z = fill_masked(z, mask, 0.0)
+    z = scores(z)
+    mask = booleans(mask, z.shape)
+    z = bounded(fill_masked(z, mask, 0.0), order, "Taylor")
     p = normalise(taylor_polynomial(z, order), mask)
     return p, (z, p, order)
 
@@ -49,6 +52,7 @@ def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 
 def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = p_i · r_i · (dy_i - Σ_j p_j · dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (…, C) -> dz (…, C)."""
     z, p, order = cache
+    dy = gradient_like(dy, p.shape)
     r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)
     return p * r * (dy - (p * dy).sum(axis=-1, keepdims=True))
 
@@ -56,11 +60,12 @@ def taylor_softmax_backward(dy: Array, cache: Any) -> Array:
 def log_taylor_softmax_forward(z: Array, *, order: int = 2) -> tuple[Array, Any]:
     """Log-probabilities of the Taylor softmax: y_i = log f_n(z_i) - log Σ_j f_n(z_j).
 
-    z (…, C), finite -> y (…, C). InputError for an odd order or one below 2.
+    z (…, C), of sizes whose powers are finite -> y (…, C). InputError for an odd order or one below 2.
     Source: de Brébisson and Vincent, 2016 (arXiv 1511.05042); Banerjee et al., 2020 (arXiv 2011.11538).
     """
-    xp = array_module(z)
     order = check_order(order)
+    z = bounded(scores(z), order, "Taylor")
+    xp = array_module(z)
     f = taylor_polynomial(z, order)
     y = xp.log(f) - xp.log(f.sum(axis=-1, keepdims=True))
     return y, (z, y, order)
@@ -69,6 +74,7 @@ def log_taylor_softmax_forward(z: Array, *, order: int = 2) -> tuple[Array, Any]
 def log_taylor_softmax_backward(dy: Array, cache: Any) -> Array:
     """dz_i = r_i · (dy_i - e^{y_i} · Σ_j dy_j), r = (log f_n)' = f_{n-1} / f_n. dy (…, C) -> dz (…, C)."""
     z, y, order = cache
+    dy = gradient_like(dy, y.shape)
     xp = array_module(z)
     r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)
     return r * (dy - xp.exp(y) * dy.sum(axis=-1, keepdims=True))

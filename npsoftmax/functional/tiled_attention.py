@@ -17,8 +17,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from npsoftmax.arguments import booleans, gradient_like, taken, whole
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
 from npsoftmax.functional.softmax import hide
 
 
@@ -39,8 +39,9 @@ def attention_tiled_forward(
     q (…, T, D), k (…, S, D), v (…, S, E), mask and drop booleans that broadcast to (…, T, S) -> y (…, T, E).
     InputError for tile < 1.
     """
-    if tile < 1:
-        raise InputError(f"tile is {tile!r}, but at least 1 key is needed.")
+    q, k, v = taken("q (…, T, D), k (…, S, D), v (…, S, E)", q, k, v)
+    tile, shape = whole("tile", tile), (*q.shape[:-1], k.shape[-2])
+    mask, drop = booleans(mask, shape), booleans(drop, shape, "drop")
     xp = array_module(q)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     scaled = q * scale
@@ -66,6 +67,7 @@ def attention_tiled_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array
     dy (…, T, E) -> dq, dk, dv like q, k, v
     """
     q, k, v, y, lse, mask, drop, keep, causal, scale, tile = cache
+    dy = gradient_like(dy, y.shape)
     xp = array_module(q)
     scaled = q * scale
     mean = (dy * y).sum(axis=-1, keepdims=True)  # (…, T, 1)
@@ -99,7 +101,7 @@ def _tiles(
 
 
 def _columns(mask: Array | None, keys: slice) -> Array | None:
-    return mask if mask is None or mask.shape[-1] == 1 else mask[..., keys]
+    return mask if mask is None or mask.shape[-1:] in ((), (1,)) else mask[..., keys]
 
 
 def _exp(z: Array, top: Array, allowed: Array | None) -> Array:

@@ -69,7 +69,7 @@ class MultiHeadAttention(Layer):
         self, x: Array, context: Array, *, train: bool = False, rng: Rng | None = None, mask: Array | None = None
     ) -> tuple[Array, Any]:
         """Queries from x (N, T, D), keys and values from context (N, S, D) -> y (N, T, D), cache."""
-        self.output_shape(context.shape[1:])
+        context = self.taken(context)
         return self._run(x, context, train, rng, mask)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -85,7 +85,7 @@ class MultiHeadAttention(Layer):
     def _run(
         self, x: Array, context: Array | None, train: bool, rng: Rng | None, mask: Array | None
     ) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         keys = x.shape[1] if context is None else context.shape[1]
         noise, drop = self._draw(x, keys, train, rng)
         algorithm = self._choose(x, mask, drop)
@@ -139,7 +139,7 @@ class MultiHeadAttention(Layer):
     # ------------------------------------------------------------ what there is to see
     def weights(self, x: Array, mask: Array | None = None) -> Array:
         """Where each token looks, in evaluation. x (N, T, D) -> p (N, heads, T, T), rows summing to 1."""
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         n, t, d = x.shape
         qkv = self.qkv.forward(x.reshape(n * t, d))[0].reshape(n, t, 3 * d)
         q, k = (softmax_attention.split_heads(qkv[..., i : i + d], self.heads) for i in (0, d))

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from numbers import Integral
 from typing import Any
 
+from npsoftmax.arguments import real
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.params import HoldsTrees, Tree
@@ -53,6 +54,14 @@ class Layer(HoldsTrees, ABC):
 
         Without `need_dx` a layer may return None for dx: nobody reads the gradient of the input images.
         """
+
+    def taken(self, x: Any) -> Array:
+        """x (N, …) as an array of real numbers whose samples this layer takes; InputError where it does not."""
+        x = real(x)
+        if not x.ndim:
+            raise InputError(f"{self!r} takes a batch (N, …), but x is one number.")
+        self.output_shape(x.shape[1:])
+        return x
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of one output sample for an input sample of `shape`; InputError where that does not fit."""

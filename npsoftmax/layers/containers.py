@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from npsoftmax.arguments import real
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.kernels.elementwise import add
@@ -87,11 +88,12 @@ class Residual(Layer):
         self.params, self.buffers = branch.params, branch.buffers
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])  # x + y would broadcast silently
+        x = self.taken(x)  # x + y would broadcast silently
         y, cache = self.branch.forward(x, train=train, rng=rng)
         return add(x, y), cache
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        dy = real(dy, "dy")
         dx, grads = self.branch.backward(dy, cache, need_dx=need_dx)
         return dx if dx is None else add(dx, dy), grads
 

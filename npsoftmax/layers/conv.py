@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from npsoftmax import kernels
@@ -21,9 +22,9 @@ FUSED = ("tiled", "direct", "winograd")  # those with a ReLU of their own
 def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     """3 -> (3, 3); InputError unless it is one or two whole numbers of at least `least`."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+    if len(pair) != 2 or not all(isinstance(v, Integral) and v >= least for v in pair):
         raise InputError(f"{name} is {value!r}, but one or two whole numbers of at least {least} were expected.")
-    return pair
+    return int(pair[0]), int(pair[1])
 
 
 def window_output(
@@ -78,6 +79,7 @@ class Conv2d(Layer):
             self.params["b"] = start((outputs,), fan_in, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = self.taken(x)
         algorithm = self._algorithm_for(x)
         forward = getattr(conv, f"conv2d_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
@@ -133,6 +135,7 @@ class ConvReLU2d(Conv2d):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = self.taken(x)
         algorithm = self._algorithm_for(x)
         if not self.fused or algorithm not in FUSED:
             z, cache = super().forward(x, train=train, rng=rng)

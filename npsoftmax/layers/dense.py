@@ -32,7 +32,7 @@ class Dense(Layer):
             self.params["b"] = start((outputs,), inputs, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         forward = dense.dense_threaded_forward if self.threaded else dense.dense_forward
         return forward(x, self.params["w"], self.params.get("b"))
 

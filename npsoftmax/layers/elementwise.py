@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from npsoftmax.arguments import gradient_like, real
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout
@@ -37,6 +38,7 @@ class GELU(Layer):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = real(x)
         name = "gelu_fused" if self.fused and kernels.in_one_pass(x) else "gelu"
         y, cache = getattr(activation, f"{name}_forward")(x)
         return y, (name, cache)
@@ -58,6 +60,7 @@ class Dropout(Layer):
         self.p = p
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = self.taken(x)
         if not train or self.p == 0:
             return x, None
         if rng is None:
@@ -93,9 +96,11 @@ class Flatten(Layer):
     """(N, …) -> (N, D), in (H, W, C) order."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = self.taken(x)
         return x.reshape(x.shape[0], math.prod(x.shape[1:])), x.shape
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
+        dy = gradient_like(dy, (cache[0], math.prod(cache[1:])))
         return dy.reshape(cache), {}
 
     def output_shape(self, shape: Shape) -> Shape:

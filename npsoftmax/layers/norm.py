@@ -60,7 +60,7 @@ class BatchNorm(_Norm):
         self.buffers["var"] = np.ones(features, dtype=np.float32)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         pair = "batch_norm" if not self.fused else "batch_norm_relu" if self.relu else "batch_norm_fused"
         gamma, beta = self.params["gamma"], self.params["beta"]
         if not train:
@@ -128,7 +128,7 @@ class LayerNorm(_Norm):
             del self.params["beta"]
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         name = "layer_norm_fused" if self.fused and kernels.in_one_pass(x) else "layer_norm"
         forward = getattr(norm, f"{name}_forward")
         y, cache = forward(x, self.params["gamma"], self.params.get("beta"), self.eps)

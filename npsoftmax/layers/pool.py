@@ -46,7 +46,7 @@ class MaxPool2d(_WindowPool):
     """The largest value of every window. x (N, H, W, C) -> y (N, OH, OW, C)."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return pool.max_pool2d_forward(x, self.size, self.stride, self.pad)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -71,7 +71,7 @@ class MaxPoolReLU2d(_WindowPool):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         if self.fused:
             y, cache = pool.max_pool2d_relu_forward(x, self.size, self.stride, self.pad)
             return y, (cache, None)
@@ -90,7 +90,7 @@ class AvgPool2d(_WindowPool):
     """The mean of every window. x (N, H, W, C) -> y (N, OH, OW, C)."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return pool.avg_pool2d_forward(x, self.size, self.stride, self.pad)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -108,7 +108,7 @@ class GlobalAvgPool(_GlobalPool):
     """The mean of each channel. x (N, H, W, C) -> y (N, C)."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return pool.global_avg_pool_forward(x)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -119,7 +119,7 @@ class GlobalMaxPool(_GlobalPool):
     """The largest value of each channel. x (N, H, W, C) -> y (N, C)."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return pool.global_max_pool_forward(x)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:

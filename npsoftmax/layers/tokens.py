@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.arguments import gradient_like, real
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import patches, tokens
@@ -33,6 +34,7 @@ class PatchEmbed(Layer):
         self.params = self.dense.params
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = real(x)
         shape = self.output_shape(x.shape[1:])
         cut, cut_cache = patches.patches_forward(x, self.size)
         y, dense_cache = self.dense.forward(cut.reshape(-1, cut.shape[-1]))
@@ -40,6 +42,8 @@ class PatchEmbed(Layer):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         cut_cache, dense_cache = cache
+        (n, h, w, _), size = cut_cache
+        dy = gradient_like(dy, (n, (h // size) * (w // size), self.dim))
         dcut, grads = self.dense.backward(dy.reshape(-1, self.dim), dense_cache, need_dx=need_dx)
         if dcut is None:
             return None, grads
@@ -77,7 +81,7 @@ class ClassToken(Layer):
         self.params["token"] = initialiser("normal")((dim,), dim, rng.child("token")) * np.float32(std)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return tokens.class_token_forward(x, self.params["token"])
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -112,7 +116,7 @@ class PositionEmbedding(Layer):
             self.buffers["position"] = sinusoidal_positions(tokens, dim)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return tokens.position_embedding_forward(x, (self.params | self.buffers)["position"])
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -139,7 +143,7 @@ class TokenPool(Layer):
         self.kind = kind
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         return tokens.token_pool_forward(x, self.kind)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:

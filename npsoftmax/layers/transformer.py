@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.arguments import real, taken
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.kernels.elementwise import add
@@ -48,8 +49,8 @@ class FeedForward(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         check_rng(rng, optional=True)
+        x = self.taken(x)
         n, tokens, dim = x.shape
-        self.output_shape(x.shape[1:])
         h, first = self.fc1.forward(x.reshape(n * tokens, dim))
         h, act = self.act.forward(h)
         # In its shape of samples: noise belongs to a sample, not to a row.
@@ -60,6 +61,7 @@ class FeedForward(Layer):
         return y.reshape(x.shape), [first, act, dropped, second]
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        (dy,) = taken("dy (N, T, D)", dy)
         caches, (n, tokens, dim) = cache, dy.shape
         check_unused(caches, 4)
         dh, fc2 = self.fc2.backward(dy.reshape(n * tokens, dim), caches.pop())
@@ -149,7 +151,7 @@ class TransformerBlock(Layer):
         self, x: Array, *, train: bool = False, rng: Rng | None = None, mask: Array | None = None
     ) -> tuple[Array, Any]:
         check_rng(rng, optional=True)
-        self.output_shape(x.shape[1:])
+        x = self.taken(x)
         caches: list[Any] = []
 
         def run(name: str, x: Array) -> Array:
@@ -179,8 +181,8 @@ class TransformerBlock(Layer):
 
     # ------------------------------------------------------------ backward
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        caches, grads = cache, {}
-        check_unused(caches, 6)
+        check_unused(cache, 6)
+        caches, grads, dy = cache, {}, real(dy, "dy")
 
         def back(name: str, dy: Array) -> Array:
             dx, grads[name] = getattr(self, name).backward(dy, caches.pop())

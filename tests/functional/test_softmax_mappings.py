@@ -306,7 +306,7 @@ def test_a_causal_mask_broadcasts_over_batch_and_heads(name, options):
         (np.ones((2, 3)), "float64, but booleans"),
         (np.ones((2, 4), dtype=bool), "does not broadcast"),
         (np.ones((1, 2, 3), dtype=bool), "does not broadcast"),
-        ([[True] * 3] * 2, "list.*, but booleans"),
+        ([[1] * 3] * 2, "int64, but booleans"),
     ],
 )
 @cases(is_probability)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from npsoftmax.arguments import Shape, fit_convolution, refuse
 from npsoftmax.backend import Array
 from npsoftmax.kernels.conv import compiled, device, reference
 from npsoftmax.kernels.dispatch import chooser
@@ -35,16 +36,19 @@ winograd_version_for = chooser(compiled.WINOGRAD, compiled, reference)
 # ---------------------------------------------------------------- in tiles: no column matrix of the batch
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
     """y = im2col(x) @ w + b, and ReLU of it with `relu`; see `reference.conv2d_tiled`."""
+    fit_convolution(x.shape, w.shape, None if b is None else b.shape, stride, pad)
     return tiled_version_for(x, w).conv2d_tiled(x, w, b, stride, pad, relu)
 
 
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """dw = im2col(x)ᵀ @ dy; see `reference.conv2d_tiled_dw`."""
+    fit_convolution(x.shape, (*k, x.shape[-1], dy.shape[-1]), None, stride, pad, dy.shape)
     return tiled_version_for(x, dy).conv2d_tiled_dw(x, dy, k, stride, pad)
 
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ); see `reference.conv2d_tiled_dx`."""
+    fit_convolution(shape, w.shape, None, stride, pad, dy.shape)
     return tiled_version_for(dy, w).conv2d_tiled_dx(dy, w, shape, stride, pad)
 
 
@@ -57,6 +61,7 @@ def _direct_for(a: Array, b: Array) -> ModuleType | None:
 
 def conv2d_direct(x: Array, w: Array, b: Array | None, pad: Pair, relu: bool = False) -> Array:
     """y of `conv2d_tiled` at stride 1. w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
+    fit_convolution(x.shape, w.shape, None if b is None else b.shape, (1, 1), pad)
     if direct := _direct_for(x, w):
         return direct.conv2d_direct(x, w, b, pad, relu)
     return conv2d_tiled(x, w, b, (1, 1), pad, relu)
@@ -64,6 +69,7 @@ def conv2d_direct(x: Array, w: Array, b: Array | None, pad: Pair, relu: bool = F
 
 def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:
     """dw of `conv2d_tiled_dw` at stride 1. dy (N, OH, OW, F) -> (KH, KW, C, F)."""
+    fit_convolution(x.shape, (*k, x.shape[-1], dy.shape[-1]), None, (1, 1), pad, dy.shape)
     if direct := _direct_for(x, dy):
         return direct.conv2d_direct_dw(x, dy, k, pad)
     return conv2d_tiled_dw(x, dy, k, (1, 1), pad)
@@ -71,6 +77,7 @@ def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:
 
 def conv2d_direct_dx(dy: Array, w: Array, shape: tuple[int, ...], pad: Pair) -> Array:
     """dx of `conv2d_tiled_dx` at stride 1: a convolution of dy with the kernel rotated by 180°."""
+    fit_convolution(shape, w.shape, None, (1, 1), pad, dy.shape)
     kh, kw = w.shape[:2]
     if pad[0] >= kh or pad[1] >= kw:
         return conv2d_tiled_dx(dy, w, shape, (1, 1), pad)
@@ -80,19 +87,29 @@ def conv2d_direct_dx(dy: Array, w: Array, shape: tuple[int, ...], pad: Pair) -> 
 # ---------------------------------------------------------------- Winograd: 3x3 at stride 1
 def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, relu: bool = False) -> Array:
     """y in tiles of (tile, tile) outputs, and ReLU of it with `relu`; see `reference.conv2d_winograd`."""
+    _fit_winograd(x, w, None if b is None else b.shape, pad, tile)
     return winograd_version_for(x, w).conv2d_winograd(x, w, b, pad, tile, relu)
 
 
 def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> tuple[Array, Array]:
     """dx and dw, which share the transform of dy; see `reference.conv2d_winograd_backward`."""
+    _fit_winograd(x, w, None, pad, tile, dy.shape)
     return winograd_version_for(x, dy, w).conv2d_winograd_backward(x, dy, w, pad, tile)
 
 
 def conv2d_winograd_dx(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:
     """dx of `conv2d_winograd_backward` alone; x is read for its shape only."""
+    _fit_winograd(x, w, None, pad, tile, dy.shape)
     return winograd_version_for(x, dy, w).conv2d_winograd_dx(x, dy, w, pad, tile)
 
 
 def conv2d_winograd_dw(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> Array:
     """dw of `conv2d_winograd_backward` alone; w is read for its shape only."""
+    _fit_winograd(x, w, None, pad, tile, dy.shape)
     return winograd_version_for(x, dy, w).conv2d_winograd_dw(x, dy, w, pad, tile)
+
+
+def _fit_winograd(x: Array, w: Array, b: Shape | None, pad: Pair, tile: int, dy: Shape | None = None) -> None:
+    fit_convolution(x.shape, w.shape, b, (1, 1), pad, dy)
+    if w.shape[:2] != (3, 3) or tile not in (2, 4):
+        raise refuse(f"Winograd is for 3x3 kernels and tiles of 2 or 4, not {w.shape[0]}x{w.shape[1]} and {tile!r}.")

@@ -6,6 +6,7 @@ value, so all that counts is how often an array is read and written. What each f
 
 from __future__ import annotations
 
+from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.elementwise import compiled, device, reference
@@ -27,11 +28,13 @@ def relu(x: Array) -> Array:
 
 def relu_backward(dy: Array, y: Array) -> Array:
     """dy where y > 0; see `reference.relu_backward`."""
+    fit("y (…), dy (…)", y.shape, dy.shape)
     return version_for(dy, y).relu_backward(dy, y)
 
 
 def add(a: Array, b: Array) -> Array:
     """a + b; see `reference.add`."""
+    fit("a (…), b (…)?", a.shape, b.shape)
     return version_for(a, b).add(a, b)
 
 
@@ -42,4 +45,5 @@ def gelu(x: Array) -> Array:
 
 def gelu_backward(dy: Array, x: Array) -> Array:
     """Its gradient; see `reference.gelu_backward`."""
+    fit("x (…), dy (…)", x.shape, dy.shape)
     return version_for(dy, x).gelu_backward(dy, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.matmul import compiled, device, reference
@@ -16,4 +17,5 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
 
     Transposed views are read where they lie. NumPy's own product runs on one thread within a training step.
     """
+    fit("a (M, K), b (K, N)?, bias (N)?", a.shape, b.shape, None if bias is None else bias.shape)
     return version_for(a, b, bias).matmul(a, b, bias)

@@ -5,6 +5,7 @@ What each function does stands in `reference`.
 
 from __future__ import annotations
 
+from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.softmax import compiled, device, reference
@@ -21,6 +22,7 @@ def exp_rows(
 
     threads: 1 where a thread of its own calls it, None for as many as pay.
     """
+    fit("z (N, C), out (N, C)?", z.shape, None if out is None else out.shape)
     return version_for(z).exp_rows(z, temperature, out, threads)
 
 
@@ -28,4 +30,5 @@ def scaled_less_onehot(
     e: Array, t: Array, factor: Array, height: Array, low: float = 0.0, threads: int | None = None
 ) -> Array:
     """The gradient of logits from exponentials; see `reference.scaled_less_onehot`; threads as above."""
+    fit("e (N, C), t (N), factor (N), height (N)", e.shape, t.shape, factor.shape, height.shape)
     return version_for(e, factor, height).scaled_less_onehot(e, t, factor, height, low, threads)

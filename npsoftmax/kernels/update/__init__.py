@@ -6,6 +6,7 @@ training/optimizers/: where `takes` says no, they run. What the other functions 
 
 from __future__ import annotations
 
+from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.update import compiled, device, reference
@@ -39,6 +40,7 @@ def clip(g: Array, limit: float) -> Array:
 # ---------------------------------------------------------------- optimisers: compiled and on a device only
 def sgd(p: Array, g: Array, b: Array | None, lr: float, momentum: float, decay: float, nesterov: bool) -> None:
     """SGD's rule, in place on contiguous p and b; b None: without momentum. See `training.optimizers.SGD`."""
+    fit("p (…), g (…), b (…)?", p.shape, g.shape, None if b is None else b.shape)
     version_for(p).sgd(p, g, b, lr, momentum, decay, nesterov)
 
 
@@ -59,4 +61,5 @@ def adam(
 
     See `training.optimizers.Adam`.
     """
+    fit("p (…), g (…), m (…), v (…)", p.shape, g.shape, m.shape, v.shape)
     version_for(p).adam(p, g, m, v, shrink, decay, beta1, beta2, rate, eps)

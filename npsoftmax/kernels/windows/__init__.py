@@ -7,6 +7,7 @@ same file belong to `kernels.conv`.
 
 from __future__ import annotations
 
+from npsoftmax.arguments import fit_columns, fit_pooled, fit_windows
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.windows import compiled, device, reference
@@ -31,20 +32,24 @@ def on_device(x: Array) -> bool:
 # ---------------------------------------------------------------- columns
 def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """x (N, H, W, C) -> cols (N·OH·OW, KH·KW·C); see `reference.im2col`."""
+    fit_windows(x.shape, k, stride, pad)
     return columns_version_for(x).im2col(x, k, stride, pad)
 
 
 def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
     """cols (N·OH·OW, KH·KW·C) -> (N, H, W, C) = shape; see `reference.col2im`."""
+    fit_columns(cols.shape, shape, k, stride, pad)
     return columns_version_for(cols).col2im(cols, shape, k, stride, pad)
 
 
 # ---------------------------------------------------------------- max pooling
 def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> tuple[Array, Array]:
     """y and the winning tap of every window; see `reference.max_pool`."""
+    fit_windows(x.shape, k, stride, pad)
     return pool_version_for(x).max_pool(x, k, stride, pad, relu)
 
 
 def max_pool_backward(dy: Array, index: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
     """dx of `max_pool`; see `reference.max_pool_backward`."""
+    fit_pooled(dy.shape, index.shape, shape, k, stride, pad)
     return pool_version_for(dy).max_pool_backward(dy, index, shape, k, stride, pad)
