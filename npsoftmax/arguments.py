@@ -1,9 +1,10 @@
 """What a call may be given: types of numbers, shapes that fit each other, labels and settings. The one place for it.
 
 Types. Whatever NumPy takes for an array is taken where an array is: lists, `np.matrix`, a Series of pandas, arrays that
-are read-only, mapped from a file, strided or byte-swapped. What is computed with is real numbers: float32 and float64
-stay what they are; whole numbers and booleans become float64; float16 becomes float32, and so does the result. Complex
-numbers, text, objects and masked arrays are refused. NumPy's own whole numbers are taken where an `int` is.
+are read-only, mapped from a file, strided or byte-swapped. What is computed with is real numbers. float32 and float64
+stay what they are; whole numbers, booleans and longer floats become float64; float16 becomes float32, and the result is
+float32 too. Complex numbers, text, objects and masked arrays are refused. NumPy's own whole numbers are taken where an
+`int` is. Labels are whole numbers; floats and booleans are refused there.
 
 Shapes. They are written as in the docstrings, "x (N, D), w (D, M), b (M)", and compared in the face of a kernel
 (kernels/<subject>/__init__.py), where the compiled, the device's and the readable version pass, and in the pairs that
@@ -31,6 +32,7 @@ from npsoftmax.errors import InputError
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
 
+INSIDE = (__name__, "npsoftmax.kernels", "npsoftmax.functional")  # modules whose functions are named in an error
 MAY_BE_EMPTY = ("…", "N", "M", "L", "K")  # axes of samples, rows and places; a size of 0 means nothing elsewhere
 
 Pair = tuple[int, int]
@@ -38,11 +40,12 @@ Shape = tuple[int, ...]
 
 
 def refuse(message: str) -> InputError:
-    """The error, with the name of the function that was called wrongly in front."""
-    frame = sys._getframe(1)
-    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
-        frame = frame.f_back
-    return InputError(f"{frame.f_code.co_name}: {message}")
+    """The error, with the name of the function that was called wrongly in front: a pair, or a kernel's face."""
+    name, frame = "", sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
+        public = frame.f_globals["__name__"] != __name__ and not frame.f_code.co_name.startswith(("_", "<"))
+        name, frame = frame.f_code.co_name if public else name, frame.f_back
+    return InputError(f"{name}: {message}" if name else message)
 
 
 # ---------------------------------------------------------------- types
@@ -56,9 +59,7 @@ def real(x: Any, name: str = "x") -> Array:
         return x.astype(np.float64)
     if kind != "f":
         raise refuse(f"{name} holds {x.dtype}, but real numbers were expected; type {name}.astype(float).")
-    if x.dtype.itemsize == 2:
-        return x.astype(np.float32)
-    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    return x.astype(np.float32 if x.dtype.itemsize < 8 else np.float64, copy=False)
 
 
 def reals(*arrays: Any) -> list[Any]:

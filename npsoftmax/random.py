@@ -82,17 +82,24 @@ class Rng:
 
     def uniform(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
         """Uniform in (0, 1), both ends excluded."""
+        kind = np.dtype(dtype)
+        if kind.kind != "f":
+            raise InputError(
+                f"noise of {kind} was asked for, but real numbers were expected; type for example np.float32."
+            )
+        if kind.itemsize == 2:  # half precision would round 23 bits up to 1
+            return xp.minimum(self.uniform(shape, np.float32, xp), xp.float32(1 - 2.0**-11)).astype(dtype)
         top = (self.bits(shape, xp) >> xp.uint32(9)).astype(dtype)
         return (top + xp.asarray(0.5, dtype=dtype)) * xp.asarray(2.0**-23, dtype=dtype)
 
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
         """Standard normal, by Box and Muller (1958) from two uniforms an element."""
-        u = self.uniform((*shape, 2), dtype, xp)
-        return xp.sqrt(-2 * xp.log(u[..., 0])) * xp.cos(2 * math.pi * u[..., 1])
+        u = self.uniform((*shape, 2), _wide(dtype), xp)
+        return (xp.sqrt(-2 * xp.log(u[..., 0])) * xp.cos(2 * math.pi * u[..., 1])).astype(dtype, copy=False)
 
     def gumbel(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
         """Standard Gumbel, -log(-log u); finite, since u excludes 0 and 1."""
-        return -xp.log(-xp.log(self.uniform(shape, dtype, xp)))
+        return (-xp.log(-xp.log(self.uniform(shape, _wide(dtype), xp)))).astype(dtype, copy=False)
 
     def keep_mask(self, shape: tuple[int, ...], keep: float, xp: Any = np) -> Array:
         """Booleans, each true with probability `keep`."""
@@ -126,3 +133,8 @@ def check_rng(rng: Any, *, optional: bool = False) -> None:
         return
     seed = rng if isinstance(rng, Integral) and not isinstance(rng, bool) else 0
     raise InputError(f"rng is {rng!r:.60}, but noise is drawn from an npsoftmax.Rng: type rng=Rng({seed}).")
+
+
+def _wide(dtype: Any) -> Any:
+    """The type that noise is made in: half precision is rounded to at the end, so that logarithms stay finite."""
+    return np.float32 if np.dtype(dtype) == np.float16 else dtype

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax import kernels
-from npsoftmax.arguments import fit_convolution, gradient_like, pair, real, reals
+from npsoftmax.arguments import fit_convolution, fit_windows, gradient_like, pair, real, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import elementwise, norm, output_size
@@ -252,7 +252,7 @@ def check_winograd(x: Array, w: Array, stride: Pair, pad: Pair, tile: int | None
         )
     if tile not in (None, 2, 4):
         raise InputError(f"Winograd tile is {tile!r}, but 2, 4 or None (choose by size) was expected.")
-    return tile or kernels.winograd_tile(x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2)
+    return int(tile) if tile else kernels.winograd_tile(x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2)
 
 
 def _bias_gradient(dy: Array, has_bias: bool) -> Array | None:
@@ -263,7 +263,7 @@ def _given(
     x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair
 ) -> tuple[Array, Array, Array | None, Pair, Pair]:
     """The arguments of a forward, where they fit."""
-    x, w, b = reals(x, w, b)
+    w, x, b = taken("w (KH, KW, C, F), x (N, H, W, C), b (F)?", w, x, b)
     stride, pad = pair("stride", stride, 1), pair("pad", pad, 0)
-    fit_convolution(x.shape, w.shape, None if b is None else b.shape, stride, pad)
+    fit_windows(x.shape, w.shape[:2], stride, pad)
     return x, w, b, stride, pad

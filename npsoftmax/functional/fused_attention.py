@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import real, reals, whole
+from npsoftmax.arguments import real, taken, whole
 from npsoftmax.backend import Array
 from npsoftmax.kernels import attention as kernels
 
 
 def attention_fused_forward(q: Array, k: Array, v: Array, heads: int) -> tuple[Array, Any]:
     """`split_heads`, `attention_forward` with softmax, and `merge_heads`. q (N, T, D), k, v (N, S, D) -> y (N, T, D)"""
-    (q, k, v), heads = reals(q, k, v), whole("heads", heads)
+    q, k, v = taken("q (N, T, D), k (N, S, D), v (N, S, D)", q, k, v)
+    heads = whole("heads", heads)
     y, lse = kernels.attention(q, k, v, heads)
     return y, (q, k, v, y, lse, heads)
 

@@ -90,7 +90,7 @@ def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, 
 
 
 def _blocks(h: Array, w: Array, xp: Any) -> list[slice]:
-    step = max(1, (BLOCK if xp.__name__ == "numpy" else DEVICE_BLOCK) // len(h))
+    step = max(1, (BLOCK if xp.__name__ == "numpy" else DEVICE_BLOCK) // max(len(h), 1))
     return [slice(start, min(start + step, len(w))) for start in range(0, len(w), step)]
 
 

@@ -216,4 +216,5 @@ def _less_onehot(p: Array, t: Array, scale: Array | float, height: float = 1.0) 
 def _expected_gap(z: Array, t: Array, p: Array) -> Array:
     """Σ_c (p_c - onehot_c) · z_c a row, from z - max z, so that large logits cost no digits."""
     s = z - z.max(axis=1, keepdims=True)
-    return (p * s).sum(axis=1) - s[array_module(z).arange(len(t)), t]
+    xp = array_module(z)
+    return (p * xp.where(p > 0, s, 0)).sum(axis=1) - s[xp.arange(len(t)), t]  # 0 · -inf would be NaN

@@ -98,7 +98,7 @@ def _project(x: Array, context: Array | None, w: Array, b: Array | None, pair: s
     arrays, caches = [], []
     for source, weight, bias in products:
         y, cache = getattr(dense, f"{pair}_forward")(_rows(source), weight, bias)
-        arrays.append(y.reshape(n, source.shape[1], -1))
+        arrays.append(y.reshape(n, source.shape[1], weight.shape[1]))
         caches.append((cache, arrays[-1].shape))
     return _parts(tuple(arrays)), caches
 
@@ -115,7 +115,7 @@ def _back_through_projections(
     sources, weights, biases = [], [], []
     for number, (dy, (dense_cache, shape)) in enumerate(zip(gradients, cache, strict=True)):
         dx, dw, db = getattr(dense, f"{pair}_backward")(_rows(dy), dense_cache, need_dx or number > 0)
-        sources.append(None if dx is None else dx.reshape(*shape[:2], -1))
+        sources.append(None if dx is None else dx.reshape(*shape[:2], dx.shape[1]))
         weights.append(dw)
         biases.append(db)
     if len(cache) == 1:

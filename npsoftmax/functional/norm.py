@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, taken
+from npsoftmax.arguments import gradient_like, refuse, taken, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import norm as kernels
 
@@ -37,6 +37,7 @@ def batch_norm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased (divided by M, the number of rows)
     """
     x, gamma, beta = taken(AFFINE, x, gamma, beta)
+    _some_rows(x)
     xp = array_module(x)
     rows = x.reshape(-1, x.shape[-1])  # (M, C)
     m = rows.shape[0]
@@ -142,6 +143,7 @@ def batch_norm_fused_forward(
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased
     """
     x, gamma, beta = taken(AFFINE, x, gamma, beta)
+    _some_rows(x)
     xp = array_module(x)
     mean, var = kernels.column_moments(x.reshape(-1, x.shape[-1]))
     scale = 1 / xp.sqrt(var + eps)
@@ -200,6 +202,8 @@ def batch_norm_shared_forward(
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased, both of the whole batch
     """
     x, gamma, beta = taken(AFFINE, x, gamma, beta)
+    _some_rows(x)
+    rows = whole("rows", rows)
     xp = array_module(x)
     own = x.reshape(-1, x.shape[-1])
     mean, var = (moment.astype(xp.float64) for moment in kernels.column_moments(own))
@@ -232,12 +236,13 @@ def layer_norm_fused_forward(x: Array, gamma: Array, beta: Array | None, eps: fl
     x, gamma, beta = taken("x (…, D), gamma (D), beta (D)?", x, gamma, beta)
     rows = x.reshape(-1, x.shape[-1])  # (M, D)
     y, mean, scale = kernels.layer_norm(rows, gamma, beta, eps)
-    return y.reshape(x.shape), (rows, gamma, mean, scale, beta is not None)
+    return y.reshape(x.shape), (rows, gamma, mean, scale, beta is not None, x.shape)
 
 
 def layer_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | None]:
     """`layer_norm_backward` in one pass. dy like x -> dx like x, dgamma (D,), dbeta (D,) or None"""
-    *saved, has_beta = cache
+    *saved, has_beta, shape = cache
+    dy = gradient_like(dy, shape)
     dx, dgamma, dbeta = kernels.layer_norm_backward(dy.reshape(saved[0].shape), *saved)
     return dx.reshape(dy.shape), dgamma, dbeta if has_beta else None
 
@@ -266,3 +271,8 @@ def batch_norm_relu_inference_forward(
 def batch_norm_relu_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """Gradients of `batch_norm_relu_inference_forward`. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
     return batch_norm_fused_inference_backward(dy, cache)
+
+
+def _some_rows(x: Array) -> None:
+    if not x.size:
+        raise refuse("a mean and a variance are over rows, but the batch is empty; leave empty batches out.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import fit, gradient_like, number, places, real, samples, taken
+from npsoftmax.arguments import fit, gradient_like, indices, number, places, real, samples, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import tree as kernels
 
@@ -61,9 +61,9 @@ def tree_log_prob_forward(z: Array, children: Array, levels: list[tuple[int, int
     z (N, C - 1) scores of all inner nodes; children (C - 1, 2) and levels as in heads/tree.py -> log_p (N, C), each row
     summing to 1 in probability, for any z.
     """
-    z = real(z, "z")
-    children = places(children, "children", 0, 2 * len(children) + 1)
+    z, children = real(z, "z"), indices(children, "children")
     fit("z (N, I), children (I, 2)", z.shape, children.shape)
+    places(children, "children", 0, 2 * len(children) + 1)
     return kernels.tree_log_prob(z, children, levels), (z, children, levels)
 
 

@@ -110,7 +110,7 @@ def global_max_pool_forward(x: Array) -> tuple[Array, Any]:
     """
     x = _pixels(x)
     xp = array_module(x)
-    pixels = x.reshape(x.shape[0], -1, x.shape[3])  # (N, H·W, C)
+    pixels = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])  # (N, H·W, C)
     index = pixels.argmax(axis=1)[:, None]
     return xp.take_along_axis(pixels, index, axis=1)[:, 0], (index, x.shape)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from npsoftmax.arguments import booleans, gradient_like, taken, whole
+from npsoftmax.arguments import booleans, gradient_like, refuse, taken, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional.softmax import scores
 
@@ -63,6 +63,8 @@ def scaled_dot_product_attention_backward(dy: Array, cache: Any) -> tuple[Array,
 def split_heads(x: Array, heads: int) -> Array:
     """Each head with its own columns: (N, T, D) -> (N, heads, T, D/heads). Head 0 has the first columns."""
     n, t, d = x.shape
+    if d % heads:
+        raise refuse(f"{d} features do not divide into {heads} heads; choose a divisor of {d}.")
     return x.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3)
 
 

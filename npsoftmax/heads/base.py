@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from npsoftmax.arguments import real, samples
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.heads.checks import check_finite, check_k
@@ -158,27 +159,29 @@ class Head(HoldsTrees, ABC):
         """Multiply-adds of one sample's loss."""
         return 0
 
-    def check(self, h: Array, targets: Array | None = None) -> None:
-        """InputError unless h is (N, features), all finite, and targets are N labels in range.
+    def check(self, h: Array, targets: Array | None = None) -> tuple[Array, Any]:
+        """h as real numbers (N, features), all finite, and targets as N labels in range, N >= 1; InputError else.
 
         Labels on a device are not checked here, which would wait for it: they are checked before they are copied there.
         """
+        h = real(h, "h")
         if h.ndim != 2 or h.shape[1] != self.features:
             raise InputError(
                 f"{type(self).__name__} takes features of shape (N, {self.features}), not {tuple(h.shape)}."
             )
         check_finite(h)
         if targets is None:
-            return
-        if not len(h):
-            raise InputError("a loss is a mean over samples, but this batch has none: give it at least one sample.")
+            return h, None
+        targets = np.asarray(targets) if array_module(targets) is np else targets
         if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":
             raise InputError(
                 f"targets are {targets.dtype} of shape {tuple(targets.shape)}, but {h.shape[0]} whole-number labels "
                 "were expected."
             )
+        samples(len(h))
         if isinstance(targets, np.ndarray):
             check_labels(targets, self.classes.n)
+        return h, targets
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.features} features, {self.classes.n} classes)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import numpy as np
 
@@ -49,5 +50,5 @@ def not_negative(name: str, value: float) -> float:
 
 def check_k(k: int, n: int) -> None:
     """InputError unless 1 <= k <= n classes."""
-    if not 1 <= k <= n:
+    if not isinstance(k, Integral) or not 1 <= k <= n:
         raise InputError(f"k is {k}, but a number from 1 to {n} classes was expected.")

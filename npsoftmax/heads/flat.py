@@ -63,7 +63,7 @@ class FlatHead(Head):
 
     # ------------------------------------------------------------ the protocol
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        self.check(h, targets)
+        h, targets = self.check(h, targets)
         z, map_cache = self.scores(h)
         value, cache = self.loss_of_scores(z, targets, train, rng)
         return value, (map_cache, cache)
@@ -73,8 +73,9 @@ class FlatHead(Head):
         return self.scores_backward(self.loss_of_scores_backward(dloss, loss_cache), map_cache)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        self.check(h)
-        return self.log_prob_of_scores(self.scores(h)[0], rng)
+        h, _ = self.check(h)
+        z, _ = self.scores(h)
+        return self.log_prob_of_scores(z, rng) if len(z) else z
 
     # ------------------------------------------------------------ the linear map
     def scores(self, h: Array) -> tuple[Array, Any]:

@@ -43,14 +43,14 @@ class Sequential(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         check_rng(rng, optional=True)
-        caches = []
+        x, caches = real(x), []
         for name, layer in self.layers.items():
             x, cache = layer.forward(x, train=train, rng=rng and rng.child(name))
             caches.append(cache)
         return x, caches
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        caches, grads = cache, {}
+        dy, caches, grads = real(dy, "dy"), cache, {}
         check_unused(caches, len(self.layers))
         first = next(iter(self.layers), None)
         dx: Array | None = dy

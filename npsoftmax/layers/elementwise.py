@@ -62,15 +62,18 @@ class Dropout(Layer):
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         x = self.taken(x)
         if not train or self.p == 0:
-            return x, None
+            return x, (None, x.shape)
         if rng is None:
             raise InputError(f"{self.what} in training draws a mask: pass rng=Rng(seed) to forward.")
         check_rng(rng)
         mask = rng.keep_mask(self.mask_shape(x.shape), 1 - self.p, array_module(x))
-        return dropout.dropout_forward(x, mask, 1 - self.p)
+        y, cache = dropout.dropout_forward(x, mask, 1 - self.p)
+        return y, (cache, x.shape)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
-        return dy if cache is None else dropout.dropout_backward(dy, cache), {}
+        pair_cache, shape = cache
+        dy = gradient_like(dy, shape)
+        return dy if pair_cache is None else dropout.dropout_backward(dy, pair_cache), {}
 
     def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the mask for a batch of `shape`: what it broadcasts over is dropped together."""

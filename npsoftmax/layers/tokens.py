@@ -47,7 +47,7 @@ class PatchEmbed(Layer):
         dcut, grads = self.dense.backward(dy.reshape(-1, self.dim), dense_cache, need_dx=need_dx)
         if dcut is None:
             return None, grads
-        return patches.patches_backward(dcut.reshape(*dy.shape[:2], -1), cut_cache), grads
+        return patches.patches_backward(dcut.reshape(*dy.shape[:2], dcut.shape[-1]), cut_cache), grads
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[2] != self.channels:

@@ -55,9 +55,9 @@ class FeedForward(Layer):
         h, act = self.act.forward(h)
         # In its shape of samples: noise belongs to a sample, not to a row.
         h, dropped = self.dropout.forward(
-            h.reshape(n, tokens, self.fc1.outputs), train=train, rng=rng and rng.child("dropout")
+            h.reshape(n, tokens, h.shape[-1]), train=train, rng=rng and rng.child("dropout")
         )
-        y, second = self.fc2.forward(h.reshape(n * tokens, self.fc1.outputs))
+        y, second = self.fc2.forward(h.reshape(n * tokens, h.shape[-1]))
         return y.reshape(x.shape), [first, act, dropped, second]
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
@@ -66,8 +66,8 @@ class FeedForward(Layer):
         check_unused(caches, 4)
         dh, fc2 = self.fc2.backward(dy.reshape(n * tokens, dim), caches.pop())
         assert dh is not None  # it was asked for
-        dh, _ = self.dropout.backward(dh.reshape(n, tokens, self.fc1.outputs), caches.pop())
-        dh, _ = self.act.backward(dh.reshape(n * tokens, -1), caches.pop())
+        dh, _ = self.dropout.backward(dh.reshape(n, tokens, dh.shape[-1]), caches.pop())
+        dh, _ = self.act.backward(dh.reshape(n * tokens, dh.shape[-1]), caches.pop())
         dx, fc1 = self.fc1.backward(dh, caches.pop(), need_dx=need_dx)
         return None if dx is None else dx.reshape(dy.shape), {"fc1": fc1, "fc2": fc2}
 

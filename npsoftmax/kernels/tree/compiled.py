@@ -35,13 +35,17 @@ def takes(h: Array, w: Array) -> bool:
     return w.flags.c_contiguous and len(h) > 0
 
 
+def _in_order(b: np.ndarray | None) -> np.ndarray | None:
+    return None if b is None else np.ascontiguousarray(b)
+
+
 # ---------------------------------------------------------------- chosen rows
 def chosen_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None, rows: np.ndarray) -> Array:
     """See `reference.chosen_scores`."""
     if not takes(h, w):
         return reference.chosen_scores(h, w, b, rows)
     z = np.empty(rows.shape, dtype=h.dtype)
-    load_extension(MODULE)[0].chosen_scores(np.ascontiguousarray(h), w, b, rows, z, get_threads())
+    load_extension(MODULE)[0].chosen_scores(np.ascontiguousarray(h), w, _in_order(b), rows, z, get_threads())
     return z
 
 
@@ -96,7 +100,7 @@ def subtract_rows(p: np.ndarray, rows: np.ndarray, values: np.ndarray, factor: f
 def climb(up: np.ndarray, labels: np.ndarray, levels: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """See `reference.climb`."""
     nodes, signs = np.empty((len(labels), levels), dtype=np.int64), np.empty((len(labels), levels), dtype=dtype)
-    load_extension(MODULE)[0].climb(up, np.ascontiguousarray(labels, dtype=np.int64), nodes, signs, get_threads())
+    load_extension(MODULE)[0].climb(np.ascontiguousarray(up, dtype=np.int64), labels, nodes, signs, get_threads())
     return nodes, signs
 
 
@@ -105,7 +109,7 @@ def all_scores(h: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> Array:
     if not takes(h, w):
         return reference.all_scores(h, w, b)
     z = np.empty((len(h), len(w)), dtype=h.dtype)
-    load_extension(MODULE)[0].all_scores(np.ascontiguousarray(h), w, b, z, get_threads())
+    load_extension(MODULE)[0].all_scores(np.ascontiguousarray(h), w, _in_order(b), z, get_threads())
     return z
 
 
@@ -114,7 +118,7 @@ def tree_log_prob(z: np.ndarray, children: np.ndarray, levels: reference.Levels)
     if not takes(z, z):
         return reference.tree_log_prob(z, children, levels)
     out = np.empty((len(z), len(children) + 1), dtype=z.dtype)
-    load_extension(MODULE)[0].tree_log_prob(z, children, out, get_threads())
+    load_extension(MODULE)[0].tree_log_prob(z, np.ascontiguousarray(children, dtype=np.int64), out, get_threads())
     return out
 
 
@@ -122,7 +126,7 @@ def best_first(h: np.ndarray, w: np.ndarray, b: np.ndarray | None, children: np.
     """See `reference.best_first`."""
     if not takes(h, w):
         return reference.best_first(h, w, b, children, k, limit)
-    labels = np.empty((len(h), k), dtype=np.int64)
-    load_extension(MODULE)[0].best_first(np.ascontiguousarray(h), w, b, children, limit, labels, get_threads())
+    labels, places = np.empty((len(h), k), dtype=np.int64), np.ascontiguousarray(children, dtype=np.int64)
+    load_extension(MODULE)[0].best_first(np.ascontiguousarray(h), w, _in_order(b), places, limit, labels, get_threads())
     labels[labels[:, 0] < 0] = -1
     return labels
