@@ -23,6 +23,7 @@ import itertools
 import re
 import sys
 from numbers import Integral, Real
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ Shape = tuple[int, ...]
 
 def refuse(message: str) -> InputError:
     """The error, with the name of the function that was called wrongly in front: a pair, or a kernel's face."""
-    name, frame = "", sys._getframe(1)
+    name = ""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
         public = frame.f_globals["__name__"] != __name__ and not frame.f_code.co_name.startswith(("_", "<"))
         name, frame = frame.f_code.co_name if public else name, frame.f_back
@@ -200,7 +202,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     """`value` as a whole number of at least `least`."""
     if type(value) is int and value >= least:
         return value
-    if not isinstance(value, Integral) or value < least:
+    if not isinstance(value, Integral) or int(value) < least:
         raise refuse(f"{name} is {value!r}, but a whole number of at least {least} was expected.")
     return int(value)
 
