@@ -7,11 +7,13 @@ Design: every _*.pyx, in whatever folder of the package, becomes one C file, and
 of the platform, beside its source, and once more for each level of LEVELS that the compiler knows, into
 npsoftmax/kernels/_v3 and _v4. All are the same module; kernels/extension.py loads the best one that the processor can
 run. What Cython needs to take arrays, some 30,000 lines of C, is in a module of its own, _memoryviews: with it in every
-module, the build would take three times as long.
+module, the build would take three times as long. A second editable install (`pip install -e`, with other extras) takes
+over what the first one compiled, where sources and flags are the same.
 """
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,7 @@ LEVELS = {
 }
 KERNELS = "npsoftmax.kernels"
 SHARED = f"{KERNELS}._memoryviews"
+BUILT_WITH = Path("npsoftmax.egg-info", "compiler_flags.txt")  # of the modules that lie in the source tree
 
 
 def compiler_takes(flags: list[str], macro: str = "__STDC__") -> bool:
@@ -52,6 +55,17 @@ def build_flags() -> tuple[list[str], list[str]]:
     compile_flags = [flag for flags in wanted if compiler_takes(flags) for flag in flags]
     openmp = ["-fopenmp"] if compiler_takes(["-fopenmp"]) else []
     return compile_flags + openmp, openmp
+
+
+def up_to_date(built: Path, ext: Extension) -> bool:
+    """Whether a compiled module is there, and newer than all that we wrote for it.
+
+    Not the C file: Cython makes it anew for each environment that pip builds in, whose packages are always newer.
+    """
+    written = [path for source in ext.sources if (path := Path(source).with_suffix(".pyx")).exists()] or ext.sources
+    return built.exists() and all(
+        os.stat(path).st_mtime < built.stat().st_mtime for path in [*written, *ext.depends, __file__]
+    )
 
 
 def generate_shared(source: Path) -> Path:
@@ -83,7 +97,7 @@ def extensions() -> list[Extension]:
         "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         "extra_compile_args": compile_flags,
         "extra_link_args": link_flags,
-        "depends": [str(path) for path in Path("npsoftmax").rglob("_*.h")],
+        "depends": [str(path) for suffix in ("h", "pxd") for path in Path("npsoftmax").rglob(f"_*.{suffix}")],
     }
     sources = sorted(Path("npsoftmax").rglob("_*.pyx"))
     modules = [Extension(".".join(path.with_suffix("").parts), [str(path)], **options) for path in sources]
@@ -104,7 +118,22 @@ class BuildLevels(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
+    def run(self) -> None:
+        made = [f"{ext.name} {ext.extra_compile_args} {ext.extra_link_args}" for ext in self.extensions or []]
+        flags = "\n".join(made)
+        self.same_flags = BUILT_WITH.exists() and BUILT_WITH.read_text(encoding="utf-8") == flags
+        super().run()
+        if self.editable_mode or self.inplace:
+            BUILT_WITH.parent.mkdir(exist_ok=True)
+            BUILT_WITH.write_text(flags, encoding="utf-8")
+
     def build_extension(self, ext: Extension) -> None:
+        place, file = Path(self.get_ext_fullpath(ext.name)), self.get_ext_filename(ext.name)
+        built = Path(*ext.name.split(".")[:-1], os.path.basename(file))
+        if self.editable_mode and self.same_flags and up_to_date(built, ext):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(built, place)
+            return
         own = copy.copy(self)  # a folder for this extension alone, while others are built in other threads
         own.build_temp = os.path.join(self.build_temp, ext.name)
         build_ext.build_extension(own, ext)
