@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from npsoftmax.cli._surroundings import columns_of_output
@@ -90,15 +91,23 @@ def describe(name: str) -> list[Any]:
         ("parameters", card.parameters),
         ("likelihood", "yes" if cls.likelihood else "no: its loss is not -log p, and no NLL is reported"),
         ("reference", card.reference),
+        ("source", inspect.getsourcefile(cls) or ""),
     ]
     if cls.legacy:
         facts += [("what is wrong", card.mistake), ("instead", card.instead)]
     options = [(option, _as_typed(value)) for option, value in option_defaults(cls).items()]
     return [
-        f"{name}: {inspect.getdoc(cls)}\n",
+        f"{name}: {_with_pages(inspect.getdoc(cls) or '')}\n",
         _rich_table(None, ("", ""), facts),
         _rich_table("--head-opt KEY=VALUE", ("option", "default"), options),
     ]
+
+
+def _with_pages(text: str) -> str:
+    """The text; where the package was installed without the pages that it names, it says where they are."""
+    if Path(__file__).parents[2].joinpath("docs", "concept.md").exists():
+        return text
+    return re.sub(r"\bdocs/[\w-]+\.md\b", r"\g<0> in the source distribution", text)
 
 
 def _as_typed(value: Any) -> str:

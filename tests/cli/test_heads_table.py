@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,13 @@ def test_a_terminal_without_unicode_gets_question_marks_and_no_error(monkeypatch
     monkeypatch.setattr("sys.stdout", stream)
     heads.show(*heads.describe("gumbel_softmax"))
     assert "softmax((z + g) / ?)" in stream.text
+
+
+def test_what_a_head_refers_to_is_there(monkeypatch, tmp_path):
+    """Its source in any install; the pages of docs/ in a checkout only, and elsewhere it says where to find them."""
+    text, facts, _ = heads.describe("hierarchical")
+    assert "docs/hierarchical.md." in text
+    assert list(facts.columns[0].cells)[-1].plain == "source"
+    assert Path(list(facts.columns[1].cells)[-1].plain).name == "hierarchical.py"
+    monkeypatch.setattr(heads, "__file__", str(tmp_path / "npsoftmax" / "cli" / "heads.py"))
+    assert "docs/hierarchical.md in the source distribution." in heads.describe("hierarchical")[0]
