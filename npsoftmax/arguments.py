@@ -128,8 +128,13 @@ def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
     if t.dtype.kind not in "iu" and (n or t.size):
         raise refuse(f"labels are {t.dtype}, but whole numbers are needed; type t.astype(int).")
     if t.shape != (n,):
-        hint = "type t.reshape(-1)." if t.size == n else "for one-hot rows type t.argmax(axis=1)."
-        raise refuse(f"labels have shape {t.shape}, but one for each of the {n} rows is needed; {hint}")
+        hints = {
+            (n, 1): "; for this column of labels type t[:, 0]",
+            (n, classes): "; for one-hot rows type t.argmax(axis=1)",
+        }
+        raise refuse(
+            f"labels have shape {t.shape}, but one for each of the {n} rows is needed{hints.get(t.shape, '')}."
+        )
     if not empty:
         samples(n)
     if isinstance(t, np.ndarray) and n and not 0 <= t.min() <= t.max() < classes:

@@ -42,11 +42,11 @@ def finished(job: Job) -> bool:
 def progress_of(job: Job) -> float:
     """Epochs done, and the part of the one under way; 0 before the first rows are written."""
     try:
-        with open(job.folder / "metrics.csv", encoding="utf-8") as file:
+        with open(job.folder / "metrics.csv", encoding="utf-8-sig") as file:
             epochs = sum(1 for _ in csv.DictReader(file))
         if not epochs:
             return 0.0
-        with open(job.folder / "steps.csv", encoding="utf-8") as file:
+        with open(job.folder / "steps.csv", encoding="utf-8-sig") as file:
             step = max((int(row["step"]) for row in csv.DictReader(file)), default=0)
         state_file = job.folder / "checkpoints" / "state.json"
         state = State.of(read_json(state_file), state_file)

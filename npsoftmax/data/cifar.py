@@ -9,6 +9,7 @@ www.cs.toronto.edu/~kriz/cifar.html.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def _read_names(edition: Edition, folder: Path, check_md5: bool) -> tuple[tuple[
 def _words(data: bytes) -> list[str]:
     if len(data) > MOST_TEXT:
         raise BadData(f"is {len(data):,} bytes long, too long for names")
-    return data.decode("latin1").split()
+    return data.removeprefix(codecs.BOM_UTF8).decode("latin1").split()
 
 
 def _name_list(content: dict[str, object], key: str) -> list[str]:

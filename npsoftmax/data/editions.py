@@ -107,15 +107,31 @@ def editions_of(name: str) -> tuple[Edition, ...]:
 
 
 def find_cifar(name: str, places: Sequence[Path]) -> tuple[Edition, Path] | None:
-    """The first folder with an edition of `name`: one of `places`, or the edition's own folder in it."""
+    """The first folder with an edition of `name`: one of `places`, or the edition's own folder in it.
+
+    Programs that unpack archives often put one more folder around what is in them, and that is looked into, too.
+    """
     for place in places:
         for edition in editions_of(name):
-            if (place / edition.folder).is_dir():
-                return edition, place / edition.folder
+            own = place / edition.folder
+            candidates = [own, place, *sorted(place.glob(f"*/{edition.folder}"))]
             # A folder of any name will do when every file is there.
-            named_so = place.name == edition.folder and place.is_dir()
-            if named_so or all((place / file).is_file() for file in edition.files):
-                return edition, place
+            for folder in candidates:
+                if all((folder / file).is_file() for file in edition.files):
+                    return edition, folder
+            named_so = [folder for folder in candidates if folder.name == edition.folder and folder.is_dir()]
+            if named_so:
+                return edition, named_so[0]
+    return None
+
+
+def find_archive(name: str, places: Sequence[Path]) -> Path | None:
+    """The archive of `name` as it is downloaded, where one of `places` is it or holds it."""
+    for place in places:
+        for edition in editions_of(name):
+            for path in (place, place / edition.archive):
+                if path.is_file() and path.name.startswith(edition.archive.removesuffix(".tar.gz")):
+                    return path
     return None
 
 

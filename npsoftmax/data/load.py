@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 from npsoftmax.data.cifar import read_cifar
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.digits import load_digits
-from npsoftmax.data.editions import Edition, default_places, editions_of, find_cifar
+from npsoftmax.data.editions import CIFAR_NAMES, Edition, default_places, editions_of, find_archive, find_cifar
 from npsoftmax.data.split import stratified_subset
 from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
 from npsoftmax.errors import InputError, unknown_name
@@ -77,6 +78,10 @@ def locate_cifar(name: str, data_dir: str | Path | None = None) -> tuple[Edition
     found = find_dataset(name, data_dir)
     if found is not None:
         return found
+    archive = find_archive(name, _places(data_dir))
+    if archive is not None:
+        file, folder = shlex.quote(str(archive)), shlex.quote(str(archive.parent))
+        raise InputError(f"{archive} is still packed. Type tar -xf {file} -C {folder}, then give --data-dir {folder}.")
     editions = editions_of(name)
     folders = " or ".join(edition.folder for edition in editions)
     where = f" --data-dir {data_dir}" if data_dir is not None else ""
@@ -90,7 +95,8 @@ def _places(data_dir: str | Path | None) -> list[Path]:
     if data_dir is None:
         return default_places()
     folder = Path(data_dir).expanduser()
-    if folder.exists() and not folder.is_dir():
+    is_archive = any(find_archive(name, [folder]) for name in CIFAR_NAMES)
+    if folder.exists() and not folder.is_dir() and not is_archive:
         raise InputError(f"--data-dir {folder} is a file, but the folder that holds the data set was expected.")
     return [folder]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npsoftmax.errors import InputError
 from npsoftmax.files import replacing
 from npsoftmax.plots.calibration import reliability_figure
 from npsoftmax.plots.classes import confusion_figure, per_class_figure
@@ -57,9 +58,11 @@ def plot_run(run_dir: Path) -> list[Path]:
     """Draw every figure of a run into `run_dir`/plots and return the paths of the PNGs.
 
     A figure whose file is missing is left out while the run is unfinished, that is without summary.json.
-    Raises InputError where `run_dir` is no run, a finished run lacks a file, or a file is malformed.
+    Raises InputError where `run_dir` is no run or a file is malformed, and where a finished run lacks a file: then
+    when all that is there has been drawn.
     """
-    run = read_run(run_dir)
+    missing: list[str] = []
+    run = read_run(run_dir, missing)
     folder = Path(run_dir) / "plots"
     paths = []
     for name, (draw, needed) in FIGURES.items():
@@ -68,4 +71,9 @@ def plot_run(run_dir: Path) -> list[Path]:
             figure = draw(run)
             with replacing(paths[-1]) as beside:
                 figure.savefig(beside, dpi=DPI, format="png")
+    if missing:
+        raise InputError(
+            f"{run_dir} has no {', '.join(missing)}, though the run is finished; the other {len(paths)} figures are in "
+            f"{folder}."
+        )
     return paths

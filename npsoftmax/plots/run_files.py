@@ -47,8 +47,11 @@ class Run:
         return " · ".join(parts)
 
 
-def read_run(run_dir: Path) -> Run:
-    """The files of a run directory, checked; `plot_run` says which may be missing."""
+def read_run(run_dir: Path, missing: list[str] | None = None) -> Run:
+    """The files of a run directory, checked; `plot_run` says which may be missing.
+
+    missing: where the names of those go that are, and that a finished run has; without it they are an InputError.
+    """
     folder = Path(run_dir)
     if not any((folder / name).is_file() for name in ("config.toml", "metrics.csv")):
         raise InputError(
@@ -61,7 +64,11 @@ def read_run(run_dir: Path) -> Run:
     calibrated = (summary.get("test") or {}).get("ece") is not None
 
     def read(name: str, reader: Callable[[Path], Any], empty: Any, needed: bool = finished) -> Any:
-        return reader(folder / name) if needed or (folder / name).exists() else empty
+        if (folder / name).exists() or (needed and missing is None):
+            return reader(folder / name)
+        if needed and missing is not None:
+            missing.append(name)
+        return empty
 
     confusable = finished and summary.get("classes", 0) <= CONFUSION_CLASSES
     confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0)), []), confusable)

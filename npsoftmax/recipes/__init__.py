@@ -92,7 +92,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def _extended(name: str) -> dict[str, Any]:
-    content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8-sig"))
     if "extends" not in content:
         return content
     base = _extended(content.pop("extends"))

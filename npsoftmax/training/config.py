@@ -94,7 +94,7 @@ class TrainConfig:
         """Read what `save` wrote. InputError where it is no such file."""
         text = read_at_most(path, MOST_TEXT)
         try:
-            values = tomllib.loads(text.decode())
+            values = tomllib.loads(text.decode("utf-8-sig"))
         except (RecursionError, ValueError) as error:  # not all of tomllib's errors are its own
             raise InputError(f"{path} cannot be read as a run's configuration: {error}") from error
         return cls.of(values, str(path))

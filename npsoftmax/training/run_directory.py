@@ -174,6 +174,9 @@ class RunDirectory:
         """Forget rows that were written after the checkpoint of `epoch` and `step`: they will be written again."""
         for path, columns, end in ((self.metrics_file, METRICS, epoch), (self.steps_file, STEPS, step)):
             rows = [row for row in _rows(path, columns) if int(row.partition(",")[0]) <= end]
+            last = int(rows[-1].partition(",")[0]) if rows else 0
+            if path == self.metrics_file and path.exists() and last != end:
+                raise _edited(path, f"does not end with the row of epoch {end}, the last one saved")
             if rows:
                 write_replacing(path, "".join([",".join(columns) + "\r\n", *rows]).encode())
             else:
@@ -264,20 +267,36 @@ def _was_never_a_run(path: Path) -> bool:
 def _rows(path: Path, columns: tuple[str, ...]) -> list[str]:
     """The whole rows of a table, without its header; none where there is no such table.
 
-    A row that a power cut left unfinished is ignored.
+    A row that a power cut left unfinished at its end is ignored. InputError for other columns, or where a row before the last whole
+    one is none: it was edited elsewhere, and would be lost when the table is written again.
     """
     try:
-        text = path.read_bytes().decode(errors="replace")
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    lines = text.splitlines(keepends=True)
-    return [
-        line
-        for line in lines
-        if line.endswith("\n") and line.count(",") == len(columns) - 1 and _is_count(line.partition(",")[0])
-    ]
+    header, *lines = text.splitlines(keepends=True) or [""]
+    if not header.endswith("\n"):
+        return []
+    if tuple(header.strip().split(",")) != columns:
+        raise _edited(path, f"has the columns {header.strip():.120}, not {','.join(columns)}")
+    whole = [i for i, line in enumerate(lines) if _is_row(line, columns)]
+    if whole and whole[-1] + 1 != len(whole):
+        broken = next(i for i, number in enumerate(whole) if i != number)
+        raise _edited(path, f"has no row of {len(columns)} cells in line {broken + 2}, but rows after it")
+    return [lines[i] for i in whole]
+
+
+def _edited(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path} {what}: it was edited elsewhere. Put it back as it was; or move it away, and the run goes on without "
+        "its rows."
+    )
+
+
+def _is_row(line: str, columns: tuple[str, ...]) -> bool:
+    return line.endswith("\n") and line.count(",") == len(columns) - 1 and _is_count(line.partition(",")[0])
 
 
 def _are_counts(values: Any) -> bool:

@@ -12,7 +12,7 @@ from npsoftmax.backend import Backend, get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
-from npsoftmax.host import set_threads
+from npsoftmax.host import available_cpus, set_threads
 from npsoftmax.models import Model, build_model
 from npsoftmax.models.trunks import NOT_WEIGHTS
 from npsoftmax.params import leaves
@@ -26,6 +26,7 @@ from npsoftmax.training.schedules import Schedule, make_schedule
 from npsoftmax.training.step import TrainingStep
 
 EVALUATION_BATCH = 250
+MOST_THREADS = 64  # that may be asked for on any machine
 
 
 @dataclass
@@ -64,6 +65,12 @@ class Chosen:
 
 def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     """Load the data and build the model that `config` describes, for this process of `group`."""
+    most = max(MOST_THREADS, 4 * available_cpus())
+    if config.threads is not None and config.threads > most:
+        raise InputError(
+            f"--threads is {config.threads}, but this machine has {available_cpus()} CPUs, and more threads than those "
+            f"wait for each other. Give at most {most}, or leave it out."
+        )
     set_threads(group.threads() if config.threads is None else config.threads)
     device = config.device if config.backend == "numpy" else group.device(config.device)
     backend = get_backend(config.backend, device, config.precision)
