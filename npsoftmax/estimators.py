@@ -183,7 +183,10 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         if y is None:
             raise InputError("requires y to be passed, but the target y is None: give the label of each sample.")
         with in_words():
-            shape = np.asarray(y).shape
+            given = np.asarray(y)
+            if given.dtype == object and (plain_y := np.array(given.tolist())).dtype.kind in "biu":
+                y = plain_y  # whole numbers in an array of objects
+            shape = given.shape
             if len(shape) == 2 and shape[1] > 1:
                 raise InputError(f"y should be a 1d array, not {shape}: of one-hot rows pass y.argmax(axis=1).")
             y = column_or_1d(y, warn=True)

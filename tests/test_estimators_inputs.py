@@ -95,6 +95,8 @@ def test_floats_are_taken_as_they_are(dtype):
         (BYTES[:, :0], "nothing in these images"),
         ([*BYTES[:23], BYTES[23][:4]], r"images of shapes \(4, 8, 3\), \(8, 8, 3\), but .* all of one size"),
         ([[1], [1, 2]], "X holds what is no array"),
+        ([BYTES[0] / 255, *BYTES[1:]], "X mixes images of whole numbers and of floats"),
+        ((image for image in BYTES), "X is generator"),
         (np.where(BYTES > 200, np.nan, BYTES / 255), r"\d+ of 24 images hold NaN .*\(the first is X\[\d+\]\)"),
         (np.where(BYTES > 200, np.inf, BYTES / 255), "hold NaN or infinity"),
         (BYTES * 1e300, "more than float32 can"),
@@ -230,6 +232,13 @@ def test_labels_that_do_not_fit_are_said(y, text):
     for use in (lambda: images().fit(BYTES, y), lambda: table().fit(ROWS, y)):
         with pytest.raises(InputError, match=text):
             use()
+
+
+@pytest.mark.parametrize("y", [Y.astype(object), Y.tolist(), Y[:, None], Y.astype(np.uint8), Y.astype(float)])
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_labels_of_any_kind_of_whole_number(y, of_bytes):
+    found = images().fit(BYTES, y)
+    assert same(found, of_bytes) and found.classes_.tolist() == [0, 1, 2]
 
 
 def test_classes_that_do_not_fit_are_said(of_bytes):

@@ -50,6 +50,8 @@ def _array(X: Any) -> np.ndarray:
         shapes = sorted({np.shape(image) for image in X}) if _same_kind(X) else []
         found = f"images of shapes {', '.join(map(str, shapes[:3]))}" if len(shapes) > 1 else "what is no array"
         raise InputError(f"X holds {found}, but {EXPECTED} and all of one size.") from None
+    if isinstance(X, list | tuple) and len({np.asarray(image).dtype.kind == "f" for image in X}) > 1:
+        raise InputError("X mixes images of whole numbers and of floats: make all of one kind, such as X[0] / 255.")
     if x.dtype.kind not in "biuf":
         what = type(X).__name__ if not x.ndim else f"an array of {x.dtype}"
         raise InputError(f"X is {what}, but {EXPECTED}, of whole numbers or floats.")

@@ -100,7 +100,7 @@ class AdaptiveHead(Head):
             }
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets)
+        h, targets = self.check(h, targets, rng)
         in_head, tails = self._plan(targets, array_module(h))
         head = self.params["head"]
         nll, head_cache = linear_softmax_nll_forward(h, head["w"], head.get("b"), in_head)
@@ -151,7 +151,7 @@ class AdaptiveHead(Head):
         return SparseRows(xp.zeros(0, dtype=xp.int64), xp.zeros((0, *p.shape[1:]), dtype=p.dtype), len(p))
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         xp = array_module(h)
         head = self._head_log_prob(h)
         by_rank = xp.empty((len(h), self.classes.n), dtype=h.dtype)
@@ -165,7 +165,7 @@ class AdaptiveHead(Head):
 
         On a device, below SPARSE_FROM classes, all are opened: to find out which may win would wait for the device.
         """
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         check_k(k, self.classes.n)
         if self.classes.n < SPARSE_FROM and not isinstance(h, np.ndarray):
             return top_k(self.log_prob(h), k)

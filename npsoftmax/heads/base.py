@@ -159,11 +159,13 @@ class Head(HoldsTrees, ABC):
         """Multiply-adds of one sample's loss."""
         return 0
 
-    def check(self, h: Array, targets: Array | None = None) -> tuple[Array, Any]:
+    def check(self, h: Array, targets: Array | None = None, rng: Rng | None = None) -> tuple[Array, Any]:
         """h as real numbers (N, features), all finite, and targets as N labels in range, N >= 1; InputError else.
 
-        Labels on a device are not checked here, which would wait for it: they are checked before they are copied there.
+        Nor is an rng taken that is no Rng. Labels on a device are not checked here, which would wait for it: they are
+        checked before they are copied there.
         """
+        check_rng(rng, optional=True)
         h = real(h, "h")
         if h.ndim != 2 or h.shape[1] != self.features:
             raise InputError(

@@ -63,7 +63,7 @@ class FlatHead(Head):
 
     # ------------------------------------------------------------ the protocol
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets)
+        h, targets = self.check(h, targets, rng)
         z, map_cache = self.scores(h)
         value, cache = self.loss_of_scores(z, targets, train, rng)
         return value, (map_cache, cache)
@@ -73,7 +73,7 @@ class FlatHead(Head):
         return self.scores_backward(self.loss_of_scores_backward(dloss, loss_cache), map_cache)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         z, _ = self.scores(h)
         return self.log_prob_of_scores(z, rng) if len(z) else z
 

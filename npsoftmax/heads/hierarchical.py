@@ -65,18 +65,18 @@ class HierarchicalHead(Head):
         self.params, self.buffers = self.tree.params, self.tree.buffers
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets)
+        h, targets = self.check(h, targets, rng)
         return self.tree.loss(h, targets)
 
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         return self.tree.backward(cache, dloss)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         return self.tree.log_prob(h)
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         check_k(k, self.classes.n)
         return self.tree.predict(h, k)
 

@@ -51,7 +51,7 @@ class LegacyHeap128Head(Head):
         self.renormalise = self.likelihood = renormalise
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets)
+        h, targets = self.check(h, targets, rng)
         if not self.renormalise:
             return self.tree.loss(h, targets)
         log_p, tree_cache = self._all_leaves(h)
@@ -68,7 +68,7 @@ class LegacyHeap128Head(Head):
         return dz @ self.params["w"], {"w": dz.T @ h}
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         log_p = self._all_leaves(h)[0][:, : self.classes.n]
         return log_softmax_forward(log_p)[0] if self.renormalise else log_p
 
@@ -107,7 +107,7 @@ class LegacyHierarchicalMissingStepHead(Head):
         self.params, self.buffers = self.tree.params, self.tree.buffers
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets)
+        h, targets = self.check(h, targets, rng)
         levels = len(trees.even_levels(self.classes.n))
         nodes, signs = kernels.climb(self.buffers["up"], targets, levels, h.dtype)
         nodes[:, 0], signs[:, 0] = -1, 0  # paths run from the leaf up: the last decision comes first
@@ -119,13 +119,13 @@ class LegacyHierarchicalMissingStepHead(Head):
         return self.tree.backward(cache, dloss)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         return self.tree.log_prob(h)
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """Where greedy descent ends; for k > 1, the most probable of the other classes after it."""
         check_k(k, self.classes.n)
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         xp = array_module(h)
         z, children = self.tree.map.all(h), self.buffers["children"]
         inner, every = len(children), xp.arange(len(h))
@@ -189,7 +189,7 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         check_k(k, self.classes.n)
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         return top_k(h, k)
 
 

@@ -65,7 +65,7 @@ class SampledSoftmaxHead(Head):
         self.buffers["order"] = np.argsort(-known, kind="stable")
 
     def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets)
+        h, targets = self.check(h, targets, rng)
         w, b = self.params["w"], self.params.get("b")
         if not train:
             nll, cache = linear_softmax_nll_forward(h, w, b, targets)
@@ -109,7 +109,7 @@ class SampledSoftmaxHead(Head):
         return self.buffers["order"][xp.asarray(rank)], xp.asarray(log_expected)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         z = matmul(h, self.params["w"].T)
         if "b" in self.params:
             z += self.params["b"]

@@ -21,7 +21,7 @@ class SparseHead(FlatHead):
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k best labels by score, which is the order of log_prob; of classes at 0, the highest score first."""
         check_k(k, self.classes.n)
-        h, _ = self.check(h)
+        h, _ = self.check(h, rng=rng)
         return top_k(self.scores(h)[0], k)
 
 

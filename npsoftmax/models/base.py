@@ -19,7 +19,10 @@ from npsoftmax.random import Rng, check_rng
 
 
 class Model(HoldsTrees):
-    """Trunk (images to features) and head (features to classes); params and buffers hold both, by name."""
+    """Trunk (images to features) and head (features to classes); params and buffers hold both, by name.
+
+    A tree assigned to either, as in `model.params = other.params`, sets the arrays where names and shapes fit.
+    """
 
     def __init__(self, name: str, head_name: str, trunk: Layer, head: Head, input_shape: tuple[int, ...]):
         self.name, self.head_name = name, head_name

@@ -20,7 +20,7 @@ from npsoftmax.data import Batches
 from npsoftmax.heads import top_k
 from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
 from npsoftmax.models import Model
-from npsoftmax.random import Rng
+from npsoftmax.random import Rng, check_rng
 from npsoftmax.training.group import ALONE, Group
 
 TOP = 5
@@ -74,6 +74,7 @@ def predict_all(
     `rng` is for the heads that are told to draw noise there; loss, labels and probabilities see the same noise.
     closely: ask the head for its `closer_look`, too.
     """
+    check_rng(rng)
     parts = group.gather(list(_predict(model, batches, backend, rng, group, closely)))
     return _joined(list(itertools.chain(*parts)))
 

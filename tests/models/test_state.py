@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import npsoftmax.layers as layers
-from npsoftmax.data import augment
+from npsoftmax.data import Batches, augment
+from npsoftmax.data.normalize import Normalization
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.models import MODELS, build_model
@@ -239,6 +240,12 @@ WITH_RNG = {
     "sampled.loss": lambda rng: head_of("sampled").loss(np.ones((4, 6), "f"), LABELS, train=True, rng=rng),
     "gumbel_softmax.loss": lambda rng: head_of("gumbel_softmax").loss(
         np.ones((4, 6), "f"), LABELS, train=True, rng=rng
+    ),
+    **{f"{n}.loss": lambda rng, n=n: head_of(n).loss(np.ones((4, 6), "f"), LABELS, rng=rng) for n in HEADS},
+    **{f"{n}.log_prob": lambda rng, n=n: head_of(n).log_prob(np.ones((4, 6), "f"), rng=rng) for n in HEADS},
+    **{f"{n}.predict": lambda rng, n=n: head_of(n).predict(np.ones((4, 6), "f"), rng=rng) for n in HEADS},
+    "Batches": lambda rng: Batches(
+        np.zeros((4, 8, 8, 3), np.uint8), LABELS, 2, rng=rng, normalize=Normalization("none", (0.0,) * 3, (1.0,) * 3)
     ),
     "Model.loss": lambda rng: model().loss(IMAGES, LABELS, train=True, rng=rng),
     "Model.forward": lambda rng: model().forward(IMAGES, LABELS, rng=rng),
