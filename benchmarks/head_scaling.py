@@ -2,6 +2,7 @@
 
     python benchmarks/head_scaling.py
     python benchmarks/head_scaling.py --classes 100,10000,1000000 --json scaling.json --plot scaling.png
+    python benchmarks/head_scaling.py --redraw scaling.json --plot scaling.svg
 
 A step is forward, backward (with the gradient of the features) and update by plain SGD, in float32, on another batch
 of labels each time, with the loss read as a number. `torch tree` is the tree of `hierarchical` written by a user of
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import (
@@ -39,6 +40,12 @@ from common import (
 )
 
 from npsoftmax.bench.networks import our_settings
+from npsoftmax.files import read_json
+from npsoftmax.plots.many_lines import draw_look, looks, note, number_ends
+from npsoftmax.plots.style import FORMATS, INK, TEXT, TITLE, dress, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEATURES, BATCH, RATE = 256, 128, 0.01
 CLASSES = ("100", "1000", "10000", "100000", "1000000")
@@ -47,6 +54,7 @@ OURS = ("hierarchical", "adaptive", "sampled", "softmax")
 RIVALS = {"torch softmax": "softmax", "torch adaptive": "adaptive", "torch tree": "hierarchical"}
 BATCHES = 40  # of labels, taken in turn: a step must not find its rows in the cache
 WARM_UP, LEAST_STEPS, SECONDS = 3, 5, 1.0
+KEYS = ("classes", "median", "min", "max")  # of a measurement in the JSON file
 LOSS_TOLERANCE = 1e-4  # relative, in float32
 
 Weights = dict[str, np.ndarray]
@@ -233,12 +241,29 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for name, default, what in (("--threads", 2, "threads of every side"), ("--rounds", 3, "turns of every side")):
         parser.add_argument(name, type=whole_number(1), default=default, metavar="N", help=f"{what} ({default})")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the figures here as well")
-    parser.add_argument("--plot", type=new_file, metavar="FILE", help="draw them here, on logarithmic axes")
-    return parser.parse_args(argv)
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw them here (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--redraw", type=Path, metavar="JSON", help="measure nothing: draw what an earlier --json holds, with --plot"
+    )
+    args = parser.parse_args(argv)
+    if args.redraw and (args.json or not args.plot):
+        parser.error("--redraw JSON goes with --plot FILE, and not with --json")
+    return args
+
+
+def picture(text: str) -> Path:
+    """The path of a figure that may be written; its name says the form."""
+    if Path(text).suffix.lower().removeprefix(".") not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{text} ends in none of {', '.join(f'.{form}' for form in FORMATS)}")
+    return new_file(text)
 
 
 def main(argv: Sequence[str]) -> int:
     args = parse(argv)
+    if args.redraw:
+        content = read_json(args.redraw)
+        plot(content["milliseconds"], content["settings"]["threads"], args.plot)
+        return 0
     here = machine(args.threads)
     print(describe(here))
     guard(args)
@@ -255,7 +280,7 @@ def main(argv: Sequence[str]) -> int:
     args.plot = plot_file and str(plot_file)
     write_json(args, {"machine": here, "milliseconds": results})
     if plot_file:
-        plot(figures, args, plot_file)
+        plot(results, args.threads, plot_file)
     return 0
 
 
@@ -279,26 +304,56 @@ def claims(figures: dict[tuple[str, ...], Summary], args: argparse.Namespace) ->
     return ["", *lines]
 
 
-def plot(figures: dict[tuple[str, ...], Summary], args: argparse.Namespace, path: Path) -> None:
-    """Milliseconds a step against classes, both logarithmic; PyTorch dashed, in the colour of our same model."""
-    import matplotlib
+def plot(results: Sequence[dict[str, Any]], threads: int, path: Path) -> None:
+    """Draw `milliseconds` of the JSON file: medians of the rounds, both axes logarithmic.
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    PyTorch is dashed and hollow, in the colour of our same model. Bars go from the fastest round to the slowest.
+    """
+    figure = figure_of(results, threads)
+    save_figure(figure, path, path.suffix.lower().removeprefix("."))
 
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    classes = [int(n) for n in args.classes]
-    for side in args.sides:
-        medians, lows, highs = ([figures[side, n][key] for n in args.classes] for key in ("median", "min", "max"))
-        colour = f"C{OURS.index(RIVALS.get(side, side))}"
-        axes.plot(classes, medians, "o--" if side in RIVALS else "o-", color=colour, label=side)
-        axes.fill_between(classes, lows, highs, color=colour, alpha=0.15)
-    axes.set(xscale="log", yscale="log", xlabel="classes", ylabel="milliseconds a training step")
-    axes.set_title(f"{FEATURES} features, batches of {BATCH}, {args.threads} thread{'s' * (args.threads > 1)}")
-    axes.grid(which="major", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+
+def figure_of(results: Sequence[dict[str, Any]], threads: int) -> Figure:
+    """The figure that `plot` writes."""
+    from matplotlib.figure import Figure
+
+    height = 5.2
+    figure = Figure(figsize=(7.2, height), layout="constrained", facecolor="white")
+    figure.suptitle("A training step, by the number of classes", fontsize=TITLE, color=INK)
+    ax = figure.subplots()
+    dress(ax, "classes", "milliseconds a step")
+    ax.set(xscale="log", yscale="log")
+    sides = list(dict.fromkeys(found["side"] for found in results))
+    look = looks(dict.fromkeys(RIVALS.get(side, side) for side in sides))
+    lines = []
+    for side in sides:
+        own = sorted((found for found in results if found["side"] == side), key=lambda found: found["classes"])
+        classes, medians, low, high = (np.array([found[key] for found in own]) for key in KEYS)
+        style = look[RIVALS.get(side, side)] | {"linestyle": "--" if side in RIVALS else "-"}
+        lines.append(draw_look(ax, classes, medians, style, side))
+        if side in RIVALS:
+            lines[-1].set(markerfacecolor="white", markeredgecolor=style["color"], markeredgewidth=1.2)
+        if (high > low).any():
+            reach = (medians - low, high - medians)
+            ax.errorbar(classes, medians, reach, fmt="none", ecolor=style["color"], elinewidth=1.2, capsize=3)
+    rounds = {len(found["rounds"]) for found in results}
+    what = (
+        "One round, so no error bars." if rounds == {1} else "Median of the rounds; bars: the fastest to the slowest."
+    )
+    settings = f"{FEATURES} features, batches of {BATCH}, {threads} thread{'s' * (threads > 1)}"
+    note(ax, f"{settings}. {what} PyTorch is dashed and hollow.")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_major_formatter("{x:,g}")
+    ordered = number_ends(ax, lines, height - 1.2)
+    ax.legend(
+        ordered,
+        [f"{number}  {line.get_label()}" for number, line in enumerate(ordered, 1)],
+        fontsize=TEXT - 1,
+        labelcolor=INK,
+        edgecolor="none",
+        handlelength=3.2,
+    )
+    return figure
 
 
 if __name__ == "__main__":
