@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,11 @@ class RowResult:
         found = (read(run) for run in self.runs)
         return [float(value) for value in found if value is not None]
 
+    @property
+    def incomplete(self) -> list[tuple[int, tuple[str, ...]]]:
+        """(seed, files that are not there) of the finished runs that lack some."""
+        return [(out.seed, out.run.missing) for out in self.outcomes if out.run is not None and out.run.missing]
+
     def verdict(self) -> str:
         """Whether the published accuracy came out: reproduced, not reproduced, shortened, or nothing to compare."""
         if self.recipe is None or not self.recipe.expected:
@@ -85,6 +90,13 @@ def _outcome(job: Job) -> Outcome:
     return Outcome(job.seed, None, f"not finished, {done}; its log ends with: {last_words(job.log)}")
 
 
+def seeds_of(results: Sequence[RowResult]) -> tuple[str, int]:
+    """('2 seeds', 2) or ('1 to 3 seeds', 3): how many finished runs the rows have, in words, and the most."""
+    counts = [len(result.runs) for result in results if result.runs]
+    low, high = min(counts, default=0), max(counts, default=0)
+    return (f"{low} to {high} seeds" if low < high else f"{high} seed{'' if high == 1 else 's'}"), high
+
+
 # ---------------------------------------------------------------- readers of one number
 def test_score(name: str) -> Callable[[Run], float | None]:
     """Reads a score of the test set, such as "accuracy"."""
@@ -109,8 +121,15 @@ def fastest_epoch(run: Run) -> float | None:
 
 def curve(run: Run, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and the validation `what` ("loss", "accuracy"); that of training where nothing was held out."""
-    values = run.epochs[f"val_{what}"]
-    return run.epochs["epoch"], values if np.isfinite(values).any() else run.epochs[f"train_{what}"]
+    if not run.epochs:  # no metrics.csv
+        return np.zeros(0), np.zeros(0)
+    values = run.epochs[f"{'val' if held_out(run) else 'train'}_{what}"]
+    return run.epochs["epoch"], values
+
+
+def held_out(run: Run) -> bool:
+    """Whether anything was measured on a validation part."""
+    return bool(run.epochs) and bool(np.isfinite(run.epochs["val_accuracy"]).any())
 
 
 def epochs_to_near_best(run: Run) -> float | None:
@@ -123,6 +142,8 @@ def epochs_to_near_best(run: Run) -> float | None:
 
 def gap(run: Run) -> float | None:
     """Accuracy in training less that of validation, in the last epoch; None where one of them was not measured."""
+    if not run.epochs:
+        return None
     apart = run.epochs["train_accuracy"][-1:] - run.epochs["val_accuracy"][-1:]
     return float(apart[0]) if np.isfinite(apart).any() else None
 

@@ -1,7 +1,7 @@
 """The report of a comparison: report.md with figures/*.svg beside it, and report.html, which holds everything itself.
 
 Design: both are made from the same tables and figures. The page needs no network and no script; figures are SVG inside
-`img` tags, so that their names cannot clash, and wide tables scroll by themselves on a narrow screen.
+`img` tags, so that their names cannot clash. It is dark where the reader's system asks for that.
 """
 
 from __future__ import annotations
@@ -25,28 +25,51 @@ from npsoftmax.compare.tables import Table, all_tables
 from npsoftmax.errors import InputError
 from npsoftmax.files import write_replacing
 from npsoftmax.plots.run_files import Run
+from npsoftmax.plots.style import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Tables break before ± when they get narrow, and then scroll by themselves: the shadow at an edge says that there is
+# more. Only they may use a whole wide screen.
 STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; max-width: 1200px;
-       padding: 1rem; }
+:root { color-scheme: light dark; --ink: #222; --quiet: #555; --page: #fff; --line: #ddd; --rule: #888;
+        --shadow: #0003; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e4e4; --quiet: #aaa; --page: #1b1b1b; --line: #3a3a3a; --rule: #888; --shadow: #000; }
+}
+@media print { :root { color-scheme: light; --ink: #222; --quiet: #555; --page: #fff; --line: #ddd; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 0 auto;
+       max-width: 1800px; padding: 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-p { max-width: 46rem; } .small { color: #555; font-size: .875rem; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap;
-         vertical-align: top; }
-th { border-bottom: 2px solid #888; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-td.text, th.text { text-align: left; white-space: normal; min-width: 11rem; }
+p { max-width: 46rem; } .small { color: var(--quiet); font-size: .875rem; }
+.wide { overflow-x: auto; background: linear-gradient(to right, var(--page) 1rem, transparent) 0 / 3rem 100%,
+        linear-gradient(to left, var(--page) 1rem, transparent) 100% / 3rem 100%,
+        linear-gradient(to right, var(--shadow), transparent) 0 / 1rem 100%,
+        linear-gradient(to left, var(--shadow), transparent) 100% / 1rem 100%;
+        background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { border-bottom: 2px solid var(--rule); vertical-align: bottom; }
+td, td span { white-space: nowrap; } td.pm { white-space: normal; } td span { display: inline-block; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
+td.text, th.text { text-align: left; white-space: normal; min-width: 6rem; } td.long { min-width: 13rem; }
 wbr { display: none; } /* it would break where nowrap forbids it */
-@media (max-width: 600px) { wbr { display: inline; } }
+@media (max-width: 800px) { wbr { display: inline; } }
+th:first-child, td:first-child { max-width: min(20rem, 40vw); overflow-wrap: break-word; white-space: normal; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 1rem; }
 .figures img { width: 100%; height: auto; max-width: 520px; }
 """
+LONG = 40  # letters from which a text in a cell has a wide column
+# In the page's figures, and only there, white, black and the greys of the house style change places in the dark. The
+# letters in a confusion matrix have colours of their own, which stay.
+DARK = """<style>@media (prefers-color-scheme: dark) {
+[style*="fill: #ffffff"] { fill: #1b1b1b !important } [style*="stroke: #ffffff"] { stroke: #1b1b1b !important }
+[style*="fill: #333333"] { fill: #dddddd !important } [style*="stroke: #333333"] { stroke: #dddddd !important }
+[style*="fill: #000000"] { fill: #eeeeee !important } [style*="stroke: #000000"] { stroke: #eeeeee !important }
+[style*="fill: #222222"] { fill: #eeeeee !important } [style*="stroke: #222222"] { stroke: #eeeeee !important }
+[style*="stroke: #0072b2"] { stroke: #3a9bd9 !important } [style*="fill: #0072b2"] { fill: #3a9bd9 !important }
+}</style>"""
 
 
 def write_report(comparison: Comparison) -> list[Path]:
@@ -125,11 +148,8 @@ def the_machine(comparison: Comparison) -> str:
 # ---------------------------------------------------------------- forms
 def as_svg(figure: Figure) -> str:
     """The figure as SVG, the same bytes every time."""
-    import matplotlib
-
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "npsoftmax", "svg.fonttype": "path"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+    save_figure(figure, file, "svg")
     return file.getvalue()
 
 
@@ -160,7 +180,7 @@ def as_html(title: str, about: Sequence[str], tables: Sequence[Table], figures: 
         body += [f"<h2>{html.escape(table.heading)}</h2>", f"<p>{html.escape(table.about)}</p>", html_table(table)]
     images = "\n".join(
         f'<img alt="{html.escape(name.replace("_", " "))}" src="data:image/svg+xml;base64,'
-        f'{base64.b64encode(svg.encode()).decode()}">'
+        f'{base64.b64encode(dark_too(svg).encode()).decode()}">'
         for name, svg in figures.items()
     )
     body += ["<h2>Figures</h2>", f'<div class="figures">\n{images}\n</div>']
@@ -172,17 +192,33 @@ def as_html(title: str, about: Sequence[str], tables: Sequence[Table], figures: 
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{content}\n</body></html>\n'
 
 
+def dark_too(svg: str) -> str:
+    """The figure with colours for a dark page as well, which it takes where the reader's system asks for one."""
+    before, tag, after = svg.partition("<defs>")
+    return f"{before}{DARK}{tag}{after}"
+
+
 def html_table(table: Table) -> str:
-    """One table that scrolls by itself where it is too wide."""
+    """One table that breaks before ± and scrolls by itself where it is too wide."""
+
+    def cell(tag: str, name: str, text: str, first: bool) -> str:
+        shown = html.escape(text)
+        if first:  # where the name of a row may break on a phone
+            shown = re.sub(r"([/_=])", r"\1<wbr>", shown)
+        kinds = ["text"] if name in table.text else []
+        kinds += ["long"] if kinds and len(text) > LONG else []
+        if not first and not kinds and " ± " in shown:
+            kinds, shown = ["pm"], shown.replace(" ± ", " <span>± ") + "</span>"
+        of = f' class="{" ".join(kinds)}"' if kinds else ""
+        return f"<{tag}{of}>{shown}</{tag}>"
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        shown = [html.escape(cell) for cell in cells]
-        shown[0] = re.sub(r"([/_=])", r"\1<wbr>", shown[0])  # where the name of a row may break on a phone
         drawn = (
-            f"<{tag}{' class=text' if name in table.text else ''}>{cell}</{tag}>"
-            for name, cell in zip(table.columns, shown, strict=True)
+            cell(tag, name, text, number == 0)
+            for number, (name, text) in enumerate(zip(table.columns, cells, strict=True))
         )
         return f"<tr>{''.join(drawn)}</tr>"
 
     rows = "\n".join([line("th", table.columns), *(line("td", row) for row in table.rows)])
-    return f'<div class="wide"><table>\n{rows}\n</table></div>'
+    name = html.escape(table.heading, quote=True)
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{name}"><table>\n{rows}\n</table></div>'

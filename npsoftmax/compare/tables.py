@@ -14,6 +14,7 @@ from npsoftmax.compare.collect import (
     fastest_epoch,
     gap,
     relation,
+    seeds_of,
     summary_value,
     test_score,
 )
@@ -40,8 +41,8 @@ def spread(values: Sequence[float], form: str, factor: float = 1.0) -> str:
     if not values:
         return NOTHING
     mean = form.format(factor * statistics.mean(values))
-    deviation = form.replace("+", "")  # which has no sign to show
-    return mean if len(values) == 1 else f"{mean} ± {deviation.format(factor * statistics.stdev(values))}"
+    decimals = len(mean.partition(".")[2])  # ± has as many
+    return mean if len(values) == 1 else f"{mean} ± {factor * statistics.stdev(values):.{decimals}f}"
 
 
 # ---------------------------------------------------------------- what came out
@@ -60,23 +61,39 @@ SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
 )
 
 
+EXPLAINED = {
+    "top-5 %": "top-5: the true class is among the five that are thought most likely",
+    "precision": "precision, recall and F1: means over the classes",
+    "NLL": f"NLL: mean −log of the probability of the true class, {NOTHING} where the loss is no likelihood",
+    "ECE": "ECE: how far confidence and accuracy are apart, 0 is best",
+    "s/epoch": "s/epoch: seconds of the fastest epoch",
+    "train − validation": "train − validation: points of accuracy in the last epoch, measured while training (with "
+    f"augmentation, dropout and the head's noise), less those of validation, {NOTHING} where nothing was held out",
+}
+
+
+def plus_minus(results: Sequence[RowResult]) -> str:
+    """What ± stands for in a table of these rows, in a sentence."""
+    seeds, most = seeds_of(results)
+    if most < 2:
+        return "One seed a row, so there is no ±; a difference below a point or two says nothing."
+    alone = "; no ± where there is one" if seeds.startswith("1 ") else ""
+    return f"Mean ± standard deviation of {seeds}{alone}."
+
+
 def score_table(results: Sequence[RowResult]) -> Table:
-    """All metrics of all rows."""
-    rows = []
-    for result in results:
-        constant = {"parameters"}
-        cells = [
-            spread(result.values(read)[:1] if name in constant else result.values(read), form, factor)
-            for name, read, form, factor in SCORES
-        ]
-        rows.append((result.row.name, f"{len(result.runs)} of {len(result.outcomes)}", *cells))
-    about = (
-        "Test set. Mean ± standard deviation over the seeds; precision, recall and F1 are means over classes; NLL: "
-        f"{NOTHING} where the loss is no likelihood; s/epoch: of the fastest epoch; train − validation: points of "
-        "accuracy in the last epoch, measured while training (with augmentation, dropout and the head's noise), less "
-        f"those of validation, {NOTHING} where nothing was held out."
-    )
-    return Table("Scores", about, ("row", "runs", *(name for name, *_ in SCORES)), rows)
+    """All metrics of all rows; without the columns in which no row has anything."""
+    columns: dict[str, list[str]] = {}
+    for name, read, form, factor in SCORES:
+        found = [result.values(read) for result in results]
+        once = name == "parameters"  # the same for every seed
+        columns[name] = [spread(values[:1] if once else values, form, factor) for values in found]
+    filled = {name: cells for name, cells in columns.items() if any(cell != NOTHING for cell in cells)}
+    counts = [f"{len(result.runs)} of {len(result.outcomes)}" for result in results]
+    rows = list(zip([result.row.name for result in results], counts, *filled.values(), strict=True))
+    explained = "; ".join(text for name, text in EXPLAINED.items() if name in filled)
+    about = f"Test set. {plus_minus(results)}" + (f" {explained[0].upper()}{explained[1:]}." if explained else "")
+    return Table("Scores", about, ("row", "runs", *filled), rows)
 
 
 def noise_table(results: Sequence[RowResult]) -> Table | None:
@@ -90,7 +107,10 @@ def noise_table(results: Sequence[RowResult]) -> Table | None:
         for result in results
         if result.values(clean("accuracy"))
     ]
-    about = "Test accuracy in percent with the noise that these rows add to their scores in evaluation, and without it."
+    about = (
+        "Test accuracy in percent with the noise that these rows add to their scores in evaluation, and without it. "
+        + plus_minus([result for result in results if result.values(clean("accuracy"))])
+    )
     return Table("Noise in evaluation", about, ("row", "with noise", "without"), rows) if rows else None
 
 
@@ -149,7 +169,10 @@ def published_table(results: Sequence[RowResult]) -> Table | None:
         "verdict",
         "remarks",
     )
-    about = "Test accuracy. Rows without a published number are ours: the same experiment wired as it should be."
+    about = (
+        "Test accuracy. Rows without a published number are ours: the same experiment wired as it should be. "
+        + plus_minus([result for result in results if result.recipe is not None])
+    )
     return Table("Beside what was published", about, columns, rows, ("what is computed", "verdict", "remarks"))
 
 
@@ -197,16 +220,17 @@ def relation_table(results: Sequence[RowResult]) -> Table | None:
 
 # ---------------------------------------------------------------- what is not there
 def missing_table(results: Sequence[RowResult]) -> Table | None:
-    """The runs that are not finished, and why."""
-    rows = [
-        (f"{result.row.name}, seed {outcome.seed}", outcome.missing)
-        for result in results
-        for outcome in result.outcomes
-        if outcome.run is None
-    ]
-    return (
-        Table("Missing runs", "Type the same command again to go on.", ("run", "why"), rows, ("why",)) if rows else None
-    )
+    """The runs that are not finished, and why; and the finished ones that have lost files."""
+    rows = []
+    for result in results:
+        rows += [(f"{result.row.name}, seed {out.seed}", out.missing) for out in result.outcomes if out.run is None]
+        rows += [
+            (f"{result.row.name}, seed {seed}", f"finished, but without {', '.join(files)}: not in all figures")
+            for seed, files in result.incomplete
+        ]
+    if not rows:
+        return None
+    return Table("Missing runs", "Type the same command again to go on.", ("run", "why"), rows, ("why",))
 
 
 def all_tables(results: Sequence[RowResult]) -> list[Table]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import html
 import html.parser
 import json
 import shlex
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree
 from dataclasses import replace
 
 import numpy as np
@@ -21,10 +24,10 @@ from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
 from npsoftmax.compare.collect import Outcome, gap
 from npsoftmax.compare.figures import all_figures, mean_curve, sweep_lines
-from npsoftmax.compare.report import write_report
+from npsoftmax.compare.report import html_table, write_report
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
-from npsoftmax.compare.tables import score_table, seed_table, spread
+from npsoftmax.compare.tables import Table, all_tables, score_table, seed_table, spread
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.training import TrainConfig
@@ -295,6 +298,157 @@ def test_each_number_of_classes_has_its_line_in_the_figure_of_the_relation(copie
     assert starts == pytest.approx({f"ln(e + C − 1) − accuracy, C = {n}": np.log(np.e + n - 1) for n in (10, 20)})
 
 
+def test_the_relation_has_a_legend_of_its_rows_and_line(copied):
+    figure = all_figures(collect(Comparison(copied)))["relation"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [name.partition(" (")[0] for name in names] == ["ln(e + C − 1) − accuracy, C = 10", "legacy_double_softmax"]
+    assert "Hollow: not saturated" in figure.axes[0].get_title(loc="left")
+
+
+def test_bands_are_the_standard_deviation_that_the_note_names(compared):
+    results = collect(Comparison(compared[0]))
+    ax = all_figures(results)["accuracy"].axes[0]
+    assert ax.get_title(loc="left") == "Line: mean of 2 seeds. Band: ± standard deviation."
+    for result, line, band in zip(results, ax.lines, ax.collections, strict=False):
+        accuracies = np.array([100 * run.epochs["val_accuracy"] for run in result.runs])
+        np.testing.assert_allclose(line.get_ydata(), accuracies.mean(axis=0))
+        edges = band.get_paths()[0].vertices
+        spread_ = accuracies.std(axis=0, ddof=1)
+        for epoch, (middle, off) in enumerate(zip(accuracies.mean(axis=0), spread_, strict=True), 1):
+            of_epoch = edges[edges[:, 0] == epoch, 1]
+            assert (of_epoch.min(), of_epoch.max()) == pytest.approx((middle - off, middle + off))
+
+
+def with_runs(result, count):
+    return replace(result, outcomes=result.outcomes[:count])
+
+
+def test_one_seed_has_neither_band_nor_plus_minus(compared):
+    results = [with_runs(result, 1) for result in collect(Comparison(compared[0]))]
+    ax = all_figures(results)["accuracy"].axes[0]
+    assert not ax.collections and ax.get_title(loc="left") == "One seed a row."
+    table = score_table(results)
+    assert "±" not in "".join(cell for line in table.rows for cell in line) and "there is no ±" in table.about
+    mixed = [with_runs(results[0], 1), *collect(Comparison(compared[0]))[1:]]
+    assert "standard deviation of 1 to 2 seeds; no ± where there is one." in score_table(mixed).about
+    assert "mean of 1 to 2 seeds" in all_figures(mixed)["loss"].axes[0].get_title(loc="left")
+
+
+def test_the_legend_of_curves_is_in_the_order_of_their_ends(compared):
+    figure = all_figures(collect(Comparison(compared[0])))["accuracy"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [label[:3] for label in labels] == ["1  ", "2  ", "3  "]
+    lines = {line.get_label(): line.get_ydata()[-1] for line in figure.axes[0].lines[:3]}
+    best = sorted(lines, key=lambda name: -lines[name])
+    assert labels == [f"{i}  {name}: {lines[name]:.1f}%" for i, name in enumerate(best, 1)]
+
+
+def test_many_rows_have_looks_of_their_own_and_no_bands(compared):
+    first = collect(Comparison(compared[0]))[0]
+    results = [replace(first, row=replace(first.row, name=f"row {i}")) for i in range(25)]
+    ax = all_figures(results)["accuracy"].axes[0]
+    assert not ax.collections and "Too many rows for bands" in ax.get_title(loc="left")
+    assert len({(line.get_color(), line._unscaled_dash_pattern[1]) for line in ax.lines[:25]}) >= 25
+
+
+def test_all_confusion_matrices_of_a_report_have_names_and_one_scale(copied):
+    for head in ("softmax", "log_gumbel_softmax"):
+        path = copied / head / "seed-0" / "classes.json"
+        classes = read_json(path)
+        names = [f"kind {i}" for i in range(2)]
+        path.write_text(json.dumps(classes | {"coarse": [0, 1] * 5, "coarse_names": names}))
+    figures = {name: f for name, f in all_figures(collect(Comparison(copied))).items() if name.startswith("confusion")}
+    assert len(figures) == 3
+    for name, figure in figures.items():
+        ax, bar = figure.axes
+        norm = ax.images[0].norm
+        assert (norm.vmin, norm.vmax) == (0, 100) and bar.get_xlabel() == "share of the true class (%)"
+        order = "0123456789" if "legacy" in name else "0246813579"
+        assert "".join(label.get_text() for label in ax.get_yticklabels()) == order
+        assert len(ax.patches) == (0 if "legacy" in name else 2)
+
+
+def test_a_finished_run_that_lost_files_is_reported_as_far_as_it_goes(copied):
+    (copied / "softmax" / "seed-0" / "metrics.csv").unlink()
+    for name in ("steps.csv", "confusion.csv", "reliability.csv", "classes.json"):
+        (copied / "legacy_double_softmax" / "seed-0" / name).unlink()
+    for seed in (0, 1):
+        (copied / "log_gumbel_softmax" / f"seed-{seed}" / "metrics.csv").unlink()
+    results = collect(Comparison(copied))
+    found = {table.heading: table for table in all_tables(results)}["Missing runs"].rows
+    assert found[0] == ("softmax, seed 0", "finished, but without metrics.csv: not in all figures")
+    assert "finished, but without steps.csv, confusion.csv, classes.json, reliability.csv" in found[1][1]
+    lines = all_figures(results)["accuracy"].axes[0].lines
+    assert [line.get_label() for line in lines[:2]] == ["softmax", "legacy_double_softmax"]
+
+
+def test_columns_without_any_number_are_left_out(compared):
+    results = collect(Comparison(compared[0]))
+    bare = []
+    for result in results:
+        outcomes = [
+            replace(
+                out, run=replace(out.run, summary=out.run.summary | {"test": out.run.summary["test"] | {"nll": None}})
+            )
+            for out in result.outcomes
+        ]
+        bare.append(replace(result, outcomes=tuple(outcomes)))
+    assert "NLL" in score_table(results).columns and "NLL: mean" in score_table(results).about
+    assert "NLL" not in score_table(bare).columns and "NLL" not in score_table(bare).about
+
+
+# ---------------------------------------------------------------- the page
+def test_the_page_and_its_figures_have_a_dark_side(compared):
+    page = (compared[0] / "report.html").read_text(encoding="utf-8")
+    assert "prefers-color-scheme: dark" in page and "color-scheme: light dark" in page
+    images = [source.partition(",")[2] for source in Page(page).sources]
+    figures = [base64.b64decode(image).decode() for image in images]
+    assert figures and all(svg.count("prefers-color-scheme: dark") == 1 for svg in figures)
+    for svg in figures:
+        xml.etree.ElementTree.fromstring(svg)
+    for path in (compared[0] / "figures").iterdir():
+        assert "prefers-color-scheme" not in path.read_text(encoding="utf-8")  # a file of its own has a white ground
+
+
+def test_a_cell_breaks_before_plus_minus_only():
+    table = Table("T", "", ("row", "a", "b"), [("x_y ± z", "1.0 ± 0.2", "8 to 9")])
+    cells = html_table(table)
+    assert '<td class="pm">1.0 <span>± 0.2</span></td><td>8 to 9</td>' in cells
+    assert "<td>x_<wbr>y ± z</td>" in cells
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_the_page_never_scrolls_sideways(copied, tmp_path):
+    """In frames of several widths: whatever is too wide scrolls by itself."""
+    comparison = Comparison(copied)
+    comparison.title, comparison.commands = "T" * 300, ["c" * 500]
+    comparison.rows["softmax"] = replace(comparison.rows["softmax"], config=TrainConfig(shortened="s" * 200))
+    write_report(comparison)
+    widths = (320, 390, 768, 1024, 1280, 1920)
+    page = html.escape((copied / "report.html").read_text(encoding="utf-8"))
+    frames = "".join(f'<iframe style="width: {width}px; border: 0" srcdoc="{page}"></iframe>' for width in widths)
+    script = (
+        "onload = () => { const found = [...document.querySelectorAll('iframe')].map(f => {"
+        "const d = f.contentDocument; const sizes = e => [e.scrollWidth, e.clientWidth];"
+        "return [sizes(d.documentElement), [...d.querySelectorAll('.wide')].map(sizes)] });"
+        "document.body.replaceChildren('FOUND' + JSON.stringify(found) + 'END') }"
+    )
+    (tmp_path / "frames.html").write_text(f"<!doctype html><body>{frames}<script>{script}</script>", encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", "--virtual-time-budget=5000", "--dump-dom"]
+    words = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'frames.html'}"]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = json.loads(shown.partition("<body>FOUND")[2].partition("END")[0])
+    assert len(found) == len(widths)
+    for width, ((scroll, client), tables) in zip(widths, found, strict=True):
+        assert scroll <= client <= width, width
+        assert any(inner > outer for inner, outer in tables) == (width < 1280), width
+
+
 @pytest.mark.parametrize("title", [None, 3])
 def test_a_title_that_is_no_text(copied, title):
     path = copied / "comparison.json"
@@ -393,6 +547,7 @@ def test_a_spread_needs_two_values():
     assert spread([0.5], "{:.1f}", 100) == "50.0"
     assert spread([0.4, 0.6], "{:.1f}", 100) == "50.0 ± 14.1"
     assert spread([0.4, 0.6], "{:+.1f}", 100) == "+50.0 ± 14.1"
+    assert spread([0.02, 0.0202], "{:.3g}") == "0.0201 ± 0.0001"  # with the decimals of the mean
 
 
 def test_a_sweep_of_words_is_no_line():
