@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import struct
 import subprocess
@@ -22,6 +23,7 @@ from npsoftmax.metrics import (
     write_confusion,
     write_reliability,
 )
+from npsoftmax.plots import many_lines
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of a layout that does not fit
 
@@ -342,19 +344,68 @@ def test_reliability_shows_accuracy_confidence_and_shares(folders, runs):
 def test_an_unfinished_run_is_drawn_as_far_as_it_goes(tmp_path):
     folder = make_run(tmp_path / "half", finished=False)
     assert [path.stem for path in plots.plot_run(folder)] == ["loss", "accuracy", "learning_rate", "steps"]
-    assert plots.read_run(folder).title == "half · unfinished"
+    assert plots.read_run(folder).title == "half · unfinished, 6 epochs so far"
     (folder / "steps.csv").unlink()
     first = (folder / "plots" / "loss.png").read_bytes()
     assert [path.stem for path in plots.plot_run(folder)] == ["loss", "accuracy"]
     assert (folder / "plots" / "loss.png").read_bytes() == first
 
 
-@pytest.mark.parametrize("name", ["metrics.csv", "steps.csv", "confusion.csv", "classes.json", "reliability.csv"])
-def test_a_finished_run_needs_all_its_files(tmp_path, name):
-    folder = make_run(tmp_path / "run")
+GIVES = {
+    "metrics.csv": ["loss", "accuracy"],
+    "steps.csv": ["learning_rate", "steps"],
+    "confusion.csv": ["confusion", "per_class"],
+    "classes.json": [],
+    "reliability.csv": ["reliability"],
+}
+
+
+@pytest.mark.parametrize("name", GIVES)
+def test_a_finished_run_that_lost_a_file_is_drawn_without_it_and_says_so(tmp_path, name, capsys):
+    folder = make_run(tmp_path / "run", n_groups=2)
     (folder / name).unlink()
-    with pytest.raises(InputError, match=name):
-        plots.plot_run(folder)
+    assert run_command(folder) == 0
+    said = capsys.readouterr()
+    drawn = [figure for figure in ALL if figure not in GIVES[name]]
+    assert said.out.split() == [str(folder / "plots" / f"{figure}.png") for figure in drawn]
+    assert name in said.err and str(folder) in said.err and said.err.count("\n") == 1
+    assert all(figure in said.err for figure in GIVES[name])
+    assert plots.read_run(folder).missing == (name,)
+
+
+def test_a_run_that_lost_nothing_says_nothing(folders, capsys):
+    assert run_command(folders["one epoch"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_unfinished_run_says_what_is_not_drawn_yet_and_how_to_go_on(tmp_path, capsys):
+    folder = make_run(tmp_path / "half", finished=False)
+    assert run_command(folder) == 0
+    told = capsys.readouterr().err
+    assert "not drawn: confusion, per_class; there is no confusion.csv" in told
+    assert "not drawn: reliability; there is no reliability.csv" in told
+    assert f"npsoftmax train --resume {folder} goes on" in told
+
+
+@pytest.mark.parametrize("content", ["", "epoch,train_lo"])
+def test_a_table_without_a_whole_line_is_not_there_yet(tmp_path, content):
+    folder = make_run(tmp_path / "run", finished=False)
+    (folder / "metrics.csv").write_text(content)
+    assert [path.stem for path in plots.plot_run(folder)] == ["learning_rate", "steps"]
+
+
+def test_whatever_is_left_of_a_run_is_drawn(tmp_path):
+    folder = make_run(tmp_path / "run")
+    for name in ("config.toml", "metrics.csv", "steps.csv", "classes.json", "reliability.csv", "summary.json"):
+        (folder / name).unlink()
+    assert [path.stem for path in plots.plot_run(folder)] == ["confusion", "per_class"]
+
+
+def test_an_interrupted_run_says_so_in_its_titles(runs):
+    from dataclasses import replace
+
+    summary = {**runs["ten"].summary, "interrupted": True, "epochs": 3, "planned_epochs": 10}
+    assert replace(runs["ten"], summary=summary).title.endswith(" · interrupted after 3 of 10 epochs")
 
 
 def test_a_finished_run_without_calibration_needs_no_reliability_file(tmp_path):
@@ -421,3 +472,65 @@ def test_the_command_says_when_there_is_nothing_yet(tmp_path, capsys):
     (tmp_path / "config.toml").write_text("")
     assert run_command(tmp_path) == 0
     assert "nothing is recorded yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("form", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PNG")])
+def test_the_command_writes_other_formats_the_same_every_time(tmp_path, form, begins, capsys):
+    folder = make_run(tmp_path / "run", finished=False, steps=5)
+    assert run_command(folder, "--format", form) == 0
+    paths = capsys.readouterr().out.split()
+    assert paths == [str(folder / "plots" / f"{name}.{form.lower()}") for name in ALL[:4]]
+    first = [(folder / "plots" / f"{name}.{form.lower()}").read_bytes() for name in ALL[:4]]
+    assert all(content.startswith(begins) for content in first)
+    run_command(folder, "--format", form)
+    assert [(folder / "plots" / f"{name}.{form.lower()}").read_bytes() for name in ALL[:4]] == first
+
+
+@pytest.mark.parametrize("form", ["jpg", "", "sgv", "svg,pdf", "../svg"])
+def test_an_unknown_format_is_refused_before_anything_is_drawn(tmp_path, form):
+    folder = make_run(tmp_path / "run", finished=False, steps=5)
+    with pytest.raises(InputError, match=r"unknown --format .* Known: pdf, png, svg"):
+        run_command(folder, "--format", form)
+    assert not (folder / "plots").exists()
+
+
+# ---------------------------------------------------------------- many lines
+def test_25_lines_differ_in_colour_or_dashes_and_in_colour_or_marker():
+    found = many_lines.looks(f"head {i}" for i in range(25))
+    assert len({(look["color"], look["linestyle"]) for look in found.values()}) == 25
+    assert len({(look["color"], look["marker"]) for look in found.values()}) == 25
+    assert many_lines.looks(["a", "b"])["b"] == list(found.values())[1]
+
+
+def test_labels_keep_their_distance_and_move_little():
+    assert many_lines.apart([0.1, 0.5, 0.9], 0.1).tolist() == pytest.approx([0.1, 0.5, 0.9])
+    assert many_lines.apart([0.5, 0.5, 0.5], 0.1).tolist() == pytest.approx([0.4, 0.5, 0.6])
+    assert many_lines.apart([1.0, 1.0], 0.2).tolist() == pytest.approx([0.8, 1.0])
+    assert len(many_lines.apart([], 0.1)) == 0
+    crowded = many_lines.apart(np.sort(np.random.default_rng(0).random(30)), 0.05)
+    assert (np.diff(crowded) >= 0.05 - 1e-9).all() and crowded[0] == 0
+
+
+@pytest.mark.parametrize("n", [1, 17, 25])
+def test_ends_are_numbered_from_top_to_bottom_without_touching(n):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 3.6), dpi=100, layout="constrained")
+    ax = figure.subplots()
+    names = [f"head {i}" for i in range(n)]
+    x, ends = np.arange(1, 6), np.random.default_rng(n).permutation(n) * 0.01
+    look = many_lines.looks(names)
+    lines = [many_lines.draw_look(ax, x, x + end, look[name], name) for name, end in zip(names, ends, strict=True)]
+    lines.append(many_lines.draw_look(ax, x, x * np.nan, look[names[0]], "nothing"))
+    ordered = many_lines.number_ends(ax, lines, 3.0)
+    assert [line.get_label() for line in ordered] == [*(names[i] for i in np.argsort(-ends)), "nothing"]
+    texts = {text: box for text, box in boxes(figure) if text in {str(i + 1) for i in range(n)} and box[0] > 380}
+    assert len(texts) == n
+    tops = [texts[str(i + 1)][[1, 3]] for i in range(n)]  # bottom and top of each number
+    assert all(above[0] > below[1] - 1 for above, below in itertools.pairwise(tops))
+
+
+def test_a_very_long_label_loses_its_middle_and_a_dollar_is_a_dollar():
+    assert many_lines.shorter("softmax tau=0.5") == "softmax tau=0.5"
+    assert len(many_lines.shorter("x" * 300)) == many_lines.LETTERS
+    assert many_lines.shorter("x" * 100 + "=7").endswith("x=7") and many_lines.shorter("$a$") == r"\$a\$"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from npsoftmax.plots import Run
 
 IMAGES = 6  # test images whose attention is drawn
 
@@ -26,29 +30,48 @@ def add_parser(subparsers: Any) -> None:
         default=argparse.SUPPRESS,
         help="whose attention (default: best)",
     )
+    parser.add_argument("--format", default="png", metavar="NAME", help="png, svg or pdf (default: png)")
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
     parser.set_defaults(run=plot)
 
 
 def plot(args: argparse.Namespace) -> int:
-    """Draw and print the path of each PNG, one a line."""
-    from npsoftmax.plots import plot_run
+    """Draw and print the path of each figure, one a line; what is missing goes to stderr."""
+    from npsoftmax.plots import FORMATS, draw_run, read_run
 
     for name in ("data_dir", "checkpoint"):
         if name in args and not args.attention:
             raise InputError(f"--{name.replace('_', '-')} would have no effect without --attention. Leave it out.")
-    paths = plot_run(args.run_dir)
+    form = args.format.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise unknown_name("--format", args.format, FORMATS)
+    run = read_run(args.run_dir)
+    paths = draw_run(run, args.run_dir / "plots", form)
     if args.attention:
         checkpoint = getattr(args, "checkpoint", "best")
-        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None), checkpoint))
+        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None), checkpoint, form))
     for path in paths:
         print(path)
     if not paths:
         print(f"{args.run_dir}: nothing is recorded yet, so there is nothing to draw.")
+    else:
+        tell_missing(run, args.run_dir)
     return 0
 
 
-def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best") -> Path:
+def tell_missing(run: Run, run_dir: Path) -> None:
+    """Say which figures are not drawn, for want of which files, and what gives them."""
+    from npsoftmax.plots import not_drawn
+
+    for file, figures in not_drawn(run).items():
+        print(f"not drawn: {', '.join(figures)}; there is no {file} in {run_dir}", file=sys.stderr)
+    if "classes.json" in run.missing and run.confusion.size:
+        print(f"drawn without superclasses; there is no classes.json in {run_dir}", file=sys.stderr)
+    if not run.summary:
+        print(f"The run is not finished; npsoftmax train --resume {run_dir} goes on with it.", file=sys.stderr)
+
+
+def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best", form: str = "png") -> Path:
     """Draw the attention of a run's model on test images of different classes. InputError where it has none."""
     import numpy as np
 
@@ -56,8 +79,9 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
     from npsoftmax.files import replacing
     from npsoftmax.host import single_threaded_blas
     from npsoftmax.models.vit import VisionTransformer
-    from npsoftmax.plots import DPI, read_run
+    from npsoftmax.plots import read_run
     from npsoftmax.plots.attention import attention_figure
+    from npsoftmax.plots.style import save_figure
     from npsoftmax.training import load_run
 
     session = load_run(run_dir, checkpoint, **({} if data_dir is None else {"data_dir": data_dir}))
@@ -76,7 +100,7 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
     figure = attention_figure(
         read_run(run_dir), test.x[chosen], maps, [names[t] for t in test.y[chosen]], [names[t] for t in predicted]
     )
-    path = Path(run_dir) / "plots" / "attention.png"
+    path = Path(run_dir) / "plots" / f"attention.{form}"
     with replacing(path) as beside:
-        figure.savefig(beside, dpi=DPI, format="png")
+        save_figure(figure, beside, form)
     return path

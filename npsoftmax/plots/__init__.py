@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npsoftmax.errors import InputError
 from npsoftmax.files import replacing
 from npsoftmax.plots.calibration import reliability_figure
 from npsoftmax.plots.classes import confusion_figure, per_class_figure
@@ -22,7 +21,7 @@ from npsoftmax.plots.curves import (
     steps_figure,
 )
 from npsoftmax.plots.run_files import Run, read_run
-from npsoftmax.plots.style import DPI
+from npsoftmax.plots.style import DPI, FORMATS, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,11 +29,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DPI",
     "FIGURES",
+    "FORMATS",
     "Run",
     "accuracy_figure",
     "confusion_figure",
+    "draw_run",
     "learning_rate_figure",
     "loss_figure",
+    "not_drawn",
     "per_class_figure",
     "plot_run",
     "read_run",
@@ -54,26 +56,33 @@ FIGURES: dict[str, tuple[Callable[[Run], Figure], str]] = {  # name -> function,
 }
 
 
-def plot_run(run_dir: Path) -> list[Path]:
-    """Draw every figure of a run into `run_dir`/plots and return the paths of the PNGs.
+NEEDS = {"epochs": "metrics.csv", "steps": "steps.csv", "confusion": "confusion.csv", "reliability": "reliability.csv"}
 
-    A figure whose file is missing is left out while the run is unfinished, that is without summary.json.
-    Raises InputError where `run_dir` is no run or a file is malformed, and where a finished run lacks a file: then
-    when all that is there has been drawn.
+
+def plot_run(run_dir: Path, form: str = "png") -> list[Path]:
+    """Draw every figure of a run into `run_dir`/plots, as one of FORMATS, and return the paths.
+
+    A figure whose file is missing is left out. InputError where `run_dir` is no run, or a file is malformed.
     """
-    missing: list[str] = []
-    run = read_run(run_dir, missing)
-    folder = Path(run_dir) / "plots"
+    return draw_run(read_run(run_dir), Path(run_dir) / "plots", form)
+
+
+def draw_run(run: Run, folder: Path, form: str = "png") -> list[Path]:
+    """Draw the figures of a run for which it has the files, into `folder`; `not_drawn` names the others."""
     paths = []
     for name, (draw, needed) in FIGURES.items():
         if len(getattr(run, needed)):
-            paths.append(folder / f"{name}.png")
+            paths.append(folder / f"{name}.{form}")
             figure = draw(run)
             with replacing(paths[-1]) as beside:
-                figure.savefig(beside, dpi=DPI, format="png")
-    if missing:
-        raise InputError(
-            f"{run_dir} has no {', '.join(missing)}, though the run is finished; the other {len(paths)} figures are in "
-            f"{folder}."
-        )
+                save_figure(figure, beside, form)
     return paths
+
+
+def not_drawn(run: Run) -> dict[str, list[str]]:
+    """Missing file -> the figures that it would give, in the order of FIGURES."""
+    found: dict[str, list[str]] = {}
+    for name, (_, needed) in FIGURES.items():
+        if NEEDS[needed] in run.missing:
+            found.setdefault(NEEDS[needed], []).append(name)
+    return found

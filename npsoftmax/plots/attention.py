@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npsoftmax.plots.run_files import Run
-from npsoftmax.plots.style import SMALL, TEXT, new_figure, text_of
+from npsoftmax.plots.style import SMALL, TEXT, colour_bar, new_figure, text_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIDE = 1.35  # inches of a picture
+COLOURS, VEIL = "inferno", 0.75  # of the weights, and how much of the image they hide
 
 
 def attention_figure(
@@ -26,8 +27,10 @@ def attention_figure(
     images uint8 (N, H, W, C), maps (N, heads, rows, columns), names (N,). Each map is scaled to its own largest weight;
     the number below it is that weight divided by the mean weight of a token.
     """
+    from matplotlib.cm import ScalarMappable
+
     n, heads, rows, columns = maps.shape
-    size = ((heads + 2) * SIDE + 0.5, n * (SIDE + 0.3) + 0.9)
+    size = ((heads + 2) * SIDE + 0.5, n * (SIDE + 0.3) + 1.4)
     heading = "Where the class token looks in the last block"
     figure, axes = new_figure(run, heading, size, nrows=n, ncols=heads + 2, squeeze=False)
     mean = 1 / (rows * columns + 1)  # the class token is one more
@@ -38,10 +41,13 @@ def attention_figure(
         for ax, weight in zip(row[1:], [weights.mean(axis=0), *weights], strict=True):
             _show(ax, _grey(image))
             height, width = image.shape[:2]
-            ax.imshow(weight, cmap="inferno", vmin=0, alpha=0.75, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+            ax.imshow(weight, cmap=COLOURS, vmin=0, alpha=VEIL, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
             ax.set_xlabel(f"peak {weight.max() / mean:.1f} × mean", fontsize=SMALL)
     for ax, title in zip(axes[0], ["image", "mean of heads", *(f"head {i + 1}" for i in range(heads))], strict=True):
         ax.set_title(title, fontsize=TEXT)
+    scale = ScalarMappable(cmap=COLOURS)
+    bar = colour_bar(figure, axes, scale, "weight, as a share of the map's largest", "bottom", aspect=40, pad=0.02)
+    bar.solids.set_alpha(VEIL)
     return figure
 
 

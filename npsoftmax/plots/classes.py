@@ -17,6 +17,7 @@ from npsoftmax.plots.style import (
     ORANGE,
     SMALL,
     TEXT,
+    colour_bar,
     draw_line,
     dress,
     legend_below,
@@ -32,6 +33,7 @@ GROUP_COLOURS = (
     *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
     *("#DDCC77", "#CC6677", "#882255", "#AA4499", FAINT),
 )
+LIGHT, DARK = "#f7fbff", "#08306b"  # letters on a dark and on a light square of a matrix, the ends of its colours
 HATCHES = ("", "/////", ".....", "xxxxx")  # the 11th group wears the first colour again, hatched
 FEW, MATRIX = 20, 330  # classes whose names fit beside a matrix, and the side of that in points, at least
 NAMED, COLUMN = 120, 50  # classes with a bar and a name each, and of those the most in one column
@@ -39,33 +41,42 @@ NAMED, COLUMN = 120, 50  # classes with a bar and a name each, and of those the 
 
 def confusion_figure(run: Run) -> Figure:
     """Share of each predicted class in every true class; superclasses in a row, their blocks outlined."""
+    figure, ax = new_figure(run, _confusion_heading(run), (7.6, 7.0))
+    draw_matrix(figure, ax, run)
+    return figure
+
+
+def draw_matrix(figure: Figure, ax: Axes, run: Run, side: float = MATRIX, bar: str = "right") -> None:
+    """The confusion matrix of a run in the one axes of a figure, with names, and a colour bar at the right or bottom.
+
+    side: points that it has at least. Colours mean the same in every figure: the scale is always 0 to 100%. With the
+    bar at the bottom, names of more than FEW classes or of superclasses stand at the left only: the order is the same.
+    """
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle
 
+    figure.set_layout_engine("compressed")  # a square matrix leaves no gap below the heading
     order = np.arange(len(run.names)) if run.coarse is None else np.argsort(run.coarse, kind="stable")
     counts = run.confusion[np.ix_(order, order)]
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, ax = new_figure(run, _confusion_heading(run), (7.6, 7.0))
-    figure.set_layout_engine("compressed")  # a square matrix leaves no gap below the heading
     # The square root shows a mistake of 1% without hiding that 50% is worse than 10%.
     image = ax.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     dress(ax, "predicted class", "true class")
     ax.grid(visible=False)
     ax.spines[:].set(visible=True, color=FAINT, linewidth=0.6)
-    bar = figure.colorbar(image, ax=ax, shrink=0.7, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
-    bar.set_label("share of the true class (%)", fontsize=TEXT, color=INK)
-    bar.ax.tick_params(labelsize=TEXT - 1, colors=INK)
-    bar.outline.set(edgecolor=FAINT, linewidth=0.6)
+    colour_bar(figure, ax, image, "share of the true class (%)", bar, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
     blocks = _blocks(run, order)
     for start, size, _ in blocks:
         corner = (start - 0.5, start - 0.5)
         ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=ORANGE, linewidth=0.9, clip_on=False))
-    _name_axes(ax, [run.names[c] for c in order], blocks)
+    _name_axes(ax, [run.names[c] for c in order], blocks, side)
+    if bar == "bottom" and len(share) > FEW and len(ax.get_xticks()):
+        ax.set_xticks([])
+        ax.set_xlabel("predicted class, in the same order", fontsize=TEXT, color=INK)
     if len(share) <= 12:
         for (row, column), value in np.ndenumerate(share):
-            colour = "white" if value > 35 else INK
+            colour = LIGHT if value > 35 else DARK
             ax.text(column, row, f"{value:.0f}", fontsize=SMALL, ha="center", va="center", color=colour)
-    return figure
 
 
 def _confusion_heading(run: Run) -> str:
@@ -85,17 +96,17 @@ def _blocks(run: Run, order: np.ndarray) -> list[tuple[int, int, str]]:
     return list(zip(starts.tolist(), sizes.tolist(), names, strict=True))
 
 
-def _name_axes(ax: Axes, names: list[str], blocks: list[tuple[int, int, str]]) -> None:
+def _name_axes(ax: Axes, names: list[str], blocks: list[tuple[int, int, str]], side: float) -> None:
     """Names on both axes: of few classes, else of superclasses; class numbers where there are neither."""
     places, labels = np.arange(len(names), dtype=float), names
     if len(names) > FEW:
         places = np.array([start + (size - 1) / 2 for start, size, _ in blocks])
         labels = [name for _, _, name in blocks]
-    gap = MATRIX / len(names) * np.diff(places).min(initial=len(names))  # points from name to name
+    gap = side / len(names) * np.diff(places).min(initial=len(names))  # points from name to name
     size = min(TEXT - 1, 0.8 * gap)
     if labels and size >= 4:
         labels = [text_of(name) for name in labels]
-        ax.set_xticks(places, labels, fontsize=size, rotation=90)
+        ax.set_xticks(places, labels, fontsize=size, rotation=90 if max(map(len, labels)) > 2 else 0)
         ax.set_yticks(places, labels, fontsize=size)
         ax.tick_params(length=2)
     elif blocks:  # too narrow for names, and in the order of superclasses a place is no class number

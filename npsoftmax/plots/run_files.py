@@ -17,6 +17,7 @@ Columns = dict[str, np.ndarray]
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 STEP_COLUMNS = ("step", "loss", "learning_rate", "momentum")
+FILES = ("metrics.csv", "steps.csv", "confusion.csv", "classes.json", "reliability.csv")
 
 
 @dataclass(frozen=True)
@@ -32,58 +33,67 @@ class Run:
     names: list[str]  # of the C classes
     coarse: np.ndarray | None  # (C,) the superclass of each class
     coarse_names: list[str]
+    missing: tuple[str, ...] = ()  # the files that a finished run has, and this one has not (yet)
 
     @property
     def title(self) -> str:
         """dataset · model · head · test accuracy, and whether a recipe was shortened."""
         if not self.summary:
-            return f"{self.name} · unfinished"
+            epochs = len(self.epochs.get("epoch", ()))
+            return f"{self.name} · unfinished" + (
+                f", {epochs} epoch{'' if epochs == 1 else 's'} so far" if epochs else ""
+            )
         parts = [str(self.summary[key]) for key in ("dataset", "model", "head") if self.summary.get(key)]
         accuracy = (self.summary.get("test") or {}).get("accuracy")
         if accuracy is not None:
             parts.append(f"test accuracy {accuracy:.2%}")
+        if self.summary.get("interrupted"):
+            done, planned = self.summary.get("epochs"), self.summary.get("planned_epochs")
+            parts.append(f"interrupted after {done} of {planned} epochs")
         if self.summary.get("shortened"):
             parts.append(f"{self.summary['recipe']} SHORTENED: {self.summary['shortened']}")
         return " · ".join(parts)
 
 
-def read_run(run_dir: Path, missing: list[str] | None = None) -> Run:
-    """The files of a run directory, checked; `plot_run` says which may be missing.
+def read_run(run_dir: Path) -> Run:
+    """The files of a run directory, checked; what is not there is empty, and named in `missing`.
 
-    missing: where the names of those go that are, and that a finished run has; without it they are an InputError.
+    InputError where the directory is no run, or a file in it is malformed.
     """
     folder = Path(run_dir)
-    if not any((folder / name).is_file() for name in ("config.toml", "metrics.csv")):
+    if not any((folder / name).is_file() for name in ("config.toml", "summary.json", *FILES)):
         raise InputError(
             f"{folder} is not a run: it has no config.toml and no metrics.csv. "
             "Give the directory that npsoftmax train wrote."
         )
-    finished = (folder / "summary.json").exists()
-    summary = _read_summary(folder / "summary.json") if finished else {}
-    # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
-    calibrated = (summary.get("test") or {}).get("ece") is not None
+    summary = _read_summary(folder / "summary.json") if (folder / "summary.json").exists() else {}
+    missing = []
 
-    def read(name: str, reader: Callable[[Path], Any], empty: Any, needed: bool = finished) -> Any:
-        if (folder / name).exists() or (needed and missing is None):
+    def read(name: str, reader: Callable[[Path], Any], empty: Any, expected: bool = True) -> Any:
+        if _begun(folder / name):
             return reader(folder / name)
-        if needed and missing is not None:
+        if expected:
             missing.append(name)
         return empty
 
-    confusable = finished and summary.get("classes", 0) <= CONFUSION_CLASSES
-    confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0)), []), confusable)
+    epochs = read("metrics.csv", lambda path: read_columns(path, EPOCH_COLUMNS), {})
+    steps = read("steps.csv", lambda path: read_columns(path, STEP_COLUMNS), {})
+    confusable = summary.get("classes", 0) <= CONFUSION_CLASSES
+    confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0), dtype=np.int64), []), confusable)
     coarse, coarse_names = read("classes.json", lambda path: _read_coarse(path, names), (None, []))
-    return Run(
-        name=folder.resolve().name,
-        summary=summary,
-        epochs=read("metrics.csv", lambda path: read_columns(path, EPOCH_COLUMNS), {}),
-        steps=read("steps.csv", lambda path: read_columns(path, STEP_COLUMNS), {}),
-        confusion=confusion,
-        reliability=read("reliability.csv", read_reliability, {}, calibrated),
-        names=names,
-        coarse=coarse,
-        coarse_names=coarse_names,
-    )
+    # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
+    calibrated = not summary or (summary.get("test") or {}).get("ece") is not None
+    reliability = read("reliability.csv", read_reliability, {}, calibrated)
+    name = folder.resolve().name
+    return Run(name, summary, epochs, steps, confusion, reliability, names, coarse, coarse_names, tuple(missing))
+
+
+def _begun(path: Path) -> bool:
+    """Whether there is such a file with anything in it: of a table, a whole first line."""
+    if not (path.suffix == ".csv" and path.is_file()):
+        return path.exists()
+    with open(path, "rb") as file:
+        return file.readline().endswith(b"\n")
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

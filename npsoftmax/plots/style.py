@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+FORMATS = ("png", "svg", "pdf")
 TITLE, TEXT, SMALL = 11, 9, 7  # font sizes in points
 BLUE, ORANGE, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#888888"
 
@@ -29,6 +30,15 @@ def new_figure(run: Run, heading: str, size: tuple[float, float], **grid: Any) -
     lines = [heading, *textwrap.wrap(run.title, int(size[0] * 11))]
     figure.suptitle("\n".join(lines), fontsize=TITLE, color=INK)
     return figure, figure.subplots(**grid)
+
+
+def save_figure(figure: Figure, file: Any, form: str) -> None:
+    """Write one of FORMATS to a path or an open file: the same bytes every time, letters of an SVG as outlines."""
+    import matplotlib
+
+    undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "npsoftmax", "svg.fonttype": "path"}):
+        figure.savefig(file, dpi=DPI, format=form, metadata=undated[form])
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str) -> None:
@@ -60,6 +70,16 @@ def draw_line(ax: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
     if finite.any():
         marker = "o" if finite.sum() <= 20 else None
         ax.plot(x[finite], y[finite], marker=marker, markersize=4, **{"linewidth": 1.6, **style})
+
+
+def colour_bar(figure: Figure, axes: Any, image: Any, label: str, where: str = "right", **options: Any) -> Any:
+    """What the colours of `image` mean, beside or below the axes."""
+    options = {"location": where, "shrink": 0.7, "aspect": 25, **options}
+    bar = figure.colorbar(image, ax=axes, **options)
+    bar.set_label(label, fontsize=TEXT, color=INK)
+    bar.ax.tick_params(labelsize=TEXT - 1, colors=INK)
+    bar.outline.set(edgecolor=FAINT, linewidth=0.6)
+    return bar
 
 
 def whole_numbers(ax: Axes) -> None:

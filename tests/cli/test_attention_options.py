@@ -77,7 +77,9 @@ def test_the_figure_has_a_column_for_each_head_and_scales_each_map(run):
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
     maps = np.random.default_rng(1).random((2, 3, 4, 4)) / 16
     figure = attention_figure(plots.read_run(run), images, maps, ["a_b", "cat"], ["a_b", "dog"])
-    axes = np.array(figure.axes).reshape(2, 5)
+    *axes, bar = figure.axes
+    axes = np.array(axes).reshape(2, 5)
+    assert bar.get_xlabel() == "weight, as a share of the map's largest" and bar.get_xlim() == (0, 1)
     assert [ax.get_title() for ax in axes[0]] == ["image", "mean of heads", "head 1", "head 2", "head 3"]
     assert [row[0].get_xlabel() for row in axes] == ["a b\npredicted so", "cat\npredicted: dog"]
     np.testing.assert_allclose(axes[1, 3].images[1].get_array(), maps[1, 1])
