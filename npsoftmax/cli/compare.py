@@ -206,7 +206,7 @@ def print_scores(comparison: Any) -> None:
     if not any(result.runs for result in results):
         return
     table = score_table(results)
-    chosen = [table.columns.index(name) for name in PRINTED]
+    chosen = [table.columns.index(name) for name in PRINTED if name in table.columns]
     lines = [[line[i] for i in chosen] for line in (table.columns, *table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(chosen))]
     for first, *rest in lines:

@@ -88,7 +88,7 @@ def curves_figure(
 
 def _ending(number: int, line: Line2D, form: str) -> str:
     """Number, name and last value of a line."""
-    values = line.get_ydata()
+    values = np.asarray(line.get_ydata())
     return f"{number}  {line.get_label()}: {form.format(values[-1]) if len(values) else 'not a number'}"
 
 
@@ -148,7 +148,11 @@ def learning_rate_figure(results: Sequence[RowResult]) -> Figure | None:
 def time_figure(results: Sequence[RowResult]) -> Figure | None:
     """Test accuracy against the seconds of an epoch, best row first in the legend."""
     found = {
-        result.row.name: [(x, 100 * test_score("accuracy")(run)) for run in result.runs if (x := fastest_epoch(run))]
+        result.row.name: [
+            (seconds, 100 * accuracy)
+            for run in result.runs
+            if (seconds := fastest_epoch(run)) and (accuracy := test_score("accuracy")(run)) is not None
+        ]
         for result in results
     }
     shown = {name: both for name, both in found.items() if both}
@@ -157,8 +161,8 @@ def time_figure(results: Sequence[RowResult]) -> Figure | None:
     figure, ax = canvas("Time of an epoch and test accuracy", len(shown))
     dress(ax, "seconds of the fastest epoch", "test accuracy (%)")
     for name in sorted(shown, key=lambda name: -np.mean([accuracy for _, accuracy in shown[name]])):
-        seconds, accuracy = zip(*shown[name], strict=True)
-        points(ax, seconds, accuracy, styles(results)[name], name)
+        x, y = zip(*shown[name], strict=True)
+        points(ax, x, y, styles(results)[name], name)
     note(ax, "A mark is one run. Up and left is better. Legend: the most accurate row first.")
     ax.set_xlim(0, 1.05 * max(x for both in shown.values() for x, _ in both))
     labels_below(figure, ax)
@@ -167,7 +171,7 @@ def time_figure(results: Sequence[RowResult]) -> Figure | None:
 
 def reliability_figure(results: Sequence[RowResult]) -> Figure | None:
     """Accuracy against confidence in bins, of each row's first run that has probabilities."""
-    shown = [(result, run) for result in results for run in result.runs[:1] if len(run.reliability)]
+    shown = [(result, run) for result in results for run in [run for run in result.runs if len(run.reliability)][:1]]
     if not shown:
         return None
     figure, ax = canvas("Reliability: is a row as often right as it is sure?", len(shown))

@@ -55,12 +55,18 @@ def number_ends(ax: Axes, lines: Sequence[Line2D], height: float) -> list[Line2D
     """
     limits = ax.get_xlim(), ax.get_ylim()  # also settles them: nothing moves from here on
     to_axes = ax.transData + ax.transAxes.inverted()
-    ends = {line: to_axes.transform(line.get_xydata()[-1]) for line in lines if len(line.get_xydata())}
+    points = {line: np.asarray(line.get_xydata()) for line in lines}
+    ends = {line: to_axes.transform(at[-1]) for line, at in points.items() if len(at)}
     ordered = sorted(ends, key=lambda line: -ends[line][1])
     heights = apart([ends[line][1] for line in ordered][::-1], 1.15 * SMALL / (72 * height))[::-1]
     for number, (line, at) in enumerate(zip(ordered, heights, strict=True), 1):
         x, y = ends[line]
-        leader = {"transform": ax.transAxes, "color": line.get_color(), "linewidth": 0.6, "clip_on": False}
+        leader: dict[str, Any] = {
+            "transform": ax.transAxes,
+            "color": line.get_color(),
+            "linewidth": 0.6,
+            "clip_on": False,
+        }
         ax.plot([x, max(x, 1.0) + 0.005, OUTSIDE - 0.008], [y, y, at], **leader, label="_")
         ax.text(OUTSIDE, at, str(number), transform=ax.transAxes, fontsize=SMALL, va="center", color=INK)
     ax.set(xlim=limits[0], ylim=limits[1])

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from npsoftmax.cli.compare import parse_variation, planned_rows, typed
+from npsoftmax.cli.compare import parse_variation, planned_rows, print_scores, typed
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
 from npsoftmax.compare.collect import Outcome, gap
@@ -382,7 +382,7 @@ def test_a_finished_run_that_lost_files_is_reported_as_far_as_it_goes(copied):
     assert [line.get_label() for line in lines[:2]] == ["softmax", "legacy_double_softmax"]
 
 
-def test_columns_without_any_number_are_left_out(compared):
+def test_columns_without_any_number_are_left_out(compared, monkeypatch, capsys):
     results = collect(Comparison(compared[0]))
     bare = []
     for result in results:
@@ -395,6 +395,9 @@ def test_columns_without_any_number_are_left_out(compared):
         bare.append(replace(result, outcomes=tuple(outcomes)))
     assert "NLL" in score_table(results).columns and "NLL: mean" in score_table(results).about
     assert "NLL" not in score_table(bare).columns and "NLL" not in score_table(bare).about
+    monkeypatch.setattr(sys.modules["npsoftmax.compare.collect"], "collect", lambda comparison: bare)
+    print_scores(Comparison(compared[0]))
+    assert "NLL" not in capsys.readouterr().out.splitlines()[0]
 
 
 # ---------------------------------------------------------------- the page
