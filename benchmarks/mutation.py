@@ -32,6 +32,7 @@ SKIP = shutil.ignore_patterns(".git", ".venv*", "*_cache", "__pycache__", ".hypo
 LOOK_AT_CODE = (
     "tests/functional/test_softmax_mappings.py::test_backward_stands_directly_below_its_forward",
     "tests/heads/test_legacy_flat.py::test_the_warning_says_what_is_wrong_and_what_to_use",
+    "tests/heads/test_head_properties.py::test_a_head_warns_if_and_only_if_it_is_legacy",
 )
 # Their gradients and values are tested with the heads that are made of them.
 TESTED_WITH_HEADS = ("cosine", "linear_softmax", "log_loss", "path", "rows", "sampled")
