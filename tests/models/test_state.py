@@ -301,9 +301,9 @@ def test_a_head_refuses_the_loss_of_no_samples_and_predicts_none(name):
     assert (log_p.shape, log_p.dtype, best.shape, best.dtype.kind) == ((0, 6), np.float32, (0, 2), "i")
 
 
-@pytest.mark.parametrize("name", ["mlp", "convnet", "tinyvgg", "resnet9", "speednet"])
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_refuses_the_loss_of_no_samples_and_predicts_none(name):
     whole, x = build_model(name, "softmax", CLASSES), np.zeros((0, 32, 32, 3), np.float32)
-    with pytest.raises(InputError, match="this batch has none"):
+    with pytest.raises(InputError, match="a mean over samples, but the batch is empty"):
         whole.loss(x, np.zeros(0, int))
     assert whole.log_prob(x).shape == (0, 6) and whole.predict(x, 3).shape == (0, 3)
