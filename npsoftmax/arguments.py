@@ -195,7 +195,7 @@ def pair(name: str, value: Any, least: int) -> Pair:
         if type(a) is int and type(b) is int and a >= least and b >= least:
             return value
     two = tuple(value) if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) == 1 else ()
-    if len(two) == 2 and all(isinstance(v, Integral) and v >= least for v in two):
+    if len(two) == 2 and all(isinstance(v, Integral) and int(v) >= least for v in two):
         return int(two[0]), int(two[1])
     raise refuse(
         f"{name} is {value!r}, but two whole numbers of at least {least} were expected; "
