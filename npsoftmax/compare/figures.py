@@ -60,12 +60,14 @@ def points(ax: Axes, x: Sequence[float], y: Sequence[float], look: dict[str, Any
 # ---------------------------------------------------------------- curves
 def curves_figure(
     results: Sequence[RowResult], what: str, ylabel: str, scale: float, form: str, warning: str = ""
-) -> Figure:
+) -> Figure | None:
     """`what` against epochs, a row a line: the mean over its seeds, and their standard deviation as a band.
 
     The legend is in the order in which the lines end, with the last value as `form`; a line has its number at its end.
     """
     shown = [result for result in results if any(len(curve(run, what)[0]) for run in result.runs)]
+    if not shown:
+        return None
     figure, ax = canvas(_curves_heading(shown, what), len(shown))
     dress(ax, "epoch", ylabel)
     whole_numbers(ax)
@@ -108,19 +110,20 @@ def _lines_are(seeds: str, most: int, bands: bool) -> str:
 
 
 def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """(epochs (E,), values (runs, E)) over the epochs that all have."""
+    """(epochs (E,), values (runs, E)) over the epochs that all have; what is not finite is NaN."""
     length = min(len(epochs) for epochs, _ in curves)
-    return curves[0][0][:length], np.array([values[:length] for _, values in curves])
+    values = np.array([values[:length] for _, values in curves])
+    return curves[0][0][:length], np.where(np.isfinite(values), values, np.nan)
 
 
-def loss_figure(results: Sequence[RowResult]) -> Figure:
+def loss_figure(results: Sequence[RowResult]) -> Figure | None:
     """Loss curves."""
     heads = {result.row.config.head for result in results}
     warning = "Heads have different losses: compare a line with itself." if len(heads) > 1 else ""
     return curves_figure(results, "loss", "loss", 1.0, "{:.3g}", warning)
 
 
-def accuracy_figure(results: Sequence[RowResult]) -> Figure:
+def accuracy_figure(results: Sequence[RowResult]) -> Figure | None:
     """Accuracy curves."""
     return curves_figure(results, "accuracy", "accuracy (%)", 100, "{:.1f}%")
 

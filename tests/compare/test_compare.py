@@ -23,7 +23,7 @@ from npsoftmax.cli.compare import parse_variation, planned_rows, print_scores, t
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison, Row, collect
 from npsoftmax.compare.collect import Outcome, gap
-from npsoftmax.compare.figures import all_figures, mean_curve, sweep_lines
+from npsoftmax.compare.figures import all_figures, loss_figure, mean_curve, sweep_lines
 from npsoftmax.compare.report import html_table, write_report
 from npsoftmax.compare.rivals import rival_table
 from npsoftmax.compare.runner import finished, progress_of
@@ -398,6 +398,28 @@ def test_columns_without_any_number_are_left_out(compared, monkeypatch, capsys):
     monkeypatch.setattr(sys.modules["npsoftmax.compare.collect"], "collect", lambda comparison: bare)
     print_scores(Comparison(compared[0]))
     assert "NLL" not in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loss", [np.array([1.0, np.inf]), np.array([np.nan, np.nan]), np.zeros(0)])
+def test_losses_that_are_no_numbers_are_left_out_of_the_curves(compared, loss):
+    results = collect(Comparison(compared[0]))
+    epochs = {
+        "epoch": np.arange(1.0, 1 + len(loss)),
+        "val_loss": loss,
+        "train_loss": loss,
+        "val_accuracy": np.zeros(len(loss)),
+    }
+    results = [
+        replace(result, outcomes=tuple(replace(out, run=replace(out.run, epochs=epochs)) for out in result.outcomes))
+        for result in results
+    ]
+    figure = loss_figure(results)
+    assert (figure is None) == (len(loss) == 0)
+    if figure is not None:
+        shown = [len(line.get_ydata()) for line in figure.axes[0].lines[:3]]
+        assert shown == [int(np.isfinite(loss).sum())] * 3
+        assert ("not a number" in figure.legends[0].get_texts()[0].get_text()) == (shown[0] == 0)
 
 
 # ---------------------------------------------------------------- the page
