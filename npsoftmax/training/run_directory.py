@@ -267,8 +267,8 @@ def _was_never_a_run(path: Path) -> bool:
 def _rows(path: Path, columns: tuple[str, ...]) -> list[str]:
     """The whole rows of a table, without its header; none where there is no such table.
 
-    A row that a power cut left unfinished at its end is ignored. InputError for other columns, or where a row before the last whole
-    one is none: it was edited elsewhere, and would be lost when the table is written again.
+    A row that a power cut left unfinished at its end is ignored. InputError for other columns, or where a row before
+    the last whole one is none: it was edited elsewhere, and would be lost when the table is written again.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
