@@ -78,7 +78,8 @@ def refused_by_system(error: OSError) -> InputError:
     shown = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
     reason = error.strerror or str(error)
     if error.errno == errno.ENAMETOOLONG:
-        reason = f"a name of {len(os.path.basename(name))} characters is too long; most systems take 255 bytes"
+        longest = max(map(len, name.split(os.sep)))
+        reason = f"a name of {longest} characters is too long; most systems take 255 bytes"
     return InputError(f"cannot use {shown}: {reason}.")
 
 

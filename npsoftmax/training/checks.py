@@ -21,7 +21,7 @@ from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.session import make_optimizer, schedule_of
 
-MANY = 10**6  # steps an epoch, and images: more than any run has
+MANY = 10**6  # steps an epoch: more than any run has
 
 
 def check_settings(config: TrainConfig, source: str) -> None:
@@ -38,7 +38,8 @@ def check_settings(config: TrainConfig, source: str) -> None:
         if name not in known:
             raise unknown_name(what, name, known)
     get_augmentation(config.augment)
-    train_validation_split(np.zeros(MANY if config.val_split else 1, dtype=np.int64), config.val_split, seed=0)
+    if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
+        train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
     for name in ("limit_train", "limit_test", "threads", "clip_value", "clip_norm"):
         value = getattr(config, name)
         if value is not None and not value > 0:
