@@ -83,11 +83,22 @@ def _array(x: Any, name: str) -> Any:
         raise refuse(f"{name} ({type(x).__name__}) is no array: {error}; type np.asarray({name}).") from error
 
 
-def taken(spec: str, *arrays: Any) -> list[Any]:
-    """The arrays as real numbers, with shapes that are as `spec` says; None stays."""
-    arrays = tuple(reals(*arrays))
+def operands(x: Any, w: Any, b: Any) -> tuple[Any, Any, Any]:
+    """x, w and b as real numbers; b may be None. For the pairs that train: one call, and shapes are the kernel's."""
+    both = type(x) is np.ndarray and type(w) is np.ndarray and x.dtype in REAL and w.dtype in REAL
+    if both and (b is None or (type(b) is np.ndarray and b.dtype in REAL)):
+        return x, w, b
+    return real(x), real(w, "w"), None if b is None else real(b, "b")
+
+
+def taken(spec: str, *arrays: Any) -> Any:
+    """The arrays as real numbers, with shapes that are as `spec` says; None stays where that says so."""
+    for a in arrays:
+        if type(a) is not np.ndarray or a.dtype not in REAL:
+            arrays = tuple(reals(*arrays))
+            break
     fit(spec, *[None if a is None else a.shape for a in arrays])
-    return list(arrays)
+    return arrays
 
 
 def gradient_like(dy: Any, shape: Shape, name: str = "dy") -> Array:
@@ -115,7 +126,7 @@ def number(value: Any, name: str = "dloss") -> Any:
 def samples(n: int) -> None:
     """InputError for a loss of no samples."""
     if not n:
-        raise refuse("a loss is a mean over samples, but the batch is empty; leave empty batches out.")
+        raise refuse("a loss is a mean over samples, but this batch has none: give it at least one sample.")
 
 
 def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
@@ -158,6 +169,17 @@ def places(rows: Any, name: str, low: int, high: int) -> Array:
     rows = indices(rows, name)
     if isinstance(rows, np.ndarray) and rows.size and not low <= rows.min() <= rows.max() < high:
         raise refuse(f"{name} runs from {rows.min()} to {rows.max()}, but {low} … {high - 1} was expected.")
+    return rows
+
+
+def each_once(rows: Any, name: str) -> Array:
+    """`indices` of any shape that hold 1, 2, … each once, which is asked of the host's only: a tree's places."""
+    rows = places(rows, name, 0, np.size(rows) + 1)
+    if isinstance(rows, np.ndarray):
+        seen = np.zeros(rows.size + 1, dtype=bool)
+        seen[rows] = True
+        if not seen[1:].all():
+            raise refuse(f"{name} lacks {seen[1:].argmin() + 1}, but each of 1 … {rows.size} once was expected.")
     return rows
 
 
@@ -323,20 +345,3 @@ def fit_convolution(x: Shape, w: Shape, b: Shape | None, stride: Pair, pad: Pair
     if dy not in (None, shape):
         raise refuse(f"dy has shape {dy}, but {shape} was expected, the shape of what forward gave.")
     return shape
-
-
-@functools.lru_cache(maxsize=4096)
-def fit_columns(cols: Shape, shape: Shape, k: Pair, stride: Pair, pad: Pair) -> None:
-    """InputError unless cols (N·OH·OW, KH·KW·C) are those of images of `shape`."""
-    n, oh, ow, c = fit_windows(shape, k, stride, pad)
-    if cols != (n * oh * ow, k[0] * k[1] * c):
-        raise refuse(f"cols have shape {cols}, but {(n * oh * ow, k[0] * k[1] * c)} was expected for images {shape}.")
-
-
-@functools.lru_cache(maxsize=4096)
-def fit_pooled(dy: Shape, index: Shape, shape: Shape, k: Pair, stride: Pair, pad: Pair) -> None:
-    """InputError unless dy and index are (N, OH, OW, C) of windows over images of `shape`."""
-    pooled = fit_windows(shape, k, stride, pad)
-    for name, given in (("index", index), ("dy", dy)):
-        if given != pooled:
-            raise refuse(f"{name} has shape {given}, but {pooled} was expected, the shape of what forward gave.")

@@ -8,6 +8,9 @@ differs from the readable one, whose numbers it gives:
 * `thing_tiled`: a tile at a time, so that what lies between is never whole in memory.
 * `thing_relu`: it and max(y, 0) behind it, in the same pass.
 
+What a pair may be given (types, shapes, empty batches) is one rule for all, told in `npsoftmax/arguments.py`: each
+begins with it, or leaves the shapes to the face of the kernel that it calls.
+
 Where a readable pair has another file than what trains: `softmax_attention` beside `attention` and `multi_head`,
 `two_level` and `adaptive` beside the heads of these names.
 """

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax import kernels
-from npsoftmax.arguments import fit_convolution, fit_windows, gradient_like, pair, real, taken
+from npsoftmax.arguments import fit_convolution, gradient_like, operands, pair, real
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import elementwise, norm, output_size
@@ -263,7 +263,7 @@ def _given(
     x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair
 ) -> tuple[Array, Array, Array | None, Pair, Pair]:
     """The arguments of a forward, where they fit."""
-    w, x, b = taken("w (KH, KW, C, F), x (N, H, W, C), b (F)?", w, x, b)
+    x, w, b = operands(x, w, b)
     stride, pad = pair("stride", stride, 1), pair("pad", pad, 0)
-    fit_windows(x.shape, w.shape[:2], stride, pad)
+    fit_convolution(x.shape, w.shape, None if b is None else b.shape, stride, pad)
     return x, w, b, stride, pad

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, taken
+from npsoftmax.arguments import gradient_like, operands, taken
 from npsoftmax.backend import Array
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.norm import column_sum
@@ -43,7 +43,7 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
 
 def dense_threaded_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
     """`dense_forward` with the product on all threads. x (N, D), w (D, M), b (M,) or None -> y (N, M)"""
-    x, w, b = taken("x (N, D), w (D, M), b (M)?", x, w, b)
+    x, w, b = operands(x, w, b)
     return matmul(x, w, b), (x, w, b is not None)
 
 

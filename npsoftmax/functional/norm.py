@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, refuse, taken, whole
+from npsoftmax.arguments import gradient_like, operands, refuse, taken, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import norm as kernels
 
@@ -233,7 +233,9 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
 
 def layer_norm_fused_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
     """`layer_norm_forward` in one pass; x is kept, and two numbers a row. x (…, D) -> y like x"""
-    x, gamma, beta = taken("x (…, D), gamma (D), beta (D)?", x, gamma, beta)
+    x, gamma, beta = operands(x, gamma, beta)
+    if x.ndim < 1 or not x.shape[-1]:
+        raise refuse(f"x has shape {x.shape}, but (…, D) with D of at least 1 was expected.")
     rows = x.reshape(-1, x.shape[-1])  # (M, D)
     y, mean, scale = kernels.layer_norm(rows, gamma, beta, eps)
     return y.reshape(x.shape), (rows, gamma, mean, scale, beta is not None, x.shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import fit, gradient_like, indices, number, places, real, samples, taken
+from npsoftmax.arguments import each_once, fit, gradient_like, indices, number, real, samples, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import tree as kernels
 
@@ -63,7 +63,7 @@ def tree_log_prob_forward(z: Array, children: Array, levels: list[tuple[int, int
     """
     z, children = real(z, "z"), indices(children, "children")
     fit("z (N, I), children (I, 2)", z.shape, children.shape)
-    places(children, "children", 0, 2 * len(children) + 1)
+    each_once(children, "children")
     return kernels.tree_log_prob(z, children, levels), (z, children, levels)
 
 

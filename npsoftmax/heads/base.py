@@ -83,6 +83,9 @@ class Card:
     instead: str = ""
 
 
+UNASKED = object()  # in the place of labels where a prediction needs none; None is what somebody forgot
+
+
 class LegacyWiringWarning(UserWarning):
     """A head was made that is known to be wired wrongly."""
 
@@ -159,7 +162,7 @@ class Head(HoldsTrees, ABC):
         """Multiply-adds of one sample's loss."""
         return 0
 
-    def check(self, h: Array, targets: Array | None = None, rng: Rng | None = None) -> tuple[Array, Any]:
+    def check(self, h: Array, targets: Any = UNASKED, rng: Rng | None = None) -> tuple[Array, Any]:
         """h as real numbers (N, features), all finite, and targets as N labels in range, N >= 1; InputError else.
 
         Nor is an rng taken that is no Rng. Labels on a device are not checked here, which would wait for it: they are
@@ -172,7 +175,7 @@ class Head(HoldsTrees, ABC):
                 f"{type(self).__name__} takes features of shape (N, {self.features}), not {tuple(h.shape)}."
             )
         check_finite(h)
-        if targets is None:
+        if targets is UNASKED:
             return h, None
         targets = np.asarray(targets) if array_module(targets) is np else targets
         if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":

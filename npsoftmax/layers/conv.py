@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any
 
 from npsoftmax import kernels
+from npsoftmax.arguments import real
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import activation, conv
@@ -79,7 +80,7 @@ class Conv2d(Layer):
             self.params["b"] = start((outputs,), fan_in, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = self.taken(x)
+        x = real(x)
         algorithm = self._algorithm_for(x)
         forward = getattr(conv, f"conv2d_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
@@ -135,7 +136,7 @@ class ConvReLU2d(Conv2d):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = self.taken(x)
+        x = real(x)
         algorithm = self._algorithm_for(x)
         if not self.fused or algorithm not in FUSED:
             z, cache = super().forward(x, train=train, rng=rng)

@@ -273,7 +273,7 @@ def test_multi_margin_moves_the_target_and_all_that_come_too_close():
         (np.zeros((2, 3)), np.array([0, 1, 2]), "one for each of the 2 rows"),
         (np.zeros((2, 3)), np.zeros((2, 3), dtype=int), "one-hot"),
         (np.zeros((2, 3, 4)), np.zeros(2, dtype=int), r"z has shape \(2, 3, 4\), but \(N, C\)"),
-        (np.zeros((0, 3)), np.zeros(0, dtype=int), "the batch is empty"),
+        (np.zeros((0, 3)), np.zeros(0, dtype=int), "this batch has none"),
     ],
 )
 def test_bad_labels_are_input_errors(case, z, t, message):

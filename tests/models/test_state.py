@@ -295,7 +295,7 @@ def test_gradients_of_mixed_labels_add_up_however_sparse_they_are(head, n):
 def test_a_head_refuses_the_loss_of_no_samples_and_predicts_none(name):
     head, h = head_of(name), np.zeros((0, 6), np.float32)
     for train in (False, True):
-        with pytest.raises(InputError, match="a loss is a mean over samples, but the batch is empty"):
+        with pytest.raises(InputError, match="a loss is a mean over samples, but this batch has none"):
             head.loss(h, np.zeros(0, int), train=train, rng=Rng(0))
     log_p, best = head.log_prob(h, rng=Rng(0)), head.predict(h, 2, rng=Rng(0))
     assert (log_p.shape, log_p.dtype, best.shape, best.dtype.kind) == ((0, 6), np.float32, (0, 2), "i")

@@ -7,7 +7,7 @@ same file belong to `kernels.conv`.
 
 from __future__ import annotations
 
-from npsoftmax.arguments import fit_columns, fit_pooled, fit_windows
+from npsoftmax.arguments import fit_windows, refuse
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.windows import compiled, device, reference
@@ -38,7 +38,9 @@ def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
 
 def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
     """cols (N·OH·OW, KH·KW·C) -> (N, H, W, C) = shape; see `reference.col2im`."""
-    fit_columns(cols.shape, shape, k, stride, pad)
+    n, oh, ow, c = fit_windows(shape, k, stride, pad)
+    if cols.shape != (n * oh * ow, k[0] * k[1] * c):
+        raise refuse(f"cols has shape {cols.shape}, but {(n * oh * ow, k[0] * k[1] * c)} was expected for {shape}.")
     return columns_version_for(cols).col2im(cols, shape, k, stride, pad)
 
 
@@ -51,5 +53,7 @@ def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool = False) -> 
 
 def max_pool_backward(dy: Array, index: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
     """dx of `max_pool`; see `reference.max_pool_backward`."""
-    fit_pooled(dy.shape, index.shape, shape, k, stride, pad)
+    pooled = fit_windows(shape, k, stride, pad)
+    if dy.shape != pooled or index.shape != pooled:
+        raise refuse(f"dy has shape {dy.shape} and index {index.shape}, but {pooled} was expected of both.")
     return pool_version_for(dy).max_pool_backward(dy, index, shape, k, stride, pad)
