@@ -197,7 +197,7 @@ def taylor_polynomial(z: Array, order: int) -> Array:
 def taylor_softmax_forward(z: Array, mask: Array | None = None, *, order: int = 2) -> tuple[Array, Any]:
     """Probabilities that grow like a polynomial: p_i = f_n(z_i) / Σ_j f_n(z_j), f_n(z) = Σ_{k<=n} z^k / k!.
 
-    z (…, C), finite -> p (…, C). InputError for an odd order or one below 2.
+    z (…, C), of sizes whose powers are finite -> p (…, C). InputError for an odd order or one below 2.
     Source: Vincent, de Brébisson and Bouthillier, 2015; de Brébisson and Vincent, 2016 (arXiv 1511.05042).
     """
     # The cache is (z, p, order).
