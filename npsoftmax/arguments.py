@@ -174,7 +174,8 @@ def places(rows: Any, name: str, low: int, high: int) -> Array:
 
 def each_once(rows: Any, name: str) -> Array:
     """`indices` of any shape that hold 1, 2, … each once, which is asked of the host's only: a tree's places."""
-    rows = places(rows, name, 0, np.size(rows) + 1)
+    rows = indices(rows, name)
+    places(rows, name, 0, rows.size + 1)
     if isinstance(rows, np.ndarray):
         seen = np.zeros(rows.size + 1, dtype=bool)
         seen[rows] = True
