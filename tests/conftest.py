@@ -8,6 +8,8 @@ from pathlib import Path
 # Before NumPy is loaded: on arrays this small, waking threads costs more than all the work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# pytest loads readline, which sets it for the processes of xdist: tables would be as narrow as some terminal.
+os.environ.pop("COLUMNS", None)
 
 import pytest
 from hypothesis import settings
