@@ -304,6 +304,6 @@ def test_a_head_refuses_the_loss_of_no_samples_and_predicts_none(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_refuses_the_loss_of_no_samples_and_predicts_none(name):
     whole, x = build_model(name, "softmax", CLASSES), np.zeros((0, 32, 32, 3), np.float32)
-    with pytest.raises(InputError, match="a mean over samples, but the batch is empty"):
+    with pytest.raises(InputError, match="a mean over samples, but this batch has none"):
         whole.loss(x, np.zeros(0, int))
     assert whole.log_prob(x).shape == (0, 6) and whole.predict(x, 3).shape == (0, 3)
