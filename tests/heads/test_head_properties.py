@@ -153,6 +153,15 @@ def test_every_parameter_is_reached_by_some_class(case):
 
 
 @every_head
+def test_backward_starts_with_one_where_nobody_says_otherwise(case):
+    head, (h, t) = build(case), batch(4)
+    dh, grads = head.backward(head.loss(h, t, train=True, rng=RNG)[1])
+    expected = gradients(head, h, t)
+    for name, g in [("h", dh), *leaves(grads)]:
+        np.testing.assert_array_equal(dense(g), expected[name], err_msg=name)
+
+
+@every_head
 def test_upstream_gradient_scales_all_gradients(case):
     head, (h, t) = build(case), batch()
     once, thrice = gradients(head, h, t), gradients(head, h, t, dloss=-3.0)
