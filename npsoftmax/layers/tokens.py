@@ -89,7 +89,8 @@ class ClassToken(Layer):
         return dx, {"token": dtoken}
 
     def output_shape(self, shape: Shape) -> Shape:
-        return shape[0] + 1, *_require_tokens(self, shape, self.dim)[1:]
+        count, dim = _require_tokens(self, shape, self.dim)
+        return count + 1, dim
 
     def __repr__(self) -> str:
         return f"ClassToken({self.dim})"

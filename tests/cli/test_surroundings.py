@@ -150,6 +150,7 @@ def test_a_signal_saves_and_is_told_by_the_exit_code(name, tmp_path):
     process = subprocess.Popen(
         [*COMMAND, *words, "--limit-test", "50", "--no-plots", "--out", str(run)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup, for one, has it ignored, and so do we then
     )  # fmt: skip
     while not (run / "metrics.csv").exists() and process.poll() is None:
         time.sleep(0.02)

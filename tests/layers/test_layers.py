@@ -239,6 +239,19 @@ def test_without_need_dx_the_parameters_gradients_are_the_same(make, shape):
 
 
 @every_case
+@pytest.mark.parametrize("other", [(), (0,), (7,), (7, 7), (7, 7, 7), (7, 7, 7, 7)], ids=str)
+def test_samples_of_another_shape_fit_or_are_refused(make, shape, other):
+    layer = make()
+    try:
+        fits = layer.output_shape(other)
+    except InputError:
+        with pytest.raises(InputError):
+            layer.forward(np.zeros((2, *other), np.float32))
+    else:
+        assert layer.forward(np.zeros((2, *other), np.float32))[0].shape == (2, *fits)
+
+
+@every_case
 def test_the_name_of_a_layer_fits_a_table(make, shape):
     assert type(make()).__name__ in repr(make()) and "\n" not in repr(make())
 
