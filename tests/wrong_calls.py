@@ -230,7 +230,7 @@ def other_number(value: Any, rng: np.random.Generator) -> Any:
 
 
 def mutated(value: Any, rng: np.random.Generator, places: bool = False) -> Any:
-    """Something else in the place of a value; `places`: of numbers of classes, rows or nodes, which may be too large."""
+    """Another argument in the place of this one; `places`: numbers of classes, rows or nodes, which may be too large."""
     if not isinstance(value, np.ndarray):
         return other_number(value, rng)
     if value.dtype.kind not in "fiub":

@@ -293,11 +293,11 @@ def test_a_comparison_over_processes(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_fails_takes_nothing_with_it(tmp_path):
-    words = [*COMPARE, "--heads=softmax", "--vary", "normalize=nothing,half", "--out", tmp_path / "comparison"]
+    words = [*COMPARE, "--heads=softmax", "--optimizer=sgd", "--vary", "lr=1e30,0.1", "--out", tmp_path / "comparison"]
     code, _, error = ended(start(2, *COMMAND, *words))
     assert code == 1
-    assert "failed softmax normalize=nothing" in error and "unknown normal" in error
-    assert "finished softmax normalize=half" in error
+    assert "failed softmax lr=1e+30" in error and "Lower --lr" in error
+    assert "finished softmax lr=0.1" in error
 
 
 def test_ctrl_c_ends_a_comparison_after_the_steps_under_way(tmp_path):
