@@ -230,7 +230,7 @@ def other_number(value: Any, rng: np.random.Generator) -> Any:
 
 
 def mutated(value: Any, rng: np.random.Generator, places: bool = False) -> Any:
-    """Another argument in the place of this one; `places`: numbers of classes, rows or nodes, which may be too large."""
+    """Another argument instead of this one; `places`: numbers of classes, rows or nodes, which may be too large."""
     if not isinstance(value, np.ndarray):
         return other_number(value, rng)
     if value.dtype.kind not in "fiub":
