@@ -195,6 +195,28 @@ with single_threaded_blas():
     assert float(in_a_process(code)) < 1.1
 
 
+SPINNING = """
+import os
+from npsoftmax.kernels.extension import load_extension
+load_extension("npsoftmax._im2col")
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize(("said", "spins"), [({}, "4000"), ({"GOMP_SPINCOUNT": "77"}, "77")])
+def test_threads_that_wait_soon_sleep_unless_told_otherwise(monkeypatch, said, spins):
+    """OMP_DISPLAY_ENV makes GNU's OpenMP tell, when it is loaded, what it goes by."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    environment = os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"} | said
+    done = subprocess.run([sys.executable, "-c", SPINNING], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("no compiled kernels, or an OpenMP that is not GNU's")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+    assert done.stdout.split()[-1] == said.get("GOMP_SPINCOUNT", "None")  # other libraries find what was there
+
+
 def blas_threads():
     import threadpoolctl
 

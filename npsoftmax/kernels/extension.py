@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax.errors import unknown_name
+from npsoftmax.host import short_spins
 
 PACKAGE = Path(__file__).parents[1]
 LEVEL_FOLDERS = PACKAGE / "kernels"
@@ -82,7 +83,8 @@ def load_extension(name: str) -> tuple[Any, str]:
         spec = PathFinder.find_spec(name, folders)
         if spec is None or spec.loader is None:
             raise ImportError(f"no module {name}")
-        module = importlib.util.module_from_spec(spec)
+        with short_spins():
+            module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except ImportError as error:
         return None, f"not built ({error}); reinstall with a C compiler present to get it"
