@@ -29,17 +29,20 @@ def speed(model: str, threads: int, seconds: float) -> float:
 
     set_threads(threads)
     keep_freed_memory()
-    network, images = build_model(model), 0
+    network = build_model(model)
     x, t = np.random.default_rng(0).normal(size=(128, 32, 32, 3)).astype(np.float32), np.arange(128) % 100
-    with single_threaded_blas():
-        for step in range(-3, 1_000_000):
-            if step == 0:
-                began = time.perf_counter()
+
+    def steps(n: int) -> int:
+        for _ in range(n):
             network.backward(network.loss(x, t, train=True)[1])
-            images += 128 if step >= 0 else 0
-            if step >= 0 and time.perf_counter() - began > seconds:
-                break
-    return images / (time.perf_counter() - began)
+        return n * len(x)
+
+    with single_threaded_blas():
+        steps(3)
+        began, images = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            images += steps(1)
+        return images / (time.perf_counter() - began)
 
 
 def measured(words: argparse.Namespace, threads: int, spins: str, busy: bool) -> float:
@@ -68,11 +71,11 @@ def main() -> None:
     if words.threads:
         print(speed(words.model, words.threads, words.seconds))
         return
-    sides = {("one thread", 1, "300000"), *((f"two threads, {name}", 2, spins) for name, spins in SPIN.items())}
+    sides = [("one thread", 1, SPIN["its own"]), *((f"two threads, {name}", 2, spins) for name, spins in SPIN.items())]
     for busy in (False, True):
         found: dict[str, list[float]] = {}
         for _ in range(words.rounds):
-            for name, threads, spins in sorted(sides):
+            for name, threads, spins in sides:
                 found.setdefault(name, []).append(measured(words, threads, spins, busy))
         print("beside a busy program" if busy else "alone")
         for name, rounds in found.items():
