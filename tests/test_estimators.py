@@ -217,7 +217,7 @@ def test_it_is_the_run_of_the_same_settings(tmp_path):
     session = prepare(TrainConfig(data="digits", limit_train=300, val_split=0.0, seed=5, **settings))
     run = RunDirectory.plan(session.config, "digits", str(tmp_path / "run"))
     trainer = Trainer(session, run, Progress(2, quiet=True))
-    run.describe(session.config, session.dataset, session.backend)
+    run.describe(session.config, session.dataset, session.train.normalize, session.backend)
     trainer.fit()
     classifier = ImageClassifier(random_state=5, **settings).fit(session.dataset.x_train, session.dataset.y_train)
     for (name, ours), (_, theirs) in zip(leaves(classifier.model_.params), leaves(session.model.params), strict=True):

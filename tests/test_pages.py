@@ -107,12 +107,18 @@ from npsoftmax import build_model
 model = build_model("mlp", classes=10, input_shape=(8, 8, 1))
 x, t = np.ones((4, 8, 8, 1), "float32"), np.arange(4)
 """
+IN_A_FOLDER = """
+import os, tempfile
+folder = tempfile.TemporaryDirectory()
+os.chdir(folder.name)
+"""
 # What stands before the code of a page, so that it runs: all blocks, one after another.
 RUNS = {
     "README.md": MINIMAL,
     "docs/concept.md": "",
     "docs/how-it-is-fast.md": SEVEN_LOOPS,
     "docs/threads-and-memory.md": A_MODEL,
+    "docs/your-own-data.md": IN_A_FOLDER,
 }
 LEFT_OUT = {"README.md": "from sklearn"}  # blocks that begin like this: tests/test_estimators.py does the same
 NOT_RUN = {

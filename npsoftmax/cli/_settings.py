@@ -11,7 +11,7 @@ from npsoftmax.options import parse_pairs
 from npsoftmax.training.config import TrainConfig
 
 # What may still be said when a run is resumed; everything else is as it was begun.
-CHANGEABLE = ("threads", "data_dir", "backend", "device", "checkpoint_every")
+CHANGEABLE = ("epochs", "threads", "data_dir", "backend", "device", "checkpoint_every")
 WITH_RESUME = {"resume", "checkpoint", "stop_after", "distributed", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
 
 
@@ -44,11 +44,18 @@ def new_config(given: dict[str, Any]) -> TrainConfig:
             "config", given, {"out", "no_plots", "quiet", "stop_after", "distributed", "run", "command", "config"}
         )
         return TrainConfig.load(Path(given["config"]))
+    if "recipe" in given and "start_from" in given:
+        raise InputError("--from and --recipe: a recipe begins with new parameters. Leave one of them out.")
     if "recipe" in given:
         from npsoftmax.recipes import load_recipe
 
         changes = {name: value for name, value in settings_of(given).items() if name != "recipe"}
         return load_recipe(given["recipe"]).config_with(changes)
+    if "start_from" in given:
+        from npsoftmax.training.start_from import settings_taken
+
+        run = str(Path(given["start_from"]).expanduser().absolute())
+        return TrainConfig(**settings_taken(run, given) | settings_of(given) | {"start_from": run})
     return TrainConfig(**settings_of(given))
 
 
@@ -59,11 +66,27 @@ def _resumed_config(directory: Any, given: dict[str, Any]) -> Any:
     if refused:
         raise InputError(
             f"--{refused[0].replace('_', '-')} cannot be changed when a run is resumed: it goes on with the settings "
-            f"in {directory.config_file}. Only --stop-after, --threads, --data-dir, --backend, --device, --distributed "
-            "and --checkpoint-every may be given."
+            f"in {directory.config_file}. Only --epochs (more of them), --stop-after, --threads, --data-dir, "
+            "--backend, --device, --distributed and --checkpoint-every may be given."
         )
     changes = {name: given[name] for name in CHANGEABLE if name in given}
-    return TrainConfig.load(directory.config_file).moved(**changes)
+    config = TrainConfig.load(directory.config_file)
+    if "epochs" in given:
+        _check_more_epochs(config, given["epochs"])
+    return config.moved(**changes)
+
+
+def _check_more_epochs(config: TrainConfig, epochs: int) -> None:
+    """A run may get more epochs than it was begun with, never fewer; that of a recipe has those of its recipe."""
+    if config.recipe is not None:
+        raise InputError(
+            f"--epochs {epochs}: this is a run of {config.recipe}, whose number of epochs is part of it. To train its "
+            "network further, begin a new run: npsoftmax train --from RUN --epochs N"
+        )
+    if epochs <= config.epochs:
+        raise InputError(
+            f"--epochs is {epochs}, but the run has {config.epochs} already: give more, or leave it out to end these."
+        )
 
 
 def settings_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def _list(args: argparse.Namespace) -> int:
             rows.append((SUPERCLASSES, "20", "50,000 + 10,000", "the same images, labelled by superclass"))
     rows.append(("synthetic100", "100", "10,000 + 2,000", "drawn when asked for"))
     rows.append(("digits", "10", "1,437 + 360", "comes with scikit-learn"))
+    rows.append(("folder:PATH", "yours", "yours", "a folder for each class (docs/your-own-data.md)"))
+    rows.append(("arrays:FILE.npz", "yours", "yours", "images and labels that np.savez wrote"))
     for name, classes, images, where in rows:
         print(f"{name:<21} {classes:>7}  {images:<16} {where}")
     return 0

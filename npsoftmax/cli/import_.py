@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     load_torch(session.model, args.file)
     directory = RunDirectory.plan(session.config, session.dataset.name, given.get("out"))
     trainer = Trainer(session, directory, Progress(config.epochs, quiet=True))
-    directory.describe(session.config, session.dataset, session.backend)
+    directory.describe(session.config, session.dataset, session.train.normalize, session.backend)
     trainer.save()
     print(f"{directory.path}: {session.model!r}; see how good it is with npsoftmax eval {directory.path}")
     return 0

@@ -23,6 +23,7 @@ from npsoftmax.errors import InputError, unknown_name
 COMMANDS = {
     "train": "train a model and write a run directory",
     "eval": "evaluate a checkpoint of a run",
+    "predict": "classes and probabilities of image files, by a run",
     "plot": "draw the plots of a run again",
     "compare": "run several recipes or heads and write a report",
     "heads": "the table of softmax heads, or one head with its options",

@@ -3,7 +3,7 @@
 from npsoftmax.data.ahead import made_ahead
 from npsoftmax.data.augment import AUGMENTATIONS, get_augmentation
 from npsoftmax.data.batches import Batches
-from npsoftmax.data.dataset import Dataset
+from npsoftmax.data.dataset import Dataset, training_split
 from npsoftmax.data.load import DATASETS, find_dataset, load_dataset
 from npsoftmax.data.normalize import NORMALIZATIONS, Normalization, fit_normalization
 from npsoftmax.data.split import stratified_subset, train_validation_split
@@ -24,4 +24,5 @@ __all__ = [
     "make_synthetic100",
     "stratified_subset",
     "train_validation_split",
+    "training_split",
 ]

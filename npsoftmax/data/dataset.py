@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npsoftmax.data.split import train_validation_split
 from npsoftmax.errors import InputError
+
+DRAWN_FOR_TEST = 0.2  # the share of images that is put aside where nothing says which are for the test
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,8 +17,9 @@ class Dataset:
     """Images and labels of a training and a test set, with the names of the classes.
 
     x_train, x_test: uint8 (N, H, W, C); y_train, y_test: int64 (N,), below the number of class names.
+    held_out: None, or which training images are for validation, bool (N,), where the data set itself says so.
     coarse: None, or the superclass of each class, int64 (n_classes,), into coarse_names.
-    note: one line for the user, where the data came from.
+    note: one line for the user, where the data came from. fingerprint: of a user's own data, the SHA-256 of it all.
     Raises InputError when these do not fit together.
     """
 
@@ -28,6 +32,8 @@ class Dataset:
     coarse: np.ndarray | None = None
     coarse_names: tuple[str, ...] | None = None
     note: str = ""
+    held_out: np.ndarray | None = None
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         self._check_images("training", self.x_train, self.y_train)
@@ -65,3 +71,27 @@ class Dataset:
 
     def _error(self, problem: str) -> InputError:
         return InputError(f"data set {self.name!r}: {problem}.")
+
+
+def with_drawn_test(
+    name: str, x: np.ndarray, y: np.ndarray, class_names: tuple[str, ...], note: str, seed: int
+) -> Dataset:
+    """A data set of images that nobody has divided: a fifth of each class, drawn by `seed`, is the test set.
+
+    InputError where that leaves no image for the test.
+    """
+    train, test = train_validation_split(y, DRAWN_FOR_TEST, seed)
+    if not len(test):
+        raise InputError(f"{name} has {len(y)} images: too few to put a fifth aside for the test.")
+    note += f"; {len(test):,} of them, drawn by chance, are the test set"
+    return Dataset(name, x[train], y[train], x[test], y[test], class_names, note=note)
+
+
+def training_split(dataset: Dataset, size: int | float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the images to train on and of those to validate with.
+
+    Where the data set says which are for validation, those; else as `train_validation_split` draws them.
+    """
+    if dataset.held_out is None:
+        return train_validation_split(dataset.y_train, size, seed)
+    return np.flatnonzero(~dataset.held_out), np.flatnonzero(dataset.held_out)

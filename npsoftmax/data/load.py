@@ -10,6 +10,7 @@ from npsoftmax.data.cifar import read_cifar
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.digits import load_digits
 from npsoftmax.data.editions import CIFAR_NAMES, Edition, default_places, editions_of, find_archive, find_cifar
+from npsoftmax.data.own import ARRAYS, FOLDER, is_own, load_own
 from npsoftmax.data.split import stratified_subset
 from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
 from npsoftmax.errors import InputError, unknown_name
@@ -36,18 +37,26 @@ def load_dataset(
     seed: int = 0,
     limit_train: int | None = None,
     limit_test: int | None = None,
+    image_size: int | None = None,
     check_md5: bool = True,
 ) -> Dataset:
     """Load the data set called `name`; its `note` says in one line what it is and where it came from.
 
     auto: CIFAR-100 where it is found, else synthetic100. cifar100-superclasses: its images under 20 labels. data_dir:
     the folder of the CIFAR files, or the one around it; without it $NPSOFTMAX_DATA and the user's cache are searched.
-    download: fetch CIFAR when it is not there. seed: of synthetic100. limit_train, limit_test: take this many images,
+    folder:PATH and arrays:FILE.npz are images of your own (docs/your-own-data.md): image_size is what those of a folder
+    are cut to (None: 32), and data_dir where they lie now, if no more at PATH.
+    download: fetch CIFAR when it is not there. seed: of synthetic100, and of the test images where your own data says
+    of none that they are. limit_train, limit_test: take this many images,
     every class its share. check_md5=False reads CIFAR files of other content than the official one.
     Raises InputError for an unknown name, files that are missing or damaged, and limits out of range.
     """
+    if is_own(name):
+        return _limit(load_own(name, data_dir, image_size, seed), limit_train, limit_test)
     if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
+        raise unknown_data(name)
+    if image_size is not None:
+        raise InputError(f"--image-size is for {FOLDER}PATH, but {name} has images of one size. Leave it out.")
     if name == "digits":
         return _limit(load_digits(), limit_train, limit_test)
     if name == "synthetic100":
@@ -66,6 +75,16 @@ def load_dataset(
         found = editions_of(wanted)[0], download_cifar(wanted, data_dir)
     edition, folder = found or locate_cifar(wanted, data_dir)
     return _limit(read_cifar(edition, folder, check_md5=check_md5), limit_train, limit_test)
+
+
+def unknown_data(name: str) -> InputError:
+    """What to say of a name that no data set has; where it is that of a folder or file, how to give one."""
+    place = Path(name).expanduser()
+    if place.is_dir():
+        return InputError(f"--data {name} is a folder; for images of your own type --data {FOLDER}{name}.")
+    if place.suffix == ".npz":
+        return InputError(f"--data {name} is a file; for images of your own type --data {ARRAYS}{name}.")
+    return unknown_name("data set", name, (*DATASETS, f"{FOLDER}PATH", f"{ARRAYS}FILE.npz"))
 
 
 def find_dataset(name: str, data_dir: str | Path | None = None) -> tuple[Edition, Path] | None:
@@ -134,6 +153,7 @@ def _limit(dataset: Dataset, limit_train: int | None, limit_test: int | None) ->
     train, test = stratified_subset(dataset.y_train, n_train), stratified_subset(dataset.y_test, n_test)
     return dataclasses.replace(
         dataset,
+        held_out=None if dataset.held_out is None else dataset.held_out[train],
         x_train=dataset.x_train[train],
         y_train=dataset.y_train[train],
         x_test=dataset.x_test[test],

@@ -9,8 +9,9 @@ import numpy as np
 
 from npsoftmax.backend import BACKENDS
 from npsoftmax.data.augment import get_augmentation
-from npsoftmax.data.load import SHAPES_OF
+from npsoftmax.data.load import SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
+from npsoftmax.data.own import FOLDER, is_own
 from npsoftmax.data.split import train_validation_split
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
@@ -30,8 +31,9 @@ def check_settings(config: TrainConfig, source: str) -> None:
     Data that is not there, and limits beyond its size, are found by the run alone.
     """
     config = TrainConfig.of({name: value for name, value in asdict(config).items() if value is not None}, source)
+    if not is_own(config.data) and config.data not in SHAPES_OF:
+        raise unknown_data(config.data)
     for what, name, known in (
-        ("data set", config.data, SHAPES_OF),
         ("backend", config.backend, BACKENDS),
         ("normalization", config.normalize, NORMALIZATIONS),
     ):
@@ -52,7 +54,7 @@ def check_settings(config: TrainConfig, source: str) -> None:
 
 def model_without_parameters(config: TrainConfig) -> Model:
     """The model of the settings, with the shapes of its parameters alone. InputError for options that cannot be."""
-    n, input_shape, has_superclasses = SHAPES_OF[config.data]
+    n, input_shape, has_superclasses = _shape_of(config)
     classes = ClassInfo(n, np.arange(n, 0, -1), np.arange(n) // 5 if has_superclasses else None)
     with shapes_only(), warnings.catch_warnings():  # what a head warns of, it says when it is trained
         warnings.simplefilter("ignore")
@@ -67,6 +69,14 @@ def model_without_parameters(config: TrainConfig) -> Model:
     return model.use_convolution(config.conv)
 
 
+def _shape_of(config: TrainConfig) -> tuple[int, tuple[int, ...], bool]:
+    """As SHAPES_OF; of a user's own data, which is read for it."""
+    if not is_own(config.data):
+        return SHAPES_OF[config.data]
+    dataset = load_dataset(config.data, config.data_dir, image_size=config.image_size)
+    return dataset.n_classes, dataset.input_shape, False
+
+
 def without_effect(config: TrainConfig) -> dict[str, str]:
     """Name of a setting -> why it changes nothing beside the others, for all that do not."""
     found = {}
@@ -78,6 +88,8 @@ def without_effect(config: TrainConfig) -> dict[str, str]:
         found["decay"] = "there is no --weight-decay"
     if config.data in ("synthetic100", "digits"):
         found["data_dir"] = f"{config.data} is not read from a folder"
+    if not config.data.startswith(FOLDER):
+        found["image_size"] = f"it is for --data {FOLDER}PATH"
     if not config.val_split and config.tested == "best":
         found["tested"] = "nothing is held out, so no epoch is the best"
     if config.conv != "auto" and not any(

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from npsoftmax.backend import PRECISIONS
+from npsoftmax.data.own import whole_name
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
 from npsoftmax.options import convert
@@ -28,11 +29,13 @@ MOST_TEXT = 2**15  # bytes: a longer file is no configuration, and might take lo
 class TrainConfig:
     """Everything that decides a run. None means "not set"; see `npsoftmax train --help` for what each does.
 
-    recipe: the published experiment that this is; shortened: what was changed of it, in words.
+    recipe: the published experiment that this is; shortened: what was changed of it, in words. start_from: the
+    directory of the run whose parameters this one begins with.
     """
 
     data: str = "auto"
     data_dir: str | None = None
+    image_size: int | None = None
     limit_train: int | None = None
     limit_test: int | None = None
     val_split: int | float = 0.1
@@ -69,8 +72,10 @@ class TrainConfig:
     checkpoint_every: int | None = None
     recipe: str | None = None
     shortened: str | None = None
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
+        self.data = whole_name(self.data)
         for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("checkpoint_every", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

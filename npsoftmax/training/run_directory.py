@@ -25,7 +25,8 @@ import numpy as np
 
 from npsoftmax._version import __version__
 from npsoftmax.backend import Backend
-from npsoftmax.data import Dataset, train_validation_split
+from npsoftmax.data import Dataset, Normalization, training_split
+from npsoftmax.data.own import short_name
 from npsoftmax.errors import InputError
 from npsoftmax.files import WriteError, append, read_json, remove_parts, sync, write_errors, write_replacing
 from npsoftmax.heads import ClassInfo
@@ -54,7 +55,7 @@ class RunDirectory:
     @classmethod
     def plan(cls, config: TrainConfig, data_name: str, out: str | None) -> RunDirectory:
         """A directory to be made: `out`, or `runs/<date>_<data>_<model>_<head>`. InputError if it is in use."""
-        path = Path(out) if out else _free_name(Path("runs"), f"{data_name}_{config.model}_{config.head}")
+        path = Path(out) if out else _free_name(Path("runs"), f"{short_name(data_name)}_{config.model}_{config.head}")
         if path.exists() and (not path.is_dir() or any(path.iterdir())) and not _was_never_a_run(path):
             raise InputError(
                 f"--out {path} exists and is not empty. Choose another name, or --resume {path} to continue that run."
@@ -122,7 +123,12 @@ class RunDirectory:
         return run
 
     def describe(
-        self, config: TrainConfig, dataset: Dataset, backend: Backend, machine: dict[str, Any] | None = None
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        normalization: Normalization,
+        backend: Backend,
+        machine: dict[str, Any] | None = None,
     ) -> None:
         """Make the directory and write what does not change during the run; last config.toml, which makes it a run.
 
@@ -134,13 +140,15 @@ class RunDirectory:
         self.remove_parts()
         write_json(self.path / "env.json", environment(backend) | (machine or {}))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]
-        kept, _ = train_validation_split(dataset.y_train, config.val_split, config.seed)
+        kept, _ = training_split(dataset, config.val_split, config.seed)
         classes = {
             "names": list(dataset.class_names),
             "coarse": coarse,
             "coarse_names": dataset.coarse_names,
             "counts": np.bincount(dataset.y_train[kept], minlength=dataset.n_classes).tolist(),
             "input_shape": list(dataset.input_shape),
+            "normalization": normalization.to_dict(),
+            "data_sha256": dataset.fingerprint,
         }
         write_json(self.classes_file, classes)
         config.save(self.config_file)
@@ -159,6 +167,16 @@ class RunDirectory:
         if not all(_are_counts(values) for values in (counts, shape, [] if coarse is None else coarse)):
             raise InputError(f"{self.classes_file}: counts, coarse and input_shape must be lists of whole numbers.")
         return ClassInfo(len(counts), np.array(counts), None if coarse is None else np.array(coarse)), tuple(shape)
+
+    def check_data(self, dataset: Dataset) -> None:
+        """InputError where `dataset` is a user's own and no more what this run was trained on."""
+        before = read_json(self.classes_file).get("data_sha256") if self.classes_file.is_file() else None
+        if before and before != dataset.fingerprint:
+            raise InputError(
+                f"the images of {dataset.name} are no more those that {self.path} was trained on: {dataset.note}. "
+                "Put them back as they were, or say with --data-dir where they are now; for the probabilities of other "
+                f"images, type: npsoftmax predict {self.path} IMAGES"
+            )
 
     # ------------------------------------------------------------ tables
     def append(self, path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

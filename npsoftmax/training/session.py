@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Backend, get_backend
-from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, train_validation_split
+from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, training_split
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.host import available_cpus, set_threads
@@ -80,9 +80,10 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
         download=config.data.startswith("cifar") and config.data_dir is None,
         limit_train=config.limit_train,
         limit_test=config.limit_test,
+        image_size=config.image_size,
     )
     config = replace(config, data=dataset.name)
-    kept, held_out = train_validation_split(dataset.y_train, config.val_split, seed=config.seed)
+    kept, held_out = training_split(dataset, config.val_split, config.seed)
     classes = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes, dataset.coarse)
     model = _model_of(config, classes, dataset.input_shape).to(backend)
     model.use_convolution(config.conv)
@@ -180,6 +181,7 @@ def load_run(path: str | Path, checkpoint: str = "best", **changes: Any) -> Sess
     run = RunDirectory.existing(path)
     chosen = choose_checkpoint(run, checkpoint)
     session = prepare(TrainConfig.load(run.config_file).moved(**changes))
+    run.check_data(session.dataset)
     return replace(session, chosen=_fill(session.model, chosen))
 
 

@@ -97,7 +97,7 @@ def end_of(name, group, folder):
     session = session_of(name, group)
     run = RunDirectory(folder)
     if group.is_first:
-        run.describe(session.config, session.dataset, session.backend)
+        run.describe(session.config, session.dataset, session.train.normalize, session.backend)
     trainer = Trainer(session, run, Progress(9, quiet=True))
     state = trainer.fit()
     model = session.model

@@ -315,7 +315,7 @@ def test_a_folder_that_becomes_read_only_in_the_middle_of_a_run(undisturbed):
                 os.seteuid(NOBODY)
             directory = RunDirectory.plan(session.config, session.dataset.name, str(run))
             trainer = Trainer(session, directory, At(96, close))
-            directory.describe(session.config, session.dataset, session.backend)
+            directory.describe(session.config, session.dataset, session.train.normalize, session.backend)
             try:
                 trainer.fit()
             except InputError as error:

@@ -54,7 +54,7 @@ def session(n_classes, **changes):
 
 def run(session, path):
     directory = RunDirectory.plan(session.config, session.dataset.name, str(path))
-    directory.describe(session.config, session.dataset, session.backend)
+    directory.describe(session.config, session.dataset, session.train.normalize, session.backend)
     trainer = Trainer(session, directory, Progress(session.config.epochs, quiet=True))
     return trainer, trainer.fit()
 

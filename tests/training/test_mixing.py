@@ -159,7 +159,7 @@ def begin(path, stop_after=None, **changes):
     session = prepare(TrainConfig(**{**VIT, **changes}))
     run = RunDirectory.plan(session.config, session.dataset.name, str(path))
     trainer = Trainer(session, run, Progress(session.config.epochs, quiet=True), stop_after=stop_after)
-    run.describe(session.config, session.dataset, session.backend)
+    run.describe(session.config, session.dataset, session.train.normalize, session.backend)
     return trainer
 
 

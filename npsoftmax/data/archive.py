@@ -1,0 +1,109 @@
+"""Images and labels in a file of NumPy's, as np.savez writes it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from npsoftmax.data.dataset import Dataset, with_drawn_test
+from npsoftmax.data.given import given_images
+from npsoftmax.errors import InputError
+
+WHOLE, PARTS = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")
+NAMES = "class_names"
+EXPECTED = f"arrays {', '.join(PARTS)} were expected, or x and y, and {NAMES} if you like (docs/your-own-data.md)"
+
+
+def read_arrays(name: str, path: Path, seed: int) -> Dataset:
+    """The images and labels of a .npz file; where it has x and y alone, a fifth of each class, drawn by `seed`, is for
+    the test.
+
+    Images: bytes (N, H, W, C), or (N, H, W) for grey ones. Labels: whole numbers from 0, or words, which become the
+    names of the classes. Raises InputError for anything else.
+    """
+    arrays = _read(path)
+    parts = PARTS if all(part in arrays for part in PARTS) else WHOLE
+    if not all(part in arrays for part in parts):
+        raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}, but {EXPECTED}.")
+    unknown = [key for key in arrays if key not in (*parts, NAMES)]
+    if unknown:
+        raise InputError(f"{path} holds {unknown[0]} too, but {EXPECTED}.")
+    images = [_images(path, key, arrays[key]) for key in parts[::2]]
+    labels, names = _labels(path, parts[1::2], arrays)
+    for key, x, y in zip(parts[::2], images, labels, strict=True):
+        if len(x) != len(y):
+            raise InputError(f"{path}: {key} has {len(x)} images and {key.replace('x', 'y', 1)} {len(y)} labels.")
+    note = f"{sum(map(len, labels)):,} images of {len(names)} classes in {path}"
+    if parts is PARTS:
+        return Dataset(name, images[0], labels[0], images[1], labels[1], names, note=note)
+    (x,), (y,) = images, labels
+    return with_drawn_test(name, x, y, names, note, seed)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise InputError(f"there is no file {path}; it is made by np.savez, and {EXPECTED}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if isinstance(file, np.ndarray):
+                raise InputError(f"{path} holds one array (np.save), but {EXPECTED}: write them with np.savez.")
+            return {key: file[key] for key in file.files}
+    except InputError:
+        raise
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise InputError(
+                f"{path} holds Python objects (or is none of np.savez's files), which might run code and are not read: "
+                "write arrays of numbers, and words as np.array(words, dtype=str)."
+            ) from error
+        raise InputError(f"{path} is damaged and cannot be read: {error}.") from error
+    except (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, MemoryError) as error:
+        raise InputError(f"{path} cannot be read as a file of np.savez: {error or type(error).__name__}.") from error
+
+
+def _images(path: Path, key: str, x: np.ndarray) -> np.ndarray:
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.dtype.kind == "f":
+        factor = " * 255" if x.size and x.max() <= 1 else ""
+        raise InputError(
+            f"{path}: {key} has floats, but images of a data set are bytes from 0 to 255: "
+            f"write ({key}{factor}).round().astype(np.uint8)."
+        )
+    try:
+        return given_images(x)
+    except InputError as error:
+        raise InputError(f"{path}: in {key}, {str(error).removeprefix('X ').replace('X', key)}") from error
+
+
+def _labels(
+    path: Path, keys: tuple[str, ...], arrays: dict[str, np.ndarray]
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Labels as int64, of each part, and the names of the classes."""
+    given = [arrays[key] for key in keys]
+    for key, y in zip(keys, given, strict=True):
+        if y.ndim != 1 or y.dtype.kind not in "iuUS":
+            raise InputError(f"{path}: {key} is {y.dtype} {y.shape}, but whole numbers (N,) or words were expected.")
+    words = any(y.dtype.kind in "US" for y in given)
+    if words:
+        if NAMES in arrays or len({y.dtype.kind in "US" for y in given}) > 1:
+            raise InputError(
+                f"{path}: labels are words, so {NAMES} and labels of numbers were not expected beside them."
+            )
+        names = np.unique(given[0].astype(str))
+        unknown = sorted({str(label) for y in given for label in y} - set(names.tolist()))
+        if unknown:
+            raise InputError(f"{path}: label {unknown[0]!r} is in {keys[1]}, but not in {keys[0]}.")
+        return [np.searchsorted(names, y.astype(str)).astype(np.int64) for y in given], tuple(names.tolist())
+    low, high = min(int(y.min(initial=0)) for y in given), max(int(y.max(initial=0)) for y in given)
+    if low < 0:
+        raise InputError(f"{path}: there is a label {low}, but classes are numbered from 0.")
+    names = arrays.get(NAMES, np.arange(high + 1).astype(str))
+    if names.ndim != 1 or names.dtype.kind not in "US" or len(names) <= high:
+        raise InputError(
+            f"{path}: {NAMES} is {names.dtype} {names.shape}, but words, one for each of {high + 1} classes, were "
+            "expected."
+        )
+    return [y.astype(np.int64) for y in given], tuple(map(str, names))

@@ -1,0 +1,60 @@
+"""A run's network on image files: no training data is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from npsoftmax.backend import to_numpy
+from npsoftmax.data.normalize import Normalization
+from npsoftmax.data.pictures import read_picture
+from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
+from npsoftmax.models import Model
+from npsoftmax.random import Rng
+from npsoftmax.training.config import TrainConfig
+from npsoftmax.training.run_directory import RunDirectory
+from npsoftmax.training.session import Chosen, load_model, load_run
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The classes of image files, by a model of a run. seed: of the noise of heads that draw it in evaluation."""
+
+    model: Model
+    normalization: Normalization
+    names: tuple[str, ...]
+    chosen: Chosen
+    seed: int
+
+    @classmethod
+    def of_run(cls, path: str | Path, checkpoint: str = "best") -> Predictor:
+        """As in the directory of a run. InputError where it cannot be read.
+
+        A run of an older version does not say how its images were normalised: there its data is read after all.
+        """
+        run = RunDirectory.existing(path)
+        written = read_json(run.classes_file) if run.classes_file.is_file() else {}
+        seed = TrainConfig.load(run.config_file).seed
+        if "normalization" not in written:
+            session = load_run(path, checkpoint)
+            assert session.chosen is not None
+            return cls(session.model, session.train.normalize, session.dataset.class_names, session.chosen, seed)
+        names = written.get("names")
+        normalization = Normalization.from_dict(written["normalization"])
+        model, chosen = load_model(path, checkpoint)
+        if not isinstance(names, list) or len(names) != model.head.classes.n:
+            raise InputError(f"{run.classes_file}: names must be a list of {model.head.classes.n} class names.")
+        return cls(model, normalization, tuple(map(str, names)), chosen, seed)
+
+    def __call__(self, files: list[Path], top: int) -> list[list[tuple[str, float]]]:
+        """Of each file the `top` most probable classes with their probabilities, best first."""
+        x = self.normalization.apply(np.stack([read_picture(path, self.model.input_shape) for path in files]))
+        log_prob = to_numpy(self.model.log_prob(x, rng=Rng(self.seed, "predict")))
+        best = np.argsort(-log_prob, axis=1, kind="stable")[:, :top]
+        return [
+            [(self.names[label], float(np.exp(row[label]))) for label in labels]
+            for row, labels in zip(log_prob, best, strict=True)
+        ]
