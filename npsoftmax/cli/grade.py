@@ -194,14 +194,15 @@ def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> i
 
 
 def _submissions(args: argparse.Namespace, exercises: list[Any]) -> int:
-    from npsoftmax.grading.gradebook import grade_submissions, score, to_csv
+    from npsoftmax.grading.gradebook import Graded, grade_submissions, score, to_csv
 
-    def tell(name: str, rows: list[dict[str, Any]]) -> None:
-        reached, possible = score(rows)
-        print(f"{name}: {reached} of {possible}", file=sys.stderr)
+    def told(one: Graded) -> Graded:
+        reached, possible = score(one.rows)
+        print(f"{one.submission}: {reached} of {possible}", file=sys.stderr)
+        return one
 
-    graded = grade_submissions(args.csv, exercises, args.seed, args.time_limit, tell)
-    print(to_csv(graded), end="")
+    graded = grade_submissions(args.csv, exercises, args.seed, args.time_limit)
+    print(to_csv(map(told, graded)), end="")
     return 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import SEED, Exercise
@@ -73,41 +73,54 @@ def score(rows: Iterable[Row]) -> tuple[int, int]:
 
 
 # ---------------------------------------------------------------- many submissions
+class Graded(NamedTuple):
+    """What became of one hand-in. student: the name as the LMS gives it; rows: one an exercise; remark: what there is
+    to say of the hand-in as a whole, "" mostly; file: what was graded, "" where that is the plain file; submission: what
+    it is called in the folder, a name that no other has."""
+
+    student: str
+    rows: list[Row]
+    remark: str
+    file: str
+    submission: str
+
+
 def grade_submissions(
-    folder: Path,
-    exercises: list[Exercise],
-    seed: int = SEED,
-    limit: float = LIMIT,
-    tell: Callable[[str, list[Row]], None] = lambda name, rows: None,
-) -> dict[str, list[Row]]:
-    """submission -> its rows, for every folder in `folder`. InputError if there is none."""
+    folder: Path, exercises: list[Exercise], seed: int = SEED, limit: float = LIMIT
+) -> Iterator[Graded]:
+    """Every hand-in in `folder`, in the order of their names, each as soon as it and those before it are graded.
+
+    Several are graded at once, as many as there are processors. InputError if there is none.
+    """
     if not folder.is_dir():
         raise InputError(f"--csv {folder}: there is no such folder; name the one that holds the students' folders.")
     submissions = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
     if not submissions:
         raise InputError(f"--csv {folder}: it holds no folders; each submission has to be a folder in it.")
 
-    def one(submission: Path) -> list[Row]:
+    def one(submission: Path) -> Graded:
         rows = grade_folder(submission, exercises, seed, limit, find=find_in_submission)
-        tell(submission.name, rows)
-        return rows
+        return Graded(submission.name, rows, "", "", submission.name)
 
     with ThreadPoolExecutor(available_cpus()) as pool:  # the work is done by the processes that they start
-        return dict(zip((p.name for p in submissions), pool.map(one, submissions), strict=True))
+        yield from pool.map(one, submissions)
 
 
-def to_csv(graded: dict[str, list[Row]]) -> str:
-    """A row a submission: its name, points, of, passed, wrong, not started, the points of each exercise, and
-    remarks."""
+def to_csv(graded: Iterable[Graded]) -> str:
+    """A row a submission: its name, points, of, passed, wrong, not started, the points of each exercise, remarks and
+    the student."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [row["exercise"] for row in next(iter(graded.values()))]
-    writer.writerow(["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks"])
-    for submission, rows in graded.items():
-        states = [row["state"] for row in rows]
+    for number, one in enumerate(graded):
+        if number == 0:
+            names = [row["exercise"] for row in one.rows]
+            head = ["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks", "student"]
+            writer.writerow(head)
+        states = [row["state"] for row in one.rows]
         counts = [states.count(state) for state in ("passed", "wrong", "not started")]
-        points = [row["points"] if row["state"] != "not started" else "" for row in rows]
-        writer.writerow([submission, *score(rows), *counts, *points, remarks(rows)])
+        points = [row["points"] if row["state"] != "not started" else "" for row in one.rows]
+        said = " | ".join(filter(None, [one.remark, remarks(one.rows)]))
+        writer.writerow([one.submission, *score(one.rows), *counts, *points, said, one.student])
     return text.getvalue()
 
 
