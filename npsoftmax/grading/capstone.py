@@ -22,7 +22,8 @@ from npsoftmax.data import Dataset, load_dataset
 from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import EXERCISES
 from npsoftmax.grading.gradebook import Row, grade_folder
-from npsoftmax.grading.student import find_file, load
+from npsoftmax.grading.loading import load
+from npsoftmax.grading.student import find_file
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.host import single_threaded_blas
 from npsoftmax.layers import Layer

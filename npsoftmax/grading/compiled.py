@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.grading.child import Remote
+from npsoftmax.grading.loading import module_of
 from npsoftmax.grading.report import shortened
-from npsoftmax.grading.student import module_of
 
 SECONDS = 300.0  # for the compiler, on a machine that is busy
 
@@ -23,7 +24,12 @@ class CompileError(Exception):
 
 
 def compiled_function(file: Path, name: str) -> Callable[..., Any]:
-    """The function `name` of a file in Cython's pure-Python mode, as machine code. Raises CompileError.
+    """The function `name` of a file in Cython's pure-Python mode, as machine code. Raises CompileError."""
+    return getattr(module_of(build(file), file.stem), name)
+
+
+def build(file: Path) -> Path:
+    """The library that Cython makes of a file; nothing of it is run. Raises CompileError.
 
     What is built stays in __pycache__ beside the file, under the hash of its text: it is compiled once a version.
     """
@@ -38,7 +44,7 @@ def compiled_function(file: Path, name: str) -> Callable[..., Any]:
         library = _library(folder, file.stem)
     if library is None:
         raise CompileError("Cython wrote no library")
-    return getattr(module_of(library, file.stem), name)
+    return library
 
 
 def _library(folder: Path, stem: str) -> Path | None:
@@ -64,13 +70,26 @@ def _first_error(text: str) -> str:
     return shortened(" ".join(lines[:2]) or text[-300:])
 
 
-def speed_up(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
-    """How many times as fast the second runs as the first."""
-    fast()
-    times = []
-    for function, repeats in ((slow, 1), (fast, 20)):
+class Repeated:
+    """A function, called so many times at once; `seconds` that took together. A Remote.repeated of this process."""
+
+    def __init__(self, function: Callable[..., Any], times: int):
+        self.function, self.times, self.seconds = function, times, 0.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         start = time.perf_counter()
-        for _ in range(repeats):
-            function()
-        times.append((time.perf_counter() - start) / repeats)
-    return times[0] / max(times[1], 1e-9)
+        for _ in range(self.times):
+            self.function(*args, **kwargs)
+        self.seconds = time.perf_counter() - start
+
+
+def speed_up(run: Callable[[Callable[..., Any]], Any], slow: Callable[..., Any], fast: Callable[..., Any]) -> float:
+    """How many times as fast the second runs as the first; `run` calls a function on the inputs."""
+    run(fast)
+    return _seconds(run, slow, 1) / max(_seconds(run, fast, 20), 1e-9)
+
+
+def _seconds(run: Callable[[Callable[..., Any]], Any], function: Callable[..., Any], times: int) -> float:
+    timed = function.repeated(times) if isinstance(function, Remote) else Repeated(function, times)
+    run(timed)
+    return timed.seconds / times

@@ -1,40 +1,23 @@
-"""Student code in a process of its own, with a time limit: started once, and again after every kill or crash."""
+"""The exercises of one student, graded in order: their code in a process of its own, the verdict in this one."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import linecache
-import os
-import queue
 import re
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
-from dataclasses import dataclass
+import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from npsoftmax.grading import compiled
+from npsoftmax.grading.check import NOT_STARTED, WRONG, Verdict, check, grader_failed
+from npsoftmax.grading.child import GARBAGE, Child, Ended, Remote, exception_of, target
 from npsoftmax.grading.exercises import SEED, Exercise
-from npsoftmax.grading.report import assemble, line_fact
+from npsoftmax.grading.report import assemble, exception_facts, line_fact
+from npsoftmax.grading.student import borrowed
+from npsoftmax.grading.worker import BROKEN
 
 Facts = list[tuple[str, str]]
 LIMIT = 10.0  # seconds for one exercise
-COMPILING = 1.1 * compiled.SECONDS
-START = 60.0  # for the process to start, on a machine that is busy
-
-
-@dataclass
-class Child:
-    """The process that runs student code: what it is asked, what it answers, and what it writes to stderr."""
-
-    process: subprocess.Popen[str]
-    requests: IO[str]
-    answers: queue.Queue[str | None]
-    errors: IO[str]
 
 
 class Runner:
@@ -43,7 +26,8 @@ class Runner:
     def __init__(self, seed: int = SEED, limit: float = LIMIT):
         self.seed, self.limit = seed, limit
         self.child: Child | None = None
-        self.dead: dict[Path, Facts] = {}  # files that killed the process while they were loaded
+        self.loaded: set[Path] = set()  # by the child
+        self.dead: dict[Path, tuple[str, Facts, str]] = {}  # files that cannot be loaded, or kill the process meanwhile
 
     def __enter__(self) -> Runner:
         return self
@@ -55,93 +39,88 @@ class Runner:
         """The verdict as a dict: state, report, cause, mistake, wrong, note, printed, seconds."""
         if file is None:
             return _verdict("not started", note="there is no file for it")
-        if file in self.dead:
-            return self._stopped(exercise, self.dead[file])
-        request = {"exercise": exercise.name, "file": str(file), "seed": self.seed, "limit": self.limit}
-        child = self.child or self._start()
+        start, printed = time.perf_counter(), 0
         try:
-            answer, at = self._ask(child, request)
-        except OSError:  # it died between two exercises
-            self.stop()
-            child = self._start()
-            answer, at = self._ask(child, request)
-        if answer is not None:
-            return _verdict(**answer)
-        return self._ended(child, exercise, file, at)
-
-    # ------------------------------------------------------------ the process
-    def _start(self) -> Child:
-        errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (until stop)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "npsoftmax.grading.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            encoding="utf-8",
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
-            start_new_session=True,  # so that a kill takes its children along, and Ctrl-C comes to us alone
-        )
-        assert process.stdin is not None and process.stdout is not None, "both were asked for"
-        answers: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_read, args=(process.stdout, answers), daemon=True).start()
-        self.child = Child(process, process.stdin, answers, errors)
-        return self.child
-
-    def _ask(self, child: Child, request: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        """The answer, or None where the process hung or died; and what it was doing last."""
-        child.requests.write(json.dumps(request) + "\n")
-        child.requests.flush()
-        at, patience = "starting", START
-        while True:
+            child = self._child()
+            child.printed = 0
             try:
-                line = child.answers.get(timeout=patience)
-            except queue.Empty:
-                return None, at
-            if line is None:
-                return None, at
-            answer = json.loads(line)
-            if "state" in answer:
-                return answer, at
-            at = answer["at"]
-            patience = COMPILING if at == "compiling" else self.limit
+                verdict = self._graded(child, exercise, file)
+            except Ended as end:
+                verdict = self._ended(child, end, exercise, file)
+            printed = child.printed
+        except Exception as error:
+            self.stop()
+            verdict = grader_failed(exercise, error, self.seed)
+        return _verdict(**vars(verdict), printed=printed, seconds=round(time.perf_counter() - start, 3))
 
     def stop(self) -> None:
         """Kill the process and whatever it started."""
-        if self.child is None:
-            return
-        child, self.child = self.child, None
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(child.process.pid, signal.SIGKILL)
-            else:
-                child.process.kill()
-        child.process.wait()
-        child.requests.close()
-        child.errors.close()
+        if self.child is not None:
+            self.child.stop()
+        self.child, self.loaded = None, set()
 
-    def _ended(self, child: Child, exercise: Exercise, file: Path, at: str) -> dict[str, Any]:
+    def _child(self) -> Child:
+        if self.child is not None and self.child.process.poll() is not None:  # it died between two exercises
+            self.stop()
+        self.child = self.child or Child()
+        return self.child
+
+    def _graded(self, child: Child, exercise: Exercise, file: Path) -> Verdict:
+        function = self._function(child, exercise, file)
+        if isinstance(function, Verdict):
+            return function
+        child.left = self.limit
+        return check(exercise, function, self.seed, file=str(file))
+
+    def _function(self, child: Child, exercise: Exercise, file: Path) -> Remote | Verdict:
+        """The function in the student's file, or the verdict on what stands there instead."""
+        if file in self.dead:
+            return self._broken(exercise, *self.dead[file])
+        child.left = self.limit
+        message, _ = child.ask({"do": "load", "file": str(file), "name": exercise.name}, [], "loading")
+        if "raised" in message:
+            try:
+                error = exception_of(message["raised"])
+            except Exception:
+                raise Ended("loading", GARBAGE) from None
+            facts = exception_facts(error, str(file))
+            self.dead[file] = "the file cannot be loaded", facts, "; ".join(text for _, text in facts)
+            return self._broken(exercise, *self.dead[file])
+        found, kind = message.get("found"), str(message.get("type"))
+        if found == "nothing":
+            return Verdict(NOT_STARTED, note=f"{file.name} has no function {exercise.name}")
+        if found == "no function":
+            fact = f"{exercise.name} is of type {kind}, but a function is needed"
+            return self._broken(exercise, "", [("found", fact)], fact)
+        if found == "the library's":
+            fact = f"{exercise.name} is the library's own function, imported: write it yourself"
+            return self._broken(exercise, "", [("found", fact)], fact)
+        return Remote(child, target(str(file), exercise.name, borrowed(exercise)))
+
+    # ------------------------------------------------------------ what could not be tried
+    def _broken(self, exercise: Exercise, verdict: str, facts: Facts, cause: str) -> Verdict:
+        return Verdict(WRONG, assemble(exercise, verdict, "", facts, [], self.seed), cause)
+
+    def _ended(self, child: Child, end: Ended, exercise: Exercise, file: Path) -> Verdict:
         """The verdict on code that never answered; the process is started again for the next exercise."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.process.wait(0.5 if child.answers.empty() else 0.1)
-        code = child.process.poll()
-        child.errors.seek(0)
-        trace = child.errors.read()
+        code, trace = child.end(end.how)
         self.stop()
-        doing = "while it was imported" if at == "loading" else "while it ran"
-        if code is None:
-            fact = ("stopped", f"no answer within {self.limit:g} seconds {doing}: an infinite loop?")
+        doing = "while it was imported" if end.doing == "loading" else "while it ran"
+        if code == BROKEN or end.doing == "starting":
+            return grader_failed(exercise, RuntimeError(_last(trace)), self.seed)
+        if end.how == GARBAGE:
+            text = f"what came back could not be read {doing}: does it write to files that it did not open?"
+            facts = [("crashed", text)]
+        elif code is None:
+            facts = [("stopped", f"no answer within {self.limit:g} seconds {doing}: an infinite loop?")]
         elif code >= 0:
-            fact = ("stopped", f"the whole process ended with exit code {code} {doing}: does it call os._exit or quit?")
+            facts = [("stopped", f"the whole process ended with exit code {code} {doing}{_what_ends(file)}")]
         else:
-            fact = ("crashed", f"the whole process was killed by {_signal_name(-code)} {doing}")
-        facts = [fact, *_place(trace, file)]
-        if at == "loading":
-            self.dead[file] = facts
-        return self._stopped(exercise, facts)
-
-    def _stopped(self, exercise: Exercise, facts: Facts) -> dict[str, Any]:
-        report = assemble(exercise, "", "", facts, [], self.seed)
-        return _verdict("wrong", report=report, cause=facts[0][1])
+            facts = [("crashed", f"the whole process was killed by {_signal_name(-code)} {doing}")]
+        facts += _place(trace, file)
+        if end.doing == "loading":
+            self.dead[file] = "", facts, facts[0][1]
+        return self._broken(exercise, "", facts, facts[0][1])
 
 
 def _verdict(state: str, **more: Any) -> dict[str, Any]:
@@ -149,11 +128,21 @@ def _verdict(state: str, **more: Any) -> dict[str, Any]:
     return {"state": state, **empty, **more}
 
 
-def _read(stream: Any, answers: queue.Queue[str | None]) -> None:
-    with contextlib.suppress(ValueError, OSError):  # closed by stop()
-        for line in stream:
-            answers.put(line)
-    answers.put(None)
+def _what_ends(file: Path) -> str:
+    """The calls in a file that end a process, as a question: "" where there is none."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = [
+        name for name in ("os._exit", "quit", "exit", "os.kill") if re.search(rf"(?<![\w.]){re.escape(name)}\(", text)
+    ]
+    return f": it calls {' and '.join(found)}" if found else ""
+
+
+def _last(trace: str) -> str:
+    """The last line of a traceback."""
+    return (trace.strip().splitlines() or ["the process that runs student code did not start"])[-1]
 
 
 def _signal_name(number: int) -> str:

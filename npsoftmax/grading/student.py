@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
-from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES, Assignment, Exercise
+from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exercises_of
 from npsoftmax.grading.stubs import file_of
 
 
@@ -42,29 +37,13 @@ def default_folder(assignments: list[Assignment]) -> Path:
     return here / "assignments" if (here / "assignments").is_dir() else here
 
 
-def load(path: Path) -> ModuleType:
-    """Run a student's file and return its module. Raises whatever it raises."""
-    if str(path.parent) not in sys.path:  # last: a file of theirs called random.py must not replace Python's
-        sys.path.append(str(path.parent))
-    return module_of(path, f"student_{path.parent.name}_{path.stem}")
+def borrowed(exercise: Exercise) -> dict[str, str]:
+    """The functions that are the library's while an exercise is graded, so that it is judged alone: name -> module.
 
-
-def module_of(path: Path, name: str) -> ModuleType:
-    """Run a file, in Python or compiled, as a module of this name."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no file that Python can run")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def alone(module: ModuleType, exercise: Exercise) -> Iterator[None]:
-    """Within it the functions that an exercise may call are the library's, so that it is judged alone."""
-    own = {name: vars(module)[name] for name in exercise.uses if name in vars(module)}
-    vars(module).update({name: EXERCISES[name].reference for name in own})
-    try:
-        yield
-    finally:
-        vars(module).update(own)
+    They are all others of its file: a mistake in one costs the others nothing.
+    """
+    return {
+        e.name: e.module
+        for e in exercises_of(exercise.assignment)
+        if file_of(e) == file_of(exercise) and e is not exercise
+    }

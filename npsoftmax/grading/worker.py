@@ -1,119 +1,208 @@
-"""The process that runs student code: reads one request a line, answers with one line of JSON each.
+"""The process that runs student code, and nothing else: it is sent inputs, and sends back what came of them.
 
-What students print goes nowhere and is counted; what they read is empty. A line {"at": …} is sent before their code
-runs, so that the parent knows what hung or crashed. `faulthandler` writes the line of the hang or the crash to stderr,
-which the parent keeps.
+Design: what is right is not known here, nor the seed; the parent judges. So a student's code may look around in this
+process, or change it, and finds no verdict to change. What students print goes nowhere and is counted; what they read
+is empty. `faulthandler` writes the line of a hang or a crash to stderr, which the parent keeps.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
+import inspect
 import io
 import json
 import os
 import sys
-import time
+import traceback
 import warnings
 from pathlib import Path
+from time import perf_counter as clock
 from typing import Any
 
-from npsoftmax.grading.check import NOT_STARTED, WRONG, Verdict, check
-from npsoftmax.grading.exercises import EXERCISES, Exercise
-from npsoftmax.grading.report import assemble, exception_facts
-from npsoftmax.grading.student import alone, load
+import numpy as np
+
+from npsoftmax.grading.loading import load, module_of
+from npsoftmax.grading.processes import adopt_orphans
+from npsoftmax.grading.wire import Blobs, Packer, Unpacker, framed
 
 MEMORY = 8 * 2**30  # bytes that student code may ask for
+BROKEN = 70  # the exit code where it is this file that failed
 BEFORE_THE_END = 0.6  # of the time limit: when the place of a hang is written down
 
 
-class Counter(io.TextIOBase):
+class Counted(io.RawIOBase):
     """Where prints go: nowhere, but their length is known."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
 
-    def write(self, text: str) -> int:
-        self.count += len(text)
-        return len(text)
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.count += size
+        return size
 
     def writable(self) -> bool:
         return True
 
 
 class Worker:
-    """Answers requests {"exercise", "file", "seed", "limit"}; the line of a hang is written to `places`."""
+    """Answers requests: {"do": "load", …} and {"do": "call", …}."""
 
-    def __init__(self, answers: Any, places: Any, printed: Counter):
+    def __init__(self, answers: Any, places: Any, printed: Counted):
         self.answers, self.places, self.printed = answers, places, printed
-        self.modules: dict[str, Any] = {}  # path -> module, or the exception that loading it raised
-
-    def send(self, **message: Any) -> None:
-        self.answers.write(json.dumps(message) + "\n")
-        self.answers.flush()
+        self.modules: dict[str, Any] = {}  # path -> module
+        self.borrowed: tuple[Any, dict[str, Any], list[str]] | None = None
 
     def serve(self, requests: Any) -> None:
+        """Answer until the requests end."""
+        self._send({"ready": True}, [])
         for line in requests:
             request = json.loads(line)
-            exercise, file = EXERCISES[request["exercise"]], request["file"]
+            blobs = [requests.read(size) for size in request["blobs"]]
             faulthandler.dump_traceback_later(request["limit"] * BEFORE_THE_END, file=self.places)
-            start, self.printed.count = time.perf_counter(), 0
-            if file not in self.modules:
-                self.send(at="loading")
-                self._load(file)
-            self.send(at="running")
-            verdict = self._check(exercise, file, request["seed"])
+            self.printed.count = 0
+            function: Any = None
+            back: Blobs = []
+            try:
+                if request["do"] == "load":
+                    answer = self._load(request)
+                else:
+                    function = self._function(request)
+                    answer, back = self._call(function, request, blobs)
+            except BaseException as error:  # sys.exit and KeyboardInterrupt are a student's mistakes too
+                answer = {"raised": told(error, function)}
             faulthandler.cancel_dump_traceback_later()
-            self.send(**vars(verdict), printed=self.printed.count, seconds=round(time.perf_counter() - start, 3))
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+            self._send({**answer, "nonce": request["nonce"], "printed": self.printed.count}, back)
 
-    def _load(self, file: str) -> None:
-        try:
-            self.modules[file] = load(Path(file))
-        except BaseException as error:  # sys.exit at the top of a file, too
-            self.modules[file] = error
+    def _send(self, answer: dict[str, Any], blobs: Blobs) -> None:
+        self.answers.write(framed(answer, blobs))
+        self.answers.flush()
 
-    def _check(self, exercise: Exercise, file: str, seed: int) -> Verdict:
-        module = self.modules[file]
-        if isinstance(module, NotImplementedError):
-            return Verdict(NOT_STARTED)
-        if isinstance(module, BaseException):
-            return broken(exercise, "the file cannot be loaded", exception_facts(module, file), seed)
-        function = getattr(module, exercise.name, None)
-        if function is None:
-            return Verdict(NOT_STARTED, note=f"{Path(file).name} has no function {exercise.name}")
-        if not callable(function):
-            fact = ("found", f"{exercise.name} is of type {type(function).__name__}, but a function is needed")
-            return broken(exercise, "", [fact], seed)
-        if (getattr(function, "__module__", None) or "").startswith("npsoftmax."):
-            fact = ("found", f"{exercise.name} is the library's own function, imported: write it yourself")
-            return broken(exercise, "", [fact], seed)
-        with alone(module, exercise):
-            return check(exercise, function, seed, file=file, tell=lambda what: self.send(at=what))
+    # ------------------------------------------------------------ requests
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a file. found: what stands in it under the name."""
+        file, name = request["file"], request["name"]
+        self._give_back()
+        if file not in self.modules:
+            with warnings.catch_warnings():
+                self.modules[file] = load(Path(file))
+        value = getattr(self.modules[file], name, None)
+        if value is None:
+            return {"found": "nothing"}
+        if not callable(value):
+            return {"found": "no function", "type": type(value).__name__}
+        borrowed = (getattr(value, "__module__", None) or "").startswith("npsoftmax.")
+        return {"found": "the library's" if borrowed else "a function"}
+
+    def _call(self, function: Any, request: dict[str, Any], blobs: Blobs) -> tuple[dict[str, Any], Blobs]:
+        """Call a function, `times` times. result: what it returned last; changed: the inputs that it changed."""
+        unpacker = Unpacker(blobs, layout=True)
+        args, kwargs = unpacker.unpack(request["args"])
+        before = {number: (array.shape, array.tobytes()) for number, array in unpacker.arrays.items()}
+        result = None
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            start = clock()
+            for _ in range(request["times"]):
+                result = function(*args, **kwargs)
+            seconds = clock() - start
+            packer = Packer()
+            tree = packer.pack(result)
+        changed = []
+        for number, array in unpacker.arrays.items():
+            if (array.shape, array.tobytes()) != before[number]:
+                changed.append([number, packer.pack(array)])
+        return {"result": tree, "changed": changed, "seconds": seconds}, packer.blobs
+
+    def _function(self, request: dict[str, Any]) -> Any:
+        if request["library"] is not None:  # the library's own, on what a student returned
+            return getattr(importlib.import_module(request["library"]), request["name"])
+        if request["compiled"] is not None:
+            path = request["compiled"]
+            if path not in self.modules:
+                self.modules[path] = module_of(Path(path), Path(request["file"]).stem)
+            return getattr(self.modules[path], request["name"])
+        module = self.modules[request["file"]]
+        self._borrow(module, request["borrow"])
+        return getattr(module, request["name"])
+
+    # ------------------------------------------------------------ the other exercises are the library's
+    def _borrow(self, module: Any, names: dict[str, str]) -> None:
+        """Put the library's functions in the place of the student's: name -> the library's module."""
+        if self.borrowed is not None and self.borrowed[0] is module and self.borrowed[2] == list(names):
+            return
+        self._give_back()
+        own = {name: vars(module)[name] for name in names if name in vars(module)}
+        vars(module).update({name: getattr(importlib.import_module(names[name]), name) for name in own})
+        self.borrowed = module, own, list(names)
+
+    def _give_back(self) -> None:
+        if self.borrowed is not None:
+            module, own, _ = self.borrowed
+            vars(module).update(own)
+            self.borrowed = None
 
 
-def broken(exercise: Exercise, verdict: str, facts: list[tuple[str, str]], seed: int) -> Verdict:
-    """The verdict on code that could not be tried at all."""
-    return Verdict(WRONG, assemble(exercise, verdict, "", facts, [], seed), "; ".join(text for _, text in facts))
+def told(error: BaseException, function: Any) -> dict[str, Any]:
+    """An exception in words: its types, its text, and the lines that it came through.
+
+    inside: the function that raised it; here: whether that is `function` itself.
+    """
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)
+    except Exception:
+        text = ""
+    frames = [
+        [frame.filename, frame.lineno, frame.line]
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__
+    ]
+    if isinstance(error, SyntaxError):
+        frames.append([error.filename or "", error.lineno or 0, (error.text or "").strip()])
+    code = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+    return {
+        "types": [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__],
+        "text": text,
+        "frames": frames[-50:],
+        "inside": code.co_name if code else "",
+        "here": code is not None and code is getattr(inspect.unwrap(function), "__code__", None),
+    }
 
 
-def main() -> None:
-    """Serve until the requests end."""
+def limit_memory() -> None:
+    """Less memory than a machine has, and no core files."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limit
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+
+
+def main() -> None:
+    """Serve until the requests end."""
+    limit_memory()
+    adopt_orphans()
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     places = os.fdopen(os.dup(2), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
     faulthandler.enable(places)
-    printed = Counter()
+    printed = Counted()
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (for good)
-    sys.stdout = sys.stderr = printed
-    warnings.simplefilter("ignore")
-    Worker(answers, places, printed).serve(requests)
+    # A whole text stream, since students reconfigure() it, or write bytes to its buffer.
+    sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(printed), "utf-8", "replace")
+    try:
+        Worker(answers, places, printed).serve(requests)
+    except BaseException:
+        traceback.print_exc(file=places)
+        places.flush()
+        os._exit(BROKEN)  # no more of the student's code, such as atexit's
 
 
 if __name__ == "__main__":

@@ -1,0 +1,230 @@
+"""The grader's side of the process that runs student code: started, asked, killed, never trusted."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+import numpy as np
+
+from npsoftmax.errors import InputError
+from npsoftmax.grading.processes import MARK, kill_all
+from npsoftmax.grading.wire import MOST, Blobs, Packer, Unpacker, framed
+
+START = 60.0  # seconds for the process to start, on a machine that is busy
+CHUNK = 2**16
+HUNG, DIED, GARBAGE = "hung", "died", "garbage"
+HEAD = 2**26  # bytes of the line of JSON that a message begins with
+
+
+class Ended(BaseException):
+    """The process hung, died, or sent what is no answer. No answer of a student's: not to be caught as one.
+
+    doing: "starting", "loading" or "running"; how: HUNG, DIED or GARBAGE.
+    """
+
+    def __init__(self, doing: str, how: str):
+        super().__init__(doing, how)
+        self.doing, self.how = doing, how
+
+
+class Child:
+    """The process. `left`: seconds that it may still take for the exercise at hand."""
+
+    def __init__(self) -> None:
+        self.mark = secrets.token_hex(16)
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "npsoftmax.grading.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=os.environ | one | {"PYTHONIOENCODING": "utf-8", MARK: self.mark},
+            start_new_session=True,  # so that Ctrl-C comes to us alone
+        )
+        self.chunks: queue.Queue[bytes] = queue.Queue(64)  # of what came; b"" at the end
+        self.requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.buffer = bytearray()
+        self.left, self.printed, self.started = 0.0, 0, False
+        self.stopped = False
+        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._write, daemon=True).start()
+
+    # ------------------------------------------------------------ bytes
+    def _read(self) -> None:
+        stream = self.process.stdout
+        assert stream is not None, "it was asked for"
+        with contextlib.suppress(ValueError, OSError), stream:
+            while not self.stopped and (chunk := os.read(stream.fileno(), CHUNK)):
+                self.chunks.put(chunk)
+        self.chunks.put(b"")
+
+    def _write(self) -> None:
+        """In a thread of its own: a process that reads nothing must not hold the grader up."""
+        stream = self.process.stdin
+        assert stream is not None, "it was asked for"
+        with contextlib.suppress(ValueError, OSError), stream:
+            while (data := self.requests.get()) is not None:
+                stream.write(data)
+                stream.flush()
+
+    def _more(self, deadline: float, doing: str) -> None:
+        try:
+            chunk = self.chunks.get(timeout=max(deadline - time.perf_counter(), 0.0))
+        except queue.Empty:
+            raise Ended(doing, HUNG) from None
+        if not chunk:
+            raise Ended(doing, DIED)
+        self.buffer += chunk
+
+    def _receive(self, deadline: float, doing: str) -> tuple[dict[str, Any], Blobs]:
+        """The next message. Whatever cannot be read as one ends the process."""
+        while (end := self.buffer.find(b"\n")) < 0:
+            if len(self.buffer) > HEAD:
+                raise Ended(doing, GARBAGE)
+            self._more(deadline, doing)
+        try:
+            message = json.loads(self.buffer[:end])
+            sizes = message["blobs"]
+            if not all(type(size) is int and size >= 0 for size in sizes) or sum(sizes) > 2 * MOST:
+                raise ValueError("no sizes")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise Ended(doing, GARBAGE) from None
+        del self.buffer[: end + 1]
+        while len(self.buffer) < sum(sizes):
+            self._more(deadline, doing)
+        blobs = []
+        for size in sizes:
+            blobs.append(bytes(self.buffer[:size]))
+            del self.buffer[:size]
+        return message, blobs
+
+    def ask(self, request: dict[str, Any], blobs: Blobs, doing: str) -> tuple[dict[str, Any], Blobs]:
+        """What it answers to a request. Raises Ended."""
+        if not self.started:
+            self._receive(time.perf_counter() + START, "starting")
+            self.started = True
+        nonce, start = secrets.token_hex(8), time.perf_counter()
+        self.requests.put(framed({**request, "nonce": nonce, "limit": max(self.left, 1e-3)}, blobs))
+        message, back = self._receive(start + self.left, doing)
+        self.left -= time.perf_counter() - start
+        if not isinstance(message, dict) or message.get("nonce") != nonce:
+            raise Ended(doing, GARBAGE)
+        printed = message.get("printed")
+        self.printed += printed if isinstance(printed, int) else 0
+        return message, back
+
+    # ------------------------------------------------------------ the end
+    def end(self, how: str) -> tuple[int | None, str]:
+        """Kill it and all that it started. Its exit code, None where it was still running, and what stderr holds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2.0 if how == DIED else 0.0)
+        code = self.process.poll()
+        self.stop()
+        self.errors.seek(0)
+        trace = self.errors.read(2**20)
+        self.errors.close()
+        return code, trace
+
+    def stop(self) -> None:
+        """Kill it and all that it started."""
+        if self.stopped:
+            return
+        self.stopped = True
+        self.requests.put(None)
+        kill_all(self.process, self.mark)
+        self.process.wait()
+        with contextlib.suppress(queue.Empty):  # the reader may wait for room
+            while True:
+                self.chunks.get_nowait()
+
+
+class Remote:
+    """A function in that process: called like any other, its arguments changed in place like any other's.
+
+    seconds: what the last call took, with its repetitions.
+    What the student's code raises is raised here, with `frames`, `inside` and `here` of it (worker.told).
+    """
+
+    def __init__(self, child: Child, target: dict[str, Any], times: int = 1):
+        self.child, self.target, self.times, self.seconds = child, target, times, 0.0
+        self.__name__ = target["name"]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        packer = Packer(layout=True)
+        request = {"do": "call", **self.target, "times": self.times, "args": packer.pack(([*args], kwargs))}
+        message, blobs = self.child.ask(request, packer.blobs, "running")
+        try:
+            raised = exception_of(message["raised"]) if "raised" in message else None
+            unpacker = Unpacker(blobs)
+            self.seconds = 0.0 if raised else float(message["seconds"])
+            result = None if raised else unpacker.unpack(message["result"])
+            for number, tree in () if raised else message["changed"]:
+                _put(packer.arrays[number], unpacker.unpack(tree))
+        except Exception:
+            raise Ended("running", GARBAGE) from None
+        if raised is not None:
+            raise raised
+        return result
+
+    def repeated(self, times: int) -> Remote:
+        """The same, called so many times at once; what the last call returns comes back."""
+        return Remote(self.child, self.target, times)
+
+    def compiled(self, library: str) -> Remote:
+        """The function of this name in a compiled library."""
+        return Remote(self.child, {**self.target, "compiled": library})
+
+    def librarys(self, function: Callable[..., Any]) -> Remote:
+        """A function of npsoftmax itself, there: where it is given what a student returned, which may crash it."""
+        return Remote(self.child, {**self.target, "name": function.__name__, "library": function.__module__})
+
+
+def _put(array: np.ndarray, value: np.ndarray) -> None:
+    """Let an input be what it became."""
+    if value.shape != array.shape:
+        array.shape = value.shape
+    array[...] = value
+
+
+def target(file: str, name: str, borrow: dict[str, str]) -> dict[str, Any]:
+    """What a Remote calls; borrow: functions that are the library's meanwhile, and the modules that have them."""
+    return {"file": file, "name": name, "borrow": borrow, "compiled": None, "library": None}
+
+
+# ---------------------------------------------------------------- exceptions
+def exception_of(told: dict[str, Any]) -> BaseException:
+    """The exception of worker.told: of the nearest type that is known here, under the name that it has there."""
+    types, text = [str(kind) for kind in told["types"]], str(told["text"])
+    known = next(kind for kind in map(_known, types) if kind is not None)
+    name = types[0].rpartition(".")[2]
+    made: Any = type(name, (known,), {"__str__": lambda self: text, "__module__": __name__})
+    error = made.__new__(made)
+    error.args = (text,)
+    if isinstance(error, SyntaxError):
+        error.msg = text
+    error.frames = [(str(file), int(line), str(code)) for file, line, code in told["frames"]]
+    error.inside, error.here = str(told["inside"]), told["here"] is True
+    return error
+
+
+def _known(name: str) -> type[BaseException] | None:
+    module, _, kind = name.rpartition(".")
+    if module == "builtins":
+        found = getattr(builtins, kind, None)
+        if isinstance(found, type) and issubclass(found, BaseException) and not issubclass(found, BaseExceptionGroup):
+            return found
+        return None
+    return InputError if name == "npsoftmax.errors.InputError" else None
