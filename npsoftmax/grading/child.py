@@ -192,6 +192,11 @@ class Remote:
         return Remote(self.child, {**self.target, "name": function.__name__, "library": function.__module__})
 
 
+def is_students(function: Any, error: BaseException) -> bool:
+    """Whether an exception out of a call of `function` was raised by it: any, where it runs in this process."""
+    return not isinstance(function, Remote) or hasattr(error, "frames")
+
+
 def _put(array: np.ndarray, value: np.ndarray) -> None:
     """Let an input be what it became."""
     if value.shape != array.shape:

@@ -62,7 +62,7 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
     for name, (right, floor) in trial.expected.items():
         found.outputs.append(compare(trial, name, outcome.outputs[name], right, floor))
     if "cache" in outcome.outputs and found.ok and trial.exercise.pair and trial.case.wrt:
-        problem = trial.cache_problem(outcome.outputs["cache"])
+        problem = trial.cache_problem(outcome.outputs["cache"], outcome.function)
         facts = [("cache", problem), ("the cache has to hold", trial.exercise.cache)] if problem else []
         found.outputs.append(Output("cache", "WRONG" if problem else "", facts))
     if outcome.changed:

@@ -31,7 +31,7 @@ def grade_folder(
     """One row an exercise; `tell` hears of each as it comes.
 
     A row: assignment, exercise, state ("passed", "wrong", "not started"), points, of, cause, mistake, report, note,
-    seed, seconds, file.
+    seed, seconds, file, flags (sentences for the teacher, never marks).
     """
     rows = []
     with Runner(seed, limit) as runner:
@@ -63,6 +63,7 @@ def row_of(exercise: Exercise, file: Path | None, verdict: dict[str, Any], seed:
         "seed": seed,
         "seconds": verdict["seconds"],
         "file": str(file) if file else None,
+        "flags": list(verdict["flags"]),
     }
 
 

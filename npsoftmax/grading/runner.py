@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from npsoftmax.grading.check import NOT_STARTED, WRONG, Verdict, check, grader_failed
+from npsoftmax.grading.check import FAILED, NOT_STARTED, WRONG, Verdict, check, grader_failed
 from npsoftmax.grading.child import GARBAGE, Child, Ended, Remote, exception_of, target
 from npsoftmax.grading.exercises import SEED, Exercise
+from npsoftmax.grading.flags import flags
 from npsoftmax.grading.report import assemble, exception_facts, line_fact
 from npsoftmax.grading.student import borrowed
 from npsoftmax.grading.worker import BROKEN
@@ -36,11 +37,12 @@ class Runner:
         self.stop()
 
     def grade(self, exercise: Exercise, file: Path | None) -> dict[str, Any]:
-        """The verdict as a dict: state, report, cause, mistake, wrong, note, printed, seconds."""
+        """The verdict as a dict: state, report, cause, mistake, wrong, note, printed, seconds, flags."""
         if file is None:
             return _verdict("not started", note="there is no file for it")
-        start, printed = time.perf_counter(), 0
+        start, printed, marked = time.perf_counter(), 0, []
         try:
+            marked = flags(file, exercise)
             child = self._child()
             child.printed = 0
             try:
@@ -51,7 +53,10 @@ class Runner:
         except Exception as error:
             self.stop()
             verdict = grader_failed(exercise, error, self.seed)
-        return _verdict(**vars(verdict), printed=printed, seconds=round(time.perf_counter() - start, 3))
+        if verdict.cause.startswith(FAILED):
+            marked.append(f"{verdict.cause}: mark it by hand")
+        seconds = round(time.perf_counter() - start, 3)
+        return _verdict(**vars(verdict), printed=printed, seconds=seconds, flags=tuple(marked))
 
     def stop(self) -> None:
         """Kill the process and whatever it started."""
@@ -70,7 +75,10 @@ class Runner:
         if isinstance(function, Verdict):
             return function
         child.left = self.limit
-        return check(exercise, function, self.seed, file=str(file))
+        verdict = check(exercise, function, self.seed, file=str(file))
+        child.left = self.limit
+        child.ask({"do": "rest"}, [], "running")  # what else it sent belongs to this exercise, not to the next
+        return verdict
 
     def _function(self, child: Child, exercise: Exercise, file: Path) -> Remote | Verdict:
         """The function in the student's file, or the verdict on what stands there instead."""
@@ -124,7 +132,16 @@ class Runner:
 
 
 def _verdict(state: str, **more: Any) -> dict[str, Any]:
-    empty = {"report": "", "cause": "", "mistake": "", "wrong": (), "note": "", "printed": 0, "seconds": 0.0}
+    empty = {
+        "report": "",
+        "cause": "",
+        "mistake": "",
+        "wrong": (),
+        "note": "",
+        "printed": 0,
+        "seconds": 0.0,
+        "flags": (),
+    }
     return {"state": state, **empty, **more}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from npsoftmax.backend import Backend, get_backend, to_numpy
 from npsoftmax.gradcheck.numeric import Objective
-from npsoftmax.grading.child import Remote
+from npsoftmax.grading.child import Remote, is_students
 from npsoftmax.grading.exercises.base import Case, Draw, Exercise
 from npsoftmax.grading.stubs import cache_names
 
@@ -32,12 +32,14 @@ Right = tuple[np.ndarray | None, np.ndarray | float]  # the right value, and wha
 @dataclass
 class Outcome:
     """What a call did. outputs: by name; raised: the exception, and the line of the student's file it came from;
-    misfit: why what was returned cannot be compared; changed: names of inputs that were changed in place."""
+    misfit: why what was returned cannot be compared; changed: names of inputs that were changed in place; function:
+    what was called."""
 
     outputs: dict[str, Any] = field(default_factory=dict)
     raised: BaseException | None = None
     misfit: str = ""
     changed: tuple[str, ...] = ()
+    function: Callable[..., Any] | None = None
 
     @property
     def not_started(self) -> bool:
@@ -121,13 +123,13 @@ class Trial:
             with np.errstate(all="ignore"):
                 result = self.run(function, inputs)
         except BaseException as error:  # sys.exit and KeyboardInterrupt are a student's mistakes too
-            if isinstance(function, Remote) and not hasattr(error, "frames"):
-                raise  # not the student's: Ctrl-C here, or a fault of the grader
+            if not is_students(function, error):
+                raise  # Ctrl-C here, or a fault of the grader
             return Outcome(raised=error)
         after = dict(self.arrays(inputs))
         changed = tuple(n for n, value in before if not np.array_equal(to_numpy(value), to_numpy(after[n]), True))
         outcome = self._named(result)
-        outcome.changed = changed
+        outcome.changed, outcome.function = changed, function
         return outcome
 
     def arrays(self, inputs: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -198,15 +200,21 @@ class Trial:
         """The relative error that is allowed."""
         return BACKWARD if self.exercise.is_backward else FORWARD
 
-    def cache_problem(self, cache: Any) -> str:
-        """Why the library's backward cannot work with a student's cache; "" where it gives the same gradients."""
+    def cache_problem(self, cache: Any, function: Callable[..., Any] | None = None) -> str:
+        """Why the library's backward cannot work with a student's cache; "" where it gives the same gradients.
+
+        A cache of a `function` in another process is tried there: it may crash it, or take for ever.
+        """
         backward = self.pair[1]
         right_cache = self.exercise.reference(**self.sent(self.case.args))[-1]
         right = backward(self.sent(self.dy), right_cache)
         try:
             with np.errstate(all="ignore"):
-                got = backward(self.sent(self.dy), mapped(copied, cache))
+                there = function.librarys(backward) if isinstance(function, Remote) else backward
+                got = there(self.sent(self.dy), mapped(copied, cache))
         except Exception as error:
+            if not is_students(function, error):
+                raise
             return f"{backward.__name__} cannot unpack it ({type(error).__name__}: {error})"
         pairs = zip(as_tuple(got), as_tuple(right), strict=False)
         same = len(as_tuple(got)) == len(as_tuple(right)) and all(close(a, b) for a, b in pairs)
