@@ -1,21 +1,28 @@
-"""The likely cause of a wrong answer: the first of a list of rules that fits, or nothing. Never a guess.
+"""The likely cause of a wrong answer: a sentence that has been proved on every trial, or nothing. Never a guess.
 
-The catalogue of mistakes is asked first: an answer that is wrong in every digit as a known mistake is that mistake, and
-no rule about shapes or ratios says it better. Then come the rules that hold for any exercise.
+The catalogue of mistakes is asked first, and only where a judged output is wrong (of a cache there are facts alone): a
+mistake is named if all that it spoils is, in every element and on every trial, what the student returned. There are
+more trials here than are graded, of another seed, so that two sizes that happen to be equal name nobody. What the
+catalogue does not know is left to the rules of `rules.py`, which hold for any exercise.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from npsoftmax.grading.agreement import Answers
+from npsoftmax.grading.findings import Findings
+from npsoftmax.grading.mistakes import Mistake, all_mistakes, pairs_of
+from npsoftmax.grading.mistakes.arguments import changed_arguments
+from npsoftmax.grading.patterns import raised_rule
+from npsoftmax.grading.rules import factor_rule, output_rule
+from npsoftmax.grading.trial import Outcome, Trial, close, trials_of
 
-from npsoftmax.grading.findings import SAME_RATIO, WRONG, Findings, Output
-from npsoftmax.grading.mistakes import Mistake, all_mistakes
-from npsoftmax.grading.trial import Outcome, Trial
+Function = Callable[..., Any]
+MORE = 104_729  # added to the seed for the further trials
 
 
 @dataclass(frozen=True)
@@ -26,142 +33,142 @@ class Cause:
     mistake: str = ""
 
 
-def likely_causes(function: Callable[..., Any], findings: Findings, others: list[Trial]) -> list[Cause]:
-    """The causes of what was found, mostly one; `others` are the exercise's other trials."""
-    trial, outcome = findings.trial, findings.outcome
-    catalogue = all_mistakes().get(trial.exercise.name, ())
-    alike = [m for m in catalogue if trial.call(m.function).like(outcome)]
-    # Two mistakes may coincide on one case: the one that agrees on all of them is meant.
-    exact = [m for m in alike if all(t.call(m.function).like(t.call(function)) for t in others)]
-    if exact or alike:
-        return [_told(trial, (exact or alike)[0])]
-    if outcome.raised is not None:
-        return _lost_axis(str(outcome.raised))
-    if general := _general(findings):
-        return general
-    return _by_output(findings, catalogue)
+def likely_causes(function: Function, findings: Findings, others: list[Trial]) -> list[Cause]:
+    """The causes of what was found, mostly one; `others` are the exercise's other trials.
 
-
-def _told(trial: Trial, mistake: Mistake, output: str = "") -> Cause:
-    sentence = mistake.sentence.format(**trial.case.sizes, **trial.case.numbers)
-    return Cause(f"{output}: {sentence}" if output else sentence, mistake.id)
-
-
-def _by_output(findings: Findings, catalogue: tuple[Mistake, ...]) -> list[Cause]:
-    """Where several outputs are wrong, each may be a mistake, or break a rule, of its own."""
-    wrong = [o for o in findings.outputs if o.problem]
-    causes: list[Cause] = []
-    for output in wrong:
-        cause = _catalogued(findings.trial, findings.outcome, output, catalogue) or _rule(findings.trial, output)
-        if cause is not None and len(wrong) > 1 and not cause.sentence.startswith(f"{output.name}:"):
-            cause = Cause(f"{output.name}: {cause.sentence}", cause.mistake)
-        if cause is not None and cause not in causes:
-            causes.append(cause)
-    return causes
-
-
-def _catalogued(trial: Trial, outcome: Outcome, output: Output, catalogue: tuple[Mistake, ...]) -> Cause | None:
-    for mistake in catalogue:
-        if output.name in mistake.wrong and trial.call(mistake.function).like(outcome, (output.name,)):
-            return _told(trial, mistake)
-    return None
-
-
-# ---------------------------------------------------------------- rules for any exercise
-def _lost_axis(message: str) -> list[Cause]:
-    """NumPy refuses shapes such as (6,5) and (6,): the sum of the rows has lost the axis that it ran along."""
-    found = re.search(r"could not be broadcast together with shapes \(([\d,]+)\) \(([\d,]+)\)", message)
-    if found is None:
-        return []
-    first, second = ([int(n) for n in shape.split(",") if n] for shape in found.groups())
-    if first[:-1] != second:
-        return []
-    return [Cause("a sum or a maximum along the last axis has lost that axis: keepdims=True keeps it, with length 1.")]
-
-
-def _general(findings: Findings) -> list[Cause]:
-    outcome = findings.outcome
-    if outcome.changed and not any(o.problem for o in findings.outputs):
-        name = outcome.changed[0].partition("[")[0]
-        return [Cause(f"an operation such as {name} += … or {name}[…] = … changes the array that was passed in.")]
-    return []
-
-
-def _rule(trial: Trial, output: Output) -> Cause | None:
-    if output.yours is None or output.right is None:
-        return None
-    if output.problem == "WRONG SHAPE":
-        return _shape_rule(output.name, output.yours.shape, output.right.shape, trial.case.sizes.get("N"))
-    if output.problem == WRONG and output.wrong is not None:
-        return _ratio_rule(trial, output.ratio, output.wrong) or _place_rule(trial, output.right, output.wrong)
-    return None
-
-
-def _shape_rule(name: str, yours: tuple[int, ...], right: tuple[int, ...], n: int | None) -> Cause | None:
-    if len(yours) == len(right) + 1 and yours[1:] == right and yours[0] == n:
-        return Cause(f"{name} still has the batch axis: sum over the {n} rows (axis 0).")
-    if yours == right[::-1] and len(right) == 2:
-        return Cause(f"{name} is transposed.")
-    if len(yours) == len(right) == 4 and yours[::3] == right[::3] and yours[1] > right[1]:
-        return Cause(f"{name} is still padded: cut the padding off.")
-    if len(yours) == len(right) and all(a == b or a == 1 for a, b in zip(yours, right, strict=True)):
-        return Cause(f"{name} was summed over too many axes: keep those of size {_sizes(yours, right)}.")
-    return None
-
-
-def _sizes(yours: tuple[int, ...], right: tuple[int, ...]) -> str:
-    return " and ".join(str(b) for a, b in zip(yours, right, strict=True) if a != b)
-
-
-def _ratio_rule(trial: Trial, ratio: float | None, wrong: np.ndarray) -> Cause | None:
-    """One factor in all wrong elements, if it is one that has a meaning here; of any other nobody knows why."""
-    if ratio is None or (wrong.sum() < 2 and wrong.size > 1):
-        return None
-    known = {"-1": -1.0, "2": 2.0, "½": 0.5}
-    for name, value in (trial.case.sizes | trial.case.numbers).items():
-        known |= {f"{name} = {value:g}": value, f"1/{name} = {1 / value:.4g}": 1 / value}
-    names = [name for name, value in known.items() if abs(ratio - value) <= SAME_RATIO * abs(value)]
-    if not names or (wrong.size == 1 and ratio != -1.0):
-        return None
-    if names[0] == "-1":
-        return Cause("the sign is flipped everywhere.")
-    if names[0].startswith("1/N"):
-        n = trial.case.sizes["N"]
-        return Cause(
-            f"it is the right value divided by N = {n}: a mean where a sum over the batch is needed, or 1/N twice."
-        )
-    if names[0].startswith("N "):
-        return Cause(
-            f"it is the right value times {names[0]}: the 1/N is missing, or a sum stands where a mean is needed."
-        )
-    return Cause(f"every wrong element is the right value times {names[0]}.")
-
-
-def _place_rule(trial: Trial, right: np.ndarray, wrong: np.ndarray) -> Cause | None:
-    """Errors in one kind of place only: a border, the target's column, one branch.
-
-    Where the right answer is 0 in all other places it says nothing: a wrong factor would not show there.
+    Whatever goes wrong here costs the sentence and never the verdict.
     """
-    for mask, sentence in _places(trial, right.shape):
-        if mask.any() and right[~mask].any() and not (wrong & ~mask).any() and wrong.sum() > 1:
-            return Cause(sentence)
-    return None
+    try:
+        return _causes(function, findings, others)
+    except Exception:
+        return []
 
 
-def _places(trial: Trial, shape: tuple[int, ...]) -> list[tuple[np.ndarray, str]]:
-    found: list[tuple[np.ndarray, str]] = []
-    args = trial.case.args
-    labels = args.get("t")
-    if labels is not None and shape == (len(labels), trial.case.sizes.get("C")):
-        target = np.zeros(shape, dtype=bool)
-        target[np.arange(shape[0]), labels] = True
-        found += [(target, "only the targets' columns are wrong."), (~target, "only the targets' columns are right.")]
-    first = next((v for v in args.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"), None)
-    if first is not None and first.shape == shape and (first < 0).any() and (first > 0).any():
-        found.append((first > 0, "it is wrong only where the input is above 0."))
-        found.append((first < 0, "it is wrong only where the input is below 0."))
-    if len(shape) == 4:
-        border = np.ones(shape, dtype=bool)
-        border[:, 1:-1, 1:-1] = False
-        found.append((border, "only pixels at the border are wrong: look at the padding."))
-    return found
+def _causes(function: Function, findings: Findings, others: list[Trial]) -> list[Cause]:
+    first, outcome = findings.trial, findings.outcome
+    judged = [o.name for o in findings.outputs if o.problem and o.name != "cache"]
+    if outcome.misfit or not (judged or outcome.changed or outcome.raised):
+        return []
+    more = trials_of(first.exercise, first.seed + MORE, first.backend)
+    search = _Search(function, outcome, [first, *others, *more])
+    if outcome.raised is not None or not judged:
+        whole = next((m for m in all_mistakes()[first.exercise.name] if search.is_whole(m)), None)
+        if whole is not None:
+            return _told(first, whole)
+        return [Cause(s) for s in (raised_rule(first, outcome) if outcome.raised else _in_place(outcome))]
+    return search.causes()
+
+
+def _told(trial: Trial, mistake: Mistake) -> list[Cause]:
+    names = {**trial.case.sizes, **trial.case.numbers}
+    return [
+        Cause(sentence.format(**names) if mistake.named else sentence, identity if mistake.named else "")
+        for sentence, identity in zip(mistake.sentences, mistake.ids, strict=True)
+    ]
+
+
+def _in_place(outcome: Outcome) -> list[str]:
+    name = outcome.changed[0].partition("[")[0]
+    return [f"an operation such as {name} += … or {name}[…] = … changes the array that was passed in."]
+
+
+# ---------------------------------------------------------------- the catalogue
+@functools.lru_cache(maxsize=20_000)
+def _known(trial: Trial, function: Function) -> Outcome:
+    """The outcome of a catalogued mistake, or of the library's function: computed once a process and trial."""
+    return trial.call(function)
+
+
+class _Search:
+    """A student's answers on all trials (each asked for once), and what of the catalogue agrees with them."""
+
+    def __init__(self, function: Function, first: Outcome, trials: list[Trial]):
+        self.function, self.trials = function, trials
+        self.exercise = trials[0].exercise
+        self._outcomes = {trials[0]: first}
+
+    def outcome(self, trial: Trial) -> Outcome:
+        """What the student's function did on a trial."""
+        if trial not in self._outcomes:
+            self._outcomes[trial] = trial.call(self.function)
+        return self._outcomes[trial]
+
+    def right(self, trial: Trial) -> Outcome:
+        """What the library's function does."""
+        return _known(trial, self.exercise.reference)
+
+    def same(self, function: Function, name: str) -> bool:
+        """Whether this output is the student's on every trial."""
+        return all(
+            name in (theirs := self.outcome(t).outputs) and close(_known(t, function).outputs.get(name), theirs[name])
+            for t in self.trials
+        )
+
+    def spoils(self, function: Function, trials: Iterable[Trial]) -> list[str]:
+        """The outputs in which a mistake differs from the library on any of the trials."""
+        return [
+            name
+            for name in self.exercise.outputs
+            if any(not close(_known(t, function).outputs.get(name), self.right(t).outputs.get(name)) for t in trials)
+        ]
+
+    def is_whole(self, mistake: Mistake) -> bool:
+        """Whether the mistake raises what the student's function raised, or changes the same inputs and no output."""
+        for trial in self.trials:
+            theirs, known = self.outcome(trial), _known(trial, mistake.function)
+            if not known.like(theirs, self.exercise.outputs) or known.changed != theirs.changed:
+                return False
+        return True
+
+    def explained(self, mistake: Mistake) -> list[str]:
+        """The outputs that a mistake explains: all that it spoils, each equal to the student's on every trial."""
+        first = self.trials[0]
+        known = _known(first, mistake.function)
+        if known.raised is not None or known.misfit:
+            return []
+        at_first = self.spoils(mistake.function, [first])
+        if not at_first or not all(close(known.outputs[n], self.outcome(first).outputs.get(n)) for n in at_first):
+            return []
+        spoiled = self.spoils(mistake.function, self.trials)
+        return spoiled if all(self.same(mistake.function, name) for name in spoiled) else []
+
+    def causes(self) -> list[Cause]:
+        """What explains the wrong outputs; where several are wrong, each may have a cause of its own."""
+        self.left = self.wrong()
+        found = self._from(all_mistakes()[self.exercise.name])
+        found += self._by_rule(factor_rule)
+        found += self._from(changed_arguments(self.exercise, self.trials[0].inputs()))
+        found += self._by_rule(output_rule)
+        found += self._from(pairs_of(self.exercise.name))  # many: only where nothing else is known
+        return list(dict.fromkeys(found))
+
+    def wrong(self) -> list[str]:
+        """The judged outputs that are wrong on the first trial."""
+        first = self.trials[0]
+        yours, right = self.outcome(first).outputs, self.right(first).outputs
+        return [n for n in self.exercise.outputs if not close(yours.get(n), right.get(n))]
+
+    def _from(self, mistakes: Iterable[Mistake]) -> list[Cause]:
+        """The mistakes that explain what is left; one that explains several outputs before one that explains one."""
+        fit = [(self.explained(mistake), mistake) for mistake in mistakes] if self.left else []
+        found: list[Cause] = []
+        for explained, mistake in sorted(fit, key=lambda pair: -len(pair[0])):
+            if set(explained) & set(self.left):
+                found += self._of(_told(self.trials[0], mistake), explained)
+                self.left = [n for n in self.left if n not in explained]
+        return found
+
+    def _by_rule(self, rule: Callable[[Answers], str]) -> list[Cause]:
+        said = {name: rule(Answers(name, self.trials, self.outcome, self.right)) for name in self.left}
+        self.left = [name for name in self.left if not said[name]]
+        return [cause for name, sentence in said.items() if sentence for cause in self._of([Cause(sentence)], [name])]
+
+    def _of(self, causes: list[Cause], names: list[str]) -> list[Cause]:
+        """The causes, with the names of the outputs that they are about in front where others are wrong too."""
+        if len(names) == len(self.wrong()):
+            return causes
+        return [Cause(_about(names, c.sentence), c.mistake) for c in causes]
+
+
+def _about(names: list[str], sentence: str) -> str:
+    return sentence if sentence.startswith(names[0]) else f"{' and '.join(names)}: {sentence}"

@@ -36,12 +36,19 @@ def dense_backward_with(**changes):
         ({"dw": lambda g: g * 2}, "times 2"),
         ({"dx": lambda g: g / 2}, "times ½"),
         ({"dx": lambda g: g.T}, "dx is transposed"),
-        ({"dw": lambda g: g[:1]}, "too many axes"),
+        ({"dw": lambda g: g.sum(axis=0, keepdims=True)}, "too many axes"),
+        ({"dw": lambda g: g[..., None]}, "only the shape is not"),
+        ({"db": lambda g: np.zeros_like(g)}, "db is 0 everywhere"),
     ],
 )
 def test_a_pattern_has_a_cause(changes, said):
     verdict = verdict_of("dense_backward", dense_backward_with(**changes))
     assert said in verdict.cause and not verdict.mistake
+
+
+@pytest.mark.parametrize("change", [lambda g: g[:1], lambda g: g * np.where(np.arange(len(g)) % 2, -1, 2)[:, None]])
+def test_what_only_looks_like_a_pattern_has_none(change):
+    assert not verdict_of("dense_backward", dense_backward_with(dw=change)).cause
 
 
 def test_a_missing_one_over_n_is_told_by_its_ratio():
@@ -55,14 +62,21 @@ def test_two_outputs_with_two_mistakes_get_a_cause_each():
     assert "dx: the sign is flipped" in verdict.cause
 
 
-def test_errors_at_the_border_only_are_told():
-    def inner_only(cols, shape, k, stride, pad):
+def at_the_border(padded_only):
+    def function(cols, shape, k, stride, pad):
         x = reference.col2im(cols, shape, k, stride, pad)
-        x[:, [0, -1]] *= 1.5
-        x[:, :, [0, -1]] *= 1.25
+        if pad[0] or not padded_only:
+            x[:, [0, -1]] *= 1.5
+        if pad[1] or not padded_only:
+            x[:, :, [0, -1]] *= 1.25
         return x
 
-    assert "at the border" in verdict_of("col2im", inner_only).cause
+    return function
+
+
+def test_errors_at_a_padded_border_only_are_told():
+    assert "at the border" in verdict_of("col2im", at_the_border(padded_only=True)).cause
+    assert not verdict_of("col2im", at_the_border(padded_only=False)).cause, "where there is no padding it is not that"
 
 
 def test_errors_in_the_targets_column_only_are_told():
@@ -101,7 +115,8 @@ def test_an_exception_comes_with_its_line_and_without_the_grader():
 
 
 def test_a_sum_that_lost_its_axis_is_told():
-    assert "keepdims=True" in verdict_of("softmax_forward", lambda z: (z / z.sum(axis=-1), z)).cause
+    cause = verdict_of("softmax_forward", lambda z: (z / z.sum(axis=-1), z)).cause
+    assert "do not fit" in cause and "keepdims=True" in cause and "one-hot" in cause
 
 
 def test_sys_exit_is_an_exception_too():

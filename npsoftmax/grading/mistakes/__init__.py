@@ -1,7 +1,8 @@
-"""The mistakes that students make, as code: a wrong version of a function, and one sentence about it, its docstring.
+"""The mistakes that students make, as code, each with the sentence that a student reads about it.
 
-`MISTAKES` is exercise -> its mistakes. When a student's answer is wrong in exactly the way that a mistake is, the
-report says the sentence. Sizes of the case may stand in it: "a sum over N = {N} rows".
+Three kinds, asked in this order: functions that are wrong in one way, with the sentence as their docstring
+(`a1_softmax` …); plain solutions with one step changed, or two (`steps_…`); and, for every exercise alike, the right
+function with one argument changed (`arguments`). Sizes of the case may stand in a sentence: "a sum over N = {N} rows".
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-from npsoftmax.grading.mistakes.base import Mistake, mistakes_of
+from npsoftmax.grading.mistakes.base import Mistake, Steps, mistakes_of
 
-__all__ = ["MODULES", "Mistake", "all_mistakes"]
+__all__ = ["MODULES", "STEPS", "Mistake", "Steps", "all_mistakes", "all_steps", "pairs_of"]
 
 MODULES = ("a1_softmax", "a1_losses", "a2", "a3", "a4", "a5_trees", "a5_losses")
+STEPS = ("steps_a1", "steps_a1_losses", "steps_a2", "steps_a3", "steps_a4", "steps_a5", "steps_a5_losses")
 
 
 @cache
@@ -23,4 +25,23 @@ def all_mistakes() -> dict[str, tuple[Mistake, ...]]:
     for name in MODULES:
         for mistake in mistakes_of(importlib.import_module(f"npsoftmax.grading.mistakes.{name}")):
             found.setdefault(mistake.exercise, []).append(mistake)
+    for exercise, plain in all_steps().items():
+        for solution in plain:
+            found.setdefault(exercise, []).extend(solution.singles())
     return {exercise: tuple(mistakes) for exercise, mistakes in found.items()}
+
+
+@cache
+def all_steps() -> dict[str, tuple[Steps, ...]]:
+    """exercise -> the plain solutions whose steps are changed."""
+    found: dict[str, list[Steps]] = {}
+    for name in STEPS:
+        for plain in importlib.import_module(f"npsoftmax.grading.mistakes.{name}").STEPS:
+            found.setdefault(plain.exercise, []).append(plain)
+    return {exercise: tuple(solutions) for exercise, solutions in found.items()}
+
+
+@cache
+def pairs_of(exercise: str) -> tuple[Mistake, ...]:
+    """Two steps of an exercise changed at a time."""
+    return tuple(pair for plain in all_steps().get(exercise, ()) for pair in plain.pairs())

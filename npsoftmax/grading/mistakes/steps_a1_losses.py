@@ -1,0 +1,240 @@
+"""Steps that go wrong in a1: the cross entropy, Gumbel and Taylor."""
+
+from __future__ import annotations
+
+from npsoftmax.grading.mistakes.base import steps
+
+OVER_SAMPLES = "the sum runs over the samples (axis 0); it has to run over the classes of a row (axis=-1)."
+BASE_2 = "the logarithm is to the base 2; np.log is the natural one."
+BASE_10 = "the logarithm is to the base 10; np.log is the natural one."
+
+STEPS = (
+    steps(
+        """
+        def softmax_cross_entropy_forward(z, t, label_smoothing=0.0, temperature=1.0):
+            n, c = z.shape
+            u = z / temperature
+            s = u - u.max(axis=1, keepdims=True)
+            logp = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+            hit, rest = 1 - label_smoothing, label_smoothing / c
+            rows = hit * logp[np.arange(n), t] + rest * logp.sum(axis=1)
+            return -rows.sum() / n, (np.exp(logp), t, label_smoothing, temperature)
+        """,
+        ("z / temperature", "z * temperature", "the logits were multiplied by the temperature; divide by it."),
+        ("z / temperature", "z / temperature**2", "the temperature is squared."),
+        ("-rows.sum() / n", "-rows.sum() / (n * c)",
+         "this is the mean over all N·C numbers; the loss is the mean over the N = {N} samples."),
+        ("-rows.sum() / n", "-rows.sum() / c",
+         "you divided by the C = {C} classes; the mean is over the N = {N} samples."),
+        ("-rows.sum() / n", "rows.sum() / n", "the minus is missing: the loss is -log p of the target."),
+        ("-rows.sum() / n", "-rows", "the mean is missing: one loss a sample came back."),
+        ("-rows.sum() / n", "-rows.max()", "the largest stands where the mean over the samples has to stand."),
+        ("np.log(", "np.log2(", BASE_2),
+        ("np.log(", "np.log10(", BASE_10),
+        ("np.exp(s).sum(axis=1", "np.exp(s).sum(axis=0", OVER_SAMPLES),
+        ("axis=1, keepdims=True", "axis=0, keepdims=True",
+         "the softmax runs over the samples (axis 0); every row is a distribution of its own."),
+        ("rest * logp.sum(axis=1)", "rest * logp[np.arange(n), t]",
+         "the smoothing went to the target; ε/C goes to every class."),
+        ("label_smoothing / c", "0.0", "ε/C on every class is missing: only the target's share 1 - ε is there."),
+        ("label_smoothing / c", "label_smoothing", "every class got ε; it gets ε/C: the mean of log p counts ε."),
+        ("hit, rest = 1 - label_smoothing, label_smoothing / c", "hit, rest = 1, label_smoothing / c",
+         "the target counts 1 - ε; here it still counts 1."),
+        ("hit, rest = 1 - label_smoothing, label_smoothing / c",
+         "rest = label_smoothing / (c - 1); hit = 1 - label_smoothing - rest",
+         "ε was shared by the C - 1 other classes; here each of the C = {C} classes gets ε/C, the target too."),
+        ("hit, rest = 1 - label_smoothing, label_smoothing / c",
+         "hit, rest = label_smoothing, (1 - label_smoothing) / c",
+         "ε and 1 - ε are exchanged."),
+        ("u - u.max(axis=1, keepdims=True)", "u",
+         "e^z overflows without the maximum: subtract the row's maximum first."),
+        ("logp[np.arange(n), t] +", "logp[:, t].mean(axis=1) +",
+         "logp[:, t] takes the columns of ALL labels for every row: logp[np.arange(N), t] takes one a row."),
+        ("logp[np.arange(n), t] +", "logp.max(axis=1) +", "the most probable class was taken; take the target t."),
+    ),
+    steps(
+        """
+        def softmax_cross_entropy_backward(dloss, cache):
+            p, t, eps, temperature = cache
+            n, c = p.shape
+            hit, rest = 1 - eps, eps / c
+            q = np.full(p.shape, rest)
+            q[np.arange(n), t] += hit
+            return (p - q) * dloss / (n * temperature)
+        """,
+        ("hit, rest = 1 - eps, eps / c", "hit, rest = 1 - eps, 0.0",
+         "ε/C on every class is missing: only 1 - ε at the target is there."),
+        ("hit, rest = 1 - eps, eps / c", "hit, rest = 1, eps / c",
+         "the target counts 1 - ε (+ ε/C); here it still counts 1."),
+        ("hit, rest = 1 - eps, eps / c", "rest = eps / (c - 1); hit = 1 - eps - rest",
+         "ε was shared by the C - 1 other classes; here each of the C = {C} classes gets ε/C, the target too."),
+        ("hit, rest = 1 - eps, eps / c", "rest = eps / c; hit = 1 - eps - rest",
+         "the target's own ε/C is missing: q is 1 - ε + ε/C there (use +=, not =)."),
+        ("hit, rest = 1 - eps, eps / c", "hit, rest = 1 - eps, eps", "every class got ε; it gets ε/C."),
+        ("hit, rest = 1 - eps, eps / c", "hit, rest = eps, (1 - eps) / c", "ε and 1 - ε are exchanged."),
+        ("q[np.arange(n), t] += hit", "pass", "the target's 1 - ε is not subtracted."),
+        ("q[np.arange(n), t] += hit", "q[:, t] += hit",
+         "q[:, t] changes the columns of ALL labels in every row: q[np.arange(N), t] changes one a row."),
+        ("(p - q)", "np.where(q > q.min(), 1 - p, p)", "at the target it is p - 1; here it is 1 - p."),
+        ("(p - q)", "(p + q)", "the targets are added; dz is p - q."),
+        ("(p - q)", "-q", "the probabilities are missing: dz is p - q."),
+        ("(p - q)", "-q / p", "this is the gradient with respect to p; through the softmax it becomes p - q."),
+        ("(p - q)", "p * (p - q)", "there is a factor p too many: dz is p - q."),
+        ("(p - q)", "p * (1 - p) * (p - q)", "there is a factor p · (1 - p) too many: dz is p - q."),
+        ("(n * temperature)", "(n * c * temperature)",
+         "this is divided by N·C; the loss is a mean over the N = {N} samples only."),
+        ("(n * temperature)", "(c * temperature)",
+         "you divided by the C = {C} classes; the mean is over the N = {N} samples."),
+        ("(n * temperature)", "n * temperature",
+         "the temperature multiplies; z was divided by it, so the gradient is too."),
+        ("(n * temperature)", "(n * n * temperature)", "the 1/N is there twice."),
+        ("(n * temperature)", "(n * temperature**2)", "the division by the temperature is there twice."),
+        ("(p - q) * dloss / (n * temperature)", "((p - q) * dloss / (n * temperature)).sum(axis=0)",
+         "the samples were summed: each has a row of dz of its own."),
+    ),
+    steps(
+        """
+        def gumbel_softmax_forward(z, noise, tau):
+            p = softmax_forward((z + noise) / tau)[0]
+            return p, (p, tau)
+        """,
+        ("(z + noise) / tau", "z / tau + noise", "only z is divided by τ; divide the sum of both, (z + g) / τ."),
+        ("(z + noise) / tau", "(z - noise) / tau", "the noise is subtracted; it is added."),
+        ("(z + noise) / tau", "z / tau", "the noise is not used: u = (z + g) / τ."),
+        ("(z + noise) / tau", "(z * noise) / tau", "the noise is a factor; it is added."),
+        ("(z + noise) / tau", "(z + noise) / tau**2", "τ is squared."),
+        ("softmax_forward((z + noise) / tau)[0]", "softmax_forward(z + noise)[0] / tau",
+         "the probabilities are divided by τ; the logits have to be, inside the softmax."),
+        ("softmax_forward((z + noise) / tau)[0]", "(z + noise) / tau", "the softmax is missing."),
+        ("softmax_forward((z + noise) / tau)[0]", "np.log(softmax_forward((z + noise) / tau)[0])",
+         "this is the logarithm of the right value: probabilities were asked for."),
+        ("softmax_forward((z + noise) / tau)[0]", "np.eye(z.shape[-1])[np.argmax(z + noise, axis=-1)]",
+         "this is the hard, one-hot sample; the softmax of u was asked for."),
+        ("softmax_forward((z + noise) / tau)[0]", "softmax_forward(((z + noise) / tau).T)[0].T",
+         "the softmax runs over the samples (axis 0); every row is a distribution of its own."),
+    ),
+    steps(
+        """
+        def gumbel_softmax_backward(dy, cache):
+            p, tau = cache
+            s = (p * dy).sum(axis=-1, keepdims=True)
+            return p * (dy - s) / tau
+        """,
+        ("/ tau", "/ tau**2", "1/τ is there twice."),
+        ("axis=-1", "axis=0", OVER_SAMPLES),
+        ("(p * dy).sum(axis=-1, keepdims=True)", "dy.sum(axis=-1, keepdims=True)",
+         "the factor p is missing in the sum."),
+        ("p * (dy - s)", "(dy - s)", "the factor p in front of the bracket is missing."),
+        ("p * (dy - s)", "p * (dy + s)", "the sum is subtracted: p · (dy - Σ p · dy) / τ."),
+        ("p * (dy - s)", "(dy - p * dy.sum(axis=-1, keepdims=True))", "this is the backward of log-softmax, over τ."),
+        ("p * (dy - s)", "p * dy", "the second term is missing: each p_i depends on every other z_j as well."),
+    ),
+    steps(
+        """
+        def log_gumbel_softmax_forward(z, noise, tau):
+            y = log_softmax_forward((z + noise) / tau)[0]
+            return y, (y, tau)
+        """,
+        ("(z + noise) / tau", "z / tau + noise", "only z is divided by τ; divide the sum of both, (z + g) / τ."),
+        ("(z + noise) / tau", "z + noise / tau",
+         "only the noise is divided by τ; divide the sum of both, (z + g) / τ."),
+        ("(z + noise) / tau", "(z - noise) / tau", "the noise is subtracted; it is added."),
+        ("(z + noise) / tau", "z / tau", "the noise is not used: u = (z + g) / τ."),
+        ("(z + noise) / tau", "(z + noise) * tau", "z + g was multiplied by τ; divide by τ."),
+        ("log_softmax_forward((z + noise) / tau)[0]", "log_softmax_forward(z + noise)[0] / tau",
+         "the log-probabilities are divided by τ; the logits have to be, before the log-softmax."),
+        ("log_softmax_forward((z + noise) / tau)[0]", "log_softmax_forward(z / tau)[0] + noise",
+         "the noise was added to the log-probabilities; it belongs on the logits."),
+        ("log_softmax_forward(", "softmax_forward(", "this is the softmax of u; its logarithm was asked for."),
+        ("log_softmax_forward((z + noise) / tau)[0]", "log_softmax_forward(((z + noise) / tau).T)[0].T",
+         "the log-softmax runs over the samples (axis 0); every row is a distribution of its own."),
+    ),
+    steps(
+        """
+        def log_gumbel_softmax_backward(dy, cache):
+            y, tau = cache
+            return (dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)) / tau
+        """,
+        ("/ tau", "* tau", "you multiplied by τ; u = (z + g) / τ, so du/dz = 1/τ."),
+        ("/ tau", "/ tau**2", "1/τ is there twice."),
+        ("axis=-1", "axis=0", OVER_SAMPLES),
+        ("np.exp(y)", "y", "the cache holds y = log p; Σ dy has to be multiplied by p = e^y."),
+        ("np.exp(y)", "np.exp(y / tau)", "y is divided by τ again; p is e^y."),
+        ("dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)", "dy",
+         "the second term is missing: dz = (dy - p · Σ dy) / τ."),
+        ("dy - np.exp(y) *", "dy + np.exp(y) *", "the second term is subtracted: dz = (dy - p · Σ dy) / τ."),
+        ("dy.sum(axis=-1, keepdims=True)", "(np.exp(y) * dy).sum(axis=-1, keepdims=True)",
+         "there is one p too many in the sum."),
+    ),
+    steps(
+        """
+        def taylor_polynomial(z, order):
+            f = np.zeros_like(z)
+            for i in range(0, order + 1):
+                f = f + z**i / math.factorial(i)
+            return f
+        """,
+        ("math.factorial(i)", "max(i, 1)", "the terms are divided by i; divide by i!, the factorial."),
+        ("math.factorial(i)", "2**i", "the terms are divided by 2^i; divide by i!."),
+        ("math.factorial(i)", "math.factorial(i + 1)", "the terms are divided by (i + 1)!; divide by i!."),
+        ("z**i / math.factorial(i)", "z**i * math.factorial(i)", "the terms are multiplied by i!; divide by it."),
+        ("z**i / math.factorial(i)", "z * i / math.factorial(i)", "z · i stands where the power z^i has to stand."),
+        ("z**i / math.factorial(i)", "(-z) ** i / math.factorial(i)",
+         "the signs alternate: this is e^-z; all terms are added."),
+        ("z**i / math.factorial(i)", "(z / math.factorial(i)) ** i", "(z / i!)^i stands where z^i / i! has to stand."),
+        ("f = f + z**i / math.factorial(i)", "f = z**i / math.factorial(i)",
+         "only the last term is there: add the terms (+=)."),
+        ("range(0, order + 1)", "range(0, order + 2)", "there is one term too many: the last is z^n / n!."),
+        ("range(0, order + 1)", "range(2)", "only 1 + z is there: there are n = order powers."),
+        ("range(0, order + 1)", "range(3)", "only the terms up to z² are there, whatever the order is."),
+        ("range(0, order + 1)", "(*range(order + 1), 0)", "the constant term 1 is there twice."),
+        ("return f", "return np.exp(z)", "this is e^z itself; its Taylor polynomial was asked for."),
+    ),
+    steps(
+        """
+        def taylor_softmax_forward(z, order):
+            f = taylor_polynomial(z, order)
+            p = f / f.sum(axis=-1, keepdims=True)
+            return p, (z, p, order)
+        """,
+        ("axis=-1", "axis=0",
+         "the sum runs over the samples (axis 0); every row is a distribution of its own: axis=-1."),
+        ("sum(axis=-1, keepdims=True)", "sum()", "the sum is that of the whole array; each row has its own: axis=-1."),
+        ("f / f.sum(axis=-1, keepdims=True)", "f", "the polynomials are not divided by their sum."),
+        ("f.sum(", "f.max(", "you divided by the largest; divide by the sum."),
+        ("f / f.sum(", "f / np.abs(z).sum(", "you divided by the sum of |z|; divide by the sum of the polynomials."),
+        ("taylor_polynomial(z, order)", "taylor_polynomial(z, 2)",
+         "the order is not used: it is 2 whatever the case says."),
+        ("taylor_polynomial(z, order)", "taylor_polynomial(z, order - 1)", "this is the polynomial of order n - 1."),
+        ("taylor_polynomial(z, order)", "np.exp(z)",
+         "this is the softmax: e^z stands where its polynomial has to stand."),
+        ("taylor_polynomial(z, order)", "taylor_polynomial(-z, order)", "this is the polynomial of -z."),
+        ("taylor_polynomial(z, order)", "np.log(taylor_polynomial(z, order))",
+         "the logarithm of the polynomials is shared out."),
+    ),
+    steps(
+        """
+        def taylor_softmax_backward(dy, cache):
+            z, p, order = cache
+            r = taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)
+            s = (p * dy).sum(axis=-1, keepdims=True)
+            return p * r * (dy - s)
+        """,
+        ("taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)",
+         "taylor_polynomial(z, order) / taylor_polynomial(z, order - 1)", "r is upside down: it is f' / f."),
+        ("taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)", "1 / taylor_polynomial(z, order)",
+         "f' is missing: r = f' / f, and f' is the polynomial of order n - 1."),
+        ("taylor_polynomial(z, order - 1) / taylor_polynomial(z, order)", "taylor_polynomial(z, order - 1) / p",
+         "f' is divided by p; r = f' / f."),
+        ("p * r * (dy - s)", "p * (r * dy - s)", "r multiplies the whole bracket, the sum as well."),
+        ("p * r * (dy - s)", "p * (dy - r * s)", "r multiplies the whole bracket, dy as well."),
+        ("p * r * (dy - s)", "r * (dy - s)", "the factor p in front is missing."),
+        ("p * r * (dy - s)", "p * r * dy",
+         "the second term is missing: the sum in the denominator depends on every z_j."),
+        ("p * r * (dy - s)", "p * r * (dy + s)", "the sum is subtracted: p · r · (dy - Σ p · dy)."),
+        ("(p * dy).sum(", "(p * r * dy).sum(", "there is an r in the sum; it stands in front of the bracket only."),
+        ("(p * dy).sum(axis=-1, keepdims=True)", "dy.sum(axis=-1, keepdims=True)",
+         "the factor p is missing in the sum."),
+        ("axis=-1", "axis=0", OVER_SAMPLES),
+    ),
+)  # fmt: skip

@@ -1,0 +1,173 @@
+"""Rules about shapes, about the places that are wrong, and about exceptions. Each says only what is proved."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from npsoftmax.grading.agreement import Arrays, same
+from npsoftmax.grading.trial import Outcome, Trial
+
+
+# ---------------------------------------------------------------- shapes
+def shapes(name: str, arrays: Arrays) -> Iterator[str]:
+    """What makes yours the right one, where the shapes differ. The first trial with another shape is the one told."""
+    trial, yours, right = next(a for a in arrays if a[1].shape != a[2].shape)
+    if all(y.size == r.size and same(y.reshape(r.shape), r) for _, y, r in arrays):
+        yield (
+            f"the numbers are right, only the shape is not: {name} is to be {_shape(right)}, not {_shape(yours)} "
+            "(keepdims=True leaves an axis of length 1)."
+        )
+    if all(y.ndim == 2 and same(y.T, r) for _, y, r in arrays):
+        yield f"{name} is transposed."
+    for axis in range(yours.ndim):
+        if all(y.ndim > axis and same(y.sum(axis=axis), r) for _, y, r in arrays):
+            what = (
+                f"the batch axis: sum over the {yours.shape[0]} rows (axis 0)"
+                if not axis
+                else f"axis {axis}: sum over it"
+            )
+            yield f"{name} still has {what}."
+    for kept in (False, True):
+        for axes in _some_axes(right.ndim):
+            for word, reduce in (("summed", np.sum), ("averaged", np.mean)):
+                if all(r.ndim > max(axes) and same(y, _reduced(reduce, r, axes, kept)) for _, y, r in arrays):
+                    sizes = " and ".join(str(right.shape[a]) for a in axes)
+                    yield f"{name} was {word} over too many axes: keep those of size {sizes}."
+    if _is_padded(trial, name, yours, right):
+        yield f"{name} has the shape of the padded images: crop the padding off."
+
+
+def _reduced(reduce: Callable[..., Any], right: np.ndarray, axes: tuple[int, ...], kept: bool) -> np.ndarray:
+    return np.asarray(reduce(right, axis=axes, keepdims=kept))
+
+
+def _some_axes(ndim: int) -> Iterator[tuple[int, ...]]:
+    for count in range(1, ndim + 1):
+        yield from itertools.combinations(range(ndim), count)
+
+
+def _is_padded(trial: Trial, name: str, yours: np.ndarray, right: np.ndarray) -> bool:
+    """Whether an image on its way back has the shape with padding."""
+    pad = _pad(trial)
+    if pad is None or not any(pad) or name not in ("dx", "x"):
+        return False
+    return yours.shape == tuple(s + 2 * p for s, p in zip(right.shape, (0, *pad, 0), strict=True))
+
+
+def _pad(trial: Trial) -> tuple[int, int] | None:
+    """The padding of the case, whether it is an argument or in the cache; None where there is none."""
+    pad = trial.case.args.get("pad")
+    return pad if isinstance(pad, tuple) else None
+
+
+def _shape(array: np.ndarray) -> str:
+    return str(array.shape).replace(" ", "")
+
+
+# ---------------------------------------------------------------- places
+def places(arrays: Arrays) -> Iterator[str]:
+    """Errors in one kind of place, on every trial: the targets' columns, one branch, the border of padded images."""
+    for kind, sentence in _PLACES.items():
+        if _only_there(arrays, kind):
+            yield sentence
+
+
+def _only_there(arrays: Arrays, kind: Callable[[Trial, tuple[int, ...]], np.ndarray | None]) -> bool:
+    """Wrong in all of these places, and right in all others, which are not zeros: there a factor would not show."""
+    seen = 0
+    for trial, yours, right in arrays:
+        mask = kind(trial, right.shape)
+        if mask is None:
+            return False
+        wrong = ~np.isclose(yours, right, rtol=1e-6, atol=1e-9, equal_nan=True)
+        if (wrong & ~mask).any() or (kind is not _border and (mask & ~wrong & (right != 0)).any()):
+            return False
+        if not mask.all() and not right[~mask].any():
+            return False
+        seen += int(wrong.sum())
+    return seen > 1
+
+
+def _targets(trial: Trial, shape: tuple[int, ...]) -> np.ndarray | None:
+    labels = trial.case.args.get("t")
+    if not isinstance(labels, np.ndarray) or shape != (len(labels), trial.case.sizes.get("C")):
+        return None
+    mask = np.zeros(shape, dtype=bool)
+    mask[np.arange(shape[0]), labels] = True
+    return mask
+
+
+def _all_but_targets(trial: Trial, shape: tuple[int, ...]) -> np.ndarray | None:
+    mask = _targets(trial, shape)
+    return None if mask is None else ~mask
+
+
+def _branch(trial: Trial, shape: tuple[int, ...], positive: bool) -> np.ndarray | None:
+    """Where x is on one side of 0: for functions that have a kink there, and no others."""
+    x = trial.case.args.get("x")
+    if not trial.exercise.name.startswith("relu") or x is None or x.shape != shape:
+        return None
+    return np.asarray(x > 0 if positive else x < 0)
+
+
+def _border(trial: Trial, shape: tuple[int, ...]) -> np.ndarray | None:
+    pad = _pad(trial)
+    if pad is None or len(shape) != 4:
+        return None
+    mask = np.zeros(shape, dtype=bool)
+    for axis, width in zip((1, 2), pad, strict=True):
+        if width:
+            edges: list[Any] = [slice(None)] * 4
+            edges[axis] = [0, -1]
+            mask[tuple(edges)] = True
+    return mask
+
+
+_PLACES: dict[Callable[[Trial, tuple[int, ...]], np.ndarray | None], str] = {
+    _targets: "only the targets' columns are wrong.",
+    _all_but_targets: "only the targets' columns are right.",
+    lambda trial, shape: _branch(trial, shape, True): "it is wrong only where the input is above 0.",
+    lambda trial, shape: _branch(trial, shape, False): "it is wrong only where the input is below 0.",
+    _border: "only pixels at the border are wrong, where the images are padded: look at the padding.",
+}
+
+
+# ---------------------------------------------------------------- exceptions
+def raised_rule(trial: Trial, outcome: Outcome) -> list[str]:
+    """What NumPy's words mean here, and no more."""
+    text = str(outcome.raised)
+    if "NoneType" in text:
+        names = [name for name, value in trial.case.args.items() if value is None]
+        return [f"{' and '.join(names)} is None in this case: leave it out there."] if names else []
+    found = re.search(r"could not be broadcast together with shapes \(([\d,]*)\) \(([\d,]*)\)", text)
+    if found is not None:
+        first, second = ([int(n) for n in shape.split(",") if n] for shape in found.groups())
+        return _lost_axis(first, second)
+    found = re.search(r"mismatch in its core dimension 0.*size (\d+) is different from (\d+)", text)
+    if found is not None:
+        right, left = (_of_size(trial, int(n)) for n in found.groups())
+        return [
+            f"in a product A @ B, A has {left} columns and B has {right} rows: is a transpose missing, or too many?"
+        ]
+    return []
+
+
+def _of_size(trial: Trial, size: int) -> str:
+    name = next((name for name, value in trial.case.sizes.items() if value == size), "")
+    return f"{name} = {size}" if name else str(size)
+
+
+def _lost_axis(first: list[int], second: list[int]) -> list[str]:
+    short, long = sorted((first, second), key=len)
+    if not short or long[:-1] != short:
+        return []
+    texts = [f"({','.join(map(str, shape))}{',' if len(shape) == 1 else ''})" for shape in (long, short)]
+    return [
+        f"{texts[0]} and {texts[1]} do not fit: {texts[1]} lacks a last axis. Is it [..., None], or keepdims=True in "
+        "a sum or a maximum, or labels that have to be one-hot?"
+    ]
