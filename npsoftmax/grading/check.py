@@ -25,9 +25,9 @@ from npsoftmax.grading.causes import Cause, likely_causes
 from npsoftmax.grading.child import Remote
 from npsoftmax.grading.compiled import CompileError, build, compiled_function, speed_up
 from npsoftmax.grading.exercises.base import SEED, Draw, Exercise
-from npsoftmax.grading.findings import Findings, judge, judge_robustness
+from npsoftmax.grading.findings import Findings, judge, judge_refusal, judge_robustness
 from npsoftmax.grading.report import assemble, failure_report, shortened
-from npsoftmax.grading.trial import NUMPY, Trial, trials_of
+from npsoftmax.grading.trial import NUMPY, Trial, refusals_of, trials_of
 
 PASSED, WRONG, NOT_STARTED = STATES = ("passed", "wrong", "not started")
 
@@ -73,10 +73,16 @@ def _checked(exercise: Exercise, function: Callable[..., Any], seed: int, file: 
             others = [t for t in trials if t is not trial]
             return _failed(findings, *_causes(function, findings, others), file)
     findings = judge_robustness(trials[0], function)
+    notes = [findings.note]
     if not findings.ok:
         return _failed(findings, [], "", file)
+    for trial in refusals_of(exercise, seed, backend):
+        findings = judge_refusal(trial, function)
+        notes.append(findings.note)
+        if not findings.ok:
+            return _failed(findings, [], "", file)
     if exercise.timed is None:
-        return Verdict(PASSED)
+        return Verdict(PASSED, note="; ".join(filter(None, notes)))
     inputs = exercise.timed(Draw(seed, exercise.name, 0)).args
     return _check_compiled(trials, inputs, function, file)
 

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import to_numpy
-from npsoftmax.grading.trial import Outcome, Trial, as_array, scattered, single
+from npsoftmax.grading.trial import Outcome, Right, Trial, scattered, single
+from npsoftmax.grading.values import as_array, shaped
 
 OK, WRONG = "ok", "WRONG"
 Floor = np.ndarray | float
+SUSPECTS = (
+    "look for np.zeros, np.ones, np.full, np.eye or np.arange without dtype=, for np.sqrt of an int (math.sqrt), and "
+    "for arrays of integers or booleans in arithmetic"
+)
 SAME_RATIO = 1e-4  # ratios of wrong elements that agree this well count as one
 
 
@@ -40,6 +45,7 @@ class Findings:
     outcome: Outcome
     outputs: list[Output] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)  # of the whole answer, not of one output
+    note: str = ""  # what a student should know of an answer that is right
 
     @property
     def ok(self) -> bool:
@@ -59,8 +65,8 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
     if outcome.misfit:
         found.facts.append(("returned", outcome.misfit))
         return found
-    for name, (right, floor) in trial.expected.items():
-        found.outputs.append(compare(trial, name, outcome.outputs[name], right, floor))
+    candidates = [_compared(trial, outcome, right) for right in trial.rights]
+    found.outputs = next((c for c in candidates if not any(o.problem for o in c)), candidates[0])
     if "cache" in outcome.outputs and found.ok and trial.exercise.pair and trial.case.wrt:
         problem = trial.cache_problem(outcome.outputs["cache"], outcome.function)
         facts = [("cache", problem), ("the cache has to hold", trial.exercise.cache)] if problem else []
@@ -68,6 +74,29 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
     if outcome.changed:
         names = " and ".join(dict.fromkeys(outcome.changed))
         found.facts.append(("changed in place", f"{names}: what is passed in belongs to the caller; work on a copy"))
+    return found
+
+
+def _compared(trial: Trial, outcome: Outcome, rights: dict[str, Right]) -> list[Output]:
+    return [compare(trial, name, outcome.outputs[name], right, floor) for name, (right, floor) in rights.items()]
+
+
+def judge_refusal(trial: Trial, function: Any) -> Findings:
+    """An input that has no answer: finite numbers would be believed.
+
+    InputError is asked for; what fails in another way, or gives NaN, is right with a note.
+    """
+    outcome = trial.call(function)
+    found = Findings(trial, outcome)
+    if isinstance(outcome.raised, ValueError):
+        return found
+    asked = f'{trial.case.note} has no answer: raise InputError("…") there, as the docstring says'
+    answers = [as_array(outcome.outputs.get(name)) for name in trial.exercise.outputs]
+    if outcome.raised is None and all(a is not None and np.isfinite(a).all() for a in answers):
+        found.facts.append(("not refused", asked))
+        found.outcome = Outcome(outcome.outputs)
+    else:
+        found.note = asked
     return found
 
 
@@ -90,6 +119,8 @@ def judge_robustness(trial: Trial, function: Any) -> Findings:
             found.outcome = other
             found.facts.append((label, problem))
             return found
+        if stage == "float32":
+            found.note = _widened(trial, other)
     return found
 
 
@@ -102,12 +133,23 @@ def _robustness_problem(trial: Trial, stage: str, first: Outcome, other: Outcome
         a, b = as_array(first.outputs[name]), as_array(other.outputs[name])
         if a is None or b is None:
             continue
-        if stage == "float32" and a.dtype.kind == "f":
-            if getattr(other.outputs[name], "dtype", None) != np.float32 and a.ndim:
-                return f"{name} became {b.dtype}: keep the precision of the input"
-        elif stage == "layout" and not np.allclose(a, b, rtol=1e-9, atol=1e-11):
+        if stage == "float32" and b.dtype == np.float16:
+            return f"{name} became float16: keep the precision of the input"
+        if stage == "layout" and not np.allclose(a, b, rtol=1e-9, atol=1e-11):
             return f"{name} is different there"
     return ""
+
+
+def _widened(trial: Trial, outcome: Outcome) -> str:
+    """A note where float32 input gave float64: right, but twice the memory and half the speed in training."""
+    names = []
+    for name, (right, _) in trial.expected.items():
+        got = as_array(outcome.outputs[name])
+        if got is not None and got.ndim and right is not None and right.dtype.kind == "f":
+            names += [name] if got.dtype.kind == "f" and got.dtype != np.float32 else []
+    if not names:
+        return ""
+    return f"right, but float32 became float64 in {' and '.join(names)}: {SUSPECTS}"
 
 
 # ---------------------------------------------------------------- one output
@@ -118,15 +160,21 @@ def compare(trial: Trial, name: str, yours: Any, right: np.ndarray | None, floor
         return Output(name) if yours is None else _bad(name, "not None", ("returned", f"{name} is {kind}, not None"))
     if yours is None:
         return _bad(name, "None", ("returned", f"{name} is None"))
-    got = as_array(yours)
+    got = shaped(yours, right.shape)
     if got is None:
-        return _bad(name, "no array", ("returned", f"{name} is of type {type(yours).__name__}, but an array is needed"))
+        return _bad(name, "no array", ("returned", f"{name} is {_kind(yours)}"))
     if got.shape != right.shape:
         shapes = f"yours {_shape(got)}, expected {_shape(right)}"
         return Output(name, "WRONG SHAPE", [("shape", f"{name}: {shapes}")], got, right)
     if got.dtype.kind == "f" and not np.isfinite(got[np.isfinite(right)]).all():
         return _not_finite(trial, name, got, right)
     return _by_element(trial, name, got, right, floor)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of dtype {value.dtype}, but numbers are needed"
+    return f"of type {type(value).__name__}, but an array is needed"
 
 
 def _bad(name: str, problem: str, fact: tuple[str, str]) -> Output:

@@ -7,7 +7,9 @@ does: exercises are independent of each other.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from npsoftmax.gradcheck.numeric import Objective
 from npsoftmax.grading.child import Remote, is_students
 from npsoftmax.grading.exercises.base import Case, Draw, Exercise
 from npsoftmax.grading.stubs import cache_names
+from npsoftmax.grading.values import as_array as as_array
+from npsoftmax.grading.values import close, same_content
 
 NUMPY = get_backend("numpy")
 # A forward and its oracle differ by rounding only; a gradient by what numeric differences can resolve.
@@ -56,38 +60,19 @@ class Outcome:
         return all(close(self.outputs.get(n), other.outputs.get(n)) for n in names)
 
 
-def close(a: Any, b: Any) -> bool:
-    """The same shape and the same numbers up to rounding; NaN equals NaN."""
-    a, b = as_array(a), as_array(b)
-    if a is None or b is None:
-        return a is b
-    with np.errstate(all="ignore"):
-        return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-11, equal_nan=True)
-
-
-def as_array(value: Any) -> np.ndarray | None:
-    """A NumPy array of numbers or booleans, or None for anything else."""
-    if value is None or isinstance(value, str | dict | set):
-        return None
-    try:
-        array = to_numpy(value)
-    except Exception:  # rows of unequal lengths, and whatever a student's own class may raise
-        return None
-    return array if array.dtype.kind in "biuf" else None
-
-
 class Trial:
     """An exercise and one of its cases: `inputs` are the arguments of the function itself."""
 
     def __init__(self, exercise: Exercise, number: int, seed: int, backend: Backend = NUMPY):
         self.exercise, self.seed, self.backend = exercise, seed, backend
         draw = Draw(seed, exercise.name.removesuffix("_backward").removesuffix("_forward"), number)
-        self.case: Case = exercise.cases[number](draw)
+        self.case: Case = (*exercise.cases, *exercise.refuses)[number](draw)
         self.fits = bool(self.case.wrt) or not exercise.is_backward
         if exercise.is_backward and self.fits:
             *outputs, self.cache = self.forward(**self.sent(self.case.args))
             self.dy = draw.upstream(np.shape(to_numpy(outputs[0])))
-        elif exercise.pair and self.fits:  # the upstream gradient for the judgement of a cache
+        elif exercise.pair and self.fits and number < len(exercise.cases):
+            # The upstream gradient for the judgement of a cache.
             self.dy = draw.upstream(np.shape(to_numpy(exercise.reference(**self.sent(self.case.args))[0])))
 
     @property
@@ -146,13 +131,14 @@ class Trial:
             return self.exercise.run(function, inputs)
         if self.exercise.is_backward:
             return function(inputs[UPSTREAM], inputs["cache"])
-        return function(**inputs)
+        places, names = _arranged(function, self.exercise.reference, inputs)
+        return function(*places, **names)
 
     def _named(self, result: Any) -> Outcome:
         names = self.exercise.returns
         if result is None and len(names) >= 1:
             return Outcome(misfit="it returned None: does it end with a return?")
-        values = result if isinstance(result, tuple) else (result,)
+        values = result if isinstance(result, tuple | list) else (result,)
         if len(names) == 1:
             values = (result,)
         if len(values) != len(names):
@@ -167,6 +153,14 @@ class Trial:
         return Outcome(outputs)
 
     # ------------------------------------------------------------ what is right
+    @functools.cached_property
+    def rights(self) -> list[dict[str, Right]]:
+        """All answers that are right; the one that is asked for first."""
+        if self.case.gradients is None or not self.exercise.is_backward:
+            return [self.expected]
+        several = self.case.gradients(self.dy)
+        return [{n: (g, 1e-10) for n, g in zip(self.exercise.returns, right, strict=True)} for right in several]
+
     @functools.cached_property
     def expected(self) -> dict[str, Right]:
         """name -> the right value (NaN where nobody knows) and what it may differ by beside the relative tolerance."""
@@ -201,12 +195,15 @@ class Trial:
         return BACKWARD if self.exercise.is_backward else FORWARD
 
     def cache_problem(self, cache: Any, function: Callable[..., Any] | None = None) -> str:
-        """Why the library's backward cannot work with a student's cache; "" where it gives the same gradients.
+        """Why the library's backward cannot work with a student's cache; "" where it gives the same gradients, or where
+        the cache holds the same numbers in other shapes.
 
         A cache of a `function` in another process is tried there: it may crash it, or take for ever.
         """
         backward = self.pair[1]
         right_cache = self.exercise.reference(**self.sent(self.case.args))[-1]
+        if same_content(cache, right_cache):
+            return ""
         right = backward(self.sent(self.dy), right_cache)
         try:
             with np.errstate(all="ignore"):
@@ -233,9 +230,34 @@ def trials_of(exercise: Exercise, seed: int, backend: Backend = NUMPY) -> tuple[
     return tuple(trial for trial in trials if trial.fits)
 
 
+@functools.lru_cache(maxsize=64)
+def refusals_of(exercise: Exercise, seed: int, backend: Backend = NUMPY) -> tuple[Trial, ...]:
+    """Trials of inputs that have no answer."""
+    first, last = len(exercise.cases), len(exercise.cases) + len(exercise.refuses)
+    return tuple(Trial(exercise, number, seed, backend) for number in range(first, last))
+
+
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """A tuple as it is, anything else as a tuple of one."""
     return value if isinstance(value, tuple) else (value,)
+
+
+def _arranged(function: Pass, reference: Pass, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as `function` takes them: by name, or in the library's order where parameters were renamed."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # compiled code may tell nothing
+        return [], inputs
+    parameters = inspect.signature(reference).parameters.values()
+    order = [p for p in parameters if p.name in inputs]
+    free = [p.name for p in order if p.kind is not p.KEYWORD_ONLY]
+    for by_place in ([], free, [p.name for p in order]):
+        places = [inputs[name] for name in by_place]
+        names = {name: value for name, value in inputs.items() if name not in by_place}
+        with contextlib.suppress(TypeError):
+            signature.bind(*places, **names)
+            return places, names
+    return [], inputs
 
 
 # ---------------------------------------------------------------- nested arguments

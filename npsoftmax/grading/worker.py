@@ -45,6 +45,9 @@ class Counted(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def reconfigure(self, **options: Any) -> None:
+        """What a file may ask of the console for its own runs, such as encoding="utf-8": nothing here."""
+
 
 class Worker:
     """Answers requests: {"do": "load", …}, {"do": "call", …}, and {"do": "rest"} between two exercises."""

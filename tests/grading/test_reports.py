@@ -155,12 +155,22 @@ def test_an_input_that_is_changed_is_told_by_name():
     assert verdict.wrong == ("w",) and "w: what is passed in belongs to the caller" in verdict.report
 
 
-def test_float32_has_to_stay():
+def test_float32_that_becomes_float64_is_right_with_a_note():
     def widens(z):
         p, _ = softmax.softmax_forward(z.astype(np.float64))
         return p, p
 
-    assert "became float64" in verdict_of("softmax_forward", widens).report
+    verdict = check(EXERCISES["softmax_forward"], widens)
+    assert verdict.state == "passed"
+    assert "float32 became float64 in p" in verdict.note and "without dtype=" in verdict.note
+
+
+def test_float32_that_becomes_float16_is_wrong():
+    def narrows(z):
+        p, _ = softmax.softmax_forward(z)
+        return (p if p.dtype == np.float64 else p.astype(np.float16)), p
+
+    assert "became float16" in verdict_of("softmax_forward", narrows).report
 
 
 def test_memory_need_not_be_contiguous():

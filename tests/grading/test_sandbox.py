@@ -192,3 +192,47 @@ def test_grading_as_json_and_for_gradescope(tmp_path, capsys):
     told = json.loads(results.read_text())
     assert told["score"] == sum(t["score"] for t in told["tests"]) == score(rows)[0]
     assert [t["max_score"] for t in told["tests"]] == [row["of"] for row in rows]
+
+
+# ---------------------------------------------------------------- what a right file may do
+LIBERTIES = '''\
+import sys
+from dataclasses import dataclass
+
+from my_helpers import shares
+
+sys.stdout.reconfigure(encoding="utf-8")
+np.seterr(all="raise")
+
+
+@dataclass
+class Row:
+    values: list[float]
+
+
+def todo():
+    raise NotImplementedError("helper")
+'''
+
+
+def test_a_file_may_set_up_its_console_errors_and_helpers(tmp_path):
+    """Helper files, dataclasses and np.seterr cost nobody a point; nor do stubs that others would call."""
+    body = "return shares(np.exp(z - z.max(-1, keepdims=True))), Row([]) and np.exp(log_softmax_forward(z)[0])"
+    codes = {name: None for name in (e.name for e in exercises_of("a1"))}
+    codes |= {"softmax_forward": LIBERTIES + folders.function("softmax_forward", body)}
+    codes |= {"softmax_cross_entropy_backward": folders.function("softmax_cross_entropy_backward", CROSS_ENTROPY)}
+    codes |= {"taylor_polynomial": folders.function("taylor_polynomial", "return todo()")}
+    folder = folders.write(tmp_path, codes, ("a1",))
+    (folder / "a1_softmax" / "my_helpers.py").write_text("def shares(x):\n    return x / x.sum(-1, keepdims=True)\n")
+    rows = {row["exercise"]: row for row in grade_folder(folder, exercises_of("a1"))}
+    started = {name: rows.pop(name) for name in ("softmax_forward", "softmax_cross_entropy_backward")}
+    assert all(row["state"] == "passed" for row in started.values()), [row["report"] for row in started.values()]
+    helper = rows.pop("taylor_polynomial")
+    assert helper["state"] == "wrong" and 'raise NotImplementedError("helper")' in helper["report"]
+    assert {row["state"] for row in rows.values()} == {"not started"}
+
+
+CROSS_ENTROPY = """\
+q = label_smoothing / p.shape[1] + np.zeros_like(p)
+q[np.arange(len(t)), t] += 1 - label_smoothing
+return (p - q) * dloss.astype(p.dtype) * float(dloss.item() / dloss) / (len(t) * temperature)"""

@@ -8,6 +8,7 @@ import numpy as np
 
 from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, pair
 from npsoftmax.grading.oracles import heads as oracle
+from npsoftmax.grading.values import shaped
 from npsoftmax.heads import tree
 
 ASSIGNMENT = Assignment(
@@ -158,18 +159,26 @@ def drawn(draw: Draw) -> Case:
 
 
 def code_lengths(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
-    """children -> the depth of every class: which of two children is left is free in Huffman's tree."""
-    children, n = np.asarray(outputs["children"]), case.sizes["C"]
+    """children -> the depth of every class: which of two children is left is free in Huffman's tree.
+
+    Two readings of the counts are taken: counts[c] of class c, and counts[j] of class order[j].
+    """
+    n = case.sizes["C"]
+    children = shaped(outputs["children"], (n - 1, 2))
+    if children is None:
+        raise ValueError("children is no array of whole numbers")
     if children.shape != (n - 1, 2):
         raise ValueError(f"children has shape {children.shape}, but ({n - 1}, 2) was expected")
     if sorted(children.ravel().tolist()) != list(range(1, 2 * n - 1)):
         raise ValueError("every place but the root, 1 to 2C - 2, has to be the child of exactly one node")
-    depth = np.zeros(2 * n - 1, dtype=int)
+    children, depth = children.astype(int), np.zeros(2 * n - 1, dtype=int)
     for place in range(n - 1):
         if (children[place] <= place).any():
             raise ValueError(f"node {place} has a child with a lower number; nodes are numbered from the root down")
         depth[children[place]] = depth[place] + 1
-    return {"code length": depth[n - 1 :]}
+    (right,) = oracle.huffman(**case.args)
+    other = right[np.argsort(case.args["order"])]
+    return {"code length": right if np.array_equal(depth[n - 1 :], other) else depth[n - 1 :]}
 
 
 # ---------------------------------------------------------------- the table

@@ -21,6 +21,7 @@ class Case:
     args: of the function, or of its forward, by name; wrt: those that get a gradient (none where a numeric derivative
     would mean nothing, as where exponentials overflow: the case is then not one for the backward);
     numbers: other quantities that a wrong answer may be off by, such as tau; note: what is special about it.
+    gradients: dy -> the gradients that are right where no derivative exists, as at a tie; the one asked for first.
     """
 
     sizes: dict[str, int]
@@ -28,6 +29,7 @@ class Case:
     wrt: tuple[str, ...] = ()
     numbers: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    gradients: Callable[[Any], list[tuple[np.ndarray, ...]]] | None = None
 
 
 class Draw:
@@ -62,7 +64,7 @@ class Draw:
         """dy: random signs times 0.5 to 1.5. With ones the gradient of a softmax is 0, and `return zeros` would
         pass."""
         dy = self.rng.choice((-1.0, 1.0), shape) * (0.5 + self.rng.random(shape))
-        return dy if shape else float(dy)
+        return dy if shape else np.float64(dy)  # a number with an array's methods: dloss is annotated as Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,8 @@ class Exercise:
     `forward`. cache: what the cache has to hold, for the stub; uses: earlier exercises it may call, which are then the
     library's, so that it is judged alone; settle: puts outputs that may come in several orders into one;
     remark: a comment in the stub; run: how it is called, where that is not function(**args);
-    timed: for an exercise that is compiled by Cython as well, the case on which its speed is measured.
+    timed: for an exercise that is compiled by Cython as well, the case on which its speed is measured; refuses: cases
+    that have no answer, for which it has to raise InputError.
     """
 
     assignment: str
@@ -110,6 +113,7 @@ class Exercise:
     run: Callable[[Callable[..., Any], dict[str, Any]], Any] | None = None
     file: str = ""
     timed: Callable[[Draw], Case] | None = None
+    refuses: tuple[Callable[[Draw], Case], ...] = ()
 
     @property
     def compiled(self) -> bool:
@@ -157,12 +161,25 @@ def pair(
     points: tuple[int, int] = (1, 2),
     uses: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     remark: str = "",
+    refuses: tuple[Callable[[Draw], Case], ...] = (),
 ) -> tuple[Exercise, Exercise]:
     """The two exercises of a pair; the backward is tried on those of the cases that have a `wrt`."""
     forward, backward, returns = f"{name}_forward", f"{name}_backward", (*outputs, "cache")
+    first = (
+        assignment,
+        forward,
+        module,
+        returns,
+        cases,
+        step,
+        forward_hints,
+        points[0],
+        oracle,
+        cache,
+        uses[0],
+        remark,
+    )
     return (
-        Exercise(
-            assignment, forward, module, returns, cases, step, forward_hints, points[0], oracle, cache, uses[0], remark
-        ),
+        Exercise(*first, refuses=refuses),
         Exercise(assignment, backward, module, grads, cases, step, backward_hints, points[1], uses=uses[1]),
     )
