@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array
+from npsoftmax.errors import InputError
 
 
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:

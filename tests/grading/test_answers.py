@@ -5,7 +5,7 @@ from __future__ import annotations
 import answers
 import pytest
 
-RIGHT = answers.answers("right")
+RIGHT, WRONG = answers.answers("right"), answers.answers("wrong")
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 
 
@@ -26,3 +26,10 @@ def test_a_right_answer_in_cython_passes(answer, tmp_path):
     pytest.importorskip("cython")
     verdict = answers.verdict_on(answer, tmp_path)
     assert verdict.state == "passed", verdict.report
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("answer", [a for a in WRONG if a.exercise != "im2col_cython"], ids=name_of)
+def test_a_wrong_answer_fails(answer, seed, tmp_path):
+    verdict = answers.verdict_on(answer, tmp_path, seed)
+    assert verdict.state == "wrong" and verdict.report

@@ -182,12 +182,12 @@ def test_memory_need_not_be_contiguous():
 
 
 def test_the_second_answer_has_to_be_the_first():
-    calls = []
+    calls, cases = [], len(EXERCISES["softmax_forward"].cases)
 
     def tired(z):
         calls.append(1)
         p, _ = softmax.softmax_forward(z)
-        return (p if len(calls) <= 4 else p * 0.5), p
+        return (p if len(calls) <= cases + 1 else p * 0.5), p
 
     assert "called twice" in verdict_of("softmax_forward", tired).report
 

@@ -87,7 +87,7 @@ def test_the_librarys_own_function_is_no_answer(rows):
 
 def test_exercises_are_judged_alone(tmp_path):
     """A broken softmax costs Gumbel-softmax nothing, although the student's Gumbel-softmax calls it."""
-    body = "p, _ = softmax_forward((z + noise) / tau)\nreturn p, (p, tau)"
+    body = "if tau <= 0: raise InputError('tau')\np, _ = softmax_forward((z + noise) / tau)\nreturn p, (p, tau)"
     codes = {"softmax_forward": None, "gumbel_softmax_forward": folders.function("gumbel_softmax_forward", body)}
     folder = folders.write(tmp_path, codes, ("a1",))
     first, second = grade_folder(folder, [EXERCISES["softmax_forward"], EXERCISES["gumbel_softmax_forward"]])
@@ -195,7 +195,7 @@ def test_grading_as_json_and_for_gradescope(tmp_path, capsys):
 
 
 # ---------------------------------------------------------------- what a right file may do
-LIBERTIES = '''\
+LIBERTIES = """\
 import sys
 from dataclasses import dataclass
 
@@ -212,7 +212,7 @@ class Row:
 
 def todo():
     raise NotImplementedError("helper")
-'''
+"""
 
 
 def test_a_file_may_set_up_its_console_errors_and_helpers(tmp_path):

@@ -3,7 +3,9 @@ pages/a2_layers/README.md."""
 
 from __future__ import annotations
 
-from npsoftmax.grading.exercises.base import Assignment, Case, Draw, pair
+from dataclasses import replace
+
+from npsoftmax.grading.exercises.base import Assignment, Case, Draw, one_sample, pair
 from npsoftmax.grading.oracles import layers as oracle
 
 ASSIGNMENT = Assignment(
@@ -67,10 +69,18 @@ def images(draw: Draw) -> Case:
     return Case(s, args, ("x", "gamma", "beta"), {"eps": 0.1}, "x (N, H, W, C), eps=0.1")
 
 
+def far_from_zero(draw: Draw) -> Case:
+    """Numbers near 10,000 that differ by hundredths: the mean of squares minus the square of the mean loses them."""
+    case = channels(draw)
+    x = 1e4 + 0.05 * draw.normal(*case.args["x"].shape)
+    return replace(case, args=case.args | {"x": x, "eps": 1e-5}, wrt=(), numbers={}, note="x near 10000, eps=1e-05")
+
+
 # ---------------------------------------------------------------- the table
 EXERCISES = (
     *pair(
-        "a2", "dense", f"{FUNCTIONAL}dense", 1, (linear, without_bias), oracle.dense, "(x, w, b is not None)",
+        "a2", "dense", f"{FUNCTIONAL}dense", 1,
+        (linear, without_bias, one_sample(linear)), oracle.dense, "(x, w, b is not None)",
         ("One matrix product, plus the bias, which broadcasts over the rows. b may be None.",),
         ("Look at the shapes: dx (N, D) can only be dy (N, M) times wᵀ (M, D).",
          "dw (D, M) is xᵀ (D, N) times dy (N, M): the product sums over the batch.",
@@ -79,19 +89,20 @@ EXERCISES = (
         remark="need_dx=False means that dx is not needed: you may compute it all the same.",
     ),
     *pair(
-        "a2", "relu", f"{FUNCTIONAL}activation", 2, (signed,), oracle.relu, "y",
+        "a2", "relu", f"{FUNCTIONAL}activation", 2, (signed, one_sample(signed)), oracle.relu, "y",
         ("np.maximum(x, 0) keeps the positive numbers.",),
         ("Where x was positive, y is positive too: there dy passes, elsewhere it becomes 0.",),
         grads=("dx",), points=(1, 1),
     ),
     *pair(
-        "a2", "dropout", f"{FUNCTIONAL}dropout", 3, (masked,), oracle.dropout, "(mask, keep)",
+        "a2", "dropout", f"{FUNCTIONAL}dropout", 3, (masked, one_sample(masked)), oracle.dropout, "(mask, keep)",
         ("Multiply by the mask, and divide by keep, so that the mean stays the same.",),
         ("The same linear map: mask and 1/keep are constants.",),
         grads=("dx",), points=(1, 1),
     ),
     *pair(
-        "a2", "batch_norm", f"{FUNCTIONAL}norm", 4, (channels, images), oracle.batch_norm, "(x, gamma, mean, scale)",
+        "a2", "batch_norm", f"{FUNCTIONAL}norm", 4,
+        (channels, images, far_from_zero, one_sample(images)), oracle.batch_norm, "(x, gamma, mean, scale)",
         ("x.reshape(-1, C) makes rows of everything; mean and var are those of the columns, axis=0.",
          "scale is 1 / sqrt(var + eps); var is divided by M, the number of rows."),
         ("First dbeta = Σ dy and dgamma = Σ dy · x̂, sums over all rows.",
@@ -100,7 +111,8 @@ EXERCISES = (
         outputs=("y", "mean", "var"), grads=("dx", "dgamma", "dbeta"), points=(2, 3),
     ),
     *pair(
-        "a2", "layer_norm", f"{FUNCTIONAL}norm", 5, (channels, images), oracle.layer_norm,
+        "a2", "layer_norm", f"{FUNCTIONAL}norm", 5,
+        (channels, images, far_from_zero, one_sample(channels)), oracle.layer_norm,
         "(normal, scale, gamma, beta is not None), normal = x̂",
         ("Batch norm with the axes exchanged: mean and variance of each row, axis=-1, keepdims=True.",),
         ("g = dy · gamma is the gradient of x̂; then batch norm's formula with means over axis=-1.",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, pair
+from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, one_sample, pair
 from npsoftmax.grading.oracles import conv as oracle
 
 ASSIGNMENT = Assignment(
@@ -62,6 +63,11 @@ def strided(draw: Draw) -> Case:
     return Case(case.sizes, case.args, case.wrt, note=f"{case.note}, b=None")
 
 
+def leftover(draw: Draw) -> Case:
+    """Steps of three, after which rows and columns are left over: sizes are rounded down."""
+    return convolved(draw, (2, 3), (3, 3), (1, 0))
+
+
 def without(case: Case, *names: str) -> dict[str, Any]:
     """The arguments of a case but these."""
     return {name: value for name, value in case.args.items() if name not in names}
@@ -92,27 +98,27 @@ def windowed(k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) 
     return make
 
 
-def columns(k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) -> Callable[[Draw], Case]:
+def columns(windows: Callable[[Draw], Case]) -> Callable[[Draw], Case]:
     """A kind of case: a column matrix, and the images that it came from."""
 
     def make(draw: Draw) -> Case:
-        case = windowed(k, stride, pad)(draw)
-        shape = case.args["x"].shape
-        oh, ow = oracle.output_shape(shape, k, stride, pad)
+        case = windows(draw)
+        shape, k = case.args["x"].shape, case.args["k"]
+        oh, ow = oracle.output_shape(shape, *(case.args[name] for name in ("k", "stride", "pad")))
         cols = draw.normal(shape[0] * oh * ow, k[0] * k[1] * shape[3])
-        return Case(case.sizes, {"cols": cols, "shape": shape, "k": k, "stride": stride, "pad": pad}, note=case.note)
+        return replace(case, args={"cols": cols, "shape": shape, **without(case, "x")})
 
     return make
 
 
-def pooled(k: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]) -> Callable[[Draw], Case]:
+def pooled(windows: Callable[[Draw], Case]) -> Callable[[Draw], Case]:
     """A kind of case: dy, and the winners of the windows."""
 
     def make(draw: Draw) -> Case:
-        case = windowed(k, stride, pad)(draw)
+        case = windows(draw)
         y, index = oracle.max_pool(**case.args)
         args = {"dy": draw.upstream(y.shape), "index": index.astype(np.uint8), "shape": case.args["x"].shape}
-        return Case(case.sizes, {**args, "k": k, "stride": stride, "pad": pad}, note=case.note)
+        return replace(case, args={**args, **without(case, "x")})
 
     return make
 
@@ -122,6 +128,13 @@ def tied(draw: Draw) -> Case:
     case = windowed((2, 3), (1, 2), (1, 1))(draw)
     case.args["x"] = draw.rng.integers(-3, 0, case.args["x"].shape).astype(float)
     return Case(case.sizes, case.args, note=f"{case.note}, many ties, all below 0")
+
+
+def far_below(draw: Draw) -> Case:
+    """Numbers below any that one would pad with; no window holds a single pixel."""
+    case = windowed((3, 3), (1, 2), (1, 1))(draw)
+    case.args["x"] = -1e30 * draw.positive(*case.args["x"].shape)
+    return replace(case, note=f"{case.note}, numbers near -1e30")
 
 
 def large(draw: Draw) -> Case:
@@ -143,16 +156,19 @@ def fill_columns(function: Callable[..., Any], inputs: dict[str, Any]) -> np.nda
 NO_NEED = "need_dx=False means that dx is not needed: you may compute it all the same."
 CONV_CACHE = "(x, w, b is not None, stride, pad)"
 GRADS = ("dx", "dw", "db")
-OVERLAP, HALVES, GAPS = ((3, 2), (2, 1), (1, 0)), ((2, 2), (2, 2), (0, 0)), ((1, 2), (2, 3), (0, 1))
+OVERLAP, HALVES, GAPS = (
+    windowed(*numbers) for numbers in (((3, 2), (2, 1), (1, 0)), ((2, 2), (2, 2), (0, 0)), ((1, 2), (2, 3), (0, 1)))
+)
+WINDOWS = (OVERLAP, HALVES, GAPS, one_sample(OVERLAP))
 
 EXERCISES = (
     Exercise(
-        "a3", "pad_images", REFERENCE, ("padded",), (padded, unpadded), 1,
+        "a3", "pad_images", REFERENCE, ("padded",), (padded, unpadded, one_sample(padded)), 1,
         ("np.pad takes one pair (before, after) for each of the four axes; samples and channels get (0, 0).",),
         oracle=oracle.pad_images,
     ),
     *pair(
-        "a3", "conv2d_naive", CONV, 2, (plain, strided), oracle.conv2d, CONV_CACHE,
+        "a3", "conv2d_naive", CONV, 2, (plain, strided, leftover, one_sample(plain)), oracle.conv2d, CONV_CACHE,
         ("Loop over the output positions (i, j) only: window = padded[:, i·SH : i·SH + KH, j·SW : j·SW + KW].",
          "np.tensordot(window, w, axes=3) multiplies and sums over KH, KW and C for all samples at once."),
         ("The same loops. Each window gave y[:, i, j]; so dw += windowᵀ · dy[:, i, j], summed over the samples.",
@@ -161,19 +177,19 @@ EXERCISES = (
         grads=GRADS, points=(2, 3), uses=(("pad_images",), ("pad_images",)), remark=NO_NEED,
     ),
     Exercise(
-        "a3", "im2col", REFERENCE, ("cols",), (windowed(*OVERLAP), windowed(*HALVES), windowed(*GAPS)), 3,
+        "a3", "im2col", REFERENCE, ("cols",), WINDOWS, 3,
         ("For one tap (u, v), what all windows see is one slice: padded[:, u : u + SH·OH : SH, v : v + SW·OW : SW].",
          "np.stack the KH·KW slices along a new axis 3, then reshape to (N·OH·OW, KH·KW·C)."),
         2, oracle=oracle.im2col, uses=("pad_images",),
     ),
     Exercise(
-        "a3", "col2im", REFERENCE, ("x",), (columns(*OVERLAP), columns(*HALVES), columns(*GAPS)), 4,
+        "a3", "col2im", REFERENCE, ("x",), tuple(columns(windows) for windows in WINDOWS), 4,
         ("im2col in reverse: the same slices, but of a padded array of zeros, and += instead of a copy.",
          "A pixel that lies in several windows gets the SUM of what they send it. Crop the padding at the end."),
         2, oracle=oracle.col2im,
     ),
     *pair(
-        "a3", "conv2d_im2col", CONV, 5, (plain, strided), oracle.conv2d, CONV_CACHE,
+        "a3", "conv2d_im2col", CONV, 5, (plain, strided, leftover, one_sample(plain)), oracle.conv2d, CONV_CACHE,
         ("cols @ w.reshape(-1, F) + b is every output at once; reshape it to (N, OH, OW, F).",),
         ("With dy as rows (N·OH·OW, F) these are the gradients of a dense layer.",
          "dw = colsᵀ @ rows in the shape of w; db = sum of the rows; dcols = rows @ wᵀ, and col2im sends it to pixels.",
@@ -181,21 +197,21 @@ EXERCISES = (
         grads=GRADS, points=(2, 3), uses=(("im2col",), ("im2col", "col2im")), remark=NO_NEED,
     ),
     Exercise(
-        "a3", "max_pool", REFERENCE, ("y", "index"), (windowed(*OVERLAP), windowed(*HALVES), tied), 6,
+        "a3", "max_pool", REFERENCE, ("y", "index"), (OVERLAP, HALVES, tied, far_below, one_sample(tied)), 6,
         ("Pad with -∞, so that the padding never wins; go through the taps and keep the largest so far and its number.",
          "index is u·KW + v; with > and not >= the first of several equal ones stays."),
         2, oracle=oracle.max_pool, uses=("pad_images",),
         remark="relu belongs to a fused pair of the library: here it is False, and you may ignore it.",
     ),
     Exercise(
-        "a3", "max_pool_backward", REFERENCE, ("dx",), (pooled(*OVERLAP), pooled(*HALVES), pooled(*GAPS)), 6,
+        "a3", "max_pool_backward", REFERENCE, ("dx",), tuple(pooled(windows) for windows in WINDOWS), 6,
         ("For each tap: where index is this tap, dy goes to the pixel that the tap saw. Slices as in col2im.",
          "Windows overlap, so a pixel may win several: +=, and crop the padding."),
         3, oracle=oracle.max_pool_backward,
     ),
     Exercise(
         "a3", "im2col_cython", "npsoftmax.grading.im2col_cython", ("cols",),
-        (windowed(*OVERLAP), windowed(*HALVES), windowed(*GAPS)), 7,
+        WINDOWS, 7,
         ("Six loops: n, i, j for the row; u, v, c for the column. Declare each counter: n: cython.Py_ssize_t.",
          "h = i·sh + u - ph and w = j·sw + v - pw; outside 0 <= h < H, 0 <= w < W the value is 0."),
         4, oracle=oracle.im2col_cython, run=fill_columns, file="im2col_cython.py", timed=large,

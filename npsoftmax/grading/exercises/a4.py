@@ -3,9 +3,11 @@ pages/a4_attention/README.md."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, pair
+from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, one_sample, pair
 from npsoftmax.grading.oracles import attention as oracle
 
 ASSIGNMENT = Assignment(
@@ -49,6 +51,16 @@ def nothing_allowed(draw: Draw) -> Case:
     return Case(case.sizes, case.args, note="a row with nothing allowed, scores of 5000")
 
 
+def forbidden_largest(draw: Draw) -> Case:
+    """The largest score of every row is forbidden: it must not be the maximum that is subtracted."""
+    case = scores(draw)
+    z, mask = case.args["z"], case.args["mask"]
+    np.put_along_axis(mask, z.argmax(-1)[..., None], False, axis=-1)
+    np.put_along_axis(mask, z.argmin(-1)[..., None], True, axis=-1)
+    z[~mask] += 5000
+    return replace(case, wrt=(), note="the largest scores are forbidden")
+
+
 def attended(draw: Draw) -> Case:
     """Queries, keys, values, and who may look where."""
     s = draw.sizes("NTSDE", 2, 6)
@@ -59,6 +71,16 @@ def attended(draw: Draw) -> Case:
         "mask": allowed(draw, s["N"], s["T"], s["S"]),
     }
     return Case(s, args, ("q", "k", "v"), {"√D": s["D"] ** 0.5})
+
+
+def attended_large(draw: Draw) -> Case:
+    """Scores whose exponentials overflow, the largest of each query forbidden."""
+    case = attended(draw)
+    case.args["q"] *= 1000
+    z = case.args["q"] @ case.args["k"].swapaxes(-1, -2)
+    np.put_along_axis(case.args["mask"], z.argmax(-1)[..., None], False, axis=-1)
+    np.put_along_axis(case.args["mask"], z.argmin(-1)[..., None], True, axis=-1)
+    return replace(case, wrt=(), note="scores of some hundreds, the largest are forbidden")
 
 
 def in_heads(draw: Draw) -> Case:
@@ -100,6 +122,13 @@ def self_attention(draw: Draw) -> Case:
     return Case(s, args, ("x", "w_qkv", "w_out"), note="causal mask")
 
 
+def self_attention_large(draw: Draw) -> Case:
+    """The same with scores whose exponentials overflow."""
+    case = self_attention(draw)
+    case.args["w_qkv"][:, :12] *= 30
+    return replace(case, wrt=(), note=f"{case.note}, scores of some hundreds")
+
+
 # ---------------------------------------------------------------- the table
 EXERCISES = (
     Exercise(
@@ -108,14 +137,16 @@ EXERCISES = (
         oracle=oracle.causal_mask,
     ),
     *pair(
-        "a4", "masked_softmax", ATTENTION, 1, (scores, nothing_allowed), oracle.masked_softmax, "p",
+        "a4", "masked_softmax", ATTENTION, 1,
+        (scores, nothing_allowed, forbidden_largest, one_sample(scores)), oracle.masked_softmax, "p",
         ("np.where(mask, z, -np.inf) keeps the allowed scores; e^-∞ is 0.",
          "The maximum of a row with nothing allowed is -∞, and -∞ - (-∞) is NaN: use 0 there, and 1 for its sum."),
         ("Softmax's own backward: where p is 0, so is dz.",),
         outputs=("p",), points=(2, 1),
     ),
     *pair(
-        "a4", "scaled_dot_product_attention", ATTENTION, 2, (attended, in_heads), oracle.scaled_dot_product_attention,
+        "a4", "scaled_dot_product_attention", ATTENTION, 2,
+        (attended, in_heads, attended_large, one_sample(attended)), oracle.scaled_dot_product_attention,
         "(q, k, v, p)",
         ("z = q @ kᵀ / √D, the last two axes swapped: k.swapaxes(-1, -2). Then p = masked_softmax(z), y = p @ v.",),
         ("dv = pᵀ @ dy and dp = dy @ vᵀ; then back through the softmax; then dq = dz @ k and dk = dzᵀ @ q.",
@@ -124,17 +155,18 @@ EXERCISES = (
         uses=(("masked_softmax_forward",), ("masked_softmax_backward",)),
     ),
     Exercise(
-        "a4", "split_heads", ATTENTION, ("heads",), (tokens,), 3,
+        "a4", "split_heads", ATTENTION, ("heads",), (tokens, one_sample(tokens)), 3,
         ("reshape D into (heads, D / heads), then bring the head axis before the tokens: transpose(0, 2, 1, 3).",),
         oracle=oracle.split_heads,
     ),
     Exercise(
-        "a4", "merge_heads", ATTENTION, ("x",), (cut,), 3,
+        "a4", "merge_heads", ATTENTION, ("x",), (cut, one_sample(cut)), 3,
         ("transpose(0, 2, 1, 3) first, then reshape: in the other order tokens are mixed with heads.",),
         oracle=oracle.merge_heads,
     ),
     *pair(
-        "a4", "multi_head_attention", ATTENTION, 4, (self_attention,), oracle.multi_head_attention,
+        "a4", "multi_head_attention", ATTENTION, 4,
+        (self_attention, self_attention_large, one_sample(self_attention)), oracle.multi_head_attention,
         "(x, w_qkv, w_out, heads, merged, attention_cache)",
         ("x @ w_qkv has q in its first D columns, k in the next D, v in the last; split_heads of each.",
          "Then attention, merge_heads, and @ w_out. attention_cache is what the attention's forward returned."),

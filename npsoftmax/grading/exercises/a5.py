@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, pair
+from npsoftmax.grading.exercises.base import Assignment, Case, Draw, Exercise, one_sample, pair
 from npsoftmax.grading.oracles import heads as oracle
 from npsoftmax.grading.values import shaped
 from npsoftmax.heads import tree
@@ -112,6 +113,14 @@ def grouped(draw: Draw) -> Case:
     return Case({"N": n, "G": 3, "C": 8}, args, ("z_group", "z_class"))
 
 
+def grouped_large(draw: Draw) -> Case:
+    """Scores whose exponentials overflow and underflow."""
+    case = grouped(draw)
+    for name in ("z_group", "z_class"):
+        case.args[name] = 900 * np.sign(case.args[name]) + case.args[name]
+    return replace(case, wrt=(), note="scores of ±900")
+
+
 def superclasses(draw: Draw) -> Case:
     """The 20 superclasses of CIFAR-100, five classes in each."""
     group = draw.rng.permutation(np.repeat(np.arange(20), 5))
@@ -120,9 +129,9 @@ def superclasses(draw: Draw) -> Case:
 
 
 def clustered(draw: Draw) -> Case:
-    """A short list of three classes, four rare ones behind it."""
+    """A short list of three classes, five rare ones behind it; the first of them, which is the cutoff, occurs."""
     s = {"N": 5, "D": int(draw.rng.choice([6, 7])), "E": 2, "C": 8}
-    t = draw.rng.permutation([0, 2, 4, 7, int(draw.rng.choice([1, 5]))])
+    t = draw.rng.permutation([0, 2, 3, 7, int(draw.rng.choice([1, 5]))])
     args: dict[str, Any] = {
         "h": draw.normal(s["N"], s["D"]),
         "w_head": draw.normal(4, s["D"]),
@@ -132,6 +141,14 @@ def clustered(draw: Draw) -> Case:
         "cutoff": 3,
     }
     return Case(s, args, ("h", "w_head", "proj", "w_tail"), note="cutoff=3")
+
+
+def clustered_large(draw: Draw) -> Case:
+    """Scores whose exponentials overflow, of both signs."""
+    case = clustered(draw)
+    for name in ("w_head", "w_tail"):
+        case.args[name] *= 600
+    return replace(case, wrt=(), note=f"{case.note}, scores of ±900 and more")
 
 
 def all_frequent(draw: Draw) -> Case:
@@ -156,6 +173,13 @@ def drawn(draw: Draw) -> Case:
         "log_expected": draw.normal(s["S"]) - 1,
     }
     return Case(s, args, ("h", "w", "b"))
+
+
+def drawn_large(draw: Draw) -> Case:
+    """Scores whose exponentials overflow and underflow."""
+    case = drawn(draw)
+    case.args["b"] = 900 * np.sign(case.args["b"]) + case.args["b"]
+    return replace(case, wrt=(), note="scores of ±900")
 
 
 def code_lengths(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -198,13 +222,13 @@ EXERCISES = (
         3, oracle=oracle.huffman, settle=code_lengths, judged=("code length",),
     ),
     Exercise(
-        "a5", "climb", WALKS, ("nodes", "signs"), (leaves,), 3,
+        "a5", "climb", WALKS, ("nodes", "signs"), (leaves, one_sample(leaves)), 3,
         ("Start at place C - 1 + label. up[place] is 2·parent + side: its half is the node, its parity the side.",
          "Past the root up is -1: nodes -1 and signs 0 there, and do not index with -1."),
         2, oracle=oracle.climb,
     ),
     *pair(
-        "a5", "path_loss", PATH, 4, (one_path, improbable, hopeless), oracle.path_loss,
+        "a5", "path_loss", PATH, 4, (one_path, improbable, hopeless, one_sample(one_path)), oracle.path_loss,
         "(turned, tail, signs), turned = -s · z, tail = e^-|turned|",
         ("-log σ(s · z) = softplus(-s · z) = log(1 + e^(-s · z)); never the logarithm of a product of sigmoids.",
          "With a = -s · z: softplus(a) = max(a, 0) + log1p(e^-|a|). Where the sign is 0, add nothing, not even log 2.",
@@ -214,19 +238,20 @@ EXERCISES = (
         outputs=("loss",),
     ),
     Exercise(
-        "a5", "tree_log_prob", WALKS, ("log_p",), (whole_tree, improbable_tree), 5,
+        "a5", "tree_log_prob", WALKS, ("log_p",), (whole_tree, improbable_tree, one_sample(whole_tree)), 5,
         ("log p of a place = log p of its parent + log σ(z) to the right, + log σ(-z) to the left.",
          "Go level by level from the root; log σ(z) = -logaddexp(-z, 0). The last C places are the leaves."),
         2, oracle=oracle.tree_log_prob,
     ),
     Exercise(
-        "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree), 5,
+        "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree, one_sample(whole_tree)), 5,
         ("A node's score moves only the leaves below it: sum dlog_p over the leaves below each child, bottom up.",
          "dz = (sum right) · σ(-z) - (sum left) · σ(z)."),
         3,
     ),
     *pair(
-        "a5", "two_level_loss", TWO_LEVEL, 6, (grouped, superclasses), oracle.two_level_loss,
+        "a5", "two_level_loss", TWO_LEVEL, 6,
+        (grouped, superclasses, grouped_large, one_sample(grouped)), oracle.two_level_loss,
         "(p_group, p_class, t, g)",
         ("g = group[t]. Then two cross entropies: z_group against g, and the scores of the group's classes against t.",
          "np.where(group == g[:, None], z_class, -np.inf) keeps the classes of the group; take its log-softmax.",
@@ -236,7 +261,8 @@ EXERCISES = (
         outputs=("loss",), grads=("dz_group", "dz_class"), points=(2, 2),
     ),
     *pair(
-        "a5", "adaptive_loss", ADAPTIVE, 7, (clustered, all_frequent), oracle.adaptive_loss,
+        "a5", "adaptive_loss", ADAPTIVE, 7,
+        (clustered, all_frequent, clustered_large, one_sample(clustered)), oracle.adaptive_loss,
         "(h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail)",
         ("A frequent class is a column of the head; a rare one is the head's last column AND a column of the tail.",
          "tail = np.flatnonzero(t >= cutoff); only h[tail] goes through proj and w_tail.",
@@ -247,7 +273,8 @@ EXERCISES = (
         outputs=("loss",), grads=("dh", "dw_head", "dproj", "dw_tail"), points=(2, 3),
     ),
     *pair(
-        "a5", "sampled_loss", SAMPLED, 8, (drawn,), oracle.sampled_loss, "(h, w, t, drawn, p)",
+        "a5", "sampled_loss", SAMPLED, 8,
+        (drawn, drawn_large, one_sample(drawn)), oracle.sampled_loss, "(h, w, t, drawn, p)",
         ("The target's score is column 0, the drawn ones follow, each minus its log_expected.",
          "Where a drawn class is the target of a sample, its score there is -∞: it would count twice.",
          "p is the softmax of that row of 1 + S scores."),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 SEED = 0  # of everyday grading; a teacher's hidden test is another one
+# Arguments with an axis of samples in front; `mask` is one of scores or of features.
+PER_SAMPLE = {"z", "p", "t", "noise", "x", "mask", "q", "k", "v", "y", "z_group", "z_class", "h", "signs", "labels"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class Draw:
         pass."""
         dy = self.rng.choice((-1.0, 1.0), shape) * (0.5 + self.rng.random(shape))
         return dy if shape else np.float64(dy)  # a number with an array's methods: dloss is annotated as Array
+
+
+def one_sample(kind: Callable[[Draw], Case]) -> Callable[[Draw], Case]:
+    """The same kind of case with its first sample only: a result that loses the axis of samples shows."""
+
+    def make(draw: Draw) -> Case:
+        case = kind(draw)
+        args = {k: v[:1] if k in PER_SAMPLE and isinstance(v, np.ndarray) else v for k, v in case.args.items()}
+        return replace(case, sizes=case.sizes | {"N": 1}, args=args)
+
+    return make
 
 
 @dataclass(frozen=True, eq=False)
