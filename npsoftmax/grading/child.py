@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import inspect
 import json
 import os
 import queue
@@ -158,8 +159,11 @@ class Remote:
     What the student's code raises is raised here, with `frames`, `inside` and `here` of it (worker.told).
     """
 
-    def __init__(self, child: Child, target: dict[str, Any], times: int = 1):
+    def __init__(
+        self, child: Child, target: dict[str, Any], times: int = 1, signature: inspect.Signature | None = None
+    ):
         self.child, self.target, self.times, self.seconds = child, target, times, 0.0
+        self.__signature__ = signature or inspect.Signature(EVERYTHING)
         self.__name__ = target["name"]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -181,7 +185,7 @@ class Remote:
 
     def repeated(self, times: int) -> Remote:
         """The same, called so many times at once; what the last call returns comes back."""
-        return Remote(self.child, self.target, times)
+        return Remote(self.child, self.target, times, self.__signature__)
 
     def compiled(self, library: str) -> Remote:
         """The function of this name in a compiled library."""
@@ -202,6 +206,20 @@ def _put(array: np.ndarray, value: np.ndarray) -> None:
     if value.shape != array.shape:
         array.shape = value.shape
     array[...] = value
+
+
+EVERYTHING = (
+    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+)
+
+
+def signature_of(parameters: Any) -> inspect.Signature | None:
+    """The signature that worker.parameters told of; None where it makes no sense."""
+    with contextlib.suppress(TypeError, ValueError):
+        kind, none = inspect.Parameter, inspect.Parameter.empty
+        return inspect.Signature([kind(str(n), k, default=None if has else none) for n, k, has in parameters])
+    return None
 
 
 def target(file: str, name: str, borrow: dict[str, str]) -> dict[str, Any]:

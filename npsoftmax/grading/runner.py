@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax.grading.check import FAILED, NOT_STARTED, WRONG, Verdict, check, grader_failed
-from npsoftmax.grading.child import GARBAGE, Child, Ended, Remote, exception_of, target
+from npsoftmax.grading.child import GARBAGE, Child, Ended, Remote, exception_of, signature_of, target
 from npsoftmax.grading.exercises import SEED, Exercise
 from npsoftmax.grading.flags import flags
 from npsoftmax.grading.report import assemble, exception_facts, line_fact
@@ -103,7 +103,8 @@ class Runner:
         if found == "the library's":
             fact = f"{exercise.name} is the library's own function, imported: write it yourself"
             return self._broken(exercise, "", [("found", fact)], fact)
-        return Remote(child, target(str(file), exercise.name, borrowed(exercise)))
+        signature = signature_of(message.get("parameters"))
+        return Remote(child, target(str(file), exercise.name, borrowed(exercise)), signature=signature)
 
     # ------------------------------------------------------------ what could not be tried
     def _broken(self, exercise: Exercise, verdict: str, facts: Facts, cause: str) -> Verdict:

@@ -11,6 +11,8 @@ import dataclasses
 import json
 import keyword
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,8 @@ class Packer:
             raise TooLarge(f"it returned more than {MOST // 2**20} MB")
 
     def _array(self, value: np.ndarray, depth: int) -> Tree:
+        if isinstance(value, np.ma.MaskedArray):  # what it hides counts as 0, as in its sums
+            value = np.ma.filled(value, 0)
         array = np.asarray(value)  # without the ways of a subclass
         if array.dtype.hasobject:
             return ["objects", list(array.shape), *(self.pack(v, depth + 1) for v in array.ravel())]
@@ -106,6 +110,8 @@ class Packer:
         """What calls itself an array, such as a tensor of another library, as one; else the name of its type."""
         if isinstance(value, complex):
             return self._scalar(np.complex128(value))
+        if isinstance(value, Fraction | Decimal):
+            return float(value)
         if hasattr(type(value), "__array__") or isinstance(value, memoryview):
             try:
                 array = np.asarray(value)

@@ -100,7 +100,7 @@ class Worker:
         if not callable(value):
             return {"found": "no function", "type": type(value).__name__}
         borrowed = (getattr(value, "__module__", None) or "").startswith("npsoftmax.")
-        return {"found": "the library's" if borrowed else "a function"}
+        return {"found": "the library's" if borrowed else "a function", "parameters": parameters(value)}
 
     def _call(self, function: Any, request: dict[str, Any], blobs: Blobs) -> tuple[dict[str, Any], Blobs]:
         """Call a function, `times` times. result: what it returned last; changed: the inputs that it changed."""
@@ -149,6 +149,15 @@ class Worker:
             module, own, _ = self.borrowed
             vars(module).update(own)
             self.borrowed = None
+
+
+def parameters(function: Any) -> list[list[Any]] | None:
+    """Name, kind and whether there is a default of each parameter; None where Python cannot tell."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return [[p.name, int(p.kind), p.default is not p.empty] for p in found]
 
 
 def told(error: BaseException, function: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import folders
@@ -197,6 +198,7 @@ def test_grading_as_json_and_for_gradescope(tmp_path, capsys):
 # ---------------------------------------------------------------- what a right file may do
 LIBERTIES = """\
 import sys
+import textwrap
 from dataclasses import dataclass
 
 from my_helpers import shares
@@ -236,3 +238,43 @@ CROSS_ENTROPY = """\
 q = label_smoothing / p.shape[1] + np.zeros_like(p)
 q[np.arange(len(t)), t] += 1 - label_smoothing
 return (p - q) * dloss.astype(p.dtype) * float(dloss.item() / dloss) / (len(t) * temperature)"""
+
+
+# Numbers in unusual holders, and other names for what is passed in.
+HOLDERS = {
+    "sum_normalisation_v1_forward": (
+        "def sum_normalisation_v1_forward(scores):",
+        "from fractions import Fraction\n"
+        "rows = scores.reshape(-1, scores.shape[-1]).tolist()\n"
+        "y = np.array([[Fraction(v) / sum(map(Fraction, r)) for v in r] for r in rows], dtype=object)\n"
+        "if not all(sum(r) for r in rows): raise ValueError('a sum of 0')\n"
+        "return y.reshape(scores.shape), (y.reshape(scores.shape).astype(float), scores.sum(-1))",
+    ),
+    "softmax_cross_entropy_backward": (
+        "def softmax_cross_entropy_backward(upstream, saved):",
+        "p, t, label_smoothing, temperature = saved\n" + CROSS_ENTROPY.replace("dloss", "upstream"),
+    ),
+    "log_softmax_forward": (
+        "def log_softmax_forward(logits):",
+        "y = np.ma.masked_invalid(logits - np.logaddexp.reduce(logits, -1, keepdims=True))\nreturn [y, y]",
+    ),
+    "gumbel_softmax_forward": (
+        "def gumbel_softmax_forward(logits, gumbel, mask=None, *, tau):",
+        "if tau <= 0:\n    raise InputError('tau')\n"
+        "p = softmax_forward((logits + gumbel) / tau)[0]\nreturn p, [p, tau]",
+    ),
+    "taylor_polynomial": (
+        "def taylor_polynomial(x, n):",
+        "f = np.polynomial.polynomial.polyval(x, [1 / math.factorial(i) for i in range(n + 1)])\n"
+        "return (f + 0j).real if n % 2 else f + 0j",
+    ),
+}
+
+
+def test_other_names_and_other_holders_cross_to_the_process_and_back(tmp_path):
+    codes = {name: None for name in (e.name for e in exercises_of("a1"))}
+    for name, (head, body) in HOLDERS.items():
+        codes[name] = f"import math\n\n\n{head}\n" + textwrap.indent(body, "    ")
+    folder = folders.write(tmp_path, codes, ("a1",))
+    for row in grade_folder(folder, [EXERCISES[name] for name in HOLDERS]):
+        assert row["state"] == "passed", row["report"]
