@@ -12,7 +12,19 @@ from npsoftmax.training.config import TrainConfig
 
 # What may still be said when a run is resumed; everything else is as it was begun.
 CHANGEABLE = ("epochs", "threads", "data_dir", "backend", "device", "checkpoint_every")
-WITH_RESUME = {"resume", "checkpoint", "stop_after", "distributed", *CHANGEABLE, "run", "command", "quiet", "no_plots"}
+WITH_RESUME = {
+    "resume",
+    "checkpoint",
+    "stop_after",
+    "distributed",
+    *CHANGEABLE,
+    "run",
+    "command",
+    "quiet",
+    "no_plots",
+    "json_lines",
+    "tensorboard",
+}
 
 
 def what_to_run(given: dict[str, Any]) -> tuple[Any, Any]:
@@ -41,7 +53,20 @@ def new_config(given: dict[str, Any]) -> TrainConfig:
     """The settings of a new run: those of --config or --recipe, if given, and what was typed beside it."""
     if "config" in given:
         _refuse_beside(
-            "config", given, {"out", "no_plots", "quiet", "stop_after", "distributed", "run", "command", "config"}
+            "config",
+            given,
+            {
+                "out",
+                "no_plots",
+                "quiet",
+                "json_lines",
+                "tensorboard",
+                "stop_after",
+                "distributed",
+                "run",
+                "command",
+                "config",
+            },
         )
         return TrainConfig.load(Path(given["config"]))
     if "recipe" in given and "start_from" in given:

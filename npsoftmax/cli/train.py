@@ -63,7 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stop-after", metavar="N", type=whole_number, help="stop after this many epochs of a longer schedule"
     )
     group.add_argument("--no-plots", action="store_true", help="write no plots")
-    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    only = group.add_mutually_exclusive_group()
+    only.add_argument("--quiet", action="store_true", help="print nothing but errors", default=argparse.SUPPRESS)
+    only.add_argument(
+        "--json-lines",
+        action="store_true",
+        help="print a line of JSON for every event (begin, step, epoch, note, end), for other programs",
+        default=argparse.SUPPRESS,
+    )
+    group.add_argument(
+        "--tensorboard", action="store_true", help='write RUN/tensorboard too (pip install "npsoftmax[tensorboard]")'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,7 +100,8 @@ def _train(given: dict[str, Any], group: Any) -> int:
     from npsoftmax.training.start_from import start_from
 
     resumed, config = group.broadcast(what_to_run(given) if group.is_first else None)
-    progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first)
+    callbacks, note = _listeners(given, group)
+    progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first, note=note)
     if given.get("distributed", False) and group.size == 1:
         progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
     if "momentum" in given and (remark := moved_momentum(config)):
@@ -105,7 +116,7 @@ def _train(given: dict[str, Any], group: Any) -> int:
     if directory is None:
         planned = RunDirectory.plan(session.config, session.dataset.name, given.get("out")) if group.is_first else None
         directory = group.broadcast(planned)
-    trainer = Trainer(session, directory, progress, stop_after=given.get("stop_after"))
+    trainer = Trainer(session, directory, progress, stop_after=given.get("stop_after"), callbacks=callbacks)
     with _kept(directory) if group.is_first else nullcontext():
         machine = group.describe()
         if resumed:
@@ -130,12 +141,25 @@ def _train(given: dict[str, Any], group: Any) -> int:
         except KeyboardInterrupt:
             progress.say(f"not tested, but all that was learned is saved; {go_on}")
             raise
+    for callback in callbacks:
+        callback.end(summary)
     progress.say(result_line(summary))
     if group.is_first and not given.get("no_plots", False):
         plot_run(directory.path)
     progress.say(f"everything is in {directory.path}")
     # mpiexec ends the other processes where one fails, so the first one alone says it: it is the last to end.
     return 0 if trainer.ended_by is None or not group.is_first else 128 + trainer.ended_by
+
+
+def _listeners(given: dict[str, Any], group: Any) -> tuple[list[Any], Any]:
+    """The callbacks that were asked for, and who hears what else is said, in place of the console (None: nobody)."""
+    from npsoftmax.training.callbacks import Callback, JsonLines, TensorBoard
+
+    found: list[Callback] = [TensorBoard()] if given.get("tensorboard") and group.is_first else []
+    if not given.get("json_lines") or not group.is_first:
+        return found, None
+    lines = JsonLines()
+    return [lines, *found], lines.note
 
 
 def _more_epochs(trainer: Any) -> str:

@@ -1,5 +1,6 @@
 """Training: optimisers, schedules, the loop, and the run directory that it fills."""
 
+from npsoftmax.training.callbacks import Callback
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.finish import finish_run
 from npsoftmax.training.optimizers import OPTIMIZERS
@@ -12,6 +13,7 @@ from npsoftmax.training.trainer import Trainer
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "Callback",
     "Progress",
     "RunDirectory",
     "Session",

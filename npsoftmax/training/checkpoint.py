@@ -131,14 +131,15 @@ def restore_model(model: Model, source: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Save a plain value, readable; a number that is not finite becomes null."""
-    write_replacing(path, (json.dumps(_finite(value), indent=2) + "\n").encode())
+    write_replacing(path, (json.dumps(finite(value), indent=2) + "\n").encode())
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same plain value with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
-        return {name: _finite(v) for name, v in value.items()}
+        return {name: finite(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

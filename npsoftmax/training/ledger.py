@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,11 @@ class Ledger:
         """Write down a step, without looking at what it found."""
         self._pending.append(step)
 
-    def read_into(self, state: State) -> None:
-        """Add up what the steps found, over all processes, in `state`. InputError where a loss is not finite."""
+    def read_into(self, state: State) -> list[dict[str, Any]]:
+        """Add up what the steps found, over all processes, in `state`; returns the new rows of steps.csv.
+
+        InputError where a loss is not finite.
+        """
         rows = []
         own = [(float(s.loss) * s.share, int(s.right) if s.right is not None and s.share else 0) for s in self._pending]
         whole = self.group.sum(np.array(own, dtype=np.float64).reshape(-1, 2)).tolist()
@@ -62,3 +65,4 @@ class Ledger:
         self._pending.clear()
         if rows and self.group.is_first:
             self.run.append(self.run.steps_file, STEPS, rows)
+        return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 COLUMNS = {
@@ -18,17 +19,21 @@ COLUMNS = {
 
 
 class Progress:
-    """Prints to a rich console; the bar appears on a terminal only."""
+    """Prints to a rich console; the bar appears on a terminal only. note: hears what is said instead of the console."""
 
-    def __init__(self, epochs: int, quiet: bool = False):
+    def __init__(self, epochs: int, quiet: bool = False, note: Callable[[str], None] | None = None):
         from rich.console import Console
 
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        # In a notebook rich would show every line as a block of its own: plain text keeps the table together.
+        self.console = Console(quiet=quiet or note is not None, highlight=False, soft_wrap=True, force_jupyter=False)
+        self._note = note
         self.epochs = epochs
         self._bar: Any = None
         self._task: Any = None
 
     def say(self, text: str = "") -> None:
+        if self._note is not None:
+            self._note(text)
         self.console.print(text, markup=False)
 
     def hush(self) -> None:
@@ -36,7 +41,7 @@ class Progress:
         self.console.quiet = self.console.quiet or self.console.is_terminal
 
     def start_table(self) -> None:
-        self.say(" ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
+        self.console.print(" ".join(f"{name:>{width}}" for name, width in COLUMNS.items()), markup=False)
 
     def start_epoch(self, epoch: int, images: int, done: int) -> None:
         """Epoch `epoch` (from 1) of `images` images, `done` of which a resumed run has seen."""
@@ -83,4 +88,4 @@ class Progress:
             f"{images_per_second:>9,.0f}",
             f"{row['seconds']:>6.1f}s",
         ]
-        self.say(" ".join(cells))
+        self.console.print(" ".join(cells), markup=False)

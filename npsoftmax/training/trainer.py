@@ -17,7 +17,7 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
@@ -28,6 +28,7 @@ from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
 from npsoftmax.host import keep_freed_memory, single_threaded_blas
 from npsoftmax.params import Tree, leaves
+from npsoftmax.training.callbacks import Callback
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, predict_all
@@ -48,7 +49,15 @@ class Trainer:
     would cost more than the step, and it is left out.
     """
 
-    def __init__(self, session: Session, run: RunDirectory, progress: Progress, *, stop_after: int | None = None):
+    def __init__(
+        self,
+        session: Session,
+        run: RunDirectory,
+        progress: Progress,
+        *,
+        stop_after: int | None = None,
+        callbacks: Sequence[Callback] = (),
+    ):
         self.session, self.run, self.progress = session, run, progress
         self.config, self.model, self.group = session.config, session.model, session.group
         if self.config.early_stop is not None and session.validation is None:
@@ -60,6 +69,7 @@ class Trainer:
         self.step = make_step(session, self.optimizer)
         self.stopper = None if self.config.early_stop is None else EarlyStopping(self.config.early_stop)
         self.last_epoch = self.config.epochs if stop_after is None else min(stop_after, self.config.epochs)
+        self.callbacks = callbacks if session.group.is_first else ()
         self.ledger = Ledger(run, self.group, self.config.log_every)
         self.state = State()
         self.interrupted = False  # all processes of the group know of it
@@ -71,6 +81,8 @@ class Trainer:
     def fit(self) -> State:
         """Train up to the last epoch, early stopping, Ctrl-C, SIGTERM or SIGHUP; what was learned is saved always."""
         self.progress.start_table()
+        for callback in self.callbacks:
+            callback.begin(self.session, self.run)
         keep_freed_memory()
         with self.run.explaining_write_errors(), single_threaded_blas(), self._interrupt.caught():
             if self.group.is_first and not self.run.checkpoint_file("last").exists():
@@ -137,7 +149,9 @@ class Trainer:
             self._read_losses()
 
     def _read_losses(self) -> None:
-        self.ledger.read_into(self.state)
+        rows = self.ledger.read_into(self.state)
+        for callback in self.callbacks if rows else ():
+            callback.steps(rows)
         if self.state.seen:
             self.progress.update(self.state.seen, self.state.loss_sum / self.state.seen, self._train_accuracy())
 
@@ -189,6 +203,8 @@ class Trainer:
             self.run.append(self.run.metrics_file, METRICS, [row])
         self.save()
         self.progress.end_epoch(row, speed)
+        for callback in self.callbacks:
+            callback.epoch(row)
 
     def _validate(self) -> Predictions | None:
         session = self.session
