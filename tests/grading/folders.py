@@ -21,6 +21,8 @@ for _name in {modules}:
 
 def mistaken(mistake: Mistake) -> str:
     """The text of a mistake under the name of its exercise, with what it calls."""
+    if mistake.source:
+        return mistake.source
     node = ast.parse(textwrap.dedent(inspect.getsource(mistake.function))).body[0]
     node.decorator_list, node.name = [], mistake.exercise
     return TAKE_OVER.format(modules=[mistake.function.__module__]) + ast.unparse(node)

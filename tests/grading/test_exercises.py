@@ -115,7 +115,8 @@ def test_every_mistake_fails_on_the_expected_output(name):
     needs_cython(mistake.exercise)
     verdict = check(EXERCISES[mistake.exercise], mistake.function)
     assert verdict.state == "wrong"
-    assert set(verdict.wrong) - {"cache"} == set(mistake.wrong), verdict.report
+    if not mistake.source:
+        assert set(verdict.wrong) - {"cache"} == set(mistake.wrong), verdict.report
     assert verdict.mistake in ("", mistake.id), f"named by another's sentence:\n{verdict.report}"
 
 

@@ -24,13 +24,14 @@ ARGUMENT = "argument"  # the name of what is no mistake of one exercise, but the
 class Mistake:
     """A wrong version of an exercise. wrong: the outputs that it gets wrong (or inputs that it changes), where that is
     written down; sentences: what a student reads, with the case's sizes in braces: one, or two where two steps are
-    wrong; names: as many."""
+    wrong; names: as many; source: its text, where it is a solution with steps changed."""
 
     exercise: str
     names: tuple[str, ...]
     function: Callable[..., Any]
     wrong: tuple[str, ...]
     sentences: tuple[str, ...]
+    source: str = ""
 
     @property
     def id(self) -> str:
@@ -109,7 +110,8 @@ class Steps:
 
     def _mistake(self, *changes: Change) -> Mistake:
         names, sentences = tuple(slug(c[2]) for c in changes), tuple(c[2] for c in changes)
-        return Mistake(self.exercise, names, compiled(self.changed(*changes), self.exercise), (), sentences)
+        source = self.changed(*changes)
+        return Mistake(self.exercise, names, compiled(source, self.exercise), (), sentences, source)
 
 
 def steps(source: str, *changes: Change) -> Steps:

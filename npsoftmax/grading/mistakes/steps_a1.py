@@ -5,7 +5,6 @@ from __future__ import annotations
 from npsoftmax.grading.mistakes.base import steps
 
 ROW, COLUMN = "axis=-1", "axis=0"
-AXIS_1 = "this works along axis 1; the classes are the LAST axis, axis=-1."
 BASE_2 = "the logarithm is to the base 2; np.log is the natural one."
 BASE_10 = "the logarithm is to the base 10; np.log is the natural one."
 OVER_SAMPLES = "the sum runs over the samples (axis 0); it has to run over the classes of a row (axis=-1)."
@@ -100,8 +99,6 @@ STEPS = (
         ("du - low * du.sum(", "du - du.sum(", "-Σ_j du_j went to every logit; only the smallest one gets it."),
         ("du - low * du.sum(axis=-1, keepdims=True)", "np.where(y == 0, -du.sum(axis=-1, keepdims=True), du)",
          "the smallest logit got -Σ_j du_j alone; its own du belongs to it as well."),
-        ("low = low / low.sum(axis=-1, keepdims=True)", "pass",
-         "where several minima tie, each got all of -Σ_j du_j; they share it equally."),
         ("(dy - s) / total", "(dy - s)", "the division by the sum is missing in du."),
         ("(dy - s) / total", "dy / total", "the second term of the quotient rule, -Σ_j y_j · dy_j, is missing in du."),
         ("(dy - s) / total", "(dy + s) / total", "the second term of the quotient rule is subtracted in du."),
@@ -276,101 +273,8 @@ STEPS = (
         ("(j - y[..., None])", "(p - y[..., None])", "p_j stands where the index j has to stand."),
         ("j = np.arange(p.shape[-1])", "j = np.arange(1, p.shape[-1] + 1)",
          "the indices start at 1; y was counted from 0."),
-        ("dy[..., None] * p", "p", "dy is not used."),
+        ("dy[..., None] * p", "p", "dy is not used: it multiplies everything."),
         ("* p *", "* p * (1 - p) *", "the factor 1 - p is too many: ∂y/∂z_j is p_j · (j - y)."),
         ("* p *", "* p**2 *", "p is squared: ∂y/∂z_j is p_j · (j - y)."),
-    ),
-    steps(
-        """
-        def log_softmax_forward(z):
-            s = z - z.max(axis=-1, keepdims=True)
-            y = s - np.log(np.exp(s).sum(axis=-1, keepdims=True))
-            return y, y
-        """,
-        ("axis=-1", "axis=0",
-         "this works along the samples (axis 0); every row is a distribution of its own: axis=-1."),
-        ("axis=-1", "axis=1", AXIS_1),
-        ("np.exp(s).sum(axis=-1", "np.exp(s).sum(axis=0", OVER_SAMPLES),
-        ("sum(axis=-1, keepdims=True)", "sum()", "the sum is that of the whole array; each row has its own: axis=-1."),
-        ("np.log(", "np.log2(", BASE_2),
-        ("np.log(", "np.log10(", BASE_10),
-        ("np.log(", "np.log1p(", "log1p adds a 1 to the sum; np.log is needed."),
-        ("np.exp(s).sum(", "np.exp(s).mean(", "a mean stands in the logarithm where the sum has to stand."),
-        ("y = s - np.log", "y = z - np.log",
-         "z stands where s = z - max z has to stand: the maximum left the sum only."),
-        ("y = s - np.log", "y = s + np.log", "log Σ e^s is added; it is subtracted."),
-        ("y = s - np.log", "y = -s + np.log", "the sign is flipped: log-probabilities are never above 0."),
-        ("s - np.log(np.exp(s).sum(axis=-1, keepdims=True))", "s",
-         "log Σ e^s is missing: this is the approximation z - max z."),
-        ("s - np.log(np.exp(s).sum(axis=-1, keepdims=True))", "s - np.exp(s).sum(axis=-1, keepdims=True)",
-         "the logarithm of the sum is missing: s - log Σ e^s."),
-        ("s - np.log(np.exp(s).sum(axis=-1, keepdims=True))", "s / np.log(np.exp(s).sum(axis=-1, keepdims=True))",
-         "you divided by log Σ e^s; the logarithm of a quotient is a difference."),
-        ("s - np.log(np.exp(s).sum(axis=-1, keepdims=True))", "s - np.log(np.exp(z).sum(axis=-1, keepdims=True))",
-         "s = z - max z and Σ e^z do not go together: the maximum left one of them only."),
-        ("s - np.log(np.exp(s).sum(axis=-1, keepdims=True))", "s - s.sum(axis=-1, keepdims=True)",
-         "the logarithm of each is summed; take the logarithm of the sum, log Σ e^s."),
-        ("s - np.log(np.exp(s).sum(axis=-1, keepdims=True))",
-         "np.log(1e-12 + np.exp(s) / np.exp(s).sum(axis=-1, keepdims=True))",
-         "a small number was added to p, which hides the underflow and changes the values: s - log Σ e^s needs none."),
-    ),
-    steps(
-        """
-        def log_softmax_backward(dy, cache):
-            y = cache
-            return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
-        """,
-        ("axis=-1", "axis=0", OVER_SAMPLES),
-        ("axis=-1", "axis=1", AXIS_1),
-        ("sum(axis=-1, keepdims=True)", "sum()",
-         "the sum is that of the whole array; it is one number a row: axis=-1."),
-        ("dy.sum(axis=-1, keepdims=True)", "dy",
-         "the sum is missing, this is dy · (1 - p): all of dy reaches z_i, dz = dy - p · Σ_j dy_j."),
-        ("dy.sum(", "dy.mean(", "a mean stands where Σ_j dy_j has to stand."),
-        ("dy - np.exp(y) *", "dy + np.exp(y) *", "the second term is subtracted: dz = dy - p · Σ_j dy_j."),
-        ("dy - np.exp(y) *", "-dy + np.exp(y) *", "the sign is flipped: dz = dy - p · Σ_j dy_j."),
-        ("dy - np.exp(y) * dy", "dy - dy", "the factor p = e^y is missing in front of the sum."),
-        ("dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)", "dy / np.exp(y)",
-         "this is dy / p, the derivative of log p alone."),
-        ("dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)", "np.exp(y) - dy",
-         "this is p - dy: dz = dy - p · Σ_j dy_j."),
-        ("dy - np.exp(y) *", "dy - np.exp(-y) *", "e^-y is 1/p; p is e^y."),
-    ),
-    steps(
-        """
-        def log_softmax_approximation_forward(z):
-            y = z - z.max(axis=-1, keepdims=True)
-            return y, y
-        """,
-        ("axis=-1", "axis=0", "the maximum runs over the samples (axis 0); each row has its own: axis=-1."),
-        (".max(", ".min(", "the minimum was subtracted; subtract the maximum."),
-        (".max(", ".mean(", "the mean was subtracted; subtract the maximum."),
-        ("z - z.max(axis=-1, keepdims=True)", "z.max(axis=-1, keepdims=True) - z", "the sign is flipped: z - max z."),
-        ("z - z.max(axis=-1, keepdims=True)", "z / z.max(axis=-1, keepdims=True)",
-         "you divided by the maximum; subtract it."),
-        ("z - z.max(axis=-1, keepdims=True)", "z", "the maximum is not subtracted."),
-    ),
-    steps(
-        """
-        def log_softmax_approximation_backward(dy, cache):
-            y = cache
-            top = y == 0
-            top = top / top.sum(axis=-1, keepdims=True)
-            return dy - top * dy.sum(axis=-1, keepdims=True)
-        """,
-        ("- top * dy.sum(", "+ top * dy.sum(", "the largest logit gets MINUS Σ_j dy_j; here it is plus."),
-        ("top * dy.sum(axis=-1, keepdims=True)", "top * dy",
-         "the largest logit gets -Σ_j dy_j, a sum over the row; here it is its own dy alone."),
-        ("top * dy.sum(axis=-1", "top * dy.sum(axis=0", OVER_SAMPLES),
-        ("top * dy.sum(axis=-1, keepdims=True)", "top * dy.sum()",
-         "the sum is that of the whole array; each row has its own."),
-        ("top * dy.sum(", "top * dy.mean(", "the largest logit gets -Σ_j dy_j; here it is their mean."),
-        ("- top * dy.sum(", "- dy.sum(", "-Σ_j dy_j went to every logit; only the largest one gets it."),
-        ("dy - top * dy.sum(axis=-1, keepdims=True)", "np.where(y == 0, -dy.sum(axis=-1, keepdims=True), dy)",
-         "the largest logit got -Σ_j dy_j alone; its own dy belongs to it as well."),
-        ("y == 0", "y == y.min(axis=-1, keepdims=True)",
-         "-Σ_j dy_j went to the smallest logit; it belongs to the largest, y = 0."),
-        ("top = top / top.sum(axis=-1, keepdims=True)", "pass",
-         "where several maxima tie, each got all of -Σ_j dy_j; they share it equally."),
     ),
 )  # fmt: skip

@@ -49,7 +49,6 @@ STEPS = (
          "dx is divided by N = {N}: dx has a row for each sample, and nothing is averaged."),
         ("dy @ w.T", "(dy @ w.T) * x", "dx is multiplied by x; it is dy @ wᵀ."),
         ("dy @ w.T", "np.ones_like(dy) @ w.T", "dx does not use dy: it is dy @ wᵀ."),
-        ("dy @ w.T", "w @ dy.T", "dx is transposed: dy @ wᵀ, not w @ dyᵀ."),
     ),
     steps(
         """
@@ -127,7 +126,7 @@ STEPS = (
         ("/ keep", "/ mask.mean()", "you divided by the share of True in the mask; divide by keep, the probability."),
         ("np.where(mask, dy, 0.0) / keep", "np.where(mask, dy / keep, dy)",
          "what was dropped has no gradient: it is 0 there."),
-        ("np.where(mask, dy, 0.0) / keep", "mask / keep", "dy is not used."),
+        ("np.where(mask, dy, 0.0) / keep", "mask / keep", "dy is not used: it multiplies everything."),
     ),
     steps(
         """
