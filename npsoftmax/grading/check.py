@@ -23,7 +23,7 @@ import numpy as np
 from npsoftmax.backend import Backend
 from npsoftmax.grading.causes import Cause, likely_causes
 from npsoftmax.grading.child import Remote
-from npsoftmax.grading.compiled import CompileError, build, compiled_function, speed_up
+from npsoftmax.grading.compiled import TYPED, CannotCompile, CompileError, build, compiled_function, has_types, speed_up
 from npsoftmax.grading.exercises.base import SEED, Draw, Exercise
 from npsoftmax.grading.findings import Findings, judge, judge_refusal, judge_robustness
 from npsoftmax.grading.report import assemble, failure_report, shortened
@@ -97,6 +97,8 @@ def _check_compiled(
             fast: Callable[..., Any] = function.compiled(str(build(path)))
         else:
             fast = compiled_function(path, exercise.name)
+    except CannotCompile as error:
+        return not_judged(exercise, f"{error}. In Python it is right", trials[0].seed)
     except (CompileError, OSError) as error:
         facts = [("in Python", "it is right"), ("not compiled", str(error))]
         return Verdict(WRONG, assemble(exercise, "", "", facts, [], trials[0].seed), str(error))
@@ -106,8 +108,21 @@ def _check_compiled(
             return _failed(
                 findings, [Cause("in Python it is right, but compiled it is not: look at the types.")], "", file
             )
-    times = speed_up(functools.partial(trials[0].run, inputs=inputs), function, fast)
-    return Verdict(PASSED, note=f"compiled; {times:.0f} times as fast as in Python")
+    times = speed_up(functools.partial(trials[0].run, inputs=inputs), exercise.reference, fast)
+    often = f"{times:.0f}" if times >= 10 else f"{times:.1f}"
+    said = f"compiled; {often} times as fast as in Python"
+    if times >= TYPED:
+        return Verdict(PASSED, note=said)
+    if has_types(path, exercise.name):
+        return Verdict(PASSED, note=f"{said}; with a type for every counter and every index it is 100 times and more")
+    facts = [
+        ("in Python", "it is right"),
+        ("compiled", f"only {often} times as fast, and at least {TYPED:g} times is asked for"),
+    ]
+    return Verdict(WRONG, assemble(exercise, "", "", facts, [UNTYPED], trials[0].seed), UNTYPED)
+
+
+UNTYPED = "no counter has a type: declare each of them and every index, such as n: cython.Py_ssize_t."
 
 
 def _causes(function: Callable[..., Any], findings: Findings, others: list[Trial]) -> tuple[list[Cause], str]:
@@ -138,6 +153,12 @@ def grader_failed(exercise: Exercise, error: BaseException, seed: int) -> Verdic
     """What is said where the grader broke down: nobody is blamed, and the student's code is not called wrong."""
     facts = [(FAILED, NOT_YOU), ("what it said", last_line(error))]
     return Verdict(WRONG, assemble(exercise, "", "", facts, [], seed), f"{FAILED}; {NOT_YOU} ({last_line(error)})")
+
+
+def not_judged(exercise: Exercise, why: str, seed: int) -> Verdict:
+    """What is said where this machine cannot judge an answer, whatever was written."""
+    report = assemble(exercise, "", "", [("not judged", why)], [], seed)
+    return Verdict(WRONG, report, f"not judged: {why}")
 
 
 def last_line(error: BaseException) -> str:

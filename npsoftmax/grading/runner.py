@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import linecache
 import re
 import signal
@@ -9,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from npsoftmax.grading.check import FAILED, NOT_STARTED, WRONG, Verdict, check, grader_failed
+from npsoftmax.grading.check import FAILED, NOT_STARTED, WRONG, Verdict, check, grader_failed, not_judged
 from npsoftmax.grading.child import GARBAGE, Child, Ended, Remote, exception_of, signature_of, target
+from npsoftmax.grading.compiled import NO_CYTHON
 from npsoftmax.grading.exercises import SEED, Exercise
 from npsoftmax.grading.flags import flags
 from npsoftmax.grading.report import assemble, exception_facts, line_fact
@@ -71,6 +73,10 @@ class Runner:
         return self.child
 
     def _graded(self, child: Child, exercise: Exercise, file: Path) -> Verdict:
+        if exercise.compiled and importlib.util.find_spec("cython") is None:  # the file could not even be loaded
+            text = file.read_text(encoding="utf-8", errors="replace")
+            stub = f'NotImplementedError("{exercise.assignment} {exercise.name}")' in text
+            return Verdict(NOT_STARTED) if stub else not_judged(exercise, NO_CYTHON, self.seed)
         function = self._function(child, exercise, file)
         if isinstance(function, Verdict):
             return function
