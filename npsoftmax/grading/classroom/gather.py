@@ -1,0 +1,95 @@
+"""From a folder of hand-ins and a roster to a class: graded, matched, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from npsoftmax.grading.classroom.copied import copied
+from npsoftmax.grading.classroom.lookalikes import look_alikes
+from npsoftmax.grading.classroom.matching import match
+from npsoftmax.grading.classroom.room import Room, Student, arrange, read_forms
+from npsoftmax.grading.classroom.roster import Person, Roster, plain
+from npsoftmax.grading.classroom.trees import Form
+from npsoftmax.grading.classroom.variants import NOTE, noted, seed_of
+from npsoftmax.grading.exercises import EXERCISES, SEED, Exercise
+from npsoftmax.grading.gradebook import Graded, grade_submissions
+from npsoftmax.grading.handins.students import Submission
+from npsoftmax.grading.runner import LIMIT
+
+
+def gather(
+    folder: Path,
+    exercises: list[Exercise],
+    roster: Roster | None = None,
+    seed: int = SEED,
+    limit: float = LIMIT,
+    *,
+    hidden: bool = False,
+    store: Path | None = None,
+    tell: Callable[[Graded], None] = lambda graded: None,
+) -> Room:
+    """Grade every hand-in with its student's own seed, and arrange the class. `tell` hears of each as it comes."""
+    people = roster.people if roster else []
+    owners: dict[str, Owner] = {}
+    others: list[str] = []
+
+    def own_seed(submission: Submission) -> int:
+        owner = owners[submission.name] = Owner(submission, people, seed)
+        return owner.seed
+
+    students = []
+    for graded in grade_submissions(
+        folder, exercises, own_seed, limit, hidden=hidden, store=store, tell=others.append
+    ):
+        tell(graded)
+        owner = owners[graded.submission]
+        student = Student(
+            graded.submission, owner.person, owner.why if roster else "", graded.rows, graded.remark, graded.code, owner.seed
+        )
+        student.flags += owner.flags
+        students.append(student)
+    room = Room(exercises, arrange(students), roster, others)
+    look_at(room)
+    return room
+
+
+class Owner:
+    """Whose a hand-in is, and the seed that is theirs."""
+
+    def __init__(self, submission: Submission, people: list[Person], hidden: int):
+        note = _note(submission)
+        found = match(submission.name, people, note[0] if note else "")
+        self.person, self.why = found.person, found.why
+        self.flags: list[tuple[str, str]] = []
+        told = note[0] if note else ""
+        if self.person is not None:
+            own = {plain(value) for value in (*self.person.ids, self.person.email) if value}
+            student = told if plain(told) in own else self.person.id
+            if told and plain(told) not in own:
+                self.flags.append(("", f"the handout in it was made for another student, {told!r}"))
+        else:
+            student = told
+        if note and note[1] != seed_of(told):
+            self.flags.append(("", f"{NOTE} was changed: its seed is not that of {told!r}"))
+        self.seed = seed_of(student, hidden) if student else hidden
+
+
+def _note(submission: Submission) -> tuple[str, int] | None:
+    with submission.laid_out() as layout:
+        return noted(sorted({path.parent for path in layout.folder.rglob(NOTE)}))
+
+
+def look_at(room: Room) -> None:
+    """Everything that is flagged from the source: what the grader saw, the library's own text, and look-alikes."""
+    forms: dict[str, dict[str, Form]] = {exercise.name: {} for exercise in room.exercises}
+    for student in room.students:
+        read_forms(student)
+        for row in student.rows:
+            name = row["exercise"]
+            student.flags += [(name, sentence) for sentence in row.get("flags") or ()]
+            if name in student.forms:
+                forms[name][student.handin] = student.forms[name]
+                if said := copied(EXERCISES[name], student.forms[name], student.source(name)):
+                    student.flags.append((name, said))
+    room.alike, room.common = look_alikes(forms)
