@@ -87,11 +87,11 @@ class Graded(NamedTuple):
 
 
 def grade_submissions(
-    folder: Path, exercises: list[Exercise], seed: int = SEED, limit: float = LIMIT
+    folder: Path, exercises: list[Exercise], seed: int | Callable[[Path], int] = SEED, limit: float = LIMIT
 ) -> Iterator[Graded]:
     """Every hand-in in `folder`, in the order of their names, each as soon as it and those before it are graded.
 
-    Several are graded at once, as many as there are processors. InputError if there is none.
+    seed: for all, or a function that gives each hand-in its own. Several are graded at once, as many as there are processors. InputError if there is none.
     """
     if not folder.is_dir():
         raise InputError(f"--csv {folder}: there is no such folder; name the one that holds the students' folders.")
@@ -100,7 +100,8 @@ def grade_submissions(
         raise InputError(f"--csv {folder}: it holds no folders; each submission has to be a folder in it.")
 
     def one(submission: Path) -> Graded:
-        rows = grade_folder(submission, exercises, seed, limit, find=find_in_submission)
+        own = seed if isinstance(seed, int) else seed(submission)
+        rows = grade_folder(submission, exercises, own, limit, find=find_in_submission)
         return Graded(submission.name, rows, "", "", submission.name)
 
     with ThreadPoolExecutor(available_cpus()) as pool:  # the work is done by the processes that they start

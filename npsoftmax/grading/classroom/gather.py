@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from npsoftmax.grading.classroom.borrowed import flag_borrowed
 from npsoftmax.grading.classroom.copied import copied
 from npsoftmax.grading.classroom.lookalikes import look_alikes
 from npsoftmax.grading.classroom.matching import match
 from npsoftmax.grading.classroom.room import Room, Student, arrange, read_forms
 from npsoftmax.grading.classroom.roster import Person, Roster, plain
 from npsoftmax.grading.classroom.trees import Form
-from npsoftmax.grading.classroom.variants import NOTE, noted, seed_of
+from npsoftmax.grading.classroom.variants import noted, seed_of
 from npsoftmax.grading.exercises import EXERCISES, SEED, Exercise
 from npsoftmax.grading.gradebook import Graded, grade_submissions
-from npsoftmax.grading.handins.students import Submission
 from npsoftmax.grading.runner import LIMIT
 
 
@@ -25,8 +25,6 @@ def gather(
     seed: int = SEED,
     limit: float = LIMIT,
     *,
-    hidden: bool = False,
-    store: Path | None = None,
     tell: Callable[[Graded], None] = lambda graded: None,
 ) -> Room:
     """Grade every hand-in with its student's own seed, and arrange the class. `tell` hears of each as it comes."""
@@ -34,50 +32,45 @@ def gather(
     owners: dict[str, Owner] = {}
     others: list[str] = []
 
-    def own_seed(submission: Submission) -> int:
+    def own_seed(submission: Path) -> int:
         owner = owners[submission.name] = Owner(submission, people, seed)
         return owner.seed
 
     students = []
-    for graded in grade_submissions(
-        folder, exercises, own_seed, limit, hidden=hidden, store=store, tell=others.append
-    ):
+    for graded in grade_submissions(folder, exercises, own_seed, limit):
         tell(graded)
         owner = owners[graded.submission]
+        code = {f: Path(f).read_text("utf-8", "replace") for row in graded.rows if (f := row["file"])}
         student = Student(
-            graded.submission, owner.person, owner.why if roster else "", graded.rows, graded.remark, graded.code, owner.seed
+            graded.submission, owner.person, owner.why if roster else "", graded.rows, graded.remark, code, owner.seed, owner.variant
         )
         student.flags += owner.flags
         students.append(student)
     room = Room(exercises, arrange(students), roster, others)
     look_at(room)
+    flag_borrowed(room, limit)
     return room
 
 
 class Owner:
-    """Whose a hand-in is, and the seed that is theirs."""
+    """Whose a hand-in is, and the seed that is theirs: by the roster, else by the id in the handout."""
 
-    def __init__(self, submission: Submission, people: list[Person], hidden: int):
-        note = _note(submission)
-        found = match(submission.name, people, note[0] if note else "")
+    def __init__(self, submission: Path, people: list[Person], hidden: int):
+        note = noted(sorted(submission.rglob("*")))
+        told = note[0] if note else ""
+        found = match(submission.name, people, told)
         self.person, self.why = found.person, found.why
         self.flags: list[tuple[str, str]] = []
-        told = note[0] if note else ""
+        self.variant = told
         if self.person is not None:
-            own = {plain(value) for value in (*self.person.ids, self.person.email) if value}
-            student = told if plain(told) in own else self.person.id
-            if told and plain(told) not in own:
-                self.flags.append(("", f"the handout in it was made for another student, {told!r}"))
-        else:
-            student = told
+            own = [value for value in (*self.person.ids, self.person.email) if value]
+            if plain(told) not in map(plain, own):
+                self.variant = own[0] if own else ""
+                if told:
+                    self.flags.append(("", f"the handout in it was made for another student, {told!r}"))
         if note and note[1] != seed_of(told):
-            self.flags.append(("", f"{NOTE} was changed: its seed is not that of {told!r}"))
-        self.seed = seed_of(student, hidden) if student else hidden
-
-
-def _note(submission: Submission) -> tuple[str, int] | None:
-    with submission.laid_out() as layout:
-        return noted(sorted({path.parent for path in layout.folder.rglob(NOTE)}))
+            self.flags.append(("", f"the seed in its first line was changed: it is not that of {told!r}"))
+        self.seed = seed_of(self.variant, hidden) if self.variant else hidden
 
 
 def look_at(room: Room) -> None:

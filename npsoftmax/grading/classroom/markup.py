@@ -29,6 +29,7 @@ pre { background: var(--soft); padding: .75rem 1rem; overflow-x: auto; border-ra
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 caption { text-align: left; color: var(--quiet); padding: .25rem 0; }
 th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+tbody th { font-weight: 400; min-width: 12rem; }
 thead th { border-bottom: 2px solid var(--rule); vertical-align: bottom; } .n { text-align: right; }
 .wide { overflow-x: auto; max-width: 100%; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; padding: 0;

@@ -23,7 +23,7 @@ CODE = 60  # lines of a function that are shown
 STYLE = """
 .map th, .map td { padding: .1rem .2rem; border: 0; }
 .map thead th { vertical-align: bottom; border-bottom: 0; font-weight: 400; }
-.map thead th.up span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; max-height: 17rem; }
+.map thead th.up span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; max-height: 21rem; }
 .map tbody th, .map tfoot th, .map thead th:first-child { position: sticky; left: 0; background: var(--page);
   white-space: nowrap; max-width: min(14rem, 40vw); overflow: hidden; text-overflow: ellipsis; padding-right: .6rem;
   font-weight: 400; z-index: 1; }
@@ -148,12 +148,16 @@ def _people(students: list[Student]) -> Markup:
     return joined(listed(students[: NAMES - 1]), " ", more)
 
 
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _causes(room: Room) -> Markup | None:
     found = causes(room)
     if not found:
         return tag("p", "No wrong answer has a known cause.") if room.students else None
     lines: list[list[object]] = [
-        [cause.text, str(len(cause.students)), ", ".join(cause.exercises), _people(cause.students)]
+        [cause.text, str(len(cause.students)), _few(cause.exercises), _people(cause.students)]
         for cause in found[:MOST]
     ]
     single = sum(len(cause.students) == 1 for cause in found[MOST:])

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 class Student:
     """A hand-in. handin: its name in the folder; person: whose it is, None if that is not known, `why` says why not;
     rows: one an exercise; remark: on the hand-in as a whole; code: file -> text; seed: of its numbers;
-    flags: (exercise or "", sentence), to look at and never marks; slug: a name for its files."""
+    variant: the id whose numbers these are, "" if none is known; flags: (exercise or "", sentence), to look at and never marks; slug: a name for its files."""
 
     handin: str
     person: Person | None
@@ -27,6 +27,7 @@ class Student:
     remark: str = ""
     code: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    variant: str = ""
     flags: list[tuple[str, str]] = field(default_factory=list)
     slug: str = ""
     forms: dict[str, Form] = field(default_factory=dict)

@@ -53,7 +53,8 @@ class Pick:
 
 
 def without_sizes(text: str) -> str:
-    """N for "N = 7"; other numbers stay, since 1/N and float32 are the point."""
+    """N for "N = 7", and no line of anybody's file; other numbers stay, since 1/N and float32 are the point."""
+    text = re.sub(r"; \S+ line \d+(:.*)?$", "", text)
     return re.sub(r"\b([A-Za-z]\w*) = -?[\d.]+(?= )", r"\1", text)
 
 
