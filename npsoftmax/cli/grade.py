@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
 REPORTS = 3  # shown at once; a beginner reads one at a time
-MARKS = {"passed": "✓", "wrong": "✗", "not started": "·"}
 BAR = 20
 
 
@@ -102,6 +102,8 @@ def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
 def overview(rows: list[dict[str, Any]]) -> str:
     """A bar an assignment, every exercise with its mark, the first reports, and the next step."""
     from npsoftmax.grading.exercises import ASSIGNMENTS
+    from npsoftmax.grading.plain import marks
+    from npsoftmax.grading.report import WIDTH
 
     lines = []
     for assignment in dict.fromkeys(row["assignment"] for row in rows):
@@ -112,11 +114,15 @@ def overview(rows: list[dict[str, Any]]) -> str:
     for row in wrong[:REPORTS]:
         lines += [row["report"], ""]
     if len(rows) == 1 and rows[0]["state"] != "wrong":
-        lines.append(f"{MARKS[rows[0]['state']]} {rows[0]['assignment']} {rows[0]['exercise']}  {rows[0]['state']}")
+        lines.append(f"{marks()[rows[0]['state']]} {rows[0]['assignment']} {rows[0]['exercise']}  {rows[0]['state']}")
     if len(wrong) > REPORTS:
-        others = ", ".join(row["exercise"] for row in wrong[REPORTS : REPORTS + 4])
-        lines.append(f"{len(wrong) - REPORTS} more are wrong ({others} …): npsoftmax grade FUNCTION shows one.\n")
-    lines += [f"note: {row['exercise']}: {row['note']}" for row in rows if row["note"] and row["file"]]
+        left = wrong[REPORTS:]
+        others = ", ".join(row["exercise"] for row in left[:4]) + (", …" if len(left) > 4 else "")
+        said = f"{len(left)} more {'is' if len(left) == 1 else 'are'} wrong ({others})"
+        lines += [*textwrap.wrap(f"{said}: npsoftmax grade FUNCTION shows one.", WIDTH), ""]
+    for row in rows:
+        if row["note"] and row["file"]:
+            lines += textwrap.wrap(f"note: {row['exercise']}: {row['note']}", WIDTH, subsequent_indent="  ")
     lines.append(_next(rows))
     return "\n".join(lines)
 
@@ -129,13 +135,17 @@ def _bar(assignment: Any, rows: list[dict[str, Any]]) -> str:
     reached, possible = score(rows)
     name = f"{assignment.id} {assignment.title}"
     bar = "█" * full + "░" * (BAR - full)
-    return f"{name:<36} {bar} {passed:>3} of {len(rows)}   {reached} of {possible} points"
+    return f"{name:<26} {bar} {passed:>3} of {len(rows)}   {reached} of {possible} points"
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    cells = [f"{MARKS[row['state']]} {row['exercise']}" for row in rows]
-    width = max(map(len, cells)) + 3
-    many = max(1, 112 // width)
+    from npsoftmax.grading.plain import marks
+    from npsoftmax.grading.report import WIDTH
+
+    shown = marks()
+    cells = [f"{shown[row['state']]:<{max(map(len, shown.values()))}} {row['exercise']}" for row in rows]
+    width = max(map(len, cells)) + 2
+    many = max(1, WIDTH // width)
     return ["  " + "".join(f"{c:<{width}}" for c in cells[i : i + many]).rstrip() for i in range(0, len(cells), many)]
 
 
@@ -149,7 +159,7 @@ def _next(rows: list[dict[str, Any]]) -> str:
         )
     exercise = EXERCISES[row["exercise"]]
     where = f"{ASSIGNMENTS[exercise.assignment].folder}/README.md, step {exercise.step}"
-    return f"next: {exercise.name} ({where}); for a hint: npsoftmax grade {exercise.name} --hint"
+    return f"next: {exercise.name} ({where})\nhint: npsoftmax grade {exercise.name} --hint"
 
 
 def next_step(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -164,9 +174,11 @@ def next_step(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def hint(exercise: Any, level: int) -> str:
     """The hint of that level, and how to get another."""
     from npsoftmax.grading.exercises import ASSIGNMENTS
+    from npsoftmax.grading.report import WIDTH
 
     level = min(max(level, 1), len(exercise.hints))
-    lines = [f"{exercise.assignment} {exercise.name}, hint {level} of {len(exercise.hints)}", exercise.hints[level - 1]]
+    lines = [f"{exercise.assignment} {exercise.name}, hint {level} of {len(exercise.hints)}"]
+    lines += textwrap.wrap(exercise.hints[level - 1], WIDTH, break_on_hyphens=False)
     if level < len(exercise.hints):
         lines.append(f"More: npsoftmax grade {exercise.name} --hint {level + 1}")
     else:
@@ -225,6 +237,7 @@ def _watch(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
 
 
 def _say(text: str) -> None:
-    """Print; characters that the terminal does not have become question marks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    """Print, in characters that the terminal has."""
+    from npsoftmax.grading.plain import readable
+
+    print(readable(text), flush=True)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import linecache
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npsoftmax.grading.exercises.base import Exercise
+from npsoftmax.grading.plain import MARKS
 from npsoftmax.grading.trial import student_line
 
 if TYPE_CHECKING:
     from npsoftmax.grading.findings import Findings
 
-WIDTH, LABEL, INDENT = 112, 24, 4
-PASSED_MARK, WRONG_MARK, NOT_STARTED_MARK = "✓✗·"
+WIDTH, LABEL, INDENT = 80, 22, 2  # a console, or half a screen
+COLUMNS = re.compile(r" {6,}")  # between two things on one line, as many spaces as there is room for
 
 
 def failure_report(findings: Findings, causes: list[str], file: str = "") -> str:
     """All lines about an answer that is wrong."""
     trial = findings.trial
-    verdicts = "    ".join(f"{o.name} {o.problem or 'ok'}" for o in findings.outputs)
+    verdicts = "   ".join(f"{o.name} {o.problem or 'ok'}" for o in findings.outputs)
     facts = _exception(findings.outcome.raised, file) + findings.facts
     wrong = [o for o in findings.outputs if o.problem]
     for output in wrong:
@@ -34,9 +36,12 @@ def assemble(
     """The report from its parts."""
     from npsoftmax.grading.exercises import ASSIGNMENTS
 
-    left = f"{WRONG_MARK} {exercise.assignment} {exercise.name}"
-    head = f"{left:<{LABEL + INDENT}}  {verdicts}".rstrip()
-    lines = [f"{head:<72}  {case}".rstrip()]
+    left = f"{MARKS['wrong']} {exercise.assignment} {exercise.name}"
+    parts = [part for part in (left, verdicts, case) if part]
+    lines = textwrap.wrap("   ".join(parts), WIDTH, subsequent_indent=" " * INDENT)
+    if len(lines) > 1 and case:
+        head = textwrap.wrap("   ".join(parts[:-1]), WIDTH, subsequent_indent=" " * INDENT)
+        lines = [*head, *field("case", case.removeprefix("case "))]
     for label, text in facts:
         lines += field(label, text)
     for cause in causes:
@@ -50,12 +55,24 @@ def assemble(
 def field(label: str, text: str) -> list[str]:
     """A label and its text, wrapped beside it."""
     room = WIDTH - LABEL - INDENT
-    lines = [wrapped for part in text.split("\n") for wrapped in (textwrap.wrap(part, room) or [""])]
-    if "      " in text:  # columns are set by hand
-        lines = text.split("\n")
+    lines = [line for part in text.split("\n") for line in _wrapped(part, room)]
     if len(label) >= LABEL:
-        return [" " * INDENT + label, *(" " * (INDENT + LABEL) + line for line in lines)]
-    return [f"{' ' * INDENT}{label if i == 0 else '':<{LABEL}}{line}" for i, line in enumerate(lines)]
+        return [
+            *textwrap.wrap(label, WIDTH, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT),
+            *(" " * (INDENT + LABEL) + line for line in lines),
+        ]
+    return [f"{' ' * INDENT}{label if i == 0 else '':<{LABEL}}{line}".rstrip() for i, line in enumerate(lines)]
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """One line as lines of at most `room` characters; columns come closer first, then below each other."""
+    if COLUMNS.search(text):
+        parts = [part for column in COLUMNS.split(text) for part in [column.strip()] if part]
+        for line in (text, "   ".join(parts)):
+            if len(line) <= room:
+                return [line]
+        return [line for part in parts for line in textwrap.wrap(part, room)]
+    return textwrap.wrap(text, room) or [""]
 
 
 def _exception(error: BaseException | None, file: str) -> list[tuple[str, str]]:
