@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what _HOME says, for type checkers and editors
     from npsoftmax.estimators import ImageClassifier as ImageClassifier
     from npsoftmax.estimators import SoftmaxClassifier as SoftmaxClassifier
     from npsoftmax.gradcheck import check_gradients as check_gradients
+    from npsoftmax.grading.inline import check as check
     from npsoftmax.heads import HEADS as HEADS
     from npsoftmax.heads import ClassInfo as ClassInfo
     from npsoftmax.host import set_threads as set_threads
@@ -36,6 +37,7 @@ _HOME = {
     "ClassInfo": "npsoftmax.heads",
     "MODELS": "npsoftmax.models",
     "build_model": "npsoftmax.models",
+    "check": "npsoftmax.grading.inline",
     "check_gradients": "npsoftmax.gradcheck",
     "load_dataset": "npsoftmax.data",
     "load_run": "npsoftmax.training",
