@@ -14,6 +14,7 @@ def add_parser(subparsers: Any) -> None:
     start = actions.add_parser("start", help="make the folder of an assignment, with its page and stubs")
     start.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="such as a1; all five by default")
     start.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
+    start.add_argument("--notebook", action="store_true", help="a notebook (.ipynb) in the place of Python files")
     start.set_defaults(run=start_)
     reset = actions.add_parser("reset", help="put one function back to its stub; the file is kept as .bak")
     reset.add_argument("function", metavar="FUNCTION", help="such as softmax_backward")
@@ -29,6 +30,7 @@ def start_(args: argparse.Namespace) -> int:
     """Make the folders and say what to do next."""
     from npsoftmax.errors import unknown_name
     from npsoftmax.grading.exercises import ASSIGNMENTS
+    from npsoftmax.grading.stub_notebook import notebook_name
     from npsoftmax.grading.workspace import start
 
     known = {name: a for a in ASSIGNMENTS.values() for name in (a.id, a.folder)}
@@ -36,8 +38,9 @@ def start_(args: argparse.Namespace) -> int:
         if name not in known:
             raise unknown_name("assignment", name, ASSIGNMENTS)
     chosen = list(dict.fromkeys(known[name] for name in args.names)) or list(ASSIGNMENTS.values())
-    for assignment, folder in zip(chosen, start(chosen, args.to), strict=True):
-        print(f"{folder}: read README.md, write {assignment.file}, then type")
+    for assignment, folder in zip(chosen, start(chosen, args.to, args.notebook), strict=True):
+        file = notebook_name(assignment) if args.notebook else assignment.file
+        print(f"{folder}: read README.md, write {file}, then type")
         print(f"    npsoftmax grade {assignment.id}{'' if args.to == Path() else f' {args.to}'}")
     return 0
 
@@ -46,6 +49,7 @@ def reset_(args: argparse.Namespace) -> int:
     """Put the function back."""
     from npsoftmax.errors import InputError, unknown_name
     from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+    from npsoftmax.grading.notebook import notebook_of
     from npsoftmax.grading.student import default_folder, find_file
     from npsoftmax.grading.workspace import reset
 
@@ -57,6 +61,11 @@ def reset_(args: argparse.Namespace) -> int:
     if file is None:
         raise InputError(
             f"there is no file for {exercise.name} in {folder}; type npsoftmax assignments start {exercise.assignment}."
+        )
+    if (book := notebook_of(file)) is not None:
+        raise InputError(
+            f"{book.name} is a notebook: put {exercise.name} back there by hand; the stub as it was is in what "
+            f"npsoftmax assignments start {exercise.assignment} --to ANOTHER makes."
         )
     kept = reset(exercise, file)
     print(f"{file}: {exercise.name} is a stub again; the file as it was is {kept.name}")

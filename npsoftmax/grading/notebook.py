@@ -12,11 +12,13 @@ import re
 import symtable
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from npsoftmax.errors import InputError
 
 PYTHON_CELLS = ("capture", "cython", "prun", "time", "timeit", "writefile")  # %%magics above a cell of Python
+FOLDER = "from_notebook"
 FUTURE = "from __future__ import annotations"
 
 
@@ -71,6 +73,31 @@ def code_cells(data: bytes) -> list[str]:
     if str(kernel).lower() not in ("python", "python3", "ipython"):
         raise InputError(f"it is a notebook of {kernel}, but one of Python was expected.")
     return [text.replace("\r\n", "\n").replace("\r", "\n") for text in texts]
+
+
+# ---------------------------------------------------------------- in a student's own folder
+def as_file(notebook: Path, file: str, names: Collection[str]) -> Path:
+    """The file of Python that is graded for a notebook: written in __pycache__ beside it, where its text changed.
+
+    Raises InputError for what is no notebook.
+    """
+    try:
+        text = notebook_source(notebook.read_bytes(), names).encode()
+    except InputError as error:
+        raise InputError(f"{notebook}: {error}") from error
+    path = notebook.parent / "__pycache__" / FOLDER / file
+    if not path.is_file() or path.read_bytes() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    return path
+
+
+def notebook_of(file: Path) -> Path | None:
+    """The notebook that a file was made of by `as_file`; None for any other file."""
+    if file.parent.name != FOLDER:
+        return None
+    folder = file.parent.parent.parent
+    return next((p for p in sorted(folder.glob("*.ipynb"))), None)
 
 
 # ---------------------------------------------------------------- from a cell to Python
@@ -197,7 +224,7 @@ def _needed(pieces: list[Piece], names: set[str]) -> list[Piece]:
     while grew:
         grew = False
         for i, piece in enumerate(pieces):
-            everything = piece.text.startswith("from ") and piece.text.endswith("import *")
+            everything = piece.text.endswith("import *") or ("globals()" in piece.text and piece.text[:4] != "def ")
             shows = piece.text.startswith(imported)  # np.seterr(…) changes nothing that np is needed for
             if not kept[i] and (everything or (piece.binds & needed and not shows)):
                 kept[i] = grew = True

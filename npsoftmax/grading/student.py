@@ -5,16 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exercises_of
+from npsoftmax.grading.notebook import as_file
+from npsoftmax.grading.stub_notebook import notebook_name
 from npsoftmax.grading.stubs import file_of
 
 
 def find_file(folder: Path, exercise: Exercise) -> Path | None:
-    """The student's file for an exercise: in FOLDER/a1_softmax/, FOLDER itself, or nowhere."""
+    """The student's file for an exercise: in FOLDER/a1_softmax/, FOLDER itself, or nowhere.
+
+    Where there is a notebook instead, the file that it makes. Raises InputError where that cannot be read.
+    """
     assignment = ASSIGNMENTS[exercise.assignment]
-    for place in (folder / assignment.folder, folder, folder / "assignments" / assignment.folder):
+    places = (folder / assignment.folder, folder, folder / "assignments" / assignment.folder)
+    for place in places:
         path = place / file_of(exercise)
         if path.is_file():
             return path.resolve()
+    for place in places:
+        path = place / notebook_name(assignment)
+        if path.is_file():
+            names = [e.name for e in exercises_of(assignment.id) if file_of(e) == file_of(exercise)]
+            return as_file(path.resolve(), file_of(exercise), names)
     return None
 
 
@@ -32,7 +43,10 @@ def find_in_submission(folder: Path, exercise: Exercise) -> Path | None:
 def default_folder(assignments: list[Assignment]) -> Path:
     """Where students work when they name no folder: here, if an assignment is here, else in ./assignments."""
     here = Path.cwd()
-    if any((here / a.folder).is_dir() or (here / a.file).is_file() for a in assignments):
+    if any(
+        (here / a.folder).is_dir() or (here / a.file).is_file() or (here / notebook_name(a)).is_file()
+        for a in assignments
+    ):
         return here
     return here / "assignments" if (here / "assignments").is_dir() else here
 

@@ -9,11 +9,16 @@ from pathlib import Path
 from npsoftmax.errors import InputError
 from npsoftmax.grading import stubs
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise
+from npsoftmax.grading.stub_notebook import with_notebook
 
 
-def start(assignments: list[Assignment], to: Path) -> list[Path]:
-    """Make the folders of assignments in `to`. InputError, before anything is written, where a file is in the way."""
-    contents = {to / a.folder / name: data for a in assignments for name, data in stubs.files(a).items()}
+def start(assignments: list[Assignment], to: Path, notebook: bool = False) -> list[Path]:
+    """Make the folders of assignments in `to`, with a notebook in the place of Python files where it is asked for.
+
+    Raises InputError, before anything is written, where a file is in the way.
+    """
+    files = {a: with_notebook(a, stubs.files(a)) if notebook else stubs.files(a) for a in assignments}
+    contents = {to / a.folder / name: data for a in assignments for name, data in files[a].items()}
     if taken := [path for path in contents if path.exists()]:
         raise InputError(
             f"{taken[0]} exists, and it may hold your work. Choose another folder with --to, or put one function back "

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 
+import folders
 import pytest
 
+from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
+from npsoftmax.grading import stubs
+from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES, exercises_of
 from npsoftmax.grading.notebook import notebook_source, without_magics
+from npsoftmax.grading.stub_notebook import notebook_name
 
 NAMES = ("softmax_forward", "softmax_backward")
 
@@ -106,3 +113,94 @@ def test_what_is_no_notebook_is_said(data):
 def test_a_notebook_of_another_language_is_said():
     with pytest.raises(InputError, match="a notebook of R"):
         notebook_source(notebook("x <- 1", kernelspec={"language": "R"}), NAMES)
+
+
+# ---------------------------------------------------------------- the stubs as a notebook
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    """A folder with all assignments as notebooks."""
+    folder = tmp_path_factory.mktemp("books")
+    assert main(["assignments", "start", "--notebook", "--to", str(folder)]) == 0
+    return folder
+
+
+def book_of(folder, assignment):
+    return folder / assignment.folder / notebook_name(assignment)
+
+
+def solved(path, assignment):
+    """The notebook at `path` with every stub replaced by a solution; what solutions call stands in a cell before."""
+    book = json.loads(path.read_text(encoding="utf-8"))
+    modules = sorted({e.module for e in exercises_of(assignment.id) if not e.compiled})
+    for cell in book["cells"]:
+        text = "".join(cell["source"])
+        name = next((e.name for e in exercises_of(assignment.id) if f"\ndef {e.name}(" in f"\n{text}"), None)
+        if cell["cell_type"] == "code" and name:
+            before = text[: text.index(stubs.stub(EXERCISES[name]))]
+            cell["source"] = (before + stubs.solution(EXERCISES[name])).splitlines(keepends=True)
+    taken = folders.TAKE_OVER.format(modules=modules)
+    book["cells"][1]["source"] += f"\n\n{taken}".splitlines(keepends=True)
+    path.write_text(json.dumps(book), encoding="utf-8")
+    return book
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS.values(), ids=ASSIGNMENTS)
+def test_a_notebook_of_stubs_is_a_valid_one_and_holds_the_page_and_every_stub(books, assignment):
+    path = book_of(books, assignment)
+    book = json.loads(path.read_text(encoding="utf-8"))
+    assert (book["nbformat"], book["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in book["cells"]}) == len(book["cells"])
+    for cell in book["cells"]:
+        keys = {"cell_type", "id", "metadata", "source"}
+        assert set(cell) == keys | ({"execution_count", "outputs"} if cell["cell_type"] == "code" else set())
+    code = ["".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code"]
+    for exercise in exercises_of(assignment.id):
+        assert any(text.endswith(stubs.stub(exercise)) for text in code)
+        assert f'npsoftmax.check("{exercise.name}", {exercise.name})' in code
+    text = "\n".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown")
+    assert "```math" not in text and text.count("## Step ") == len({e.step for e in exercises_of(assignment.id)})
+    assert not list(path.parent.glob(assignment.file)) and assignment.file not in text
+    if nbformat := sys.modules.get("nbformat"):
+        nbformat.validate(book)
+
+
+def test_a_notebook_is_graded_by_the_same_command(books, tmp_path, capsys):
+    shutil.copytree(books, tmp_path, dirs_exist_ok=True)
+    solved(book_of(tmp_path, ASSIGNMENTS["a2"]), ASSIGNMENTS["a2"])
+    assert main(["grade", "a2", str(tmp_path)]) == 0
+    assert "10 of 10" in capsys.readouterr().out
+    assert main(["grade", "relu_forward", str(tmp_path / "a2_layers")]) == 0
+    capsys.readouterr()
+    assert main(["grade", "a1", str(tmp_path), "--json"]) == 0
+    assert {row["state"] for row in json.loads(capsys.readouterr().out)} == {"not started"}
+
+
+def test_the_cells_run_from_top_to_bottom_and_say_what_passes(books, tmp_path):
+    """As a kernel would run them; what a cell shows is its last line."""
+    shutil.copytree(books, tmp_path, dirs_exist_ok=True)
+    assignment = ASSIGNMENTS["a4"]
+    book = solved(book_of(tmp_path, assignment), assignment)
+    names, shown = {"__name__": "a_notebook"}, []
+    for cell in book["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code" and text.startswith("npsoftmax.check"):
+            shown.append(eval(text, names))
+        elif cell["cell_type"] == "code":
+            exec(compile(text, "a cell", "exec", annotations.compiler_flag, dont_inherit=True), names)
+    assert [report.exercise for report in shown] == [e.name for e in exercises_of("a4")]
+    assert all(report.passed for report in shown), [repr(report) for report in shown if not report.passed]
+
+
+def test_a_function_of_a_notebook_is_not_put_back_by_itself_and_nothing_is_lost(books, capsys):
+    path = book_of(books, ASSIGNMENTS["a2"])
+    before = path.read_bytes()
+    assert main(["assignments", "reset", "relu_forward", str(books)]) == 2
+    assert "layers.ipynb is a notebook" in capsys.readouterr().err and path.read_bytes() == before
+    assert main(["assignments", "start", "a2", "--notebook", "--to", str(books)]) == 2
+    assert "may hold your work" in capsys.readouterr().err and path.read_bytes() == before
+
+
+def test_a_notebook_that_cannot_be_read_is_told_by_its_name(tmp_path, capsys):
+    (tmp_path / "layers.ipynb").write_text('{"cells": [', encoding="utf-8")
+    assert main(["grade", "a2", str(tmp_path)]) == 2
+    assert "layers.ipynb: it is no notebook that can be read" in capsys.readouterr().err
