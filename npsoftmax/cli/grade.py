@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from npsoftmax.cli._submissions import gradescope, json_list, table
 
 REPORTS = 3  # shown at once; a beginner reads one at a time
 BAR = 20
@@ -27,8 +30,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--time-limit", type=float, default=10.0, metavar="S", help="seconds an exercise (default: 10)")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one entry an exercise")
     parser.add_argument("--csv", type=Path, metavar="FOLDER", help="print a table of all submissions in FOLDER")
-    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json too")
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="with --csv: write it to FILE; typed again, it goes on"
+    )
+    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json")
+    parser.add_argument("--hidden", action="store_true", help="tell verdicts and causes, but no seed and no number")
+    parser.set_defaults(run=run, words=[])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,10 +47,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed is {args.seed}, but a whole number of at least 0 was expected.")
     if args.time_limit <= 0:
         raise InputError(f"--time-limit is {args.time_limit:g}, but a number of seconds above 0 was expected.")
+    if args.gradescope is not None:
+        return gradescope(args, *_named(args))
+    if args.csv is not None:
+        return table(args, find(args.target))
     target, folder = _where(args)
     exercises = find(target)
-    if args.csv is not None:
-        return _submissions(args, exercises)
     if args.solution:
         return _solution(args, exercises, folder)
     if args.hint is not None and len(exercises) == 1:
@@ -54,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
     return _once(args, exercises, folder)
 
 
-def _where(args: argparse.Namespace) -> tuple[str | None, Path]:
-    """The target and the folder; a single word that is a folder and no exercise is the folder."""
-    from npsoftmax.errors import InputError
+def _named(args: argparse.Namespace) -> tuple[str | None, Path]:
+    """The target and the path; a single word that is a path and no exercise is the path."""
     from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
     from npsoftmax.grading.student import default_folder
 
@@ -66,37 +74,53 @@ def _where(args: argparse.Namespace) -> tuple[str | None, Path]:
         named = [a for a in ASSIGNMENTS.values() if given.name in (a.id, a.folder)]
         if named and given.is_dir() and given.name == named[0].folder:
             return named[0].id, given  # a path such as assignments/a1_softmax
-        if not named and (given.is_dir() or "/" in target):
+        if not named and (given.exists() or "/" in target):
             target, path = None, target
-    folder = Path(path) if path is not None else default_folder(list(ASSIGNMENTS.values()))
-    if not folder.is_dir():
+    return target, Path(path) if path is not None else default_folder(list(ASSIGNMENTS.values()))
+
+
+def _where(args: argparse.Namespace) -> tuple[str | None, Path]:
+    """The same, where something is."""
+    from npsoftmax.errors import InputError
+
+    target, folder = _named(args)
+    if not folder.exists():
         raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
     return target, folder
 
 
 # ---------------------------------------------------------------- one folder
 def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
-    from npsoftmax.errors import InputError
     from npsoftmax.grading.exercises import EXERCISES
-    from npsoftmax.grading.gradebook import grade_folder, to_gradescope
-    from npsoftmax.grading.student import find_file
 
-    if not any(find_file(folder, exercise) for exercise in exercises):
-        raise InputError(
-            f"{folder} holds no file of an assignment; type npsoftmax assignments start {exercises[0].assignment}, "
-            "or name your folder: npsoftmax grade a1 PATH."
-        )
-    rows = grade_folder(folder, exercises, args.seed, args.time_limit)
-    if args.gradescope is not None:
-        args.gradescope.parent.mkdir(parents=True, exist_ok=True)
-        args.gradescope.write_text(json.dumps(to_gradescope(rows), indent=2) + "\n", encoding="utf-8")
-    if args.json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif args.hint is not None:
+    with json_list() if args.json else contextlib.nullcontext() as put:
+        rows = _rows(args, exercises, folder, put or (lambda row: None))
+    if args.hint is not None and not args.json:
         _say(hint(EXERCISES[(next_step(rows) or rows[0])["exercise"]], args.hint))
-    else:
+    elif not args.json:
         _say(overview(rows))
     return 1 if any(row["state"] == "wrong" for row in rows) else 0
+
+
+def _rows(args: argparse.Namespace, exercises: list[Any], path: Path, put: Callable[[Any], None]) -> list[Any]:
+    """The verdicts on a student's own folder; of what lies there under other names, or as a zip, where it was named."""
+    from npsoftmax.errors import InputError
+    from npsoftmax.grading.gradebook import grade_alone, grade_folder
+    from npsoftmax.grading.student import find_file
+
+    if path.is_dir() and any(find_file(path, exercise) for exercise in exercises):
+        return grade_folder(path, exercises, args.seed, args.time_limit, hidden=args.hidden, tell=put)
+    named = args.path is not None or (args.target is not None and Path(args.target) == path)
+    graded = grade_alone(path, exercises, args.seed, args.time_limit, args.hidden) if named else None
+    if graded is None or not any(row["file"] for row in graded.rows):
+        raise InputError(
+            f"{path} holds no file of an assignment; type npsoftmax assignments start {exercises[0].assignment}, "
+            "or name your folder: npsoftmax grade a1 PATH."
+        )
+    print(f"graded: {graded.file or path}", *filter(None, [graded.remark]), sep="; ", file=sys.stderr)
+    for row in graded.rows:
+        put(row)
+    return graded.rows
 
 
 def overview(rows: list[dict[str, Any]]) -> str:
@@ -202,19 +226,6 @@ def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> i
             f"type npsoftmax grade {row['exercise']} --hint."
         )
     _say(solution(exercises[0]))
-    return 0
-
-
-def _submissions(args: argparse.Namespace, exercises: list[Any]) -> int:
-    from npsoftmax.grading.gradebook import Graded, grade_submissions, score, to_csv
-
-    def told(one: Graded) -> Graded:
-        reached, possible = score(one.rows)
-        print(f"{one.submission}: {reached} of {possible}", file=sys.stderr)
-        return one
-
-    graded = grade_submissions(args.csv, exercises, args.seed, args.time_limit)
-    print(to_csv(map(told, graded)), end="")
     return 0
 
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
+import json
+import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from npsoftmax.errors import InputError
-from npsoftmax.grading.exercises import SEED, Exercise
+from npsoftmax._version import __version__
+from npsoftmax.grading.compiled import shared_builds
+from npsoftmax.grading.exercises import EXERCISES, SEED, Exercise
+from npsoftmax.grading.handins.finding import chosen
+from npsoftmax.grading.handins.store import Store
+from npsoftmax.grading.handins.students import Submission, submissions_in
+from npsoftmax.grading.handins.text import decoded
+from npsoftmax.grading.hidden import hide
 from npsoftmax.grading.runner import LIMIT, Runner
-from npsoftmax.grading.student import find_file, find_in_submission
+from npsoftmax.grading.student import find_file
 from npsoftmax.host import available_cpus
 
 Row = dict[str, Any]
@@ -25,10 +36,10 @@ def grade_folder(
     seed: int = SEED,
     limit: float = LIMIT,
     *,
-    find: Callable[[Path, Exercise], Path | None] = find_file,
+    hidden: bool = False,
     tell: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """One row an exercise; `tell` hears of each as it comes.
+    """One row an exercise; `tell` hears of each as it comes. hidden: they tell no number of the cases.
 
     A row: assignment, exercise, state ("passed", "wrong", "not started"), points, of, cause, mistake, report, note,
     seed, seconds, file, flags (sentences for the teacher, never marks).
@@ -36,11 +47,30 @@ def grade_folder(
     rows = []
     with Runner(seed, limit) as runner:
         for exercise in exercises:
-            file = find(folder, exercise)
-            row = row_of(exercise, file, runner.grade(exercise, file), seed)
+            row = judged(exercise, find_file(folder, exercise), runner)
+            row = hide(row) if hidden else row
             rows.append(row)
             tell(row)
     return rows
+
+
+def judged(exercise: Exercise, file: Path | None, runner: Runner) -> Row:
+    """The row of one exercise. What needs Cython is not judged where there is none."""
+    if exercise.compiled and file is not None and not has_cython():
+        verdict = unjudged('Cython is not installed here, so it was not judged: pip install "npsoftmax[grade]"')
+    else:
+        verdict = runner.grade(exercise, file)
+    return row_of(exercise, file, verdict, runner.seed)
+
+
+def unjudged(why: str) -> dict[str, Any]:
+    """The verdict on what could not be judged, through no fault of the student's."""
+    return {"state": "not started", "report": "", "cause": "", "mistake": "", "note": why, "printed": 0, "seconds": 0.0}
+
+
+def has_cython() -> bool:
+    """Whether exercises can be compiled on this machine."""
+    return importlib.util.find_spec("Cython") is not None
 
 
 def row_of(exercise: Exercise, file: Path | None, verdict: dict[str, Any], seed: int) -> Row:
@@ -76,53 +106,166 @@ def score(rows: Iterable[Row]) -> tuple[int, int]:
 # ---------------------------------------------------------------- many submissions
 class Graded(NamedTuple):
     """What became of one hand-in. student: the name as the LMS gives it; rows: one an exercise; remark: what there is
-    to say of the hand-in as a whole, "" mostly; file: what was graded, "" where that is the plain file; submission: what
-    it is called in the folder, a name that no other has."""
+    to say of the hand-in as a whole, "" mostly; file: what was graded, "" where that is the plain file; submission:
+    what it is called in the folder, a name that no other has; code: the text of every file that was graded, by name."""
 
     student: str
     rows: list[Row]
     remark: str
     file: str
     submission: str
+    code: dict[str, str]
 
 
 def grade_submissions(
-    folder: Path, exercises: list[Exercise], seed: int | Callable[[Path], int] = SEED, limit: float = LIMIT
+    folder: Path,
+    exercises: list[Exercise],
+    seed: int | Callable[[str, Path], int] = SEED,
+    limit: float = LIMIT,
+    *,
+    hidden: bool = False,
+    store: Path | None = None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Iterator[Graded]:
     """Every hand-in in `folder`, in the order of their names, each as soon as it and those before it are graded.
 
-    seed: for all, or a function that gives each hand-in its own. Several are graded at once, as many as there are processors. InputError if there is none.
+    Several are graded at once, as many as there are processors. seed: for all, or of the name of a hand-in and the
+    folder that it is laid out in the seed of its own. hidden: rows tell no number of the cases; store: a file
+    that keeps what is graded, so that a second run grades only what is new or was changed; tell: hears of files that
+    are nobody's. InputError if there is no hand-in.
     """
-    if not folder.is_dir():
-        raise InputError(f"--csv {folder}: there is no such folder; name the one that holds the students' folders.")
-    submissions = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-    if not submissions:
-        raise InputError(f"--csv {folder}: it holds no folders; each submission has to be a folder in it.")
+    submissions, others = submissions_in(folder)
+    if others:
+        tell(f"not graded: {', '.join(others)}")
+    terms = [
+        __version__,
+        [e.name for e in exercises],
+        seed if isinstance(seed, int) else "own",
+        limit,
+        hidden,
+        has_cython(),
+    ]
+    known = Store(store, json.dumps(terms))
+    with shared_builds():
+        stopped = threading.Event()
 
-    def one(submission: Path) -> Graded:
-        own = seed if isinstance(seed, int) else seed(submission)
-        rows = grade_folder(submission, exercises, own, limit, find=find_in_submission)
-        return Graded(submission.name, rows, "", "", submission.name)
+        def one(submission: Submission) -> Graded:
+            with Runner(seed if isinstance(seed, int) else SEED, limit) as runner:
+                own = None if isinstance(seed, int) else seed
+                return grade_submission(submission, exercises, runner, hidden, known, stopped, own)
 
+        yield from _in_order(one, submissions, stopped)
+
+
+def _in_order(
+    one: Callable[[Submission], Graded], submissions: list[Submission], stopped: threading.Event
+) -> Iterator[Graded]:
+    """The results in order. Ctrl-C first gives all that are ready, and leaves the rest."""
     with ThreadPoolExecutor(available_cpus()) as pool:  # the work is done by the processes that they start
-        yield from pool.map(one, submissions)
+        waiting = deque(pool.submit(one, submission) for submission in submissions)
+        try:
+            while waiting:
+                while not waiting[0].done():
+                    wait([waiting[0]], timeout=0.2)  # with a timeout, so that Ctrl-C is heard on Windows
+                yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            ready = [future.result() for future in waiting if future.done()]
+            stopped.set()
+            yield from ready
+            raise
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def grade_submission(
+    submission: Submission,
+    exercises: list[Exercise],
+    runner: Runner,
+    hidden: bool = False,
+    known: Store | None = None,
+    stopped: threading.Event | None = None,
+    own_seed: Callable[[str, Path], int] | None = None,
+) -> Graded:
+    """One hand-in, from `known` where it was graded before. Whatever goes wrong costs this one alone, and is said."""
+    try:
+        key = submission.content() if known else ""
+        if known and (before := known.get(submission.name, key)) is not None:
+            return Graded(**before)
+        graded = _graded(submission, exercises, runner, stopped or threading.Event(), own_seed)
+    except Exception as error:
+        said = f"the grader failed ({type(error).__name__}: {error}): grade this hand-in by hand"
+        rows = [row_of(e, None, unjudged(said), runner.seed) for e in exercises]
+        return Graded(submission.student, rows, said, "", submission.name, {})
+    if hidden:
+        graded = graded._replace(rows=[hide(row) for row in graded.rows])
+    if known and not (stopped and stopped.is_set()):
+        known.put(submission.name, key, graded._asdict())
+    return graded
+
+
+def _graded(
+    submission: Submission,
+    exercises: list[Exercise],
+    runner: Runner,
+    stopped: threading.Event,
+    own_seed: Callable[[str, Path], int] | None = None,
+) -> Graded:
+    with submission.laid_out() as layout:
+        if own_seed is not None:
+            runner.seed = own_seed(submission.name, layout.folder)
+        found = chosen(layout, exercises)
+        rows = []
+        for exercise in exercises:
+            if stopped.is_set():
+                break
+            path = found.files[exercise.name]
+            row = judged(exercise, path, runner)
+            for key in ("report", "cause", "note"):  # a message may name the copy that was graded
+                row[key] = row[key].replace(f"{layout.folder}{os.sep}", "")
+            row["file"] = found.names.get(path) if path else None
+            rows.append(row)
+        code = {found.names[p]: decoded(p.read_bytes()) for p in set(found.files.values()) if p and p.exists()}
+    return Graded(submission.student, rows, found.remark, found.file, submission.name, code)
+
+
+def grade_alone(
+    path: Path, exercises: list[Exercise], seed: int = SEED, limit: float = LIMIT, hidden: bool = False
+) -> Graded:
+    """One hand-in by itself: a folder, an archive or a file."""
+    submission = Submission(path.name, path.name, [(path, "" if path.is_dir() else path.name)])
+    with Runner(seed, limit) as runner:
+        return grade_submission(submission, exercises, runner, hidden)
 
 
 def to_csv(graded: Iterable[Graded]) -> str:
     """A row a submission: its name, points, of, passed, wrong, not started, the points of each exercise, remarks and
     the student."""
+    lines: list[str] = []
+    for one in graded:
+        lines += [csv_row(one)] if lines else [csv_head([EXERCISES[row["exercise"]] for row in one.rows]), csv_row(one)]
+    return "".join(lines)
+
+
+def csv_head(exercises: list[Exercise]) -> str:
+    """The first line of the table."""
+    names = [exercise.name for exercise in exercises]
+    return _csv_line(["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks", "student"])
+
+
+def csv_row(one: Graded) -> str:
+    """The line of a submission."""
+    states = [row["state"] for row in one.rows]
+    counts = [states.count(state) for state in ("passed", "wrong", "not started")]
+    points = [row["points"] if row["state"] != "not started" else "" for row in one.rows]
+    file = f"graded: {one.file}" if one.file else ""
+    said = " | ".join(filter(None, [one.remark, file, remarks(one.rows)]))
+    return _csv_line([one.submission, *score(one.rows), *counts, *points, said, one.student])
+
+
+def _csv_line(cells: list[Any]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for number, one in enumerate(graded):
-        if number == 0:
-            names = [row["exercise"] for row in one.rows]
-            head = ["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks", "student"]
-            writer.writerow(head)
-        states = [row["state"] for row in one.rows]
-        counts = [states.count(state) for state in ("passed", "wrong", "not started")]
-        points = [row["points"] if row["state"] != "not started" else "" for row in one.rows]
-        said = " | ".join(filter(None, [one.remark, remarks(one.rows)]))
-        writer.writerow([one.submission, *score(one.rows), *counts, *points, said, one.student])
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 
@@ -146,8 +289,8 @@ def first_fact(report: str) -> str:
 
 
 # ---------------------------------------------------------------- Gradescope
-def to_gradescope(rows: list[Row]) -> dict[str, Any]:
-    """What Gradescope's autograder reads from results.json."""
+def to_gradescope(rows: list[Row], remark: str = "") -> dict[str, Any]:
+    """What Gradescope's autograder reads from results.json; remark: what there is to say of the hand-in."""
     reached, possible = score(rows)
     tests = [
         {
@@ -163,4 +306,5 @@ def to_gradescope(rows: list[Row]) -> dict[str, Any]:
         for number, row in enumerate(rows, start=1)
     ]
     seconds = round(sum(row["seconds"] for row in rows))
-    return {"score": reached, "execution_time": seconds, "output": f"{reached} of {possible} points", "tests": tests}
+    said = f"{reached} of {possible} points" + (f"\n{remark}" if remark else "")
+    return {"score": reached, "execution_time": seconds, "output": said, "tests": tests}

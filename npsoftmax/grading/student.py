@@ -29,17 +29,6 @@ def find_file(folder: Path, exercise: Exercise) -> Path | None:
     return None
 
 
-def find_in_submission(folder: Path, exercise: Exercise) -> Path | None:
-    """The same for a hand-in, where students nest folders as they like: the file of that name that lies least deep."""
-    found = find_file(folder, exercise)
-    if found is None:
-        nested = [
-            p for p in folder.rglob(file_of(exercise)) if not any(part.startswith((".", "_")) for part in p.parts)
-        ]
-        found = min(nested, key=lambda p: (len(p.parts), str(p)), default=None)
-    return found and found.resolve()
-
-
 def default_folder(assignments: list[Assignment]) -> Path:
     """Where students work when they name no folder: here, if an assignment is here, else in ./assignments."""
     here = Path.cwd()

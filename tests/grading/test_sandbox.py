@@ -17,7 +17,6 @@ from npsoftmax.cli.main import main
 from npsoftmax.grading.exercises import EXERCISES, exercises_of
 from npsoftmax.grading.gradebook import grade_folder, grade_submissions, score, to_csv
 from npsoftmax.grading.mistakes import all_mistakes
-from npsoftmax.grading.student import find_in_submission
 
 LIMIT = 2.0
 BAD = {
@@ -153,14 +152,6 @@ def test_a_table_of_submissions(tmp_path, capsys):
 def test_a_table_of_thirty_submissions(tmp_path):
     expected = submissions(tmp_path, 30)
     check_csv(to_csv(grade_submissions(tmp_path, exercises_of("a1"), limit=LIMIT)), expected)
-
-
-def test_a_nested_submission_is_found(tmp_path):
-    place = tmp_path / "Ada_123" / "homework" / "final"
-    place.mkdir(parents=True)
-    (place / "softmax.py").write_text(folders.file_text("a1", "softmax.py", {}), encoding="utf-8")
-    found = find_in_submission(tmp_path / "Ada_123", EXERCISES["softmax_forward"])
-    assert found == place / "softmax.py"
 
 
 # ---------------------------------------------------------------- pytest says the same

@@ -61,5 +61,3 @@ def _names(tree: ast.Module, function: str) -> set[str]:
     """What a function of a file calls by name."""
     found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function]
     return _called(found[-1]) if found else set()
-
-

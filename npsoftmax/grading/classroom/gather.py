@@ -32,17 +32,23 @@ def gather(
     owners: dict[str, Owner] = {}
     others: list[str] = []
 
-    def own_seed(submission: Path) -> int:
-        owner = owners[submission.name] = Owner(submission, people, seed)
+    def own_seed(submission: str, laid_out: Path) -> int:
+        owner = owners[submission] = Owner(submission, laid_out, people, seed)
         return owner.seed
 
     students = []
     for graded in grade_submissions(folder, exercises, own_seed, limit):
         tell(graded)
         owner = owners[graded.submission]
-        code = {f: Path(f).read_text("utf-8", "replace") for row in graded.rows if (f := row["file"])}
         student = Student(
-            graded.submission, owner.person, owner.why if roster else "", graded.rows, graded.remark, code, owner.seed, owner.variant
+            graded.submission,
+            owner.person,
+            owner.why if roster else "",
+            graded.rows,
+            graded.remark,
+            graded.code,
+            owner.seed,
+            owner.variant,
         )
         student.flags += owner.flags
         students.append(student)
@@ -55,10 +61,10 @@ def gather(
 class Owner:
     """Whose a hand-in is, and the seed that is theirs: by the roster, else by the id in the handout."""
 
-    def __init__(self, submission: Path, people: list[Person], hidden: int):
-        note = noted(sorted(submission.rglob("*")))
+    def __init__(self, submission: str, laid_out: Path, people: list[Person], hidden: int):
+        note = noted(sorted(laid_out.rglob("*")))
         told = note[0] if note else ""
-        found = match(submission.name, people, told)
+        found = match(submission, people, told)
         self.person, self.why = found.person, found.why
         self.flags: list[tuple[str, str]] = []
         self.variant = told

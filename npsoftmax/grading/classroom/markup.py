@@ -64,7 +64,9 @@ def text(value: object) -> Markup:
 def tag(name: str, *inside: object, **attributes: object) -> Markup:
     """<name …>inside</name>; `class_` is class, and an attribute that is None is left out."""
     shown = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     return Markup(f"<{name}{shown}>{joined(*inside)}</{name}>")
 
@@ -81,7 +83,10 @@ def table(head: list[object], lines: list[list[object]], caption: str, numbers: 
         return tag(kind, value, class_="n" if i in numbers else None, **more)
 
     body = [
-        tag("tr", *(cell("th" if i == 0 else "td", i, v, **({"scope": "row"} if i == 0 else {})) for i, v in enumerate(l)))
+        tag(
+            "tr",
+            *(cell("th" if i == 0 else "td", i, v, **({"scope": "row"} if i == 0 else {})) for i, v in enumerate(l)),
+        )
         for l in lines
     ]
     row = tag("tr", *(cell("th", i, value, scope="col") for i, value in enumerate(head)))
@@ -98,7 +103,9 @@ def page(title: str, *body: Markup, style: str = "") -> str:
     """A whole page that needs nothing else."""
     head = joined(
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"),
+        Markup(
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        ),
         tag("title", title),
         Markup(f"<style>{STYLE}{style}</style>"),
     )

@@ -10,7 +10,19 @@ from npsoftmax.grading.classroom.roster import Person, plain, spellings, words
 
 # Words that learning platforms and students put into the names of files and folders, which are nobody's name.
 NOT_NAMES = frozenset(
-    ("assignsubmission", "file", "onlinetext", "late", "submission", "submissions", "final", "copy", "zip", "py", "ipynb")
+    (
+        "assignsubmission",
+        "file",
+        "onlinetext",
+        "late",
+        "submission",
+        "submissions",
+        "final",
+        "copy",
+        "zip",
+        "py",
+        "ipynb",
+    )
 )
 SHORTEST = 3  # letters or digits of an id that is looked for inside a longer name
 

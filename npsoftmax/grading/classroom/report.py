@@ -17,7 +17,11 @@ from npsoftmax.grading.classroom.summary import (
 )
 from npsoftmax.grading.exercises import ASSIGNMENTS
 
-SIGNS = {"passed": ("✓", "passed", "passed"), "wrong": ("✗", "wrong", "wrong"), "not started": ("·", "none", "not started")}
+SIGNS = {
+    "passed": ("✓", "passed", "passed"),
+    "wrong": ("✗", "wrong", "wrong"),
+    "not started": ("·", "none", "not started"),
+}
 NAMES = 8  # shown in a row; the rest on demand
 CODE = 60  # lines of a function that are shown
 STYLE = """
@@ -103,7 +107,9 @@ def link(student: Student) -> Markup:
 
 # ---------------------------------------------------------------- the heat map
 def _map(room: Room) -> Markup:
-    starts = {e.name for i, e in enumerate(room.exercises) if i == 0 or room.exercises[i - 1].assignment != e.assignment}
+    starts = {
+        e.name for i, e in enumerate(room.exercises) if i == 0 or room.exercises[i - 1].assignment != e.assignment
+    }
     count = shares(room)
 
     def style(name: str, more: str = "") -> str | None:
@@ -111,7 +117,12 @@ def _map(room: Room) -> Markup:
 
     head = [tag("th", "student", scope="col"), tag("th", "points", scope="col", class_="n")]
     head += [
-        tag("th", tag("span", tag("a", f"{e.assignment} {e.name}", href=f"#x-{e.name}")), scope="col", class_=style(e.name, "up"))
+        tag(
+            "th",
+            tag("span", tag("a", f"{e.assignment} {e.name}", href=f"#x-{e.name}")),
+            scope="col",
+            class_=style(e.name, "up"),
+        )
         for e in room.exercises
     ]
     lines = []
@@ -157,13 +168,18 @@ def _causes(room: Room) -> Markup | None:
     if not found:
         return tag("p", "No wrong answer has a known cause.") if room.students else None
     lines: list[list[object]] = [
-        [cause.text, str(len(cause.students)), _few(cause.exercises), _people(cause.students)]
-        for cause in found[:MOST]
+        [cause.text, str(len(cause.students)), _few(cause.exercises), _people(cause.students)] for cause in found[:MOST]
     ]
     single = sum(len(cause.students) == 1 for cause in found[MOST:])
-    rest = f"{counted(len(found) - MOST, 'more cause')}, {single} of them with one student each." if found[MOST:] else ""
+    rest = (
+        f"{counted(len(found) - MOST, 'more cause')}, {single} of them with one student each." if found[MOST:] else ""
+    )
     unknown = [r for s in room.students for r in s.states("wrong") if not r["cause"]]
-    told = f" {counted(len(unknown), 'wrong answer')} without a known cause: facts alone are in the feedback." if unknown else ""
+    told = (
+        f" {counted(len(unknown), 'wrong answer')} without a known cause: facts alone are in the feedback."
+        if unknown
+        else ""
+    )
     names: list[object] = ["cause", "students", "exercises", "who"]
     return joined(
         table(names, lines, "Causes that the grader could name, the most frequent first", frozenset((1,))),
@@ -209,7 +225,9 @@ def _flags(room: Room) -> Markup:
     for alike in room.alike:
         names = [next(s for s in room.students if s.handin == handin) for handin in alike.students]
         same = f"the same but for names, comments and layout: {', '.join(alike.exercises)}"
-        letter = f" To the letter, names and comments too: {', '.join(alike.to_the_letter)}." if alike.to_the_letter else ""
+        letter = (
+            f" To the letter, names and comments too: {', '.join(alike.to_the_letter)}." if alike.to_the_letter else ""
+        )
         weight = f" (By chance among these students: about 1 in 2^{alike.bits:.0f}.)"
         items.append(tag("div", tag("p", _people(names)), tag("p", f"{same}.{letter}{weight}"), class_="flag"))
     for student in room.students:
@@ -218,7 +236,12 @@ def _flags(room: Room) -> Markup:
             for exercise, sentence in student.flags:
                 told.setdefault(sentence, []).append(exercise)
             lines = [
-                tag("p", tag("code", ", ".join(filter(None, es))) if any(es) else None, ": " if any(es) else "", sentence)
+                tag(
+                    "p",
+                    tag("code", ", ".join(filter(None, es))) if any(es) else None,
+                    ": " if any(es) else "",
+                    sentence,
+                )
                 for sentence, es in told.items()
             ]
             items.append(tag("div", tag("p", tag("b", link(student))), *lines, class_="flag"))
@@ -263,5 +286,3 @@ def _missing(room: Room) -> Markup | None:
     if room.others:
         parts += [tag("h3", "Files that are nobody's"), tag("ul", *(tag("li", name) for name in room.others))]
     return joined(*parts) if parts else None
-
-

@@ -118,7 +118,9 @@ def _size(node: ast.AST, given: frozenset[str]) -> int:
     if isinstance(node, ast.expr | ast.stmt) and not isinstance(node, ast.Name | ast.Constant):
         if isinstance(node, ast.stmt) and _of_no_account(node) or skeleton(node) in given:
             return 0
-    own = isinstance(node, ast.Name | ast.Constant | ast.Attribute | ast.operator | ast.cmpop | ast.Call | ast.Subscript)
+    own = isinstance(
+        node, ast.Name | ast.Constant | ast.Attribute | ast.operator | ast.cmpop | ast.Call | ast.Subscript
+    )
     return own + sum(_size(child, given) for child in ast.iter_child_nodes(node))
 
 

@@ -64,6 +64,8 @@ def with_note(files: dict[str, bytes], student: str) -> dict[str, bytes]:
 def _noted_file(name: str, data: bytes, line: str) -> bytes:
     if name.endswith(".ipynb"):
         book = json.loads(data)
-        book["cells"].insert(0, {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": [line]})
+        book["cells"].insert(
+            0, {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": [line]}
+        )
         return (json.dumps(book, indent=1, ensure_ascii=False) + "\n").encode()
     return line.encode() + data if name.endswith(".py") and not name.startswith("test_") else data
