@@ -273,7 +273,8 @@ def remarks(rows: list[Row]) -> str:
     """The remarks on a submission, each once, with the exercises that it is about."""
     said: dict[str, list[str]] = {}
     for row in rows:
-        for text in (row["cause"] or first_fact(row["report"]), row["note"] if row["file"] else ""):
+        note = row["note"].replace(f"no function {row['exercise']}", "no such function")
+        for text in (row["cause"] or first_fact(row["report"]), note if row["file"] else ""):
             if text:
                 said.setdefault(text, []).append(row["exercise"])
     parts = []

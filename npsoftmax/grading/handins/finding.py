@@ -21,6 +21,7 @@ from npsoftmax.grading.handins.unpack import CODE, Layout, free, parts_of, suffi
 from npsoftmax.grading.stubs import file_of, is_cache_line
 
 STUB, BEGUN, FINISHED = range(3)
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 NUMBERED = re.compile(r"-(\d+)(?=\.[A-Za-z.]+$)")  # softmax-2.py: Canvas's second hand-in
 
 
@@ -37,6 +38,8 @@ class Candidate:
         """The code; of a notebook the module that its cells make."""
         data = self.path.read_bytes()
         if suffix_of(self.name) != ".ipynb":
+            if data.startswith(UTF_16):
+                self.remarks = ["it is written in UTF-16, which Python does not read"]
             return decoded(data)
         try:
             text, self.remarks = notebook_source(data)
@@ -65,14 +68,11 @@ class Candidate:
 
     def to_grade(self, stub: str, compiled: bool) -> Path:
         """The file that Python can load: the laid-out one, or one beside it with its code."""
-        if self.path.suffix == ".py" and (not compiled or self.path.stem.isidentifier()):
+        rewritten = suffix_of(self.name) == ".ipynb" or self.path.read_bytes().startswith(UTF_16)
+        if self.path.suffix == ".py" and not rewritten and (not compiled or self.path.stem.isidentifier()):
             return self.path
-        name = stub if compiled or suffix_of(self.name) != ".ipynb" else f"{self.path.name}.py"
-        path = free(self.path.with_name(name))
-        if suffix_of(self.name) == ".ipynb":
-            path.write_bytes(self.text.encode("utf-8", "replace"))
-        else:
-            path.write_bytes(self.path.read_bytes())
+        path = free(self.path.with_name(stub if compiled or not rewritten else f"{self.path.name}.py"))
+        path.write_bytes(self.text.encode("utf-8", "replace") if rewritten else self.path.read_bytes())
         return path
 
 

@@ -1,9 +1,9 @@
 """The code of a notebook as the text of a module.
 
-What is kept: imports, functions, classes and assignments, in the order of the cells, and `if`, `try` and `with` around
-them. What is left out: bare calls, loops and asserts (plots, prints, training, tries), magics and shell lines. A kept
-statement that is no definition and fails, as an import of a plotting library, is passed over. A cell that cannot be
-parsed is left out alone and told: in Jupyter, too, it harms no other.
+What is kept: functions, classes, imports, and the statements on which a function depends, in the order of the cells.
+What is left out: plots, prints, training and tries, magics and shell lines. A kept statement that is no definition and
+fails, as an import of a plotting library, is passed over. A cell that cannot be parsed is left out alone and told: in
+Jupyter, too, it harms no other.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any
 
 from npsoftmax.grading.handins.text import parsed
 
-KEPT = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Try, ast.With)
+IMPORTS = (ast.Import, ast.ImportFrom)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+ANY_NAME = {"globals", "vars", "exec", "setattr", "sys"}  # what uses one of these may make, or find, any name
+PASSED_OVER = ("except Exception:", "    pass")
+FUTURE = "from __future__ import annotations"
 PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun", "%%cython", "%%python", "%%writefile")
 MAGIC = re.compile(r"(\s*)(?:[%!?]|[\w, ]+=\s*[%!]|[\w.]+\?{1,2}\s*$)")
 
@@ -27,17 +30,19 @@ class NoNotebook(ValueError):
 
 def notebook_source(data: bytes) -> tuple[str, list[str]]:
     """The module that a notebook's code cells make, and what was left out of it. Raises NoNotebook."""
-    parts, remarks = [], []
+    cells, remarks = [], []
     for number, code in enumerate(_code_cells(data), start=1):
         text = _without_magics(code)
         tree, problem = parsed(text)
-        if tree is None:
-            if re.search(r"^\s*def \w+", code, re.MULTILINE):
-                remarks.append(f"cell {number} cannot be parsed ({problem}): left out")
-            continue
-        kept = _kept(tree, text)
-        if kept:
-            parts.append(f"# cell {number}\n" + "\n".join(kept))
+        if tree is not None:
+            cells.append((number, text, tree))
+        elif re.search(r"^\s*def \w+", code, re.MULTILINE):
+            remarks.append(f"cell {number} cannot be parsed ({problem}): left out")
+    kept = _needed([statement for _, _, tree in cells for statement in tree.body])
+    parts = [FUTURE] if any(FUTURE in text for _, text, _ in cells) else []
+    for number, text, tree in cells:
+        own = [line for statement in tree.body if statement in kept for line in _lines(text, statement)]
+        parts += [f"# cell {number}\n" + "\n".join(own)] if own else []
     return "\n\n".join(parts) + "\n", remarks
 
 
@@ -68,20 +73,50 @@ def _without_magics(code: str) -> str:
     return "\n".join(f"{found[1]}pass" if (found := MAGIC.match(line)) else line for line in code.split("\n"))
 
 
-def _kept(tree: ast.Module, text: str) -> list[str]:
-    lines, kept = text.split("\n"), []
-    for statement in tree.body:
-        if isinstance(statement, DEFINITIONS):
-            first = min([statement.lineno, *(d.lineno for d in statement.decorator_list)])
-            kept.append("\n".join(lines[first - 1 : statement.end_lineno]))
-        elif isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-            continue  # it may stand in the first line of a module only
-        elif isinstance(statement, KEPT):
-            kept += ["try:", _indented(ast.get_source_segment(text, statement) or "", statement), *PASSED_OVER]
-    return kept
+def _needed(statements: list[ast.stmt]) -> set[ast.stmt]:
+    """The definitions, the imports, and the statements that make or change what these, or one another, look up."""
+    kept: set[ast.stmt] = {s for s in statements if isinstance(s, DEFINITIONS + IMPORTS)}
+    modules = {(a.asname or a.name).partition(".")[0] for s in kept if isinstance(s, IMPORTS) for a in s.names}
+    wanted = set().union(*(_looked_up(s) for s in kept if isinstance(s, DEFINITIONS)))
+    for statement in reversed(statements):
+        if statement not in kept and _made(statement) & ((wanted - modules) | ANY_NAME):
+            kept.add(statement)
+            wanted |= _looked_up(statement)
+    return {s for s in kept if not (isinstance(s, ast.ImportFrom) and s.module == "__future__")}
 
 
-PASSED_OVER = ("except Exception:", "    pass")
+def _looked_up(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _made(statement: ast.stmt) -> set[str]:
+    """Names that a statement binds, defines, or may change: by `name[…] = …`, `name.append(…)`, `globals()`."""
+    made = set()
+    for node in ast.walk(statement):
+        if isinstance(node, DEFINITIONS):
+            made.add(node.name)
+        elif isinstance(node, ast.Name) and (isinstance(node.ctx, ast.Store) or node.id in ANY_NAME):
+            made.add(node.id)
+        elif isinstance(node, ast.Call | ast.Subscript | ast.Attribute):
+            inner: ast.expr = node.func if isinstance(node, ast.Call) else node
+            stored = isinstance(node, ast.Call) or isinstance(node.ctx, ast.Store)
+            while isinstance(inner, ast.Subscript | ast.Attribute) and stored:
+                inner = inner.value
+            if (
+                stored
+                and inner is not node
+                and isinstance(inner, ast.Name)
+                and inner is not getattr(node, "func", None)
+            ):
+                made.add(inner.id)
+    return made
+
+
+def _lines(text: str, statement: ast.stmt) -> list[str]:
+    if isinstance(statement, DEFINITIONS):
+        first = min([statement.lineno, *(d.lineno for d in statement.decorator_list)])
+        return text.split("\n")[first - 1 : statement.end_lineno]
+    return ["try:", _indented(ast.get_source_segment(text, statement) or "", statement), *PASSED_OVER]
 
 
 def _indented(text: str, statement: ast.stmt) -> str:

@@ -128,7 +128,11 @@ def members_of(path: Path) -> Iterator[Member]:
         raise zipfile.BadZipFile("it is a RAR or 7z archive: ask for a zip")
     if not head:
         raise zipfile.BadZipFile("it is empty")
-    return zip_members(path) if zipfile.is_zipfile(path) else tar_members(path)
+    if zipfile.is_zipfile(path):
+        return zip_members(path)
+    if not tarfile.is_tarfile(path):
+        raise zipfile.BadZipFile("it is no whole archive")
+    return tar_members(path)
 
 
 def _head(path: Path) -> bytes:
