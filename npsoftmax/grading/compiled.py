@@ -45,8 +45,8 @@ def compiled_function(file: Path, name: str) -> Callable[..., Any]:
 def build(file: Path) -> Path:
     """The library that Cython makes of a file; nothing of it is run. Raises CompileError.
 
-    What is built stays in __pycache__ beside the file, under the hash of its text: it is compiled once a version. Within
-    shared_builds it goes to one folder for all.
+    What is built stays in __pycache__ beside the file, under the hash of its text: it is compiled once a version.
+    Within shared_builds it goes to one folder for all.
     """
     text = file.read_bytes()
     place = _shared[-1] if _shared else file.parent / "__pycache__"

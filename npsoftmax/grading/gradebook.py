@@ -65,7 +65,8 @@ def judged(exercise: Exercise, file: Path | None, runner: Runner) -> Row:
 
 def unjudged(why: str) -> dict[str, Any]:
     """The verdict on what could not be judged, through no fault of the student's."""
-    return {"state": "not started", "report": "", "cause": "", "mistake": "", "note": why, "printed": 0, "seconds": 0.0}
+    empty = dict.fromkeys(("report", "cause", "mistake"), "")
+    return {"state": "not started", **empty, "note": why, "printed": 0, "seconds": 0.0, "flags": ()}
 
 
 def has_cython() -> bool:

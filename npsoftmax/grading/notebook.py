@@ -19,6 +19,7 @@ from npsoftmax.errors import InputError
 
 PYTHON_CELLS = ("capture", "cython", "prun", "time", "timeit", "writefile")  # %%magics above a cell of Python
 FOLDER = "from_notebook"
+ANY_NAME = {"globals", "exec", "setattr"}  # what a statement does with one of these may make any name
 FUTURE = "from __future__ import annotations"
 
 
@@ -224,7 +225,8 @@ def _needed(pieces: list[Piece], names: set[str]) -> list[Piece]:
     while grew:
         grew = False
         for i, piece in enumerate(pieces):
-            everything = piece.text.endswith("import *") or ("globals()" in piece.text and piece.text[:4] != "def ")
+            everything = piece.text.startswith("from ") and piece.text.endswith("import *")
+            everything |= bool(piece.reads & ANY_NAME) and not piece.text.startswith(("def ", "class ", "@"))
             shows = piece.text.startswith(imported)  # np.seterr(…) changes nothing that np is needed for
             if not kept[i] and (everything or (piece.binds & needed and not shows)):
                 kept[i] = grew = True

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from npsoftmax.grading.exercises import ASSIGNMENTS, Exercise, exercises_of
-from npsoftmax.grading.handins.notebook import NoNotebook, notebook_source
+from npsoftmax.errors import InputError
+from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES, Exercise, exercises_of
 from npsoftmax.grading.handins.text import decoded, parsed
 from npsoftmax.grading.handins.unpack import CODE, Layout, free, parts_of, suffix_of
+from npsoftmax.grading.notebook import notebook_source
 from npsoftmax.grading.stubs import file_of, is_cache_line
 
 STUB, BEGUN, FINISHED = range(3)
@@ -42,10 +43,10 @@ class Candidate:
                 self.remarks = ["it is written in UTF-16, which Python does not read"]
             return decoded(data)
         try:
-            text, self.remarks = notebook_source(data)
-        except NoNotebook as error:
-            text, self.remarks = "", [str(error)]
-        return text
+            return notebook_source(data, EXERCISES)
+        except InputError as error:
+            self.remarks = [str(error)]
+            return ""
 
     @cached_property
     def problem(self) -> str:
