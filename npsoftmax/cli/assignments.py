@@ -16,7 +16,9 @@ def add_parser(subparsers: Any) -> None:
     start.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
     start.add_argument("--notebook", action="store_true", help="a notebook (.ipynb) in the place of Python files")
     start.set_defaults(run=start_)
-    reset = actions.add_parser("reset", help="put one function back to its stub; the file is kept as .bak")
+    reset = actions.add_parser(
+        "reset", help="put one function back to its stub; every version is kept, as .bak, .1.bak …"
+    )
     reset.add_argument("function", metavar="FUNCTION", help="such as softmax_backward")
     reset.add_argument("path", nargs="?", type=Path, metavar="PATH", help="your folder (default: here, or assignments)")
     reset.set_defaults(run=reset_)

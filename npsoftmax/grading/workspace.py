@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 import shutil
 from pathlib import Path
 
 from npsoftmax.errors import InputError
 from npsoftmax.grading import stubs
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise
+from npsoftmax.grading.handins.text import encoding_of, parsed
 from npsoftmax.grading.stub_notebook import with_notebook
 
 
@@ -31,30 +34,80 @@ def start(assignments: list[Assignment], to: Path, notebook: bool = False) -> li
 
 
 def reset(exercise: Exercise, file: Path) -> Path:
-    """Put one function of a student's file back to its stub; the file as it was is kept beside it, as .bak.
+    """Put one function of a student's file back to its stub; the file as it was is kept beside it. Returns where.
 
-    A function that is not there is added at the end. Raises InputError where the file cannot be parsed.
+    The first time as .bak, then as .1.bak and so on: no version is ever overwritten. Encoding and line ends stay. A
+    function that is not there, or does not stand by itself, gets its stub at the end. Raises InputError where the file
+    cannot be read.
     """
-    text = file.read_text(encoding="utf-8")
+    data = file.read_bytes()
     try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        raise InputError(
-            f"{file} line {error.lineno}: {error.msg}. Put that right first; then the function can be found and reset."
-        ) from error
-    kept = file.with_name(file.name + ".bak")
-    shutil.copyfile(file, kept)
-    lines = text.splitlines()
-    found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == exercise.name]
-    node = found[-1] if found else None  # of several the last is the one that counts
-    stub = stubs.stub(exercise).splitlines()
-    if node is None:
-        lines += ["", "", *stub]
-    else:
+        encoding = encoding_of(data)
+        text = data.decode(encoding)
+    except (SyntaxError, ValueError) as error:  # an encoding that there is not, or bytes that are not of it
+        raise InputError(f"{file} cannot be read: {error}. Save it as UTF-8 first.") from error
+    tree, problem = parsed(text)
+    if tree is None:
+        raise InputError(f"{file} {problem}. Put that right first; then the function can be found and reset.")
+    lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)  # as Python counts: a form feed ends no line
+    end = next((line[len(line.rstrip("\r\n")) :] for line in lines if line.endswith(("\r", "\n"))), "\n")
+    stub = [line + end for line in _stub(exercise, text).splitlines()]
+    node = next((n for n in reversed(tree.body) if exercise.name in _bound(n)), None)  # the last is the one that counts
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         lines[first - 1 : node.end_lineno] = stub
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        lines[-1:] = [lines[-1].rstrip("\r\n") + end] if lines else []
+        lines += [end, end, *stub]
+    fresh = "".join(lines).encode(encoding, "backslashreplace")  # a docstring may hold what the encoding lacks
+    kept = _keep(file, data)
+    file.write_bytes(fresh)
     return kept
+
+
+def _stub(exercise: Exercise, text: str) -> str:
+    """The stub, without types where the file would look them up when it is run: it may not know them."""
+    stub = stubs.stub(exercise)
+    node = ast.parse(stub).body[0]
+    if exercise.compiled or "from __future__ import annotations" in text or not isinstance(node, ast.FunctionDef):
+        return stub
+    node.returns = None
+    for arg in ast.walk(node.args):
+        if isinstance(arg, ast.arg):
+            arg.annotation = None
+    first, body = node.lineno, node.body[0].lineno
+    head = f"def {node.name}({ast.unparse(node.args)}):"
+    lines = stub.split("\n")
+    return "\n".join([*lines[: first - 1], head, *lines[body - 1 :]])
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """The names that a statement, or one inside it, defines or assigns."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    bound: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            bound.add(inner.name)
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            bound.add(inner.id)
+        elif isinstance(inner, ast.alias):
+            bound.add(inner.asname or inner.name)
+    return bound
+
+
+def _keep(file: Path, data: bytes) -> Path:
+    """Write the bytes beside the file, under a name that nothing has yet."""
+    for number in itertools.count():
+        kept = file.with_name(f"{file.name}.{number}.bak" if number else f"{file.name}.bak")
+        try:
+            with kept.open("xb") as backup:
+                backup.write(data)
+        except FileExistsError:
+            continue
+        shutil.copymode(file, kept)
+        return kept
+    raise AssertionError("numbers do not end")
 
 
 def build(to: Path, check: bool = False) -> list[str]:
