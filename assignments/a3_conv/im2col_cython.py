@@ -29,4 +29,4 @@ def im2col_cython(
     x (N, H, W, C), cols (N·OH·OW, KH·KW·C): row n·OH·OW + i·OW + j is the window at (i, j) of image n, and column
     (u·KW + v)·C + c of it is x[n, i·SH + u - PH, j·SW + v - PW, c], or 0 where that lies outside the image.
     """
-    raise NotImplementedError("a3 im2col_cython")  # return cols
+    raise NotImplementedError("a3 im2col_cython")  # fill cols, return nothing

@@ -1,19 +1,35 @@
-"""Stubs, cut from the library's own source with `ast`: signature, docstring and the line that unpacks the cache stay.
+"""Stubs, cut from the solutions' source with `ast`: signature, docstring and the line that unpacks the cache stay.
 
-Design: nothing in the library is marked for this, so a stub cannot drift from the function that it asks for. The text
-is cut, not printed from the tree, and keeps its comments and line breaks.
+Design: a stub and its solution are one text, so they cannot drift apart; tests hold both to the library's function. The
+text is cut, not printed from the tree, and keeps its comments and line breaks. For teachers who ask for derivations,
+everything comes without formulas too: a docstring without its paragraph `Formula: …`, and a page that has, of each
+`<!-- derivation -->` … `<!-- instead -->` … `<!-- end -->`, the second part instead of the first.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import textwrap
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exercises_of
+
+GIVEN = """\
+Array is a NumPy array. Its shape is in the docstring: (N,) is a vector, () a single number, and (…, C) has any axes
+before the last one. If float32 comes in, let float32 go out: the page says how."""
+ASKED_FOR = "The derivations are asked for: neither here nor on the page are there formulas of gradients."
+
+_FORMULA = re.compile(r"\n\n    Formula: .*?(?=\n\n|\n    \"\"\"$)", re.DOTALL)
+_DERIVATION = re.compile(r"<!-- derivation -->\n(.*?)<!-- instead -->\n(.*?)<!-- end -->\n", re.DOTALL)
+
+
+def source_of(exercise: Exercise) -> str:
+    """The module that a stub and its solution are cut from."""
+    return exercise.module if exercise.compiled else f"npsoftmax.grading.solutions.{exercise.assignment}"
 
 
 @cache
@@ -32,30 +48,42 @@ def _definition(module: str, name: str) -> ast.FunctionDef:
 
 
 def solution(exercise: Exercise) -> str:
-    """The library's own function, as text."""
-    node = _definition(exercise.module, exercise.name)
+    """A readable function that passes, as text."""
+    node = _definition(source_of(exercise), exercise.name)
     return "\n".join(_lines(exercise, _first_line(node), node))
 
 
-def stub(exercise: Exercise) -> str:
-    """The function without its body: what a student starts from."""
-    node = _definition(exercise.module, exercise.name)
+def stub(exercise: Exercise, formulas: bool = True) -> str:
+    """The function without its body: what a student starts from; `formulas`: with those of a backward."""
+    node = _definition(source_of(exercise), exercise.name)
     docstring, *statements = node.body
-    lines = _lines(exercise, _first_line(node), docstring)
+    text = "\n".join(_lines(exercise, _first_line(node), docstring))
+    lines = [text if formulas else _without_formula(text)]
+    if exercise.cache:
+        lines += _comment(f"The cache is {exercise.cache}.")
     for statement in statements:
         if is_cache_line(statement):
             lines += _lines(exercise, statement.lineno, statement)
-    told = [exercise.remark]
-    if exercise.cache:
-        told.insert(0, f"The cache is {exercise.cache}.")
+    lines += _comment(exercise.remark)
     if exercise.uses:
         theirs = "that is the library's" if len(exercise.uses) == 1 else "these are the library's"
-        told.append(f"You may call {' and '.join(exercise.uses)}: while this is graded, {theirs}.")
-    for text in filter(None, told):
-        lines += textwrap.wrap(text, 118, initial_indent="    # ", subsequent_indent="    # ")
-    what = ", ".join(exercise.returns)
-    lines.append(f'    raise NotImplementedError("{exercise.assignment} {exercise.name}")  # return {what}')
+        lines += _comment(f"You may call {' and '.join(exercise.uses)}: while this is graded, {theirs}.")
+    nothing = isinstance(node.returns, ast.Constant) and node.returns.value is None
+    what = f"fill {exercise.returns[0]}, return nothing" if nothing else f"return {', '.join(exercise.returns)}"
+    lines.append(f'    raise NotImplementedError("{exercise.assignment} {exercise.name}")  # {what}')
     return "\n".join(lines)
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, 118, initial_indent="    # ", subsequent_indent="    # ")
+
+
+def _without_formula(text: str) -> str:
+    """A function's head without the paragraph of its docstring that says the formula."""
+    cut = _FORMULA.sub("", text)
+    head, _, docstring = cut.partition('"""')
+    one_line = docstring.removesuffix('\n    """')
+    return cut if "\n" in one_line or cut == text else f'{head}"""{one_line}"""'
 
 
 def is_cache_line(statement: ast.stmt) -> TypeGuard[ast.Assign]:
@@ -65,7 +93,7 @@ def is_cache_line(statement: ast.stmt) -> TypeGuard[ast.Assign]:
 
 def cache_names(exercise: Exercise) -> tuple[str, ...]:
     """Names of the parts of a backward's cache, as its cache line unpacks them; "" where a part is unpacked further."""
-    for statement in _definition(exercise.module, exercise.name).body:
+    for statement in _definition(source_of(exercise), exercise.name).body:
         if is_cache_line(statement):
             target = statement.targets[0]
             parts = target.elts if isinstance(target, ast.Tuple) else [target]
@@ -79,7 +107,7 @@ def _first_line(node: ast.FunctionDef) -> int:
 
 def _lines(exercise: Exercise, first: int, last: ast.stmt) -> list[str]:
     """The source from line `first` to the end of the statement `last`."""
-    return _source(exercise.module).splitlines()[first - 1 : last.end_lineno]
+    return _source(source_of(exercise)).splitlines()[first - 1 : last.end_lineno]
 
 
 # ---------------------------------------------------------------- files
@@ -88,19 +116,25 @@ def file_of(exercise: Exercise) -> str:
     return exercise.file or ASSIGNMENTS[exercise.assignment].file
 
 
-def stub_file(assignment: Assignment, file: str) -> str:
+def stub_file(assignment: Assignment, file: str, formulas: bool = True) -> str:
     """A whole file of stubs, in the order of the README."""
     exercises = [e for e in exercises_of(assignment.id) if file_of(e) == file]
-    about, header = (assignment.about, assignment.header)
+    about, header, given = assignment.about, assignment.header, f"\n{GIVEN}\n{assignment.given}".rstrip() + "\n"
     if file != assignment.file:
-        about, header = assignment.more[file]
+        (about, header), given = assignment.more[file], ""
+    asked = "" if formulas else f"\n{ASKED_FOR}\n"
     typed = "" if exercises[0].compiled else "from __future__ import annotations\n\n"
     head = (
         f'"""{about}\n\nReplace each `raise NotImplementedError`, then type\n\n'
         f"    npsoftmax grade {assignment.id}\n\n"
-        f'The page that goes with it: README.md in this folder.\n"""\n\n{typed}{header}'
+        f'The page that goes with it: README.md in this folder.\n{given}{asked}"""\n\n{typed}{header}'
     )
-    return "\n\n".join([head, *(stub(e) + "\n" for e in exercises)])
+    return "\n\n".join([head, *(stub(e, formulas) + "\n" for e in exercises)])
+
+
+def has_formulas(text: str) -> bool:
+    """Whether a student's file was made with formulas."""
+    return ASKED_FOR not in text
 
 
 def test_file(assignment: Assignment) -> str:
@@ -111,11 +145,27 @@ def test_file(assignment: Assignment) -> str:
     )
 
 
-def files(assignment: Assignment) -> dict[str, bytes]:
+def page(assignment: Assignment, formulas: bool = True) -> str:
+    """The README of an assignment; without `formulas` the derivations of gradients are left out and asked for."""
+    text = (_page_folder(assignment) / "README.md").read_text(encoding="utf-8")
+    return _DERIVATION.sub(r"\1" if formulas else r"\2", text)
+
+
+def answers(assignment: Assignment) -> str:
+    """The answers to the questions on the page, for the teacher: they are in no student's folder."""
+    return Path(__file__).with_name("answers").joinpath(f"{assignment.id}.md").read_text(encoding="utf-8")
+
+
+def files(assignment: Assignment, formulas: bool = True) -> dict[str, bytes]:
     """name -> bytes of every file of the assignment's folder: its page with figures, stubs and test."""
-    pages = Path(__file__).with_name("pages") / assignment.folder
-    found = {path.name: path.read_bytes() for path in sorted(pages.iterdir()) if path.is_file()}
+    folder = _page_folder(assignment)
+    found = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+    found["README.md"] = page(assignment, formulas).encode()
     for file in dict.fromkeys(file_of(e) for e in exercises_of(assignment.id)):
-        found[file] = stub_file(assignment, file).encode()
+        found[file] = stub_file(assignment, file, formulas).encode()
     found[f"test_{assignment.folder}.py"] = test_file(assignment).encode()
     return found
+
+
+def _page_folder(assignment: Assignment) -> Path:
+    return Path(__file__).with_name("pages") / assignment.folder

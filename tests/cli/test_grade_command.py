@@ -77,7 +77,7 @@ def test_the_solution_is_shown_for_what_passes_and_only_then(work, capsys):
     assert "is not started" in capsys.readouterr().err
     solve(work)
     assert main(["grade", "relu_forward", "--solution"]) == 0
-    assert "xp.maximum(x, 0)" in capsys.readouterr().out
+    assert "np.maximum(x, 0)" in capsys.readouterr().out
 
 
 def test_watching_grades_again_after_every_save(work, capsys, monkeypatch):

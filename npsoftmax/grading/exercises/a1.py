@@ -18,9 +18,11 @@ ASSIGNMENT = Assignment(
     "Softmax, the ladder of ideas that leads to it, and its relatives.",
     "from typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n"
     "from npsoftmax.errors import InputError\n",
+    given='Where a docstring asks for an InputError: raise InputError("what is wrong").',
 )
 
 SOFTMAX, LOSS, GUMBEL, TAYLOR = (f"npsoftmax.functional.{name}" for name in ("softmax", "loss", "gumbel", "taylor"))
+TOTAL = "(y, total): y (…, C), and total (…, 1), the sum of each row that y was divided by"
 NO_MASK = "mask is for attention: in this assignment it is None, and you may ignore it."
 
 
@@ -208,7 +210,7 @@ def third_order(draw: Draw) -> Case:
 EXERCISES = (
     *pair(
         "a1", "sum_normalisation_v1", SOFTMAX, 1,
-        (summable, summable_deep, one_sample(summable)), oracle.sum_normalisation_v1, "(y, total)",
+        (summable, summable_deep, one_sample(summable)), oracle.sum_normalisation_v1, TOTAL,
         ("Divide by the sum along the last axis; keepdims=True keeps the axis, so that the division broadcasts.",),
         ("The quotient rule has two terms: z_i in the numerator, and z_i in the sum.",
          "Σ_i y_i · dy_i is one number a row: multiply, sum along the last axis with keepdims=True, subtract from dy."),
@@ -216,7 +218,7 @@ EXERCISES = (
     ),
     *pair(
         "a1", "sum_normalisation_v2", SOFTMAX, 1,
-        (untied, tied_minima, one_sample(untied)), oracle.sum_normalisation_v2, "(y, total)",
+        (untied, tied_minima, one_sample(untied)), oracle.sum_normalisation_v2, TOTAL,
         ("u = z - min z, row by row; then it is version 1 of u. total is the sum of u.",),
         ("First du: the backward of version 1. Then back through u = z - min z.",
          "The minimum moves with the smallest logit: that logit also gets -Σ_j du_j.",
@@ -224,7 +226,7 @@ EXERCISES = (
         uses=((), ("sum_normalisation_v1_backward",)), refuses=(all_equal,),
     ),
     *pair(
-        "a1", "softmax", SOFTMAX, 2, (rows, deep, large, one_sample(rows)), oracle.softmax, "p", 
+        "a1", "softmax", SOFTMAX, 2, (rows, deep, large, one_sample(rows)), oracle.softmax, "p (…, C)",
         ("Subtract the row's maximum before np.exp: the result stays the same, and nothing overflows.",
          "z.max(axis=-1, keepdims=True), then divide by the sum along the same axis."),
         ("dz = Jacobian @ dy for each row, but the Jacobian need not be built.",
@@ -239,21 +241,22 @@ EXERCISES = (
     ),
     *pair(
         "a1", "log_sum_exp", SOFTMAX, 3,
-        (rows, deep, large, one_sample(rows)), oracle.log_sum_exp, "p, the softmax of z",
+        (rows, deep, large, one_sample(rows)), oracle.log_sum_exp, "p (…, C), the softmax of z",
         ("log Σ e^{z_i} = m + log Σ e^{z_i - m} for any m; choose the maximum.",
          "The cache is the softmax of z: the exponentials over their sum."),
         ("The derivative of log Σ e^{z} with respect to z_i is e^{z_i} / Σ e^{z}: you know this one.",
          "dy has no class axis: dy[..., None] gives it one."),
     ),
     *pair(
-        "a1", "soft_argmax", SOFTMAX, 3, (rows, deep, large, one_sample(rows)), oracle.soft_argmax, "(p, y)",
+        "a1", "soft_argmax", SOFTMAX, 3, (rows, deep, large, one_sample(rows)), oracle.soft_argmax,
+        "(p, y): p (…, C), the softmax of z, and y (…)",
         ("The mean of the indices 0, 1, …, C - 1 with softmax as the weights: np.arange.",),
         ("Put ∂p_i/∂z_j = p_i · (δ_ij - p_j) into ∂y/∂z_j = Σ_i i · ∂p_i/∂z_j and sum over i.",
          "∂y/∂z_j = p_j · (j - y). Both dy and y need a class axis: [..., None]."),
         uses=(("softmax_forward",), ("softmax_backward",)),
     ),
     *pair(
-        "a1", "log_softmax", SOFTMAX, 4, (rows, deep, large, one_sample(rows)), oracle.log_softmax, "y",
+        "a1", "log_softmax", SOFTMAX, 4, (rows, deep, large, one_sample(rows)), oracle.log_softmax, "y (…, C)",
         ("Do not take the logarithm of softmax: where p underflows it is -inf. Use z - log Σ e^z.",
          "s = z - max z; y = s - log Σ e^s."),
         ("dy_i reaches z_i directly, and all of dy reaches z_i through the log-sum-exp.",
@@ -261,7 +264,7 @@ EXERCISES = (
     ),
     *pair(
         "a1", "log_softmax_approximation", SOFTMAX, 4,
-        (untied, tied_maxima, one_sample(untied)), oracle.log_softmax_approximation, "y",
+        (untied, tied_maxima, one_sample(untied)), oracle.log_softmax_approximation, "y (…, C)",
         ("z - max z, row by row.",),
         ("dy_i reaches z_i directly; the maximum's own logit also gets -Σ_j dy_j.",
          "The maximum is where y == 0."),
@@ -269,7 +272,7 @@ EXERCISES = (
     *pair(
         "a1", "softmax_cross_entropy", LOSS, 5,
         (labelled, smoothed, labelled_large, one_sample(smoothed)), oracle.softmax_cross_entropy,
-        "(p, t, label_smoothing, temperature)",
+        "(p, t, label_smoothing, temperature): p (N, C), the softmax of z / T, and the others as they came in",
         ("Divide z by the temperature, take log-softmax (with the max trick), pick the targets, average over N.",
          "log_p[np.arange(len(t)), t] picks one number a row.",
          "Smoothing: the target counts 1 - ε, and the mean of log p over the classes counts ε."),
@@ -278,7 +281,8 @@ EXERCISES = (
         outputs=("loss",), points=(2, 2),
     ),
     *pair(
-        "a1", "gumbel_softmax", GUMBEL, 6, (noisy, noisy_large, one_sample(noisy)), oracle.gumbel_softmax, "(p, tau)",
+        "a1", "gumbel_softmax", GUMBEL, 6, (noisy, noisy_large, one_sample(noisy)), oracle.gumbel_softmax,
+        "(p, tau): p (…, C), tau a number",
         ("u = (z + noise) / tau, then the softmax of u.",),
         ("Back through softmax, then through u = (z + noise) / tau; the noise is a constant.",),
         uses=(("softmax_forward",), ("softmax_backward",)), outputs=("p",), remark=NO_MASK,
@@ -286,7 +290,7 @@ EXERCISES = (
     ),
     *pair(
         "a1", "log_gumbel_softmax", GUMBEL, 6,
-        (noisy, noisy_large, one_sample(noisy)), oracle.log_gumbel_softmax, "(y, tau)",
+        (noisy, noisy_large, one_sample(noisy)), oracle.log_gumbel_softmax, "(y, tau): y (…, C), tau a number",
         ("u = (z + noise) / tau, then the log-softmax of u: never log(softmax(z) + noise).",),
         ("Back through log-softmax, then through u = (z + noise) / tau.",),
         uses=(("log_softmax_forward",), ("log_softmax_backward",)), refuses=NO_TEMPERATURES,
@@ -299,7 +303,8 @@ EXERCISES = (
     ),
     *pair(
         "a1", "taylor_softmax", TAYLOR, 7,
-        (second_order, fourth_order, one_sample(second_order)), oracle.taylor_softmax, "(z, p, order)",
+        (second_order, fourth_order, one_sample(second_order)), oracle.taylor_softmax,
+        "(z, p, order): z and p (…, C), order an int",
         ("f = taylor_polynomial(z, order); divide it by its sum. No max trick: f(z - c) is no multiple of f(z).",),
         ("One derivation for all quotients: dz = p · r · (dy - Σ p · dy) with r = f' / f.",
          "The derivative of the polynomial of order n is the polynomial of order n - 1."),

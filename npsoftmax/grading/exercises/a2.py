@@ -80,29 +80,31 @@ def far_from_zero(draw: Draw) -> Case:
 EXERCISES = (
     *pair(
         "a2", "dense", f"{FUNCTIONAL}dense", 1,
-        (linear, without_bias, one_sample(linear)), oracle.dense, "(x, w, b is not None)",
+        (linear, without_bias, one_sample(linear)), oracle.dense,
+        "(x, w, b is not None): x (N, D), w (D, M), and True or False",
         ("One matrix product, plus the bias, which broadcasts over the rows. b may be None.",),
         ("Look at the shapes: dx (N, D) can only be dy (N, M) times wᵀ (M, D).",
          "dw (D, M) is xᵀ (D, N) times dy (N, M): the product sums over the batch.",
          "b was added to each of the N rows, so its gradient is the sum over them; None where there is no bias."),
         grads=("dx", "dw", "db"),
-        remark="need_dx=False means that dx is not needed: you may compute it all the same.",
     ),
     *pair(
-        "a2", "relu", f"{FUNCTIONAL}activation", 2, (signed, one_sample(signed)), oracle.relu, "y",
+        "a2", "relu", f"{FUNCTIONAL}activation", 2, (signed, one_sample(signed)), oracle.relu, "y, like x",
         ("np.maximum(x, 0) keeps the positive numbers.",),
         ("Where x was positive, y is positive too: there dy passes, elsewhere it becomes 0.",),
         grads=("dx",), points=(1, 1),
     ),
     *pair(
-        "a2", "dropout", f"{FUNCTIONAL}dropout", 3, (masked, one_sample(masked)), oracle.dropout, "(mask, keep)",
+        "a2", "dropout", f"{FUNCTIONAL}dropout", 3, (masked, one_sample(masked)), oracle.dropout,
+        "(mask, keep): mask like x, keep a number",
         ("Multiply by the mask, and divide by keep, so that the mean stays the same.",),
         ("The same linear map: mask and 1/keep are constants.",),
         grads=("dx",), points=(1, 1),
     ),
     *pair(
         "a2", "batch_norm", f"{FUNCTIONAL}norm", 4,
-        (channels, images, far_from_zero, one_sample(images)), oracle.batch_norm, "(x, gamma, mean, scale)",
+        (channels, images, far_from_zero, one_sample(images)), oracle.batch_norm,
+        "(x, gamma, mean, scale): x as it came in, gamma, mean and scale (C,), scale = 1 / sqrt(var + eps)",
         ("x.reshape(-1, C) makes rows of everything; mean and var are those of the columns, axis=0.",
          "scale is 1 / sqrt(var + eps); var is divided by M, the number of rows."),
         ("First dbeta = Σ dy and dgamma = Σ dy · x̂, sums over all rows.",
@@ -113,7 +115,8 @@ EXERCISES = (
     *pair(
         "a2", "layer_norm", f"{FUNCTIONAL}norm", 5,
         (channels, images, far_from_zero, one_sample(channels)), oracle.layer_norm,
-        "(normal, scale, gamma, beta is not None), normal = x̂",
+        "(normal, scale, gamma, beta is not None): normal = x̂ like x, scale (…, 1) = 1 / sqrt(var + eps) of each row, "
+        "gamma (D,), and True or False",
         ("Batch norm with the axes exchanged: mean and variance of each row, axis=-1, keepdims=True.",),
         ("g = dy · gamma is the gradient of x̂; then batch norm's formula with means over axis=-1.",
          "dgamma and dbeta are sums over all axes but the last."),

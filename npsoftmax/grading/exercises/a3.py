@@ -25,6 +25,10 @@ ASSIGNMENT = Assignment(
             "import cython\n",
         )
     },
+    given="Pair is two ints, height first. Grads is the three results of a backward, (dx, dw, db).\n\n"
+    "    output_size(size, k, stride, pad) -> int\n\n"
+    "is the number of output positions along ONE axis: OH = output_size(H, KH, SH, PH), and\n"
+    "OW = output_size(W, KW, SW, PW).",
 )
 
 CONV, REFERENCE = "npsoftmax.functional.conv", "npsoftmax.kernels.windows.reference"
@@ -153,8 +157,7 @@ def fill_columns(function: Callable[..., Any], inputs: dict[str, Any]) -> np.nda
 
 
 # ---------------------------------------------------------------- the table
-NO_NEED = "need_dx=False means that dx is not needed: you may compute it all the same."
-CONV_CACHE = "(x, w, b is not None, stride, pad)"
+CONV_CACHE = "(x, w, b is not None, stride, pad): x (N, H, W, C), w (KH, KW, C, F), True or False, and the two pairs"
 GRADS = ("dx", "dw", "db")
 OVERLAP, HALVES, GAPS = (
     windowed(*numbers) for numbers in (((3, 2), (2, 1), (1, 0)), ((2, 2), (2, 2), (0, 0)), ((1, 2), (2, 3), (0, 1)))
@@ -174,7 +177,7 @@ EXERCISES = (
         ("The same loops. Each window gave y[:, i, j]; so dw += windowᵀ · dy[:, i, j], summed over the samples.",
          "Each pixel of the window gets dy[:, i, j] times the weight it met, ADDED to what other windows sent it.",
          "Collect in a padded array, and crop it at the end."),
-        grads=GRADS, points=(2, 3), uses=(("pad_images",), ("pad_images",)), remark=NO_NEED,
+        grads=GRADS, points=(2, 3), uses=(("pad_images",), ("pad_images",)),
     ),
     Exercise(
         "a3", "im2col", REFERENCE, ("cols",), WINDOWS, 3,
@@ -194,7 +197,7 @@ EXERCISES = (
         ("With dy as rows (N·OH·OW, F) these are the gradients of a dense layer.",
          "dw = colsᵀ @ rows in the shape of w; db = sum of the rows; dcols = rows @ wᵀ, and col2im sends it to pixels.",
          "The columns are not in the cache: compute them again."),
-        grads=GRADS, points=(2, 3), uses=(("im2col",), ("im2col", "col2im")), remark=NO_NEED,
+        grads=GRADS, points=(2, 3), uses=(("im2col",), ("im2col", "col2im")),
     ),
     Exercise(
         "a3", "max_pool", REFERENCE, ("y", "index"), (OVERLAP, HALVES, tied, far_below, one_sample(tied)), 6,

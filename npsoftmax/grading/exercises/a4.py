@@ -138,7 +138,7 @@ EXERCISES = (
     ),
     *pair(
         "a4", "masked_softmax", ATTENTION, 1,
-        (scores, nothing_allowed, forbidden_largest, one_sample(scores)), oracle.masked_softmax, "p",
+        (scores, nothing_allowed, forbidden_largest, one_sample(scores)), oracle.masked_softmax, "p (…, S)",
         ("np.where(mask, z, -np.inf) keeps the allowed scores; e^-∞ is 0.",
          "The maximum of a row with nothing allowed is -∞, and -∞ - (-∞) is NaN: use 0 there, and 1 for its sum."),
         ("Softmax's own backward: where p is 0, so is dz.",),
@@ -147,7 +147,7 @@ EXERCISES = (
     *pair(
         "a4", "scaled_dot_product_attention", ATTENTION, 2,
         (attended, in_heads, attended_large, one_sample(attended)), oracle.scaled_dot_product_attention,
-        "(q, k, v, p)",
+        "(q, k, v, p): the first three as they came in, p (…, T, S), the weights",
         ("z = q @ kᵀ / √D, the last two axes swapped: k.swapaxes(-1, -2). Then p = masked_softmax(z), y = p @ v.",),
         ("dv = pᵀ @ dy and dp = dy @ vᵀ; then back through the softmax; then dq = dz @ k and dk = dzᵀ @ q.",
          "Do not forget 1/√D: z was divided by it."),
@@ -167,7 +167,8 @@ EXERCISES = (
     *pair(
         "a4", "multi_head_attention", ATTENTION, 4,
         (self_attention, self_attention_large, one_sample(self_attention)), oracle.multi_head_attention,
-        "(x, w_qkv, w_out, heads, merged, attention_cache)",
+        "(x, w_qkv, w_out, heads, merged, attention_cache): merged (N, T, D), the heads side by side before w_out; "
+        "attention_cache, what scaled_dot_product_attention_forward returned beside its y; the others as they came in",
         ("x @ w_qkv has q in its first D columns, k in the next D, v in the last; split_heads of each.",
          "Then attention, merge_heads, and @ w_out. attention_cache is what the attention's forward returned."),
         ("The steps in reverse: @ w_outᵀ, split_heads, attention's backward, merge_heads, side by side, @ w_qkvᵀ.",

@@ -18,9 +18,12 @@ ASSIGNMENT = Assignment(
     "heads.py",
     "heads for many classes",
     "Hierarchical, two-level, adaptive and sampled softmax: a loss that need not look at every class.",
-    "from typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n"
+    "import heapq\nfrom typing import Any\n\nimport numpy as np\n\nfrom npsoftmax.backend import Array\n"
     "from npsoftmax.functional.softmax import log_softmax_forward\n"
     "from npsoftmax.kernels.tree.reference import Levels\n",
+    given="Levels is a list of pairs of ints. heapq, of Python, may help with `huffman`.\n\n"
+    "    log_softmax_forward(z) -> y, cache\n\n"
+    "is that of a1, along the last axis: y is what you need. A score of -inf is fine: its class has probability 0.",
 )
 
 TREE, WALKS = "npsoftmax.heads.tree", "npsoftmax.kernels.tree.reference"
@@ -229,7 +232,7 @@ EXERCISES = (
     ),
     *pair(
         "a5", "path_loss", PATH, 4, (one_path, improbable, hopeless, one_sample(one_path)), oracle.path_loss,
-        "(turned, tail, signs), turned = -s · z, tail = e^-|turned|",
+        "(turned, tail, signs), each (N, L): turned = -s · z, tail = e^-|turned|",
         ("-log σ(s · z) = softplus(-s · z) = log(1 + e^(-s · z)); never the logarithm of a product of sigmoids.",
          "With a = -s · z: softplus(a) = max(a, 0) + log1p(e^-|a|). Where the sign is 0, add nothing, not even log 2.",
          "Sum over the path, mean over the samples."),
@@ -247,12 +250,13 @@ EXERCISES = (
         "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree, one_sample(whole_tree)), 5,
         ("A node's score moves only the leaves below it: sum dlog_p over the leaves below each child, bottom up.",
          "dz = (sum right) · σ(-z) - (sum left) · σ(z)."),
-        3,
+        3, cache="(z, children, levels): what tree_log_prob was given",
     ),
     *pair(
         "a5", "two_level_loss", TWO_LEVEL, 6,
         (grouped, superclasses, grouped_large, one_sample(grouped)), oracle.two_level_loss,
-        "(p_group, p_class, t, g)",
+        "(p_group, p_class, t, g): p_group (N, G), the softmax of z_group; p_class (N, C), that of z_class among the "
+        "classes of the target's group, 0 elsewhere; g (N,) = group[t]",
         ("g = group[t]. Then two cross entropies: z_group against g, and the scores of the group's classes against t.",
          "np.where(group == g[:, None], z_class, -np.inf) keeps the classes of the group; take its log-softmax.",
          "p_class is 0 for the classes of other groups."),
@@ -263,7 +267,9 @@ EXERCISES = (
     *pair(
         "a5", "adaptive_loss", ADAPTIVE, 7,
         (clustered, all_frequent, clustered_large, one_sample(clustered)), oracle.adaptive_loss,
-        "(h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail)",
+        "(h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail): six as they came in; tail (R,), the "
+        "numbers of the R >= 0 rows with t >= cutoff; low (R, E) = h[tail] @ projᵀ; p_head (N, cutoff + 1) and "
+        "p_tail (R, C - cutoff), the two softmaxes",
         ("A frequent class is a column of the head; a rare one is the head's last column AND a column of the tail.",
          "tail = np.flatnonzero(t >= cutoff); only h[tail] goes through proj and w_tail.",
          "The mean is over all N samples, also for the samples of the tail."),
@@ -274,7 +280,9 @@ EXERCISES = (
     ),
     *pair(
         "a5", "sampled_loss", SAMPLED, 8,
-        (drawn, drawn_large, one_sample(drawn)), oracle.sampled_loss, "(h, w, t, drawn, p)",
+        (drawn, drawn_large, one_sample(drawn)), oracle.sampled_loss,
+        "(h, w, t, drawn, p): p (N, 1 + S), the probability of the target first, then those of the drawn classes; the "
+        "others as they came in",
         ("The target's score is column 0, the drawn ones follow, each minus its log_expected.",
          "Where a drawn class is the target of a sample, its score there is -∞: it would count twice.",
          "p is the softmax of that row of 1 + S scores."),

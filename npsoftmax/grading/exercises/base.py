@@ -83,7 +83,7 @@ def one_sample(kind: Callable[[Draw], Case]) -> Callable[[Draw], Case]:
 @dataclass(frozen=True, eq=False)
 class Assignment:
     """A folder of exercises. about: the first line of the student's file; header: its imports; more: the same two of
-    further files, by name."""
+    further files, by name; given: what the imports are, for the head of the student's file."""
 
     id: str
     folder: str
@@ -92,6 +92,7 @@ class Assignment:
     about: str
     header: str
     more: dict[str, tuple[str, str]] = field(default_factory=dict)
+    given: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +103,9 @@ class Exercise:
     returns: names of what it returns, "cache" last where there is one; cases: Draw -> Case, the most telling first;
     step: of the README; hints: each says more than the one before. oracle: what a forward (or a plain function) is
     compared with: slow and written independently; without one it is a backward, compared with numeric gradients of
-    `forward`. cache: what the cache has to hold, for the stub; uses: earlier exercises it may call, which are then the
-    library's, so that it is judged alone; settle: puts outputs that may come in several orders into one;
-    remark: a comment in the stub; run: how it is called, where that is not function(**args);
+    `forward`. cache: what the cache holds, with its shapes, for the stubs of a pair; uses: earlier exercises it may
+    call, which are then the library's, so that it is judged alone; settle: puts outputs that may come in several orders
+    into one; remark: a comment in the stub; run: how it is called, where that is not function(**args);
     timed: for an exercise that is compiled by Cython as well, the case on which its speed is measured; refuses: cases
     that have no answer, for which it has to raise InputError.
     """
@@ -194,5 +195,7 @@ def pair(
     )
     return (
         Exercise(*first, refuses=refuses),
-        Exercise(assignment, backward, module, grads, cases, step, backward_hints, points[1], uses=uses[1]),
+        Exercise(
+            assignment, backward, module, grads, cases, step, backward_hints, points[1], cache=cache, uses=uses[1]
+        ),
     )
