@@ -15,6 +15,9 @@ def add_parser(subparsers: Any) -> None:
     start.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="such as a1; all five by default")
     start.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
     start.add_argument("--notebook", action="store_true", help="a notebook (.ipynb) in the place of Python files")
+    start.add_argument(
+        "--no-formulas", action="store_true", help="ask for the derivations: no formulas of gradients in stubs and page"
+    )
     start.set_defaults(run=start_)
     reset = actions.add_parser(
         "reset", help="put one function back to its stub; every version is kept, as .bak, .1.bak …"
@@ -22,6 +25,9 @@ def add_parser(subparsers: Any) -> None:
     reset.add_argument("function", metavar="FUNCTION", help="such as softmax_backward")
     reset.add_argument("path", nargs="?", type=Path, metavar="PATH", help="your folder (default: here, or assignments)")
     reset.set_defaults(run=reset_)
+    answers = actions.add_parser("answers", help="for teachers: the answers to the questions on the page")
+    answers.add_argument("name", metavar="ASSIGNMENT", help="such as a1")
+    answers.set_defaults(run=answers_)
     build = actions.add_parser("build", help="for this project: cut the stubs from the library's source again")
     build.add_argument("--check", action="store_true", help="write nothing; exit with 1 if anything differs")
     build.add_argument("--to", type=Path, default=Path("assignments"), metavar="DIR", help="default: assignments")
@@ -30,20 +36,35 @@ def add_parser(subparsers: Any) -> None:
 
 def start_(args: argparse.Namespace) -> int:
     """Make the folders and say what to do next."""
-    from npsoftmax.errors import unknown_name
     from npsoftmax.grading.exercises import ASSIGNMENTS
     from npsoftmax.grading.stub_notebook import notebook_name
     from npsoftmax.grading.workspace import start
 
-    known = {name: a for a in ASSIGNMENTS.values() for name in (a.id, a.folder)}
-    for name in args.names:
-        if name not in known:
-            raise unknown_name("assignment", name, ASSIGNMENTS)
-    chosen = list(dict.fromkeys(known[name] for name in args.names)) or list(ASSIGNMENTS.values())
-    for assignment, folder in zip(chosen, start(chosen, args.to, args.notebook), strict=True):
+    chosen = list(dict.fromkeys(map(_assignment, args.names))) or list(ASSIGNMENTS.values())
+    made = start(chosen, args.to, args.notebook, formulas=not args.no_formulas)
+    for assignment, folder in zip(chosen, made, strict=True):
         file = notebook_name(assignment) if args.notebook else assignment.file
         print(f"{folder}: read README.md, write {file}, then type")
         print(f"    npsoftmax grade {assignment.id}{'' if args.to == Path() else f' {args.to}'}")
+    return 0
+
+
+def _assignment(name: str) -> Any:
+    """The assignment of that name: "a1" or "a1_softmax"."""
+    from npsoftmax.errors import unknown_name
+    from npsoftmax.grading.exercises import ASSIGNMENTS
+
+    for assignment in ASSIGNMENTS.values():
+        if name.rstrip("/") in (assignment.id, assignment.folder):
+            return assignment
+    raise unknown_name("assignment", name, ASSIGNMENTS)
+
+
+def answers_(args: argparse.Namespace) -> int:
+    """Print the questions of a page, with answers."""
+    from npsoftmax.grading.stubs import answers
+
+    print(answers(_assignment(args.name)), end="")
     return 0
 
 

@@ -21,6 +21,7 @@ from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exerc
 GIVEN = """\
 Array is a NumPy array. Its shape is in the docstring: (N,) is a vector, () a single number, and (…, C) has any axes
 before the last one. If float32 comes in, let float32 go out: the page says how."""
+WIDTH = 120  # of a line
 ASKED_FOR = "The derivations are asked for: neither here nor on the page are there formulas of gradients."
 
 _FORMULA = re.compile(r"\n\n    Formula: .*?(?=\n\n|\n    \"\"\"$)", re.DOTALL)
@@ -81,9 +82,9 @@ def _comment(text: str) -> list[str]:
 def _without_formula(text: str) -> str:
     """A function's head without the paragraph of its docstring that says the formula."""
     cut = _FORMULA.sub("", text)
-    head, _, docstring = cut.partition('"""')
-    one_line = docstring.removesuffix('\n    """')
-    return cut if "\n" in one_line or cut == text else f'{head}"""{one_line}"""'
+    *before, last = cut.removesuffix('\n    """').splitlines()
+    alone = cut != text and '"""' in last and len(last) + 3 <= WIDTH
+    return "\n".join([*before, f'{last}"""']) if alone else cut
 
 
 def is_cache_line(statement: ast.stmt) -> TypeGuard[ast.Assign]:

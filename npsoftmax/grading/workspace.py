@@ -15,12 +15,15 @@ from npsoftmax.grading.handins.text import encoding_of, parsed
 from npsoftmax.grading.stub_notebook import with_notebook
 
 
-def start(assignments: list[Assignment], to: Path, notebook: bool = False) -> list[Path]:
-    """Make the folders of assignments in `to`, with a notebook in the place of Python files where it is asked for.
+def start(assignments: list[Assignment], to: Path, notebook: bool = False, formulas: bool = True) -> list[Path]:
+    """Make the folders of assignments in `to`.
 
+    notebook: with a notebook in the place of Python files; formulas: with those of gradients, which are else asked for.
     Raises InputError, before anything is written, where a file is in the way.
     """
-    files = {a: with_notebook(a, stubs.files(a)) if notebook else stubs.files(a) for a in assignments}
+    files = {a: stubs.files(a, formulas) for a in assignments}
+    if notebook:
+        files = {a: with_notebook(a, found) for a, found in files.items()}
     contents = {to / a.folder / name: data for a in assignments for name, data in files[a].items()}
     if taken := [path for path in contents if path.exists()]:
         raise InputError(
@@ -67,7 +70,7 @@ def reset(exercise: Exercise, file: Path) -> Path:
 
 def _stub(exercise: Exercise, text: str) -> str:
     """The stub, without types where the file would look them up when it is run: it may not know them."""
-    stub = stubs.stub(exercise)
+    stub = stubs.stub(exercise, stubs.has_formulas(text))
     node = ast.parse(stub).body[0]
     if exercise.compiled or "from __future__ import annotations" in text or not isinstance(node, ast.FunctionDef):
         return stub
