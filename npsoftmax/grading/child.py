@@ -133,14 +133,18 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2.0 if how == DIED else 0.0)
         code = self.process.poll()
-        self.stop()
+        self._kill()
         self.errors.seek(0)
         trace = self.errors.read(2**20)
-        self.errors.close()
+        self.stop()
         return code, trace
 
     def stop(self) -> None:
         """Kill it and all that it started."""
+        self._kill()
+        self.errors.close()
+
+    def _kill(self) -> None:
         if self.stopped:
             return
         self.stopped = True

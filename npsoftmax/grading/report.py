@@ -85,8 +85,8 @@ def exception_facts(error: BaseException, file: str) -> list[tuple[str, str]]:
     """What was raised and in which line of the student's file; no line of the grader's."""
     if isinstance(error, SystemExit):
         facts = [("raised", "SystemExit: your code calls sys.exit() or quit(), which would end the whole program")]
-    elif isinstance(error, NotImplementedError) and (inside := getattr(error, "inside", None)):
-        facts = [("raised", f"NotImplementedError: {inside} is called, and not written yet")]
+    elif isinstance(error, NotImplementedError) and getattr(error, "inside", "<module>").isidentifier():
+        facts = [("raised", f"NotImplementedError: {getattr(error, 'inside', '')} is called, and not written yet")]
     elif isinstance(error, RecursionError):
         facts = [("raised", "RecursionError: it calls itself without end")]
     else:

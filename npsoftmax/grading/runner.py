@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax.grading.check import FAILED, NOT_STARTED, WRONG, Verdict, check, grader_failed, not_judged
-from npsoftmax.grading.child import GARBAGE, Child, Ended, Remote, exception_of, signature_of, target
+from npsoftmax.grading.child import DIED, GARBAGE, Child, Ended, Remote, exception_of, signature_of, target
 from npsoftmax.grading.compiled import NO_CYTHON
 from npsoftmax.grading.exercises import SEED, Exercise
 from npsoftmax.grading.flags import flags
@@ -29,7 +29,6 @@ class Runner:
     def __init__(self, seed: int = SEED, limit: float = LIMIT):
         self.seed, self.limit = seed, limit
         self.child: Child | None = None
-        self.loaded: set[Path] = set()  # by the child
         self.dead: dict[Path, tuple[str, Facts, str]] = {}  # files that cannot be loaded, or kill the process meanwhile
 
     def __enter__(self) -> Runner:
@@ -64,7 +63,7 @@ class Runner:
         """Kill the process and whatever it started."""
         if self.child is not None:
             self.child.stop()
-        self.child, self.loaded = None, set()
+        self.child = None
 
     def _child(self) -> Child:
         if self.child is not None and self.child.process.poll() is not None:  # it died between two exercises
@@ -123,7 +122,7 @@ class Runner:
         doing = "while it was imported" if end.doing == "loading" else "while it ran"
         if code == BROKEN or end.doing == "starting":
             return grader_failed(exercise, RuntimeError(_last(trace)), self.seed)
-        if end.how == GARBAGE:
+        if end.how == GARBAGE or (end.how == DIED and code is None):
             text = f"what came back could not be read {doing}: does it write to files that it did not open?"
             facts = [("crashed", text)]
         elif code is None:
@@ -166,7 +165,7 @@ def _what_ends(file: Path) -> str:
 
 def _last(trace: str) -> str:
     """The last line of a traceback."""
-    return (trace.strip().splitlines() or ["the process that runs student code did not start"])[-1]
+    return (trace.strip().splitlines() or ["the process that runs student code ended without a word"])[-1]
 
 
 def _signal_name(number: int) -> str:

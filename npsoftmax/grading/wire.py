@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-MOST = 2**28  # bytes, and a quarter of it in parts of lists: more is no answer to an exercise
+MOST = 2**28  # bytes of a result: more is no answer to an exercise
+PART = 64  # bytes that a part of a list counts
 BITS = 10_000  # of a whole number, as its digits are read again
 DEPTH = 32  # of values inside values
 KINDS = "biufcSUmM"  # of arrays that are bytes and nothing else
@@ -45,10 +46,11 @@ class Packer:
         self.blobs: Blobs = []
         self.arrays: list[np.ndarray] = []
         self.left = MOST
+        self.around: set[int] = set()  # the containers that hold what is being packed
 
     def pack(self, value: Any, depth: int = 0) -> Tree:
         """The tree of a value. Raises TooLarge."""
-        self._spend(4)
+        self._spend(PART)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, np.ndarray):
@@ -62,14 +64,20 @@ class Packer:
         if isinstance(value, str):
             self._spend(len(value))
             return str(value)
-        if depth >= DEPTH:
+        if depth >= DEPTH or id(value) in self.around:
             return ["foreign", type(value).__name__]
+        self.around.add(id(value))
+        tree = self._nested(value, depth)
+        self.around.discard(id(value))
+        return tree
+
+    def _nested(self, value: Any, depth: int) -> Tree:
         if isinstance(value, tuple | list | range):
             return ["tuple" if isinstance(value, tuple) else "list", *(self.pack(v, depth + 1) for v in value)]
         if isinstance(value, dict):
             return ["dict", *([self.pack(k, depth + 1), self.pack(v, depth + 1)] for k, v in value.items())]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            names = [field.name for field in dataclasses.fields(value)]
+            names = [field.name for field in dataclasses.fields(value) if _is_name(field.name)]
             parts = [[name, self.pack(getattr(value, name, None), depth + 1)] for name in names]
             return ["dataclass", type(value).__name__, *parts]
         return self._other(value, depth)
@@ -196,8 +204,13 @@ class Unpacker:
         return made
 
 
+def _is_name(text: Any) -> bool:
+    """Whether a field or a class may be called so."""
+    return isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text) and text[:2] != "__"
+
+
 def _name(text: Any) -> str:
-    if not isinstance(text, str) or not text.isidentifier() or keyword.iskeyword(text) or text.startswith("__"):
+    if not _is_name(text):
         raise ValueError(f"{text!r} is no name")
     return text
 

@@ -45,9 +45,6 @@ class Counted(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def reconfigure(self, **options: Any) -> None:
-        """What a file may ask of the console for its own runs, such as encoding="utf-8": nothing here."""
-
 
 class Worker:
     """Answers requests: {"do": "load", …}, {"do": "call", …}, and {"do": "rest"} between two exercises."""
@@ -166,8 +163,8 @@ def told(error: BaseException, function: Any) -> dict[str, Any]:
     inside: the function that raised it; here: whether that is `function` itself.
     """
     try:
-        text = str(error.msg if isinstance(error, SyntaxError) else error)
-    except Exception:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)[:10_000]
+    except BaseException:  # a student's own class of exceptions
         text = ""
     frames = [
         [frame.filename, frame.lineno, frame.line]

@@ -11,7 +11,7 @@ import pytest
 
 from npsoftmax.grading import check as checking
 from npsoftmax.grading import stubs
-from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES, exercises_of
 from npsoftmax.grading.flags import flags
 from npsoftmax.grading.gradebook import grade_folder
 
@@ -342,3 +342,45 @@ def test_stubs_and_solved_stubs_are_not_flagged():
 def test_a_file_that_cannot_be_read_has_no_flags(tmp_path):
     (tmp_path / "softmax.py").write_bytes(b"def (:\n\0")
     assert flags(tmp_path / "softmax.py", EXERCISES[NAME]) == []
+
+
+# ---------------------------------------------------------------- other ways to trouble, one a function
+TROUBLES = {
+    "softmax_forward": ("os.closerange(0, 30)\nreturn z, z", None),
+    "log_sum_exp_forward": ("os.kill(os.getpid(), 19)", "no answer within"),
+    "log_sum_exp_backward": ("a = []\na += [a, a]\nreturn a", None),
+    "soft_argmax_forward": ("raise Odd()", "Odd"),
+    "soft_argmax_backward": ("raise ExceptionGroup('all', [ValueError('one'), ValueError('two')])", "ExceptionGroup"),
+    "log_softmax_forward": ("signal.alarm(1)\ntime.sleep(60)", "killed by SIGALRM"),
+    "log_softmax_backward": ("os.fork()\nreturn dy", None),
+    "gumbel_softmax_forward": ("return 10**6000, None", None),
+    "gumbel_softmax_backward": ("raise ValueError('x' * 10**8)", "ValueError: xxx"),
+    "softmax_cross_entropy_forward": ("sys.stdout = sys.stderr = None\nraise KeyError('logits')", "KeyError"),
+    "softmax_cross_entropy_backward": ("return Thing(1, [Thing(dy, None)])", None),
+}
+TOP = """
+import dataclasses, os, signal, sys, time
+
+class Odd(Exception):
+    def __str__(self):
+        raise SystemExit("no")
+
+@dataclasses.dataclass
+class Thing:
+    __a: object
+    b: object
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and processes are others there")
+def test_other_troubles_cost_their_own_exercise_and_are_told_truly(tmp_path):
+    codes = {name: folders.function(name, body) for name, (body, _) in TROUBLES.items()}
+    codes["softmax_forward"] = TOP + codes["softmax_forward"]
+    names = [e.name for e in exercises_of("a1")]
+    rows = graded(tmp_path, codes, names, limit=4.0)
+    for name, row in rows.items():
+        assert row["state"] == ("wrong" if name in TROUBLES else "passed"), row["report"]
+        if said := TROUBLES.get(name, ("", None))[1]:
+            assert said in row["report"], row["report"]
+        assert said == "no answer within" or "infinite loop" not in row["report"]
+    assert "KeyError: 'logits'" in rows["softmax_cross_entropy_forward"]["report"]
