@@ -7,12 +7,11 @@ import contextlib
 import inspect
 import json
 import os
-import queue
 import secrets
+import select
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from typing import IO, Any
@@ -20,11 +19,11 @@ from typing import IO, Any
 import numpy as np
 
 from npsoftmax.errors import InputError
+from npsoftmax.grading.pipes import Pipes, ThreadedPipes, TimeIsUp
 from npsoftmax.grading.processes import MARK, kill_all
 from npsoftmax.grading.wire import MOST, Blobs, Packer, Unpacker, framed
 
 START = 60.0  # seconds for the process to start, on a machine that is busy
-CHUNK = 2**16
 HUNG, DIED, GARBAGE = "hung", "died", "garbage"
 HEAD = 2**26  # bytes of the line of JSON that a message begins with
 
@@ -55,36 +54,15 @@ class Child:
             env=os.environ | one | {"PYTHONIOENCODING": "utf-8", MARK: self.mark},
             start_new_session=True,  # so that Ctrl-C comes to us alone
         )
-        self.chunks: queue.Queue[bytes] = queue.Queue(64)  # of what came; b"" at the end
-        self.requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.pipes: Pipes | ThreadedPipes = (Pipes if hasattr(select, "poll") else ThreadedPipes)(self.process)
         self.buffer = bytearray()
-        self.left, self.printed, self.started = 0.0, 0, False
-        self.stopped = False
-        threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._write, daemon=True).start()
+        self.left, self.printed, self.started, self.stopped = 0.0, 0, False, False
 
     # ------------------------------------------------------------ bytes
-    def _read(self) -> None:
-        stream = self.process.stdout
-        assert stream is not None, "it was asked for"
-        with contextlib.suppress(ValueError, OSError), stream:
-            while not self.stopped and (chunk := os.read(stream.fileno(), CHUNK)):
-                self.chunks.put(chunk)
-        self.chunks.put(b"")
-
-    def _write(self) -> None:
-        """In a thread of its own: a process that reads nothing must not hold the grader up."""
-        stream = self.process.stdin
-        assert stream is not None, "it was asked for"
-        with contextlib.suppress(ValueError, OSError), stream:
-            while (data := self.requests.get()) is not None:
-                stream.write(data)
-                stream.flush()
-
     def _more(self, deadline: float, doing: str) -> None:
         try:
-            chunk = self.chunks.get(timeout=max(deadline - time.perf_counter(), 0.0))
-        except queue.Empty:
+            chunk = self.pipes.receive(deadline)
+        except TimeIsUp:
             raise Ended(doing, HUNG) from None
         if not chunk:
             raise Ended(doing, DIED)
@@ -118,7 +96,13 @@ class Child:
             self._receive(time.perf_counter() + START, "starting")
             self.started = True
         nonce, start = secrets.token_hex(8), time.perf_counter()
-        self.requests.put(framed({**request, "nonce": nonce, "limit": max(self.left, 1e-3)}, blobs))
+        try:
+            data = framed({**request, "nonce": nonce, "limit": max(self.left, 1e-3)}, blobs)
+            self.pipes.send(data, start + self.left)
+        except TimeIsUp:
+            raise Ended(doing, HUNG) from None
+        except OSError:
+            raise Ended(doing, DIED) from None
         message, back = self._receive(start + self.left, doing)
         self.left -= time.perf_counter() - start
         if not isinstance(message, dict) or message.get("nonce") != nonce:
@@ -148,12 +132,9 @@ class Child:
         if self.stopped:
             return
         self.stopped = True
-        self.requests.put(None)
         kill_all(self.process, self.mark)
         self.process.wait()
-        with contextlib.suppress(queue.Empty):  # the reader may wait for room
-            while True:
-                self.chunks.get_nowait()
+        self.pipes.close()
 
 
 class Remote:

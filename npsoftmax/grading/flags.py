@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from npsoftmax.grading.exercises import ASSIGNMENTS, Exercise, exercises_of
-from npsoftmax.grading.stubs import file_of, stub_file
+from npsoftmax.grading.stubs import file_of
 
 LIBRARY = "the library's own code"
 DERIVES = "a library that finds gradients by itself, or has such functions"
@@ -89,20 +89,28 @@ def _read(file: Path) -> Iterator[tuple[Path, str]]:
         path = waiting.pop()
         try:
             text = path.read_bytes().decode("utf-8-sig", "replace")
-            tree = ast.parse(text)
+            modules = _modules(text)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         yield path, text
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module] if node.module else [alias.name for alias in node.names]
-            for name in names:
-                beside = file.parent.joinpath(*name.split("."))
-                for other in (beside.with_suffix(".py"), beside / "__init__.py"):
-                    if other.is_file() and other not in seen:
-                        seen.add(other)
-                        waiting.append(other)
+        for name in modules:
+            beside = file.parent.joinpath(*name.split("."))
+            for other in (beside.with_suffix(".py"), beside / "__init__.py"):
+                if other not in seen and other.is_file():
+                    seen.add(other)
+                    waiting.append(other)
+
+
+@functools.lru_cache(maxsize=64)
+def _modules(text: str) -> tuple[str, ...]:
+    """The modules that a file names in its imports."""
+    found: dict[str, None] = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name: None for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module: None} if node.module else {alias.name: None for alias in node.names}
+    return tuple(found)
 
 
 Flag = tuple[int, str, str]  # line, what, why
@@ -144,9 +152,10 @@ class Scanned:
 
 @functools.lru_cache(maxsize=64)
 def _scanned(text: str, assignment: str, file: str, beside: frozenset[str]) -> Scanned:
-    exercises = exercises_of(assignment)
-    stub = ast.parse(stub_file(ASSIGNMENTS[assignment], file))
-    scanned = Scanned(free=frozenset(_imported(stub).values()), others=frozenset(e.name for e in exercises))
+    about = ASSIGNMENTS[assignment]
+    header = about.header if file == about.file else about.more[file][1]
+    names = frozenset(e.name for e in exercises_of(assignment))
+    scanned = Scanned(free=frozenset(_imported(ast.parse(header)).values()), others=names)
     scanned.beside = beside
     tree = ast.parse(text)
     scanned.names = _imported(tree)

@@ -145,6 +145,20 @@ def test_a_result_larger_than_memory_is_told(tmp_path):
     assert row["state"] == "wrong" and "it returned more than" in row["report"]
 
 
+def test_a_system_without_poll_reads_by_threads(tmp_path, monkeypatch):
+    monkeypatch.delattr("select.poll")
+    flood = "while True:\n    for n in range(3, 20):\n        try:\n            os.write(n, b'x' * 65536)"
+    codes = {
+        NAME: "import os\n" + folders.function(NAME, f"{flood}\n        except OSError: pass"),
+        "log_sum_exp_forward": folders.function("log_sum_exp_forward", "os._exit(3)"),
+        "log_sum_exp_backward": folders.function("log_sum_exp_backward", "while True: pass"),
+    }
+    rows = graded(tmp_path, codes, ["softmax_forward", *codes, "log_softmax_forward"], limit=2.0)
+    assert [row["state"] for row in rows.values()] == ["passed", "wrong", "wrong", "wrong", "passed"]
+    assert "exit code 3" in rows["log_sum_exp_forward"]["report"]
+    assert "while True: pass" in rows["log_sum_exp_backward"]["report"]
+
+
 # ---------------------------------------------------------------- nothing outlives a submission
 STARTS = """\
 import os, subprocess, sys, time
