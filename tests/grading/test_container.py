@@ -78,7 +78,7 @@ def test_the_commands_of_the_page(course):
     for command in commands():
         done = subprocess.run(["sh", "-eu", "-c", command], cwd=course, env=os.environ | {"PATH": paths}, text=True)
         assert done.returncode == 0
-    assert table(course)[1]["flags"] == "no answer: see the log"  # the grader itself was killed
+    assert table(course)[1]["flags"].endswith("it ended early: see the log")  # the grader itself was killed
 
 
 @pytest.mark.slow
