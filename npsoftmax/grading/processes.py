@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,8 +17,8 @@ ROUNDS = 50
 def kill_all(process: subprocess.Popen[bytes], mark: str) -> None:
     """Kill a process that leads a session, and its group; on Linux all that it started, in sessions of its own too.
 
-    Those are found by their parents (the worker is who adopts them) and by the mark in their environment: one whose
-    worker has died has another parent, one that was started with an empty environment has no mark.
+    Those are found by their parents, since the process is their keeper, and by the mark in their environment: where the
+    keeper was killed they have another parent, and where they were started with an empty environment no mark.
     """
     if os.name != "posix":
         process.kill()
@@ -26,6 +27,13 @@ def kill_all(process: subprocess.Popen[bytes], mark: str) -> None:
     if process.poll() is None:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGSTOP)  # it starts no more
+    _kill_below(pid, mark)
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _kill_below(pid: int, mark: str) -> None:
+    """Kill what was started below a process, but not itself."""
     for _ in range(ROUNDS):  # what is being killed may start another
         others = _started_by(pid, mark.encode())
         for other in others:
@@ -34,8 +42,6 @@ def kill_all(process: subprocess.Popen[bytes], mark: str) -> None:
         if not others:
             break
         time.sleep(0.001)
-    with contextlib.suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _started_by(pid: int, mark: bytes) -> list[int]:
@@ -57,8 +63,40 @@ def _started_by(pid: int, mark: bytes) -> list[int]:
     return sorted((below | marked) - {pid})
 
 
-def adopt_orphans() -> None:
-    """Let this process be the parent of whatever is started below it and loses its own (Linux)."""
+# ---------------------------------------------------------------- within the process that was started
+def keep(mark: str) -> None:
+    """Go on in a child of this process; the process itself stays as its keeper (Linux; elsewhere nothing happens).
+
+    The keeper adopts whatever loses its parent below it. When the child ends, or the grader does, it ends all of them,
+    and then itself, in the way the child did.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    _adopt_orphans()
+    grader = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    child = os.fork()
+    if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        return
+    for stream in (0, 1):  # so that the grader sees their end when the child has ended
+        os.close(stream)
+    status = None
+    while status is None and os.getppid() == grader:
+        signal.sigtimedwait({signal.SIGCHLD}, 1.0)
+        with contextlib.suppress(ChildProcessError):
+            while status is None and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                status = ended[1] if ended[0] == child else None
+    _kill_below(os.getpid(), mark)
+    code = os.waitstatus_to_exitcode(status or 0)
+    if code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no other way
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _adopt_orphans() -> None:
     with contextlib.suppress(Exception):
         import ctypes
 

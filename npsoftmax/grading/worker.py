@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.grading.loading import load, module_of
-from npsoftmax.grading.processes import adopt_orphans
+from npsoftmax.grading.processes import MARK, keep
 from npsoftmax.grading.wire import Blobs, Packer, Unpacker, framed
 
 MEMORY = 8 * 2**30  # bytes that student code may ask for
@@ -197,7 +197,7 @@ def limit_memory() -> None:
 def main() -> None:
     """Serve until the requests end."""
     limit_memory()
-    adopt_orphans()
+    keep(os.environ.get(MARK, "no mark"))
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     places = os.fdopen(os.dup(2), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDWR)

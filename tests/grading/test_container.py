@@ -52,7 +52,8 @@ def course(tmp_path):
     """Two students: one has everything right, one kills the grader."""
     (tmp_path / "submissions").mkdir()
     folders.write(tmp_path / "submissions" / "Ada Byron", {}, ("a1",))
-    body = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+    keeper = "open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1]"
+    body = f"import os, signal\nos.kill(int({keeper}), signal.SIGKILL)"
     folders.write(
         tmp_path / "submissions" / "Max", {"softmax_forward": folders.function("softmax_forward", body)}, ("a1",)
     )
@@ -68,7 +69,7 @@ def table(folder: Path) -> list[dict[str, str]]:
     return [first, second]
 
 
-@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("timeout"), reason="commands of a POSIX shell")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc and a POSIX shell")
 def test_the_commands_of_the_page(course):
     place = course / "bin" / "podman"
     place.parent.mkdir()

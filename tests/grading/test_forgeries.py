@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -175,8 +176,6 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("ending", ["", "os._exit(3)", "while True: pass"])
 @pytest.mark.parametrize("environment", ["None", "{}"])
 def test_a_process_in_a_session_of_its_own_is_killed(ending, environment, tmp_path):
-    if (ending, environment) == ("os._exit(3)", "{}"):
-        pytest.skip("an orphan without a mark and without its adopter: see docs/teaching")
     place = tmp_path / "pids"
     body = f"{STARTS}subprocess.Popen(command, stdout=open({str(place)!r}, 'a'), env={environment})\n"
     body += f"while not os.path.getsize({str(place)!r}):\n    time.sleep(0.01)\n{ending or RIGHT}"
@@ -206,6 +205,22 @@ while not (os.path.exists(place) and os.path.getsize(place)):
     graded(tmp_path, {NAME: folders.function(NAME, body)}, [NAME], limit=60.0)
     pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
     assert pids and not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_where_the_grader_is_killed_the_student_ends_with_it(tmp_path):
+    place = tmp_path / "pid"
+    body = f"import os\nopen({str(place)!r}, 'w').write(str(os.getpid()))\nwhile True: pass"
+    folders.write(tmp_path, {NAME: folders.function(NAME, body)}, ("a1",))
+    grader = subprocess.Popen([sys.executable, "-m", "npsoftmax.cli.main", "grade", NAME, str(tmp_path)])
+    while not place.exists() or not place.read_text():
+        time.sleep(0.01)
+    grader.kill()
+    grader.wait()
+    deadline = time.monotonic() + 30
+    while alive(int(place.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(int(place.read_text()))
 
 
 # ---------------------------------------------------------------- the grader itself
