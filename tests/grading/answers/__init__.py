@@ -32,7 +32,7 @@ class Answer:
         name, stub = stubs.file_of(exercise), stubs.stub(exercise)
         text = stubs.stub_file(ASSIGNMENTS[exercise.assignment], name)
         written = stub.rpartition("    raise NotImplementedError")[0] + textwrap.indent(self.body, "    ")
-        if self.body.startswith("def "):
+        if self.body.startswith(f"def {self.exercise}("):
             written = self.body
         assert stub in text
         first, _, rest = text.partition("import")
