@@ -49,7 +49,8 @@ def test_a_machine_without_a_compiler_says_so(tmp_path, monkeypatch):
 
 
 def test_a_machine_without_cython_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner.importlib.util, "find_spec", lambda name: None)
+    find_spec = runner.importlib.util.find_spec
+    monkeypatch.setattr(runner.importlib.util, "find_spec", lambda n: None if n == "cython" else find_spec(n))
     exercise = EXERCISES["im2col_cython"]
     written, stub = tmp_path / "written.py", tmp_path / "stub.py"
     written.write_text("import cython\n", encoding="utf-8")
