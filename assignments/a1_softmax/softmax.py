@@ -24,7 +24,7 @@ from npsoftmax.errors import InputError
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
     """Shares of the sum: y_i = z_i / Σ_j z_j. z (…, C) -> y (…, C).
 
-    No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
+    No probability where signs differ. Undefined where the sum is 0: InputError for such a row.
     """
     # The cache is (y, total): y (…, C), and total (…, 1), the sum of each row that y was divided by.
     raise NotImplementedError("a1 sum_normalisation_v1_forward")  # return y, cache

@@ -170,7 +170,7 @@ def soft_argmax_backward(dy: Array, cache: Any) -> Array:
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
     """Shares of the sum: y_i = z_i / Σ_j z_j. z (…, C) -> y (…, C).
 
-    No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
+    No probability where signs differ. Undefined where the sum is 0: InputError for such a row.
     """
     z = scores(z)
     total = z.sum(axis=-1, keepdims=True)

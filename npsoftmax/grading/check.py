@@ -64,6 +64,7 @@ def check(
 
 def _checked(exercise: Exercise, function: Callable[..., Any], seed: int, file: str, backend: Backend) -> Verdict:
     trials = trials_of(exercise, seed, backend)
+    notes = []
     for trial in trials:
         outcome = trial.call(function)
         if outcome.not_started:
@@ -72,8 +73,9 @@ def _checked(exercise: Exercise, function: Callable[..., Any], seed: int, file: 
         if outcome.raised is not None or not findings.ok:
             others = [t for t in trials if t is not trial]
             return _failed(findings, *_causes(function, findings, others), file)
+        notes.append(findings.note)
     findings = judge_robustness(trials[0], function)
-    notes = [findings.note]
+    notes.append(findings.note)
     if not findings.ok:
         return _failed(findings, [], "", file)
     for trial in refusals_of(exercise, seed, backend):

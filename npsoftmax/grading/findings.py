@@ -67,6 +67,8 @@ def judge(trial: Trial, outcome: Outcome) -> Findings:
         return found
     candidates = [_compared(trial, outcome, right) for right in trial.rights]
     found.outputs = next((c for c in candidates if not any(o.problem for o in c)), candidates[0])
+    if found.outputs is not candidates[0]:
+        found.note = f"{trial.case.note}: the docstring lets them share equally; yours gives all to one, right as well"
     if "cache" in outcome.outputs and found.ok and trial.exercise.pair and trial.case.wrt:
         problem = trial.cache_problem(outcome.outputs["cache"], outcome.function)
         facts = [("cache", problem), ("the cache has to hold", trial.exercise.cache)] if problem else []

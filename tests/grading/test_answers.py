@@ -65,3 +65,13 @@ def test_a_machine_without_cython_says_so(tmp_path, monkeypatch):
 def test_a_wrong_answer_fails(answer, seed, tmp_path):
     verdict = answers.verdict_on(answer, tmp_path, seed)
     assert verdict.state == "wrong" and verdict.report
+
+
+def test_a_tie_that_goes_to_one_of_the_two_is_right_with_a_note(tmp_path):
+    (answer,) = [a for a in RIGHT if a.exercise == "sum_normalisation_v2_backward" and "argmin" in a.body]
+    assert "yours gives all to one" in answers.verdict_on(answer, tmp_path).note
+
+
+def test_nan_in_place_of_an_error_is_right_with_a_note(tmp_path):
+    (answer,) = [a for a in RIGHT if a.exercise == "sum_normalisation_v1_forward" and "InputError" not in a.body]
+    assert "a row that sums to 0 has no answer: raise InputError" in answers.verdict_on(answer, tmp_path).note

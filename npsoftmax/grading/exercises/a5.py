@@ -102,10 +102,11 @@ def whole_tree(draw: Draw) -> Case:
 
 
 def improbable_tree(draw: Draw) -> Case:
-    """Scores so large that probabilities underflow."""
+    """Scores so large that exponentials overflow and probabilities underflow."""
     case = whole_tree(draw)
-    case.args["z"] = 1000 * draw.apart(*case.args["z"].shape)
-    return Case(case.sizes, case.args, note="scores of some hundreds")
+    z = 1000 * draw.apart(*case.args["z"].shape)
+    case.args["z"] = z + 900 * np.sign(z)
+    return Case(case.sizes, case.args, note="scores of ±900 and more")
 
 
 def grouped(draw: Draw) -> Case:
