@@ -8,7 +8,7 @@ import json
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -47,14 +47,14 @@ def table(args: argparse.Namespace, exercises: list[Any]) -> int:
     return 0
 
 
-def gradescope(args: argparse.Namespace, target: str | None, path: Path) -> int:
+def gradescope(args: argparse.Namespace, wanted: Callable[[], tuple[list[Any], Path]]) -> int:
     """`--gradescope FILE`: always a results file, and 0; what went wrong is said in it."""
-    from npsoftmax.grading.exercises import find
     from npsoftmax.grading.gradebook import grade_alone, to_gradescope
 
     _results(args.gradescope, failed_results("the autograder was ended before it had graded everything"))
     try:
-        graded = grade_alone(path, find(target), args.seed, args.time_limit, args.hidden)
+        exercises, path = wanted()
+        graded = grade_alone(path, exercises, args.seed, args.time_limit, args.hidden)
         results = to_gradescope(graded.rows, graded.remark)
         if args.json:
             with json_list() as put:

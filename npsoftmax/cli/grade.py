@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax.cli._submissions import gradescope, json_list, table
+from npsoftmax.errors import InputError
 
 REPORTS = 3  # shown at once; a beginner reads one at a time
 BAR = 20
@@ -40,19 +41,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Grade and print: 0 unless something is wrong, else 1."""
-    from npsoftmax.errors import InputError
     from npsoftmax.grading.exercises import find
 
-    if args.seed < 0:
-        raise InputError(f"--seed is {args.seed}, but a whole number of at least 0 was expected.")
-    if args.time_limit <= 0:
-        raise InputError(f"--time-limit is {args.time_limit:g}, but a number of seconds above 0 was expected.")
     if args.gradescope is not None:
-        return gradescope(args, *_named(args))
+        return gradescope(args, lambda: _wanted(args))
     if args.csv is not None:
+        _check_numbers(args)
         return table(args, find(args.target))
-    target, folder = _where(args)
-    exercises = find(target)
+    exercises, folder = _wanted(args)
+    if not folder.exists():
+        raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
     if args.solution:
         return _solution(args, exercises, folder)
     if args.hint is not None and len(exercises) == 1:
@@ -63,30 +61,28 @@ def run(args: argparse.Namespace) -> int:
     return _once(args, exercises, folder)
 
 
-def _named(args: argparse.Namespace) -> tuple[str | None, Path]:
-    """The target and the path; a single word that is a path and no exercise is the path."""
-    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
+def _wanted(args: argparse.Namespace) -> tuple[list[Any], Path]:
+    """The exercises and the path; a single word that is a path and no exercise is the path."""
+    from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES, find
     from npsoftmax.grading.student import default_folder
 
+    _check_numbers(args)
     target, path = args.target, args.path
     if target is not None and path is None and target not in EXERCISES:
         given = Path(target)
         named = [a for a in ASSIGNMENTS.values() if given.name in (a.id, a.folder)]
         if named and given.is_dir() and given.name == named[0].folder:
-            return named[0].id, given  # a path such as assignments/a1_softmax
+            return find(named[0].id), given  # a path such as assignments/a1_softmax
         if not named and (given.exists() or "/" in target):
             target, path = None, target
-    return target, Path(path) if path is not None else default_folder(list(ASSIGNMENTS.values()))
+    return find(target), Path(path) if path is not None else default_folder(list(ASSIGNMENTS.values()))
 
 
-def _where(args: argparse.Namespace) -> tuple[str | None, Path]:
-    """The same, where something is."""
-    from npsoftmax.errors import InputError
-
-    target, folder = _named(args)
-    if not folder.exists():
-        raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
-    return target, folder
+def _check_numbers(args: argparse.Namespace) -> None:
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}, but a whole number of at least 0 was expected.")
+    if args.time_limit <= 0:
+        raise InputError(f"--time-limit is {args.time_limit:g}, but a number of seconds above 0 was expected.")
 
 
 # ---------------------------------------------------------------- one folder
@@ -104,7 +100,6 @@ def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
 
 def _rows(args: argparse.Namespace, exercises: list[Any], path: Path, put: Callable[[Any], None]) -> list[Any]:
     """The verdicts on a student's own folder; of what lies there under other names, or as a zip, where it was named."""
-    from npsoftmax.errors import InputError
     from npsoftmax.grading.gradebook import grade_alone, grade_folder
     from npsoftmax.grading.student import find_file
 
@@ -213,7 +208,6 @@ def hint(exercise: Any, level: int) -> str:
 
 # ---------------------------------------------------------------- the other ways
 def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
-    from npsoftmax.errors import InputError
     from npsoftmax.grading.gradebook import grade_folder
     from npsoftmax.grading.stubs import solution
 

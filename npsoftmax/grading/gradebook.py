@@ -148,18 +148,27 @@ def grade_submissions(
     ]
     known = Store(store, json.dumps(terms))
     with shared_builds():
+        running: set[Runner] = set()
         stopped = threading.Event()
 
         def one(submission: Submission) -> Graded:
+            own = None if isinstance(seed, int) else seed
             with Runner(seed if isinstance(seed, int) else SEED, limit) as runner:
-                own = None if isinstance(seed, int) else seed
-                return grade_submission(submission, exercises, runner, hidden, known, stopped, own)
+                running.add(runner)
+                graded = grade_submission(submission, exercises, runner, hidden, known, stopped, own)
+                running.discard(runner)
+            return graded
 
-        yield from _in_order(one, submissions, stopped)
+        def stop() -> None:
+            stopped.set()
+            for runner in list(running):
+                runner.stop()  # its code may run for a long time yet
+
+        yield from _in_order(one, submissions, stop)
 
 
 def _in_order(
-    one: Callable[[Submission], Graded], submissions: list[Submission], stopped: threading.Event
+    one: Callable[[Submission], Graded], submissions: list[Submission], stop: Callable[[], None]
 ) -> Iterator[Graded]:
     """The results in order. Ctrl-C first gives all that are ready, and leaves the rest."""
     with ThreadPoolExecutor(available_cpus()) as pool:  # the work is done by the processes that they start
@@ -171,11 +180,11 @@ def _in_order(
                 yield waiting.popleft().result()
         except KeyboardInterrupt:
             ready = [future.result() for future in waiting if future.done()]
-            stopped.set()
+            stop()
             yield from ready
             raise
         finally:
-            stopped.set()
+            stop()
             pool.shutdown(cancel_futures=True)
 
 
@@ -219,7 +228,7 @@ def _graded(
         rows = []
         for exercise in exercises:
             if stopped.is_set():
-                break
+                raise InterruptedError("stopped")
             path = found.files[exercise.name]
             row = judged(exercise, path, runner)
             for key in ("report", "cause", "note"):  # a message may name the copy that was graded

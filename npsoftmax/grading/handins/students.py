@@ -12,7 +12,7 @@ from pathlib import Path
 
 from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import EXERCISES
-from npsoftmax.grading.handins.unpack import Layout, is_archive, suffix_of
+from npsoftmax.grading.handins.unpack import Layout, as_text, is_archive, suffix_of
 from npsoftmax.grading.stubs import file_of
 
 # smithanna_123_4567_softmax.py, smithanna_LATE_123_4567_softmax-2.py: name, user and file.
@@ -73,7 +73,7 @@ def submissions_in(folder: Path) -> tuple[list[Submission], list[str]]:
         if path.name.startswith(".") or path.name in ("__MACOSX", "__pycache__"):
             continue
         if not _is_handed_in(path):
-            others.append(path.name)
+            others.append(as_text(path.name))
             continue
         key, submission = _whose(path)
         parts = found.setdefault(key, submission).parts
@@ -85,19 +85,19 @@ def submissions_in(folder: Path) -> tuple[list[Submission], list[str]]:
 
 def _whose(path: Path) -> tuple[str, Submission]:
     """What all parts of a hand-in share, and the hand-in with this part alone."""
-    folder = path.is_dir()
-    match = MOODLE.fullmatch(path.name) or (None if folder else CANVAS.fullmatch(path.name))
+    folder, name = path.is_dir(), as_text(path.name)
+    match = MOODLE.fullmatch(name) or (None if folder else CANVAS.fullmatch(name))
     if match:
         key = f"{match['name']}_{match['id']}"
-        return key, Submission(path.name if folder else key, match["name"], [(path, match["rest"])])
-    stem = path.name
+        return key, Submission(name if folder else key, match["name"], [(path, match["rest"])])
+    stem = name
     while not folder and (suffix_of(stem) in (*HANDED_IN, ".txt") or is_archive(stem)):
         stem = stem[: -len(suffix_of(stem))]
-    return stem, Submission(stem, stem, [(path, "" if folder else path.name)])
+    return stem, Submission(stem, stem, [(path, "" if folder else name)])
 
 
 def _is_handed_in(path: Path) -> bool:
-    name = path.name.lower()
-    if path.is_dir() or is_archive(name) or MOODLE.fullmatch(path.name) or CANVAS.fullmatch(path.name):
+    name = as_text(path.name).lower()
+    if path.is_dir() or is_archive(name) or any(p.fullmatch(as_text(path.name)) for p in (MOODLE, CANVAS)):
         return True
     return (suffix_of(name) in HANDED_IN or name.endswith(".py.txt")) and not name.startswith(NO_WORK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -24,7 +25,16 @@ TARS = (".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 # Folders of a hand-in that hold nobody's work, and the library itself, where somebody handed in a copy of it.
 LEFT_OUT = {"__macosx", "__pycache__", "venv", "site-packages", "node_modules"}
 LIBRARY = re.compile(r"(^|/)npsoftmax/(functional|kernels|grading|heads|layers|models|cli)/", re.IGNORECASE)
-BROKEN = (OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
+BROKEN = (
+    OSError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class Member(NamedTuple):
@@ -42,7 +52,7 @@ class Layout:
     folder: Path
     names: dict[Path, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    left: int = MOST
+    left: int = field(default_factory=lambda: MOST)
 
     def add(self, path: Path, name: str) -> None:
         """Lay out a folder ("" for the hand-in itself), an archive or a file."""
@@ -96,7 +106,7 @@ class Layout:
 
 # ---------------------------------------------------------------- what holds files
 def folder_members(folder: Path, remarks: list[str]) -> Iterator[Member]:
-    """The files of a folder, those that lie least deep first. Links are not followed: they lead to others' files."""
+    """The files of a folder, code first. Links are not followed: they lead to others' files."""
 
     def complain(error: OSError) -> None:
         remarks.append(f"{error.filename} cannot be read: {why(error)}")
@@ -106,13 +116,13 @@ def folder_members(folder: Path, remarks: list[str]) -> Iterator[Member]:
         inner[:] = sorted(n for n in inner if not left_out(f"{n}/x") and not Path(place, n, "pyvenv.cfg").exists())
         for name in names:
             path = Path(place, name)
-            shown = path.relative_to(folder).as_posix()
+            shown = as_text(path.relative_to(folder).as_posix())
             kind = path.lstat()
             if stat.S_ISLNK(kind.st_mode):
                 remarks.append(f"{shown} is a link: not followed")
             elif stat.S_ISREG(kind.st_mode):
-                found.append((shown.count("/"), shown, kind.st_size, path))
-    for _, shown, size, path in sorted(found, key=lambda f: f[:2]):
+                found.append((*_order(shown), shown, kind.st_size, path))
+    for *_, shown, size, path in sorted(found, key=lambda f: f[:4]):
         yield Member(shown, size, lambda path=path: path.open("rb"))  # type: ignore[misc]
 
 
@@ -141,13 +151,13 @@ def _head(path: Path) -> bytes:
 
 
 def zip_members(path: Path) -> Iterator[Member]:
-    """The files of a zip, code first, so that no data set takes its room."""
+    """The files of a zip, code first."""
     with zipfile.ZipFile(path) as archive:
         infos = [i for i in archive.infolist() if not i.is_dir()]
         wanted = [i for i in infos if not left_out(i.filename)]
         if wanted and all(i.flag_bits & 1 for i in wanted):
             raise zipfile.BadZipFile("it is encrypted: ask for it without a password")
-        for info in sorted(wanted, key=lambda i: (suffix_of(i.filename) not in CODE, i.filename.count("/"))):
+        for info in sorted(wanted, key=lambda i: _order(i.filename)):
             yield Member(info.filename, info.file_size, lambda info=info: archive.open(info))  # type: ignore[misc]
 
 
@@ -198,9 +208,21 @@ def is_archive(name: str) -> bool:
     return suffix_of(name) in (".zip", ".rar", ".7z", *TARS)
 
 
+def _order(name: str) -> tuple[bool, bool, int]:
+    """Code comes first and archives last, so that no data set and no bomb takes its room; what is less deep first."""
+    return is_archive(name), suffix_of(name) not in CODE, len(parts_of(name))
+
+
+def as_text(name: str) -> str:
+    """A name of the file system as text, where the locale (LC_ALL=C) reads its UTF-8 as single bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def on_disk(part: str) -> str:
     """A part of a name as every system can write it."""
-    safe = re.sub(r'[<>:"|?*\x00-\x1f]', "_", part).encode("utf-8", "replace").decode().rstrip(" .") or "_"
+    known = sys.getfilesystemencoding()
+    plain = part.encode(known, "replace").decode(known)
+    safe = re.sub(r'[<>:"|?*\x00-\x1f]', "_", plain).rstrip(" .") or "_"
     return safe if len(safe) <= 80 else safe[:40] + safe[-40:]
 
 
