@@ -8,7 +8,7 @@ from typing import Any
 
 from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
 from npsoftmax.grading.mistakes import all_mistakes
-from npsoftmax.grading.report import LABEL, field
+from npsoftmax.grading.report import INDENT, LABEL, field
 
 TOLD = ("stopped", "crashed", "where", "found", "in Python", "not compiled")  # facts without a number of the case
 FAILS = "it fails on hidden numbers"
@@ -79,7 +79,7 @@ def _facts(report: str) -> dict[str, str]:
     facts: dict[str, str] = {}
     label = ""
     for line in report.split("\n")[1:]:
-        found, text = line[: LABEL + 4].strip(), line[LABEL + 4 :].strip()
+        found, text = line[: LABEL + INDENT].strip(), line[LABEL + INDENT :].strip()
         label = found or label
         facts[label] = f"{facts[label]} {text}" if label in facts and not found else text
     return facts

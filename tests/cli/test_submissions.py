@@ -20,6 +20,7 @@ from npsoftmax.cli.main import main
 from npsoftmax.grading import gradebook
 from npsoftmax.grading.hidden import hide, without_numbers
 from npsoftmax.grading.mistakes import all_mistakes
+from npsoftmax.grading.report import field
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "grading"))
 import folders
@@ -190,7 +191,7 @@ def test_every_catalogued_cause_can_be_told_without_a_size():
     for name, mistakes in all_mistakes().items():
         for mistake in mistakes:
             row = {"exercise": name, "state": "wrong", "note": "", "cause": "x", "mistake": mistake.id, "seed": 1}
-            row["report"] = f"✗ {name}\n    likely cause            x"
+            row["report"] = "\n".join([f"✗ {name}", *field("likely cause", "x")])
             assert "{" not in hide(row)["cause"].replace("{0", "") and hide(row)["cause"]
 
 

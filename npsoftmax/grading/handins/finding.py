@@ -67,13 +67,17 @@ class Candidate:
         """Names of the exercises that are finished in it."""
         return {e.name for e in exercises if self.functions.get(e.name) == FINISHED}
 
-    def to_grade(self, stub: str, compiled: bool) -> Path:
+    def to_grade(self, stub: str, own: list[Exercise]) -> Path:
         """The file that Python can load: the laid-out one, or one beside it with its code."""
+        compiled = own[0].compiled
         rewritten = suffix_of(self.name) == ".ipynb" or self.path.read_bytes().startswith(UTF_16)
         if self.path.suffix == ".py" and not rewritten and (not compiled or self.path.stem.isidentifier()):
             return self.path
         path = free(self.path.with_name(stub if compiled or not rewritten else f"{self.path.name}.py"))
-        path.write_bytes(self.text.encode("utf-8", "replace") if rewritten else self.path.read_bytes())
+        data = self.path.read_bytes()
+        if suffix_of(self.name) == ".ipynb":  # Cython takes no more than it needs
+            data = notebook_source(data, [e.name for e in own]).encode("utf-8", "replace")
+        path.write_bytes(self.text.encode("utf-8", "replace") if data.startswith(UTF_16) else data)
         return path
 
 
@@ -121,7 +125,7 @@ def _share(found: Found, ranked: list[Candidate], own: list[Exercise], stub: str
         if best not in used:
             used.append(best)
         if id(best) not in paths:
-            paths[id(best)] = best.to_grade(stub, exercise.compiled)
+            paths[id(best)] = best.to_grade(stub, own)
             found.names[paths[id(best)]] = best.name
         found.files[exercise.name] = paths[id(best)]
     return used
