@@ -26,6 +26,7 @@ def add_parser(subparsers: Any) -> None:
     level = {"nargs": "?", "type": int, "const": 1, "metavar": "LEVEL"}
     parser.add_argument("--hint", **level, help="a hint for FUNCTION, or for the next step; LEVEL 2 says more")
     parser.add_argument("--solution", action="store_true", help="the library's version of a FUNCTION that passes")
+    parser.add_argument("--tutor", action="store_true", help="for an assistant that teaches: cause, step, next hint")
     parser.add_argument("--watch", action="store_true", help="check again whenever a file is saved")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="other numbers and shapes (default: 0)")
     parser.add_argument("--time-limit", type=float, default=10.0, metavar="S", help="seconds an exercise (default: 10)")
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
     if args.solution:
         return _solution(args, exercises, folder)
+    if args.tutor:
+        return _tutor(args, exercises, folder)
     if args.hint is not None and len(exercises) == 1:
         _say(hint(exercises[0], args.hint))
         return 0
@@ -221,6 +224,19 @@ def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> i
         )
     _say(solution(exercises[0]))
     return 0
+
+
+def _tutor(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
+    from npsoftmax.errors import InputError
+    from npsoftmax.grading.gradebook import grade_folder
+    from npsoftmax.grading.tutor import advice, in_words
+
+    if len(exercises) != 1:
+        raise InputError("--tutor needs one FUNCTION, as in npsoftmax grade softmax_backward --tutor --json.")
+    (row,) = grade_folder(folder, exercises, args.seed, args.time_limit)
+    told = advice(exercises[0], row, args.hint or 1)
+    _say(json.dumps(told, indent=2) if args.json else in_words(told))
+    return 1 if row["state"] == "wrong" else 0
 
 
 def _watch(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:

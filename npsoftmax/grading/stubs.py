@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
+from npsoftmax.grading.agents import agents_file
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exercises_of
 
 GIVEN = """\
@@ -164,6 +165,7 @@ def files(assignment: Assignment, formulas: bool = True) -> dict[str, bytes]:
     found["README.md"] = page(assignment, formulas).encode()
     for file in dict.fromkeys(file_of(e) for e in exercises_of(assignment.id)):
         found[file] = stub_file(assignment, file, formulas).encode()
+    found["AGENTS.md"] = agents_file(assignment.id, assignment.folder).encode()
     found[f"test_{assignment.folder}.py"] = test_file(assignment).encode()
     return found
 
