@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "run several recipes or heads and write a report",
     "heads": "the table of softmax heads, or one head with its options",
     "grade": "check the exercises of an assignment",
+    "defend": "three questions about your own function",
     "assignments": "start an assignment, or reset a function",
     "data": "download, verify or list data sets",
     "export": "write the weights of a run for PyTorch",
