@@ -25,7 +25,10 @@ SECONDS = 300.0  # for the compiler, on a machine that is busy
 
 TYPED = 25.0  # times as fast as in Python: with types it is 90 to 700, with none in the loops 1 to 11
 NO_CYTHON = 'this machine has no Cython, type: pip install "npsoftmax[grade]"'
-NO_COMPILER = "this machine has no C compiler, which Cython needs: gcc, clang or Microsoft's build tools"
+NO_COMPILER = (
+    "this machine has no C compiler, which Cython needs, type: sudo apt install gcc python3-dev (Debian, Ubuntu) or "
+    "xcode-select --install (macOS); for Windows it is in a3_conv/README.md, step 7"
+)
 MISSING = r"vcvarsall|Microsoft Visual C\+\+|unable to execute|No such file or directory"
 
 
