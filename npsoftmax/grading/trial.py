@@ -243,15 +243,28 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _arranged(function: Pass, reference: Pass, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments as `function` takes them: by name, or in the library's order where parameters were renamed."""
+    """The arguments as `function` takes them: by name, or in the library's order where parameters were renamed.
+
+    Where it has as many parameters as the library's each stands for the one in its place, also after one that is left
+    out here (a mask) or with a `*` before it.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # compiled code may tell nothing
         return [], inputs
     parameters = inspect.signature(reference).parameters.values()
+    own = signature.parameters.values()
+    with contextlib.suppress(TypeError):
+        signature.bind(**inputs)
+        return [], inputs
+    if len(own) == len(parameters):
+        named = {p.name: inputs[q.name] for p, q in zip(own, parameters, strict=True) if q.name in inputs}
+        with contextlib.suppress(TypeError):
+            signature.bind(**named)
+            return [], named
     order = [p for p in parameters if p.name in inputs]
     free = [p.name for p in order if p.kind is not p.KEYWORD_ONLY]
-    for by_place in ([], free, [p.name for p in order]):
+    for by_place in (free, [p.name for p in order]):
         places = [inputs[name] for name in by_place]
         names = {name: value for name, value in inputs.items() if name not in by_place}
         with contextlib.suppress(TypeError):

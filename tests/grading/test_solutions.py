@@ -84,6 +84,29 @@ def test_a_module_of_solutions_is_the_students_file_solved(assignment):
     assert written == [e.name for e in exercises_of(assignment.id) if not e.compiled]
 
 
+# ---------------------------------------------------------------- what a page promises
+@pytest.mark.parametrize("name", NUMPY_ONLY)
+@pytest.mark.parametrize("star", [True, False])
+def test_parameters_may_be_renamed(name, star, solved):
+    exercise = EXERCISES[name]
+    tree = ast.parse(stubs.solution(exercise))
+    arguments = tree.body[0].args
+    renamed = {a.arg: f"my_{a.arg}" for a in [*arguments.args, *arguments.kwonlyargs]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.arg = renamed[node.arg]
+        elif isinstance(node, ast.Name):
+            node.id = renamed.get(node.id, node.id)
+    if not star:  # tau without the * before it
+        arguments.args += arguments.kwonlyargs
+        arguments.defaults += arguments.kw_defaults
+        arguments.kwonlyargs, arguments.kw_defaults = [], []
+    namespace = dict(solved[exercise.assignment])
+    exec(compile(tree, name, "exec"), namespace)
+    verdict = check(exercise, namespace[name])
+    assert (verdict.state, verdict.note) == ("passed", ""), verdict.report
+
+
 # ---------------------------------------------------------------- stubs
 def test_stubs_speak_of_what_is_in_the_students_file():
     for assignment in ASSIGNMENTS.values():
