@@ -150,7 +150,7 @@ def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
         samples(n)
     if isinstance(t, np.ndarray) and n and not 0 <= t.min() <= t.max() < classes:
         raise refuse(f"labels run from {t.min()} to {t.max()}, but {classes} classes are numbered from 0.")
-    return t if t.dtype.kind in "iu" else t.astype(np.int64)
+    return t if t.dtype.kind in "iu" and t.dtype != np.uint64 else t.astype(np.int64)  # uint64 beside int64 is a float
 
 
 def indices(rows: Any, name: str) -> Array:
@@ -230,7 +230,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     """`value` as a whole number of at least `least`."""
     if type(value) is int and value >= least:
         return value
-    if not isinstance(value, Integral) or int(value) < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
         raise refuse(f"{name} is {value!r}, but a whole number of at least {least} was expected.")
     return int(value)
 

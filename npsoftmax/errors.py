@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,14 @@ def unknown_name(kind: str, given: Any, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return InputError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
+
+
+def as_number(value: Any) -> float:
+    """A setting as a float; NaN, which no bound lets pass, for what is no number: a word, None, an array of several."""
+    try:
+        return math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 class WrongType(InputError, TypeError):

@@ -23,7 +23,7 @@ def relu_backward(dy: Array, cache: Any) -> Array:
     """dx = dy where x > 0, else 0 (the subgradient at the kink is 0). dy like x -> dx like x."""
     y = cache
     dy = gradient_like(dy, y.shape)
-    return dy * (y > 0)
+    return array_module(y).where(y > 0, dy, 0)  # dy · (y > 0) would be NaN for an infinite dy where x <= 0
 
 
 def relu_fused_forward(x: Array) -> tuple[Array, Any]:

@@ -36,7 +36,11 @@ Grads = tuple[Array | None, Array, Array | None]
 def conv2d_naive_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
-    """y by the definition: one window and one dot product at a time (shapes: see the module)."""
+    """y by the definition: one window and one dot product at a time.
+
+    x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, stride (SH, SW) >= 1, pad (PH, PW) >= 0 -> y (N, OH, OW, F), with
+    OH = (H + 2·PH - KH) // SH + 1, and OW likewise. InputError where shapes do not fit.
+    """
     x, w, b, stride, pad = _given(x, w, b, stride, pad)
     xp = array_module(x)
     (kh, kw, _, f), (sh, sw) = w.shape, stride

@@ -6,6 +6,7 @@ from typing import Any
 
 from npsoftmax.arguments import booleans, real, refuse
 from npsoftmax.backend import Array
+from npsoftmax.errors import as_number
 
 
 def dropout_forward(x: Array, mask: Array, keep: float) -> tuple[Array, Any]:
@@ -27,6 +28,6 @@ def dropout_backward(dy: Array, cache: Any) -> Array:
 
 
 def _fits(mask: Array, shape: tuple[int, ...], keep: float) -> Array:
-    if mask is None or not 0 < keep <= 1:
+    if mask is None or not 0 < as_number(keep) <= 1:
         raise refuse(f"keep is {keep!r} and mask {type(mask).__name__}, but 0 < keep <= 1 and booleans were expected.")
     return booleans(mask, shape)

@@ -10,7 +10,7 @@ from typing import Any
 
 from npsoftmax.arguments import fit, labels, number, real
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional import sparse_mappings
 from npsoftmax.functional.softmax import positive
 from npsoftmax.kernels import softmax as kernels
@@ -201,7 +201,7 @@ def check_targets(z: Array, t: Array) -> tuple[Array, Array]:
 
 
 def _check_smoothing(label_smoothing: float) -> float:
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= as_number(label_smoothing) <= 1:
         raise InputError(f"label_smoothing is {label_smoothing!r}, but it lies in 0 … 1; type for example 0.1.")
     return float(label_smoothing)
 

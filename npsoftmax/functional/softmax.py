@@ -17,13 +17,13 @@ from typing import Any
 
 from npsoftmax.arguments import booleans, gradient_like, real, refuse
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 
 
 # ---------------------------------------------------------------- shared by all mappings
 def positive(name: str, value: float) -> float:
     """`value` as a Python float, which never widens float32; InputError unless 0 < value < inf."""
-    if not 0 < value < math.inf:
+    if not 0 < as_number(value) < math.inf:
         raise InputError(f"{name} is {value!r}, but a finite number above 0 is needed, for example {name}=1.0.")
     return float(value)
 

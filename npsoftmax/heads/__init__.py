@@ -2,7 +2,7 @@
 
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads.adaptive import AdaptiveHead
-from npsoftmax.heads.base import ClassInfo, Head, LegacyWiringWarning, check_labels, top_k
+from npsoftmax.heads.base import ClassInfo, Head, LegacyWiringWarning, top_k
 from npsoftmax.heads.cosine import CosineHead
 from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
 from npsoftmax.heads.gumbel import GumbelSoftmaxHead, LogGumbelSoftmaxHead
@@ -59,7 +59,6 @@ __all__ = [
     "FlatHead",
     "Head",
     "LegacyWiringWarning",
-    "check_labels",
     "head_class",
     "top_k",
 ]

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from npsoftmax.arguments import real, samples
+from npsoftmax.arguments import labels, real, whole
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.heads.checks import check_finite, check_k
 from npsoftmax.options import full_signature
 from npsoftmax.params import HoldsTrees, Tree
@@ -61,9 +61,11 @@ class ClassInfo:
             object.__setattr__(self, name, array)  # of a list as well
 
     @classmethod
-    def from_labels(cls, labels: np.ndarray, n: int, coarse: np.ndarray | None = None) -> ClassInfo:
+    def from_labels(cls, y: np.ndarray, n: int, coarse: np.ndarray | None = None) -> ClassInfo:
         """Count the classes in training labels (N,)."""
-        return cls(n, np.bincount(labels, minlength=n), coarse)
+        n = cls(n).n
+        t = labels(y, len(y) if hasattr(y, "__len__") else 0, n, empty=True)
+        return cls(n, np.bincount(t, minlength=n), coarse)
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,11 @@ class Head(HoldsTrees, ABC):
         cls.__signature__ = full_signature(cls)
 
     def __init__(self, features: int, classes: ClassInfo, *, rng: Rng):
-        if features < 1:
+        if as_number(features) < 1:
             raise InputError(f"a head needs at least 1 feature, not {features}.")
+        whole("features", features)
+        if not isinstance(classes, ClassInfo):
+            raise InputError(f"classes is {classes!r:.60}, but what is known of them was expected; type ClassInfo(10).")
         check_rng(rng)
         self.features, self.classes = features, classes
         self.params, self.buffers = {}, {}
@@ -177,26 +182,10 @@ class Head(HoldsTrees, ABC):
         check_finite(h)
         if targets is UNASKED:
             return h, None
-        targets = np.asarray(targets) if array_module(targets) is np else targets
-        if targets.shape != (h.shape[0],) or targets.dtype.kind not in "iu":
-            raise InputError(
-                f"targets are {targets.dtype} of shape {tuple(targets.shape)}, but {h.shape[0]} whole-number labels "
-                "were expected."
-            )
-        samples(len(h))
-        if isinstance(targets, np.ndarray):
-            check_labels(targets, self.classes.n)
-        return h, targets
+        return h, labels(targets, len(h), self.classes.n)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.features} features, {self.classes.n} classes)"
-
-
-def check_labels(labels: np.ndarray, n: int) -> None:
-    """InputError unless all labels (N,) lie in 0 … n-1."""
-    low, high = labels.min(), labels.max()
-    if low < 0 or high >= n:
-        raise InputError(f"label {low if low < 0 else high} is out of range: {n} classes have labels 0 to {n - 1}.")
 
 
 def top_k(scores: Array, k: int) -> Array:

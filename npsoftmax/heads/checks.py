@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 
 
 def check_finite(h: Array) -> None:
@@ -34,14 +34,14 @@ def check_finite(h: Array) -> None:
 
 def smoothing(value: float) -> float:
     """Label smoothing as a float; InputError outside [0, 1)."""
-    if not 0 <= value < 1:
+    if not 0 <= as_number(value) < 1:
         raise InputError(f"label_smoothing is {value!r}, but a number of at least 0 and below 1 was expected.")
     return float(value)
 
 
 def not_negative(name: str, value: float) -> float:
     """`value` as a float; InputError unless 0 <= value < inf."""
-    if not 0 <= value < math.inf:
+    if not 0 <= as_number(value) < math.inf:
         raise InputError(
             f"{name} is {value!r}, but a finite number of at least 0 is needed; type for example {name}=0.6."
         )

@@ -11,7 +11,7 @@ import copy
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.errors import InputError, as_number, unknown_name
 from npsoftmax.functional import gumbel
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import positive
@@ -54,7 +54,7 @@ class NoisyHead(FlatHead):
                 f"tau_end is {tau_end!r} and anneal_steps is {anneal_steps!r}, but a temperature that anneals "
                 "needs both; type for example tau=5.0 tau_end=0.5 anneal_steps=2000."
             )
-        if anneal_steps is not None and anneal_steps < 1:
+        if anneal_steps is not None and not as_number(anneal_steps) >= 1:
             raise InputError(f"anneal_steps is {anneal_steps!r}, but at least 1 step is needed.")
         self.tau = positive("tau", tau)
         self.tau_end = self.tau if tau_end is None else positive("tau_end", tau_end)

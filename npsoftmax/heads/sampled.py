@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.arguments import whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
@@ -52,11 +53,9 @@ class SampledSoftmaxHead(Head):
         init: str = "default",
     ):
         super().__init__(features, classes, rng=rng)
-        if samples < 1:
-            raise InputError(f"option samples is {samples}, but a whole number of at least 1 was expected.")
         if distribution not in DISTRIBUTIONS:
             raise unknown_name("distribution", distribution, DISTRIBUTIONS)
-        self.samples, self.distribution = samples, distribution
+        self.samples, self.distribution = whole("option samples", samples), distribution
         self.params["w"] = initialiser(init)((classes.n, features), features, rng.child("w"))
         if bias:
             start = uniform_fan_in if init == "default" else zeros

@@ -22,7 +22,7 @@ Shape = tuple[int, ...]  # of one sample: without the batch axis
 def require_sizes(layer: str, **sizes: int) -> None:
     """InputError unless every size (inputs, outputs, features) is a whole number of at least 1."""
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise InputError(f"{layer}: {name} is {size!r}, but a whole number of at least 1 was expected.")
 
 

@@ -21,16 +21,25 @@ def all_layers(layer: Layer) -> Iterator[Layer]:
         yield from all_layers(child)
 
 
+def require_layer(what: str, layer: Any) -> None:
+    """InputError unless it is a layer, made already."""
+    if not isinstance(layer, Layer):
+        raise InputError(f"{what} is {layer!r:.60}, but a layer was expected, such as ReLU().")
+
+
 class Sequential(Layer):
     """Layers one after another: Sequential(conv1=Conv2d(…), relu1=ReLU(), …). The names are those of the parameters.
 
     The same layer object twice is an error: parameters shared by accident would get half their gradient.
     """
 
-    def __init__(self, **layers: Layer):
+    def __init__(self, *unnamed: Any, **layers: Layer):
         super().__init__()
+        if unnamed:
+            raise InputError("the layers of a Sequential have names; type for example Sequential(fc=…, relu=ReLU()).")
         seen: set[int] = set()
         for name, layer in layers.items():
+            require_layer(f"layer {name!r} of a Sequential", layer)
             for part in all_layers(layer):
                 if id(part) in seen:
                     raise InputError(
@@ -84,6 +93,7 @@ class Residual(Layer):
 
     def __init__(self, branch: Layer):
         super().__init__()
+        require_layer("the branch of a Residual", branch)
         self.branch = branch
         self.params, self.buffers = branch.params, branch.buffers
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from npsoftmax import kernels
 from npsoftmax.arguments import real
 from npsoftmax.backend import Array
@@ -22,8 +24,8 @@ FUSED = ("tiled", "direct", "winograd")  # those with a ReLU of their own
 
 def as_pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     """3 -> (3, 3); InputError unless it is one or two whole numbers of at least `least`."""
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, Integral) and v >= least for v in pair):
+    pair = tuple(value) if isinstance(value, tuple | list) or np.ndim(value) == 1 else (value, value)
+    if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and v >= least for v in pair):
         raise InputError(f"{name} is {value!r}, but one or two whole numbers of at least {least} were expected.")
     return int(pair[0]), int(pair[1])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from npsoftmax.arguments import gradient_like, real
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional import activation, dropout
 from npsoftmax.kernels import elementwise as kernels
 from npsoftmax.layers.base import Layer, Shape
@@ -55,8 +55,8 @@ class Dropout(Layer):
 
     def __init__(self, p: float):
         super().__init__()
-        if not 0 <= p < 1:
-            raise InputError(f"{self.what} is {p}, but a probability of at least 0 and below 1 was expected.")
+        if not 0 <= as_number(p) < 1:
+            raise InputError(f"{self.what} is {p!r}, but a probability of at least 0 and below 1 was expected.")
         self.p = p
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:

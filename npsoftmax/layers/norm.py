@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from npsoftmax.backend import Array
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional import activation, norm
+from npsoftmax.functional.softmax import positive
 from npsoftmax.kernels import norm as kernels
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.params import Tree
@@ -28,7 +29,7 @@ class _Norm(Layer):
     def __init__(self, features: int, *, eps: float = 1e-5):
         super().__init__()
         require_sizes(type(self).__name__, features=features)
-        self.features, self.eps = features, eps
+        self.features, self.eps = features, positive("eps", eps)
         self.params["gamma"] = np.ones(features, dtype=np.float32)
         self.params["beta"] = np.zeros(features, dtype=np.float32)
 
@@ -54,6 +55,8 @@ class BatchNorm(_Norm):
 
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, fused: bool = True):
         super().__init__(features, eps=eps)
+        if not 0 <= as_number(momentum) <= 1:
+            raise InputError(f"momentum is {momentum!r}, but the share of the new batch, from 0 to 1, was expected.")
         self.momentum, self.fused = momentum, fused
         self.shared: SharedBatch | None = None
         self.buffers["mean"] = np.zeros(features, dtype=np.float32)

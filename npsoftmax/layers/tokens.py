@@ -17,7 +17,6 @@ from npsoftmax.params import Tree
 from npsoftmax.random import Rng, check_rng
 
 POSITIONS = ("learned", "sinusoidal")
-POOLS = ("class", "mean", "sum")
 
 
 class PatchEmbed(Layer):
@@ -139,8 +138,8 @@ class TokenPool(Layer):
 
     def __init__(self, kind: str = "class"):
         super().__init__()
-        if kind not in POOLS:
-            raise unknown_name("pool of tokens", kind, POOLS)
+        if kind not in tokens.POOLS:
+            raise unknown_name("pool of tokens", kind, tokens.POOLS)
         self.kind = kind
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:

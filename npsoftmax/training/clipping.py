@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.kernels import update
 from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
@@ -56,6 +56,6 @@ def _square_sum(g: Array | SparseRows) -> Array | float:
 
 
 def _positive(name: str, value: float) -> float:
-    if not value > 0:
+    if not as_number(value) > 0:
         raise InputError(f"{name} of gradient clipping is {value!r}, but a number above 0 was expected.")
     return float(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.errors import InputError, as_number, unknown_name
 
 MODES = ("max", "min")
 
@@ -19,9 +19,9 @@ class EarlyStopping:
     """
 
     def __init__(self, patience: int, min_delta: float = 0.0, mode: str = "max"):
-        if patience < 1:
+        if not as_number(patience) >= 1:
             raise InputError(f"patience of early stopping is {patience!r}, but at least 1 evaluation was expected.")
-        if not min_delta >= 0:
+        if not as_number(min_delta) >= 0:
             raise InputError(f"min_delta of early stopping is {min_delta!r}, but 0 or more was expected.")
         if mode not in MODES:
             raise unknown_name("mode of early stopping", mode, MODES)

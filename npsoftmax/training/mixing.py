@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.models import Model
 from npsoftmax.params import SparseRows, Tree, tree_map
 from npsoftmax.random import Rng, check_rng
@@ -58,7 +58,7 @@ def mix(x: Array, rng: Rng, *, mixup: float = 0.0, cutmix: float = 0.0) -> Mixed
 
 def check_alpha(flag: str, alpha: float) -> None:
     """InputError unless 0 <= α < inf."""
-    if not 0 <= alpha < math.inf:
+    if not 0 <= as_number(alpha) < math.inf:
         raise InputError(f"{flag} is {alpha}, but a number of at least 0 was expected (0: no mixing; try {flag} 0.8).")
 
 

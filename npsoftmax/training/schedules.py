@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.errors import InputError, as_number, unknown_name
 from npsoftmax.options import check_options
 
 # step -> learning rate, momentum (None: the optimiser's own)
@@ -26,9 +26,9 @@ def make_schedule(name: str, lr: float, steps_per_epoch: int, epochs: int, **opt
     """
     if name not in SCHEDULES:
         raise unknown_name("schedule", name, SCHEDULES)
-    _require(0 < lr < math.inf, "the learning rate", lr, "a number above 0")
-    _require(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
-    _require(epochs >= 1, "epochs", epochs, "at least 1")
+    _require(0 < as_number(lr) < math.inf, "the learning rate", lr, "a number above 0")
+    _require(as_number(steps_per_epoch) >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
+    _require(as_number(epochs) >= 1, "epochs", epochs, "at least 1")
     options = check_options(f"schedule {name!r}", SCHEDULES[name], options)
     at = SCHEDULES[name](float(lr), steps_per_epoch, epochs, **options)
     total = steps_per_epoch * epochs

@@ -437,10 +437,10 @@ def test_a_batch_of_another_shape_is_refused():
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (np.array([0, 1, 7]), "label 7 is out of range: 7 classes have labels 0 to 6"),
-        (np.array([0, -1, 2]), "label -1 is out of range"),
-        (np.array([0.0, 1.0, 2.0]), "targets are float64"),
-        (np.array([0, 1]), "3 whole-number labels were expected"),
+        (np.array([0, 1, 7]), "labels run from 0 to 7, but 7 classes are numbered from 0"),
+        (np.array([0, -1, 2]), "labels run from -1 to 2"),
+        (np.array([0.0, 1.0, 2.0]), "labels are float64"),
+        (np.array([0, 1]), "one for each of the 3 rows is needed"),
     ],
 )
 def test_targets_that_do_not_fit(targets, message):

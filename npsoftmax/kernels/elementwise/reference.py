@@ -18,7 +18,7 @@ def relu(x: Array) -> Array:
 
 def relu_backward(dy: Array, y: Array) -> Array:
     """dy where y > 0, else 0. Any shape, both the same."""
-    return dy * (y > 0)
+    return array_module(y).where(y > 0, dy, 0)  # a product would make NaN of an infinite dy
 
 
 def add(a: Array, b: Array) -> Array:

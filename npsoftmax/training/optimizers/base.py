@@ -30,7 +30,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from npsoftmax.backend import Array, array_module, to_numpy
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.kernels import update
 from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
@@ -179,13 +179,13 @@ def _listed(names: Iterable[str]) -> str:
 
 def at_least_0(name: str, value: float) -> float:
     """The value as a float; InputError below 0, and for infinity and NaN."""
-    if not 0 <= value < math.inf:
+    if not 0 <= as_number(value) < math.inf:
         raise InputError(f"{name} is {value!r}, but a number of 0 or more was expected.")
     return float(value)
 
 
 def below_1(name: str, value: float) -> float:
     """The value as a float; InputError unless it is from 0 to below 1."""
-    if not 0 <= value < 1:
+    if not 0 <= as_number(value) < 1:
         raise InputError(f"{name} is {value!r}, but a number from 0 to below 1 was expected.")
     return float(value)

@@ -1,0 +1,152 @@
+"""Mistakes that a newcomer makes in Python, each with the sentence that it gets; and what must not be silent."""
+
+import numpy as np
+import pytest
+
+from npsoftmax import ClassInfo, Rng, build_model, layers
+from npsoftmax.errors import InputError
+from npsoftmax.functional import activation, dropout, gumbel, loss, tokens
+from npsoftmax.heads import HEADS
+from npsoftmax.training import clipping
+from npsoftmax.training.early_stopping import EarlyStopping
+from npsoftmax.training.optimizers import SGD, Adam
+from npsoftmax.training.schedules import make_schedule
+
+
+def normal(*shape, dtype=np.float32):
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+def mlp(head="softmax", classes=3, seed=0):
+    return build_model("mlp", head, classes, (4,), seed=seed, model_opts={"hidden": (5,)})
+
+
+def refused(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
+
+
+# ---------------------------------------------------------------- settings
+Z, T, MASK = normal(3, 2), np.array([0, 1, 1]), np.ones((3, 2), bool)
+NO_NUMBERS = [None, "0.5", [0.5, 0.5], np.array([0.5, 0.5]), {}]
+
+TAKE_A_NUMBER = {
+    "temperature": lambda v: loss.softmax_cross_entropy_forward(Z, T, temperature=v),
+    "label_smoothing": lambda v: loss.softmax_cross_entropy_forward(Z, T, label_smoothing=v),
+    "margin": lambda v: loss.hinge_forward(Z, T, margin=v),
+    "tau": lambda v: gumbel.gumbel_softmax_forward(Z, Z, tau=v),
+    "keep": lambda v: dropout.dropout_forward(Z, MASK, v),
+    "dropout": layers.Dropout,
+    "eps": lambda v: layers.LayerNorm(4, eps=v),
+    "momentum": lambda v: layers.BatchNorm(4, momentum=v),
+    "lr": lambda v: SGD({"w": Z.copy()}).step({"w": Z.copy()}, {"w": Z}, lr=v),
+    "beta1": lambda v: Adam({"w": Z}, beta1=v),
+    "weight_decay": lambda v: Adam({"w": Z}, weight_decay=v),
+    "max_norm": lambda v: clipping.clip_by_norm({"w": Z}, v),
+    "learning rate": lambda v: make_schedule("constant", v, 1, 1),
+    "patience": EarlyStopping,
+}
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize("name", TAKE_A_NUMBER)
+def test_a_setting_that_is_no_number(name, value):
+    refused(lambda: TAKE_A_NUMBER[name](value), f"{name}.* is ")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: layers.BatchNorm(4, eps=-1), "eps is -1, but a finite number above 0"),
+        (lambda: layers.LayerNorm(4, eps=0), "eps is 0"),
+        (lambda: layers.BatchNorm(4, momentum=2), "momentum is 2, but the share of the new batch, from 0 to 1"),
+        (lambda: layers.Conv2d(True, 8, 3, rng=Rng(0)), "inputs is True, but a whole number"),
+        (lambda: layers.Conv2d(3, 8, True, rng=Rng(0)), "kernel size is True"),
+        (lambda: layers.Sequential(layers.ReLU()), r"layers of a Sequential have names; type .*Sequential\(fc="),
+        (lambda: layers.Sequential(a=layers.ReLU), "layer 'a' of a Sequential is <class"),
+        (lambda: layers.Residual(3), "the branch of a Residual is 3, but a layer was expected"),
+        (lambda: HEADS["softmax"]("4", ClassInfo(3), rng=Rng(0)), "features is '4', but a whole number"),
+        (lambda: HEADS["hierarchical"](True, ClassInfo(3), rng=Rng(0)), "features is True"),
+        (lambda: HEADS["softmax"](4, 3, rng=Rng(0)), r"classes is 3, .* type ClassInfo\(10\)"),
+        (lambda: HEADS["sampled"](4, ClassInfo(9), rng=Rng(0), samples=2.5), "samples is 2.5, but a whole number"),
+        (lambda: tokens.token_pool_forward(normal(2, 3, 4), "max"), "unknown pool of tokens 'max'"),
+    ],
+)
+def test_a_part_that_cannot_be_made(call, words):
+    refused(call, words)
+
+
+def test_an_array_is_a_pair_of_numbers_too():
+    assert layers.Conv2d(3, 8, np.array([3, 5]), rng=Rng(0)).k == (3, 5)
+
+
+# ---------------------------------------------------------------- labels
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([[0], [1, 2]], "is no array"),
+        (np.ma.masked_array([0, 1], [0, 1]), "is a masked array, and a mask would be lost"),
+        (None, "NoneType, but an array was expected"),
+        ({0, 1}, "set, but an array was expected"),
+        (np.array([0.0, np.nan]), "labels are float64, but whole numbers are needed"),
+        (np.array([[0], [1]]), r"for this column of labels type t\[:, 0\]"),
+        (np.eye(3, dtype=int)[:2], r"for one-hot rows type t.argmax\(axis=1\)"),
+        (["0", "1"], "labels are <U1"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("head", [name for name in HEADS if name != "legacy_adaptive_untrained"])
+@pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning")
+def test_heads_refuse_labels_in_the_words_of_the_losses(head, labels, words):
+    h, classes = normal(2, 4), ClassInfo(3, np.array([3, 2, 1]), np.array([0, 0, 1]))
+    refused(lambda: HEADS[head](4, classes, rng=Rng(0)).loss(h, labels, rng=Rng(0)), words)
+    refused(lambda: loss.softmax_cross_entropy_forward(normal(2, 3), labels), words)
+
+
+@pytest.mark.parametrize("head", [name for name in HEADS if name != "legacy_adaptive_untrained"])
+@pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning")
+def test_labels_of_any_whole_number_type_train_alike(head):
+    classes = ClassInfo(6, np.array([9, 7, 5, 3, 2, 1]), np.array([0, 0, 1, 1, 2, 2]))
+
+    def step(labels):
+        made = HEADS[head](4, classes, rng=Rng(0))
+        value, cache = made.loss(normal(3, 4), labels, train=True, rng=Rng(0))
+        return value, made.backward(cache)[0]
+
+    value, dh = step(np.array([1, 0, 4]))
+    for dtype in (np.uint64, np.uint8, ">i2"):
+        other = step(np.array([1, 0, 4]).astype(dtype))
+        assert other[0] == value and (other[1] == dh).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, 1, 1.5], "labels are float64"),
+        (["a", "b"], "labels are <U1"),
+        ([-1], "labels run from -1 to -1"),
+        ([0, 5], "labels run from 0 to 5, but 3 classes"),
+        (None, "NoneType"),
+        ([[0], [1, 2]], "is no array"),
+    ],
+)
+def test_classes_are_not_counted_from_what_is_no_label(labels, words):
+    refused(lambda: ClassInfo.from_labels(labels, 3), words)
+    assert ClassInfo.from_labels([0, 2, 2], 3).counts.tolist() == [1, 0, 2]
+    assert ClassInfo.from_labels([], 3).counts.tolist() == [0, 0, 0]
+
+
+# ---------------------------------------------------------------- gradients of another batch, and infinite ones
+@pytest.mark.parametrize(
+    "layer", [layers.ClassToken(4, rng=Rng(0)), layers.PositionEmbedding(3, 4, rng=Rng(0))], ids=repr
+)
+def test_tokens_refuse_the_gradient_of_another_batch(layer):
+    y, cache = layer.forward(normal(2, 3, 4))
+    refused(lambda: layer.backward(np.zeros((5, *y.shape[1:])), cache), r"dy has shape \(5, .* but \(2, ")
+
+
+@pytest.mark.parametrize("name", ["relu", "relu_fused"])
+def test_relu_stops_an_infinite_gradient(name):
+    forward, backward = (getattr(activation, f"{name}_{which}") for which in ("forward", "backward"))
+    dy = np.array([np.inf, np.nan, -np.inf, 2.0])
+    assert backward(dy, forward(np.array([-1.0, 0.0, -2.0, 3.0]))[1]).tolist() == [0, 0, 0, 2]
