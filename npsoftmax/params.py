@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,11 @@ class SparseRows:
 
     def __post_init__(self) -> None:
         rows, values = self.rows, self.values
+        if not hasattr(rows, "dtype") or not hasattr(values, "dtype") or not isinstance(self.n_rows, Integral):
+            raise InputError(
+                f"SparseRows: rows is {rows!r:.40}, values is {values!r:.40} and n_rows {self.n_rows!r:.40}, but two "
+                "arrays and a whole number were expected."
+            )
         if rows.ndim != 1 or rows.dtype != "int64" or values.ndim < 1 or len(values) != len(rows):
             raise InputError(
                 f"SparseRows: rows is {rows.dtype} of shape {rows.shape}, values has shape {values.shape}; "
@@ -135,6 +141,7 @@ class SparseRows:
         pairs, in the order of `indices`: the same bits in every run. Raises InputError for other shapes and
         for an index outside 0 … n_rows-1.
         """
+        indices, values = (a if hasattr(a, "dtype") else np.asarray(a) for a in (indices, values))
         fits = indices.ndim == 1 and values.ndim >= 1 and len(values) == len(indices)
         if not fits or indices.dtype.kind not in "iu":
             raise InputError(

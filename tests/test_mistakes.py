@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from npsoftmax import ClassInfo, Rng, build_model, layers
+from npsoftmax import ClassInfo, Rng, build_model, get_backend, kernels, layers
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout, gumbel, loss, tokens
 from npsoftmax.heads import HEADS
+from npsoftmax.params import SparseRows
 from npsoftmax.training import clipping
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.optimizers import SGD, Adam
@@ -150,3 +151,78 @@ def test_relu_stops_an_infinite_gradient(name):
     forward, backward = (getattr(activation, f"{name}_{which}") for which in ("forward", "backward"))
     dy = np.array([np.inf, np.nan, -np.inf, 2.0])
     assert backward(dy, forward(np.array([-1.0, 0.0, -2.0, 3.0]))[1]).tolist() == [0, 0, 0, 2]
+
+
+# ---------------------------------------------------------------- models and caches
+@pytest.mark.parametrize("wrong", [lambda value, cache: value, lambda value, cache: None, lambda *both: both])
+def test_backward_takes_the_cache_and_says_so(wrong):
+    model = mlp()
+    refused(lambda: model.backward(wrong(*model.loss(normal(2, 4), T[:2]))), "value, cache = model.loss")
+
+
+def test_a_model_moves_to_backends_in_real_numbers():
+    refused(lambda: mlp().to("cpu"), r"backend is 'cpu', but what get_backend\(\) gives")
+    refused(lambda: mlp().to(get_backend(), int), "dtype is <class 'int'>, but parameters are real numbers")
+
+
+def test_a_weight_of_another_shape_is_not_called_a_bias():
+    layer = layers.Dense(3, 4, rng=Rng(0))
+    layer.params["w"] = normal(4, 3)
+    refused(lambda: layer.forward(normal(2, 3)), r"right has shape \(4, 3\).* as left \(2, 3\) says")
+
+
+def test_whole_numbers_at_the_face_of_winograd():
+    x, w = np.arange(16).reshape(1, 4, 4, 1), np.arange(9).reshape(3, 3, 1, 1)
+    refused(lambda: kernels.conv2d_winograd(x, w, None, (1, 1), 4), "holds int64, but Winograd's")
+    refused(lambda: kernels.conv2d_winograd_dw(x, x, w, (1, 1), 4), "holds int64")
+
+
+# ---------------------------------------------------------------- optimisers
+READ_ONLY = normal(3, 2)
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("params", "grads", "words"),
+    [
+        ({"w": Z}, {"w": Z.tolist()}, "the gradient of 'w' is .* but an array, or SparseRows"),
+        ({"w": Z}, {"w": None}, "the gradient of 'w' is None"),
+        ({"w": Z}, {"w": Z + 1j}, "the gradient of 'w' holds complex64"),
+        ({"w": Z}, Z, "the gradients are ndarray, but a dict"),
+        ({"w": READ_ONLY}, {"w": Z}, "parameter 'w' is read-only"),
+    ],
+)
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_a_step_of_wrong_arrays_changes_nothing(kind, params, grads, words):
+    params = {"a": normal(2), **params}
+    if isinstance(grads, dict):
+        grads = {"a": normal(2), **grads}
+    optimizer, before = kind(params), [p.copy() for p in params.values()]
+    refused(lambda: optimizer.step(params, grads, lr=0.1), words)
+    assert optimizer.steps == 0 and all((p == q).all() for p, q in zip(params.values(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: SGD([Z]), "the parameters are list, but a dict"),
+        (lambda: SGD({"w": Z.tolist()}), "parameter 'w' is of list"),
+        (lambda: SGD({"w": np.ones(2, int)}), "parameter 'w' is of int64"),
+        (lambda: SGD({"gamma": Z}, no_decay="gamma"), r"no_decay is 'gamma', .* type for example \('b',\)"),
+        (lambda: SGD({"w": Z}, no_decay=None), "no_decay is None"),
+        (lambda: Adam({"w": Z}).load_state(None, 1), "the saved state is NoneType"),
+        (lambda: Adam({"w": Z}).load_state({"m": {"w": [1]}, "v": {"w": Z}}, 1), "'m.w' of the saved state is"),
+        (lambda: (a := Adam({"w": Z})).load_state(a.state_tree(), 1.5), "counts 1.5 steps"),
+        (lambda: clipping.clip_by_norm({"w": np.ones((3, 2), int)}, 1), "the gradient of 'w' is of int64"),
+        (lambda: clipping.clip_by_value({"w": [1.0]}, 1), "the gradient of 'w' is of list"),
+        (lambda: clipping.clip_by_norm(Z, 1), "the gradients are ndarray"),
+        (lambda: SparseRows([0], [[1.0]], 3), r"rows is \[0\], .* two arrays and a whole number"),
+        (lambda: SparseRows(np.array([0]), Z[:1], None), "n_rows None"),
+    ],
+)
+def test_what_optimisers_and_clipping_refuse(call, words):
+    refused(call, words)
+
+
+def test_rows_are_summed_from_lists_as_well():
+    assert SparseRows.from_indices([2, 0, 2], [[1.0], [2.0], [3.0]], 3).to_dense().tolist() == [[2], [0], [4]]

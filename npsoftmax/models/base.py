@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, Backend, array_module
-from npsoftmax.errors import unknown_name
+from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
 from npsoftmax.layers import BatchNorm, Conv2d, Layer, all_layers
 from npsoftmax.layers.conv import ALGORITHMS
@@ -54,6 +54,11 @@ class Model(HoldsTrees):
 
     def backward(self, cache: Any, dloss: float = 1.0) -> Tree:
         """cache -> grads (mirrors params)."""
+        if type(cache) is not tuple or len(cache) != 2 or np.isscalar(cache[0]):
+            raise InputError(
+                f"backward takes the cache of `loss`, but {type(cache).__name__} was given; type "
+                "value, cache = model.loss(images, labels), then model.backward(cache)."
+            )
         trunk_cache, head_cache = cache
         dh, head_grads = self.head.backward(head_cache, dloss)
         _, trunk_grads = self.trunk.backward(dh, trunk_cache, need_dx=False)
@@ -101,6 +106,11 @@ class Model(HoldsTrees):
 
     def to(self, backend: Backend, dtype: Any = np.float32) -> Model:
         """Move all arrays to a backend and all floating ones to `dtype`; returns self."""
+
+        if not isinstance(backend, Backend):
+            raise InputError(f"backend is {backend!r:.60}, but what get_backend() gives was expected.")
+        if np.dtype(dtype).kind != "f":
+            raise InputError(f"dtype is {dtype!r:.60}, but parameters are real numbers; type for example np.float64.")
 
         def move(_: str, x: Array) -> Array:
             return backend.asarray(x, dtype=dtype if x.dtype.kind == "f" else x.dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, as_number
 from npsoftmax.kernels import update
@@ -21,6 +23,7 @@ def clip(grads: Tree, value: float | None, norm: float | None) -> Tree:
 def clip_by_value(grads: Tree, limit: float) -> Tree:
     """Every element of every gradient clipped to [-limit, limit]. Raises InputError unless limit > 0."""
     limit = _positive("limit", limit)
+    _check_real(grads)
 
     def clipped(g: Array | SparseRows) -> Array | SparseRows:
         return g.clipped(limit) if isinstance(g, SparseRows) else update.clip(g, limit)
@@ -37,6 +40,7 @@ def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, Any]:
     (), since to look at them would be to wait for it. Raises InputError unless max_norm > 0.
     """
     max_norm = _positive("max_norm", max_norm)
+    _check_real(grads)
     squares = sum(_square_sum(g) for _, g in leaves(grads))
     xp = array_module(squares)
     if xp.__name__ == "numpy":
@@ -53,6 +57,16 @@ def clip_by_norm(grads: Tree, max_norm: float) -> tuple[Tree, Any]:
 def _square_sum(g: Array | SparseRows) -> Array | float:
     # Not a dot product: BLAS sums millions of float32 to four digits only, and otherwise with other threads.
     return g.square_sum() if isinstance(g, SparseRows) else update.square_sum(g)
+
+
+def _check_real(grads: Tree) -> None:
+    """InputError unless it is a tree of real numbers: whole ones would be rounded to 0."""
+    if not isinstance(grads, dict):
+        raise InputError(f"the gradients are {type(grads).__name__}, but a dict was expected, as backward returns it.")
+    for name, g in leaves(grads):
+        if getattr(g, "dtype", np.dtype(object)).kind != "f":
+            given = getattr(g, "dtype", type(g).__name__)
+            raise InputError(f"the gradient of {name!r} is of {given}, but an array of real numbers was expected.")
 
 
 def _positive(name: str, value: float) -> float:

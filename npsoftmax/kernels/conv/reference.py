@@ -16,6 +16,7 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
+from npsoftmax.arguments import refuse
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.windows import col2im, im2col
@@ -101,6 +102,8 @@ def _padded(x: Array, pad: Pair, height: int, width: int) -> Array:
 
 def _sandwich(matrix: Matrix, x: Array, transposed: bool = False) -> Array:
     """M X Mᵀ over the first two axes of x; with `transposed` Mᵀ X M."""
+    if x.dtype.kind != "f":
+        raise refuse(f"an array holds {x.dtype}, but Winograd's matrices hold fractions; type array.astype(float).")
     xp = array_module(x)
     m = xp.asarray(matrix, dtype=x.dtype)
     m = m.T if transposed else m

@@ -17,5 +17,5 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
 
     Transposed views are read where they lie. NumPy's own product runs on one thread within a training step.
     """
-    fit("a (M, K), b (K, N)?, bias (N)?", a.shape, b.shape, None if bias is None else bias.shape)
+    fit("left (M, K), right (K, N), bias (N)?", a.shape, b.shape, None if bias is None else bias.shape)
     return version_for(a, b, bias).matmul(a, b, bias)

@@ -25,7 +25,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +51,12 @@ class Optimizer(ABC):
 
     def __init__(self, params: Tree, slots: Sequence[str], *, weight_decay: float, no_decay: tuple[str, ...]):
         self.weight_decay = at_least_0("weight_decay", weight_decay)
+        for name, p in _named(params, "the parameters are"):
+            if not hasattr(p, "dtype") or p.dtype.kind != "f":
+                given = getattr(p, "dtype", type(p).__name__)
+                raise InputError(f"parameter {name!r} is of {given}, but an array of real numbers was expected.")
+        if not isinstance(no_decay, tuple | list):
+            raise InputError(f"no_decay is {no_decay!r:.60}, but ends of names were expected; type for example ('b',).")
         self.state: dict[str, Tree] = {slot: tree_map(_zeros, params) for slot in slots}
         self._slots = [dict(leaves(tree)) for tree in self.state.values()]  # the same arrays, by name
         self.steps = 0
@@ -69,7 +77,7 @@ class Optimizer(ABC):
         Raises InputError, with nothing changed, if parameters, gradients and state do not fit together.
         """
         rates = self._rates(at_least_0("lr", lr), momentum, self.steps + 1)
-        arrays, gradients = dict(leaves(params)), dict(leaves(grads))
+        arrays, gradients = dict(_named(params, "the parameters are")), dict(_named(grads, "the gradients are"))
         self._check(arrays, gradients)
         self.steps += 1
         for name, p in arrays.items():
@@ -85,21 +93,23 @@ class Optimizer(ABC):
 
     def load_state(self, tree: Tree, steps: int) -> None:
         """Go on from a saved state. Raises InputError, with nothing changed, if it is another optimiser's."""
-        own, saved = dict(leaves(self.state)), dict(leaves(tree))
+        own, saved = dict(leaves(self.state)), dict(_named(tree, "the saved state is"))
         if own.keys() != saved.keys():
             raise InputError(
                 f"the saved state does not belong to this {type(self).__name__}: {_difference('it', own, saved)} "
                 "Resume with the optimiser and the model that it was saved with."
             )
         for name, array in own.items():
+            if not hasattr(saved[name], "dtype"):
+                raise InputError(f"{name!r} of the saved state is {saved[name]!r:.60}, but an array was expected.")
             if (array.shape, array.dtype) != (saved[name].shape, saved[name].dtype):
                 raise InputError(
                     f"{name!r} of the saved state is {saved[name].dtype} of shape {saved[name].shape}, but "
                     f"{array.dtype} of shape {array.shape} was expected. Resume with the model and precision "
                     "that it was saved with."
                 )
-        if steps < 0:
-            raise InputError(f"the saved state counts {steps} steps, but 0 or more was expected.")
+        if not isinstance(steps, Integral) or steps < 0:
+            raise InputError(f"the saved state counts {steps!r} steps, but 0 or more was expected.")
         for name, array in own.items():
             array[...] = array_module(array).asarray(to_numpy(saved[name]))
         self.steps = int(steps)
@@ -148,10 +158,15 @@ class Optimizer(ABC):
             found = _difference("the tree of gradients", arrays, gradients)
             raise InputError(f"the gradients do not mirror the parameters: {found}")
         for name, p in arrays.items():
-            if p.shape != gradients[name].shape:
-                raise InputError(
-                    f"the gradient of {name!r} has shape {gradients[name].shape}, the parameter {p.shape}."
-                )
+            g = gradients[name]
+            if type(g) is not type(p) and not isinstance(g, SparseRows) and not hasattr(g, "dtype"):
+                raise InputError(f"the gradient of {name!r} is {g!r:.60}, but an array, or SparseRows, was expected.")
+            if p.shape != g.shape:
+                raise InputError(f"the gradient of {name!r} has shape {g.shape}, the parameter {p.shape}.")
+            if g.dtype.kind not in "fiu":
+                raise InputError(f"the gradient of {name!r} holds {g.dtype}, but real numbers were expected.")
+            if type(p) is np.ndarray and not p.flags.writeable:
+                raise InputError(f"parameter {name!r} is read-only, but it is updated in place; use a copy of it.")
 
 
 def with_decay(p: Array, g: Array, decay: float, out: Array) -> Array:
@@ -159,6 +174,13 @@ def with_decay(p: Array, g: Array, decay: float, out: Array) -> Array:
     array_module(p).multiply(p, decay, out=out)
     out += g
     return out
+
+
+def _named(tree: Any, what: str) -> Iterator[tuple[str, Array]]:
+    """The leaves of a tree, by name; InputError for what is none."""
+    if not isinstance(tree, dict):
+        raise InputError(f"{what} {type(tree).__name__}, but a dict was expected, as model.params is one.")
+    return leaves(tree)
 
 
 def _zeros(p: Array) -> Array:
