@@ -119,8 +119,11 @@ def array_module(x: object) -> Any:
 
 
 def to_numpy(x: Array | float) -> np.ndarray:
-    """A NumPy copy of a device array; NumPy arrays and scalars pass through."""
-    return x.get() if hasattr(x, "get") else np.asarray(x)
+    """A NumPy copy of a device array; NumPy arrays and scalars pass through. InputError for what is no array."""
+    try:
+        return x.get() if hasattr(x, "get") and not isinstance(x, dict) else np.asarray(x)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"a {type(x).__name__} was given that is no array: {error}") from error
 
 
 @dataclass(frozen=True)

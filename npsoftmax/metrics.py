@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.arguments import whole
 from npsoftmax.backend import Array, to_numpy
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 from npsoftmax.files import write_replacing
 
 BINS = 15
@@ -90,8 +91,11 @@ def reliability(log_prob: Array, targets: Array, bins: int = BINS) -> dict[str, 
     low <= confidence < high, the last one also 1. Raises InputError for NaN, for a row without a finite
     entry and for a probability above 1.
     """
-    if bins < 1:
+    if as_number(bins) < 1:
         raise InputError(f"bins is {bins}, but at least 1 is needed.")
+    bins = whole("bins", bins)
+    if to_numpy(log_prob).ndim != 2:
+        raise InputError(f"log_prob has shape {to_numpy(log_prob).shape}; expected (N, C).")
     n_classes = to_numpy(log_prob).shape[-1]
     targets = _labels("targets", targets, n_classes)
     log_prob = _log_prob(log_prob, targets, n_classes)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 from numbers import Integral
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.cuda import MOST_ITEMS, compiled_for
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, as_number
 
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -57,10 +58,13 @@ class Rng:
         return Rng(self.seed, f"{self.path}.{name}" if self.path else name, self.step, self.samples)
 
     def at(self, step: int, samples: Array | None = None) -> Rng:
+        if (type(step) is not int and not isinstance(step, Integral)) or not 0 <= step < 2**64:
+            raise InputError(f"the step is {step!r:.60}, but a whole number of at least 0 was expected.")
         return Rng(self.seed, self.path, step, samples)
 
     def bits(self, shape: tuple[int, ...], xp: Any = np) -> Array:
         """Uniform uint32 of `shape`; element e of sample s is word e % 4 of block (e // 4, s, step)."""
+        shape = _sizes(shape)
         n, elements = shape[0], math.prod(shape[1:])
         blocks = -(-elements // 4)
         samples = self._samples(n, xp)
@@ -94,7 +98,7 @@ class Rng:
 
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
         """Standard normal, by Box and Muller (1958) from two uniforms an element."""
-        u = self.uniform((*shape, 2), _wide(dtype), xp)
+        u = self.uniform((*_sizes(shape), 2), _wide(dtype), xp)
         return (xp.sqrt(-2 * xp.log(u[..., 0])) * xp.cos(2 * math.pi * u[..., 1])).astype(dtype, copy=False)
 
     def gumbel(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
@@ -103,10 +107,14 @@ class Rng:
 
     def keep_mask(self, shape: tuple[int, ...], keep: float, xp: Any = np) -> Array:
         """Booleans, each true with probability `keep`."""
+        if not 0 <= as_number(keep) <= 1:
+            raise InputError(f"keep is {keep!r:.60}, but a probability from 0 to 1 was expected.")
         return self.uniform(shape, xp.float32, xp) < keep
 
     def integers(self, low: int, high: int, shape: tuple[int, ...], xp: Any = np) -> Array:
         """Whole numbers in [low, high), from all 32 bits: 23 would leave a range of millions visibly uneven."""
+        if not 0 < high - low <= 2**32:
+            raise InputError(f"whole numbers from {low} to below {high} were asked for, but 1 to 2**32 of them can be.")
         scaled = self.bits(shape, xp).astype(xp.uint64) * xp.uint64(high - low)
         return low + (scaled >> xp.uint64(32)).astype(xp.int64)
 
@@ -119,8 +127,11 @@ class Rng:
         if self.samples is None:
             return xp.arange(n, dtype=xp.uint64)
         if len(self.samples) != n:
-            raise ValueError(f"noise for {n} samples was asked for, but this step has {len(self.samples)}")
-        return xp.asarray(self.samples, dtype=xp.uint64)
+            raise InputError(f"noise for {n} samples was asked for, but this step has {len(self.samples)}.")
+        samples = xp.asarray(self.samples)
+        if samples.dtype.kind not in "iu":
+            raise InputError(f"the numbers of the samples are {samples.dtype}, but whole numbers were expected.")
+        return samples.astype(xp.uint64, copy=False)
 
     def _key(self) -> tuple[int, int]:
         digest = hashlib.blake2b(f"{self.seed}:{self.path}".encode(), digest_size=8).digest()
@@ -133,6 +144,17 @@ def check_rng(rng: Any, *, optional: bool = False) -> None:
         return
     seed = rng if isinstance(rng, Integral) and not isinstance(rng, bool) else 0
     raise InputError(f"rng is {rng!r:.60}, but noise is drawn from an npsoftmax.Rng: type rng=Rng({seed}).")
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """The shape of a draw; InputError for another one."""
+    try:
+        sizes = tuple(index(size) for size in shape)
+    except TypeError:
+        sizes = ()
+    if not sizes or min(sizes) < 0:
+        raise InputError(f"noise of shape {shape!r:.60} was asked for, but (samples, …) was expected, such as (3,).")
+    return sizes
 
 
 def _wide(dtype: Any) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from npsoftmax import ClassInfo, Rng, build_model, get_backend, kernels, layers
+from npsoftmax import ClassInfo, Rng, build_model, get_backend, kernels, layers, metrics
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout, gumbel, loss, tokens
 from npsoftmax.heads import HEADS
@@ -226,3 +226,36 @@ def test_what_optimisers_and_clipping_refuse(call, words):
 
 def test_rows_are_summed_from_lists_as_well():
     assert SparseRows.from_indices([2, 0, 2], [[1.0], [2.0], [3.0]], 3).to_dense().tolist() == [[2], [0], [4]]
+
+
+# ---------------------------------------------------------------- noise and metrics
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Rng(0).uniform(3), r"noise of shape 3 was asked for, but \(samples, …\)"),
+        (lambda: Rng(0).normal(3), "noise of shape 3"),
+        (lambda: Rng(0).uniform(()), r"noise of shape \(\)"),
+        (lambda: Rng(0).gumbel((2, -1)), r"noise of shape \(2, -1\)"),
+        (lambda: Rng(0).permutation(3.0), "noise of shape"),
+        (lambda: Rng(0).integers(5, 5, (3,)), "from 5 to below 5"),
+        (lambda: Rng(0).integers(0, 2**40, (3,)), "1 to 2\\*\\*32 of them"),
+        (lambda: Rng(0).keep_mask((3,), 1.5), "keep is 1.5, but a probability"),
+        (lambda: Rng(0).keep_mask((3,), "a"), "keep is 'a'"),
+        (lambda: Rng(0).at(-1), "the step is -1"),
+        (lambda: Rng(0).at("x"), "the step is 'x'"),
+        (lambda: Rng(0).at(2**70), "the step is"),
+        (lambda: Rng(0).at(0, np.array([0.5, 6])).uniform((2,)), "numbers of the samples are float64"),
+        (lambda: Rng(0).at(0, np.arange(2)).uniform((3,)), "noise for 3 samples was asked for, but this step has 2"),
+        (lambda: metrics.reliability(np.log(np.full((2, 3), 1 / 3)), [0, 1], bins=2.5), "bins is 2.5, but a whole"),
+        (lambda: metrics.reliability(np.log(np.full((2, 3), 1 / 3)), [0, 1], bins="a"), "bins is 'a'"),
+        (lambda: metrics.reliability(-3.0, [0, 1]), r"log_prob has shape \(\); expected \(N, C\)"),
+        (lambda: metrics.confusion_matrix([0, 1], [[0], [1, 2]], 2), "a list was given that is no array"),
+    ],
+)
+def test_what_noise_and_metrics_refuse(call, words):
+    refused(call, words)
+
+
+def test_all_whole_numbers_of_32_bits_can_be_drawn():
+    drawn = Rng(0).integers(-5, 2**32 - 5, (1000,))
+    assert drawn.min() < 2**24 and drawn.max() > 2**32 - 2**24 and len(set(drawn.tolist())) > 995
