@@ -76,6 +76,50 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "none"
 
 
+class Branches(dict[str, Any]):
+    """A tree whose branches are the trees of others: params of a model, which are those of its layers.
+
+    An item assigned, as in model.params["head"] = other.params["head"], sets the arrays of that branch; what would add
+    or remove one is refused, since its layer would not see it.
+    """
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self:
+            raise InputError(f"there is no {name!r} to set; there are {_listed(self)}.")
+        own = self[name]
+        if not isinstance(own, dict):
+            super().__setitem__(name, value)
+        elif value is not own:
+            set_leaves(own, value, name)
+
+    def update(self, *trees: Any, **branches: Any) -> None:
+        """Set the branches that are named."""
+        for name, value in dict(*trees, **branches).items():
+            self[name] = value
+
+    def __ior__(self, tree: Any) -> Branches:  # type: ignore[override, misc]
+        self.update(tree)
+        return self
+
+    def __delitem__(self, name: str) -> None:
+        raise InputError(f"{name!r} cannot be removed: it is a layer's own tree.")
+
+    def pop(self, name: str, *_: Any) -> Any:
+        """Refused, as all that removes a branch."""
+        del self[name]
+
+    def clear(self) -> None:
+        """Refused, as all that removes a branch."""
+        del self["everything"]
+
+    def replace(self, name: str, tree: Tree) -> None:
+        """Hold another tree: of the layer that came in the place of one."""
+        super().__setitem__(name, tree)
+
+    def __reduce__(self) -> Any:
+        return Branches, (dict(self),)  # copied and pickled as a whole, not item by item
+
+
 class HoldsTrees:
     """What has trees of arrays, `params` and `buffers`, that others hold as well: a model those of its layers.
 
@@ -85,6 +129,9 @@ class HoldsTrees:
     def __setattr__(self, name: str, value: Any) -> None:
         old = self.__dict__.get(name) if name in ("params", "buffers") else None
         if not old:
+            of_others = name in ("params", "buffers") and type(value) is dict
+            if of_others and any(isinstance(branch, dict) for branch in value.values()):
+                value = Branches(value)
             object.__setattr__(self, name, value)
         elif value is not old:
             set_leaves(old, value, name)

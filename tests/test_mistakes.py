@@ -1,5 +1,8 @@
 """Mistakes that a newcomer makes in Python, each with the sentence that it gets; and what must not be silent."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -259,3 +262,60 @@ def test_what_noise_and_metrics_refuse(call, words):
 def test_all_whole_numbers_of_32_bits_can_be_drawn():
     drawn = Rng(0).integers(-5, 2**32 - 5, (1000,))
     assert drawn.min() < 2**24 and drawn.max() > 2**32 - 2**24 and len(set(drawn.tolist())) > 995
+
+
+# ---------------------------------------------------------------- parameters set one branch at a time
+def loss_of(model):
+    return model.loss(normal(2, 4), T[:2])[0]
+
+
+WAYS_TO_SET = {
+    "item": lambda own, new: [own.__setitem__(name, new[name]) for name in new],
+    "update": lambda own, new: own.update(new),
+    "or": lambda own, new: own.__ior__(new),
+    "deep": lambda own, new: [own["trunk"].__setitem__("fc1", new["trunk"]["fc1"]), own.update(head=new["head"])],
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_SET)
+def test_a_branch_that_is_assigned_is_the_layers(way):
+    model, other = mlp(), mlp(seed=1)
+    WAYS_TO_SET[way](model.params, other.params)
+    assert loss_of(model) == loss_of(other) != loss_of(mlp())
+    assert model.params["head"] is model.head.params
+
+
+def test_attention_sees_the_branch_that_is_assigned():
+    layer, zeros = layers.MultiHeadAttention(8, 2, rng=Rng(0)), {"w": np.zeros((8, 24)), "b": np.zeros(24)}
+    layer.params["qkv"] = zeros
+    assert (layer.forward(normal(1, 3, 8))[0] == layer.params["out"]["b"]).all()
+    assert layer.weights(normal(1, 3, 8)) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.params.__setitem__("foo", 3), "there is no 'foo' to set; there are trunk, head"),
+        (lambda m: m.params.update(trunk={}), "the new trunk lack 'fc1.w'"),
+        (lambda m: m.params.__setitem__("head", None), "head was given as NoneType, but a dict"),
+        (lambda m: m.params["trunk"].__setitem__("fc2", {}), "there is no 'fc2'"),
+        (lambda m: m.params.pop("head"), "'head' cannot be removed"),
+        (lambda m: m.params.__delitem__("trunk"), "'trunk' cannot be removed"),
+        (lambda m: m.params.clear(), "cannot be removed"),
+        (lambda m: m.params["trunk"].__setitem__("fc1", {"w": [[1], [1, 2]], "b": [0] * 5}), "that is no array"),
+    ],
+)
+def test_a_branch_that_no_layer_would_see_is_refused(change, words):
+    model = mlp()
+    refused(lambda: change(model), words)
+    assert loss_of(model) == loss_of(mlp())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_has_branches_of_its_own(copied):
+    model = mlp()
+    twin = copied(model)
+    twin.params["head"] = mlp(seed=1).params["head"]
+    assert twin.params["head"] is twin.head.params and loss_of(twin) != loss_of(model) == loss_of(mlp())
+    twin.head = mlp(seed=2).head
+    assert twin.params["head"] is twin.head.params

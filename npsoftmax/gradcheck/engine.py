@@ -275,8 +275,8 @@ def _snapshot(tree: Tree) -> Callable[[], None]:
 
     def restore() -> None:
         for owner, members, values in saved:
-            owner.clear()
-            owner.update(members)
+            dict.clear(owner)  # a tree of branches refuses to be changed in any other way
+            dict.update(owner, members)
             for name, value in values.items():
                 if value is not None:
                     members[name][...] = value

@@ -65,7 +65,7 @@ class ClassInfo:
         """Count the classes in training labels (N,)."""
         n = cls(n).n
         t = labels(y, len(y) if hasattr(y, "__len__") else 0, n, empty=True)
-        return cls(n, np.bincount(t, minlength=n), coarse)
+        return cls(n, np.bincount(np.asarray(t), minlength=n), coarse)
 
 
 @dataclass(frozen=True)

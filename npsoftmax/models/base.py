@@ -14,7 +14,7 @@ from npsoftmax.layers.conv import ALGORITHMS
 from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options
-from npsoftmax.params import HoldsTrees, Tree, leaves, replace_leaves
+from npsoftmax.params import Branches, HoldsTrees, Tree, leaves, replace_leaves
 from npsoftmax.random import Rng, check_rng
 
 
@@ -27,13 +27,14 @@ class Model(HoldsTrees):
     def __init__(self, name: str, head_name: str, trunk: Layer, head: Head, input_shape: tuple[int, ...]):
         self.name, self.head_name = name, head_name
         self.trunk, self.head, self.input_shape = trunk, head, input_shape
-        self.params: Tree = {"trunk": trunk.params, "head": head.params}
-        self.buffers: Tree = {"trunk": trunk.buffers, "head": head.buffers}
+        self.params: Branches = Branches(trunk=trunk.params, head=head.params)
+        self.buffers: Branches = Branches(trunk=trunk.buffers, head=head.buffers)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in ("trunk", "head") and "buffers" in self.__dict__:  # another one than the constructor got
-            self.params[name], self.buffers[name] = value.params, value.buffers
+            self.params.replace(name, value.params)
+            self.buffers.replace(name, value.buffers)
 
     def forward(
         self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
