@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from npsoftmax.grading.agreement import Answers
 from npsoftmax.grading.findings import Findings
 from npsoftmax.grading.mistakes import Mistake, all_mistakes, pairs_of
 from npsoftmax.grading.mistakes.arguments import changed_arguments
 from npsoftmax.grading.patterns import raised_rule
 from npsoftmax.grading.rules import factor_rule, output_rule
-from npsoftmax.grading.trial import Outcome, Trial, close, trials_of
+from npsoftmax.grading.trial import Outcome, Trial, as_array, close, trials_of
 
 Function = Callable[..., Any]
 MORE = 104_729  # added to the seed for the further trials
@@ -51,12 +53,12 @@ def _causes(function: Function, findings: Findings, others: list[Trial]) -> list
         return []
     more = trials_of(first.exercise, first.seed + MORE, first.backend)
     search = _Search(function, outcome, [first, *others, *more])
-    if outcome.raised is not None or not judged:
-        whole = next((m for m in all_mistakes()[first.exercise.name] if search.is_whole(m)), None)
-        if whole is not None:
-            return _told(first, whole)
-        return [Cause(s) for s in (raised_rule(first, outcome) if outcome.raised else _in_place(outcome))]
-    return search.causes()
+    if judged:
+        return search.causes()
+    if outcome.raised is not None:  # many mistakes end in the same exception
+        return [Cause(sentence) for sentence in raised_rule(first, outcome)]
+    changes = next((m for m in all_mistakes()[first.exercise.name] if search.changes_the_same(m)), None)
+    return _told(first, changes) if changes else [Cause(_in_place(outcome))]
 
 
 def _told(trial: Trial, mistake: Mistake) -> list[Cause]:
@@ -67,9 +69,9 @@ def _told(trial: Trial, mistake: Mistake) -> list[Cause]:
     ]
 
 
-def _in_place(outcome: Outcome) -> list[str]:
+def _in_place(outcome: Outcome) -> str:
     name = outcome.changed[0].partition("[")[0]
-    return [f"an operation such as {name} += … or {name}[…] = … changes the array that was passed in."]
+    return f"an operation such as {name} += … or {name}[…] = … changes the array that was passed in."
 
 
 # ---------------------------------------------------------------- the catalogue
@@ -112,13 +114,9 @@ class _Search:
             if any(not close(_known(t, function).outputs.get(name), self.right(t).outputs.get(name)) for t in trials)
         ]
 
-    def is_whole(self, mistake: Mistake) -> bool:
-        """Whether the mistake raises what the student's function raised, or changes the same inputs and no output."""
-        for trial in self.trials:
-            theirs, known = self.outcome(trial), _known(trial, mistake.function)
-            if not known.like(theirs, self.exercise.outputs) or known.changed != theirs.changed:
-                return False
-        return True
+    def changes_the_same(self, mistake: Mistake) -> bool:
+        """Whether the mistake changes the same inputs in place as the student's function, on every trial."""
+        return all(_known(t, mistake.function).changed == self.outcome(t).changed for t in self.trials)
 
     def explained(self, mistake: Mistake) -> list[str]:
         """The outputs that a mistake explains: all that it spoils, each equal to the student's on every trial."""
@@ -130,7 +128,13 @@ class _Search:
         if not at_first or not all(close(known.outputs[n], self.outcome(first).outputs.get(n)) for n in at_first):
             return []
         spoiled = self.spoils(mistake.function, self.trials)
-        return spoiled if all(self.same(mistake.function, name) for name in spoiled) else []
+        fits = all(self.same(mistake.function, name) and self.says_something(name) for name in spoiled)
+        return spoiled if fits else []
+
+    def says_something(self, name: str) -> bool:
+        """Whether an output has a finite number on any trial: an inf or NaN everywhere may come from anything."""
+        arrays = (as_array(self.outcome(trial).outputs.get(name)) for trial in self.trials)
+        return any(array is not None and np.isfinite(array).any() for array in arrays)
 
     def causes(self) -> list[Cause]:
         """What explains the wrong outputs; where several are wrong, each may have a cause of its own."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from npsoftmax.grading.agreement import Answers, Arrays, always
 from npsoftmax.grading.patterns import places, shapes
-from npsoftmax.grading.trial import Trial, as_array
+from npsoftmax.grading.trial import Trial, as_array, close
 
 
 def factor_rule(answers: Answers) -> str:
@@ -30,10 +30,24 @@ def output_rule(answers: Answers) -> str:
     """The sentence of the first rule about places, shapes and values that holds on all trials; "" where none does."""
     arrays = answers.arrays()
     if arrays is None:
-        return ""
+        return _left_out(answers)
     if any(yours.shape != right.shape for _, yours, right in arrays):
         return next(shapes(answers.name, arrays), "")
     return next(itertools.chain(_themselves(answers.name, arrays), _values(arrays), places(arrays)), "")
+
+
+def _left_out(answers: Answers) -> str:
+    """What is right but where it has to be None, since an argument is."""
+    absent: list[str] = []
+    for trial in answers.trials:
+        yours, right = (of(trial).outputs.get(answers.name) for of in (answers.outcome, answers.right))
+        if (yours is None) != (right is None):
+            absent = [name for name, value in trial.case.args.items() if value is None]
+            if right is not None or not absent:
+                return ""
+        elif not close(yours, right):
+            return ""
+    return f"{answers.name} has to be None where {' and '.join(absent)} is None."
 
 
 # ---------------------------------------------------------------- factors

@@ -21,12 +21,6 @@ def bias_subtracted(x, w, b):
     return x @ w - (0 if b is None else b), (x, w, b is not None)
 
 
-@mistake("dense_forward")
-def weights_transposed(x, w, b):
-    """w is (D, M) here, inputs first, so that y = x @ w; it needs no transpose."""
-    return x @ w.T + b, (x, w, b is not None)
-
-
 @mistake("dense_backward", "dw", "db")
 def mean_over_the_batch(dy, cache):
     """you averaged over the batch: dw and db are SUMS over its N = {N} rows. The 1/N belongs to the loss and is
@@ -41,13 +35,6 @@ def bias_keeps_the_batch(dy, cache):
     them."""
     dx, dw, db = dense.dense_backward(dy, cache)
     return dx, dw, None if db is None else dy.copy()
-
-
-@mistake("dense_backward")
-def without_the_transpose(dy, cache):
-    """dx is dy @ wᵀ: the product with w itself does not fit, as D = {D} and M = {M} differ."""
-    x, w, _ = cache
-    return dy @ w, x.T @ dy, dy.sum(axis=0)
 
 
 @mistake("dense_backward", "dw")

@@ -123,15 +123,6 @@ def kernel_flipped_in_dx(dy, cache):
     return dx, *conv.conv2d_naive_backward(dy, cache)[1:]
 
 
-@mistake("conv2d_im2col_backward")
-def columns_not_transposed(dy, cache):
-    """dw is colsᵀ @ rows: without the transpose the product does not fit."""
-    x, w, has_bias, stride, pad = cache
-    rows = dy.reshape(-1, w.shape[3])
-    dw = (reference.im2col(x, w.shape[:2], stride, pad) @ rows).reshape(w.shape)
-    return conv.conv2d_naive_backward(dy, cache)[0], dw, rows.sum(axis=0)
-
-
 # ---------------------------------------------------------------- columns
 @mistake("im2col", "cols")
 def channels_first(x, k, stride, pad):

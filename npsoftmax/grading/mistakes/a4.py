@@ -139,13 +139,6 @@ def softmax_diagonal(dy, cache):
     return dz @ k, dz.swapaxes(-1, -2) @ q, attention.scaled_dot_product_attention_backward(dy, cache)[2]
 
 
-@mistake("scaled_dot_product_attention_backward")
-def weights_not_transposed(dy, cache):
-    """dv is pᵀ @ dy: without the transpose the product does not fit, as T = {T} and S = {S} differ."""
-    dq, dk, _ = attention.scaled_dot_product_attention_backward(dy, cache)
-    return dq, dk, cache[3] @ dy
-
-
 # ---------------------------------------------------------------- heads
 @mistake("split_heads", "heads")
 def tokens_cut(x, heads):

@@ -113,7 +113,7 @@ STEPS = (
             return -rows.sum() / n, (np.exp(logp), t, label_smoothing, temperature)
         """,
         ("z / temperature", "z * temperature", "the logits were multiplied by the temperature; divide by it."),
-        ("z / temperature", "z / temperature**2", "the temperature is squared."),
+        ("z / temperature", "z / temperature**2", "the temperature is squared: divide by it once."),
         ("-rows.sum() / n", "-rows.sum() / (n * c)",
          "this is the mean over all N·C numbers; the loss is the mean over the N = {N} samples."),
         ("-rows.sum() / n", "-rows.sum() / c",
@@ -179,6 +179,8 @@ STEPS = (
          "you divided by the C = {C} classes; the mean is over the N = {N} samples."),
         ("(n * temperature)", "n * temperature",
          "the temperature multiplies; z was divided by it, so the gradient is too."),
+        (" / (n * temperature)", "",
+         "neither 1/N nor 1/T is there: the loss is a mean over N samples, and z was divided by T."),
         ("(n * temperature)", "(n * temperature**2)", "the division by the temperature is there twice."),
         ("(p - q) * dloss / (n * temperature)", "((p - q) * dloss / (n * temperature)).sum(axis=0)",
          "the samples were summed: each has a row of dz of its own."),
@@ -193,7 +195,7 @@ STEPS = (
         ("(z + noise) / tau", "(z - noise) / tau", "the noise is subtracted; it is added."),
         ("(z + noise) / tau", "z / tau", "the noise is not used: u = (z + g) / τ."),
         ("(z + noise) / tau", "(z * noise) / tau", "the noise is a factor; it is added."),
-        ("(z + noise) / tau", "(z + noise) / tau**2", "τ is squared."),
+        ("(z + noise) / tau", "(z + noise) / tau**2", "τ is squared: divide by it once."),
         ("softmax_forward((z + noise) / tau)[0]", "softmax_forward(z + noise)[0] / tau",
          "the probabilities are divided by τ; the logits have to be, inside the softmax."),
         ("softmax_forward((z + noise) / tau)[0]", "(z + noise) / tau", "the softmax is missing."),
@@ -211,7 +213,7 @@ STEPS = (
             s = (p * dy).sum(axis=-1, keepdims=True)
             return p * (dy - s) / tau
         """,
-        ("/ tau", "/ tau**2", "1/τ is there twice."),
+        ("/ tau", "/ tau**2", "1/τ is there twice: divide by τ once."),
         ("axis=-1", "axis=0", OVER_SAMPLES),
         ("(p * dy).sum(axis=-1, keepdims=True)", "dy.sum(axis=-1, keepdims=True)",
          "the factor p is missing in the sum."),
@@ -247,7 +249,7 @@ STEPS = (
             return (dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)) / tau
         """,
         ("/ tau", "* tau", "you multiplied by τ; u = (z + g) / τ, so du/dz = 1/τ."),
-        ("/ tau", "/ tau**2", "1/τ is there twice."),
+        ("/ tau", "/ tau**2", "1/τ is there twice: divide by τ once."),
         ("axis=-1", "axis=0", OVER_SAMPLES),
         ("np.exp(y)", "y", "the cache holds y = log p; Σ dy has to be multiplied by p = e^y."),
         ("np.exp(y)", "np.exp(y / tau)", "y is divided by τ again; p is e^y."),

@@ -94,7 +94,7 @@ STEPS = (
         ("np.where(y > 0, dy, 0.0)", "np.where(y > 0, dy, 1.0)", "where x was negative it is 1; it becomes 0 there."),
         ("np.where(y > 0, dy, 0.0)", "np.maximum(y, dy)", "this is the maximum of y and dy; dy passes where y > 0."),
         ("np.where(y > 0, dy, 0.0)", "dy[y > 0]", "only the numbers that pass came back; the others stay as 0."),
-        ("np.where(y > 0, dy, 0.0)", "np.where(y > 0, np.abs(dy), 0.0)", "dy has lost its sign."),
+        ("np.where(y > 0, dy, 0.0)", "np.where(y > 0, np.abs(dy), 0.0)", "dy has lost its sign: no absolute value."),
     ),
     steps(
         """
@@ -142,7 +142,7 @@ STEPS = (
         ("np.sqrt(var + eps)", "np.sqrt(var) + np.sqrt(eps)",
          "the root was taken of each; it is that of the sum: sqrt(var + eps)."),
         ("np.sqrt(var + eps)", "np.sqrt(var - eps)", "eps is subtracted; it is added."),
-        ("np.sqrt(var + eps)", "np.sqrt(var + eps**2)", "eps is squared."),
+        ("np.sqrt(var + eps)", "np.sqrt(var + eps**2)", "eps is squared: sqrt(var + eps)."),
         ("1 / np.sqrt(var + eps)", "np.sqrt(var + eps)", "you multiplied by the deviation; divide by it."),
         ("gamma * (x - mean) * scale + beta", "(x - mean) * scale + beta",
          "gamma is forgotten: y = gamma · x̂ + beta."),
@@ -168,8 +168,6 @@ STEPS = (
          "var keeps axes of length 1: it is (C,)."),
         ("tuple(range(x.ndim - 1))", "0",
          "mean and variance run over axis 0 only; they run over ALL axes but the last, H and W too."),
-        ("tuple(range(x.ndim - 1))", "-1",
-         "mean and variance run over the channels (axis -1); they run over all other axes."),
         ("tuple(range(x.ndim - 1))", "None",
          "mean and variance are those of the whole array; each channel has its own."),
         ("x.var(axis=axes)", "(x * x).mean(axis=axes)",
