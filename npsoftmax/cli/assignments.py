@@ -18,6 +18,7 @@ def add_parser(subparsers: Any) -> None:
     start.add_argument(
         "--no-formulas", action="store_true", help="ask for the derivations: no formulas of gradients in stubs and page"
     )
+    start.add_argument("--student", metavar="ID", help="with the own numbers and shapes of this student")
     start.set_defaults(run=start_)
     reset = actions.add_parser(
         "reset", help="put one function back to its stub; every version is kept, as .bak, .1.bak …"
@@ -36,12 +37,18 @@ def add_parser(subparsers: Any) -> None:
 
 def start_(args: argparse.Namespace) -> int:
     """Make the folders and say what to do next."""
+    from npsoftmax.grading.classroom import variants
     from npsoftmax.grading.exercises import ASSIGNMENTS
     from npsoftmax.grading.stub_notebook import notebook_name
     from npsoftmax.grading.workspace import start
 
     chosen = list(dict.fromkeys(map(_assignment, args.names))) or list(ASSIGNMENTS.values())
+    if args.student is not None:
+        variants.note(args.student)  # refused before anything is written
     made = start(chosen, args.to, args.notebook, formulas=not args.no_formulas)
+    if args.student is not None:
+        seed = variants.sign(made, args.student)
+        print(f"for student {args.student}: numbers and shapes of their own (seed {seed}), which npsoftmax grade takes")
     for assignment, folder in zip(chosen, made, strict=True):
         file = notebook_name(assignment) if args.notebook else assignment.file
         print(f"{folder}: read README.md, write {file}, then type")

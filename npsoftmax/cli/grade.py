@@ -29,13 +29,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--solution", action="store_true", help="the library's version of a FUNCTION that passes")
     parser.add_argument("--tutor", action="store_true", help="for an assistant that teaches: cause, step, next hint")
     parser.add_argument("--watch", action="store_true", help="check again whenever a file is saved")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="other numbers and shapes (default: 0)")
+    parser.add_argument("more", nargs="*", metavar="…", help="with --class: more assignments, as in a1 a2 a3")
+    parser.add_argument("--seed", type=int, metavar="N", help="other numbers and shapes (default: the handout's, or 0)")
     parser.add_argument("--time-limit", type=float, default=10.0, metavar="S", help="seconds an exercise (default: 10)")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one entry an exercise")
     parser.add_argument("--csv", type=Path, metavar="FOLDER", help="print a table of all submissions in FOLDER")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="with --csv: write it to FILE; typed again, it goes on"
-    )
+    parser.add_argument("--class", type=Path, dest="class_", metavar="FOLDER", help="what did my class get wrong?")
+    parser.add_argument("--roster", type=Path, metavar="FILE", help="with --class: CSV, or Moodle's or Canvas's export")
+    out = "with --csv: write it to a file; with --class: the folder of its pages; typed again, it goes on"
+    parser.add_argument("--out", type=Path, metavar="PATH", help=out)
     parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json")
     parser.add_argument("--hidden", action="store_true", help="tell verdicts and causes, but no seed and no number")
     parser.set_defaults(run=run, words=[])
@@ -45,6 +47,16 @@ def run(args: argparse.Namespace) -> int:
     """Grade and print: 0 unless something is wrong, else 1."""
     from npsoftmax.grading.exercises import find
 
+    if args.class_ is not None:
+        from npsoftmax.cli import _classroom
+
+        _check_numbers(args)
+        return _classroom.run(args)
+    if args.more or args.roster is not None:
+        given = args.more[0] if args.more else "--roster"
+        raise InputError(f"{given} goes with --class: npsoftmax grade a1 a2 --class submissions --out class.")
+    if args.gradescope is not None or args.csv is not None:
+        args.seed = 0 if args.seed is None else args.seed
     if args.gradescope is not None:
         return gradescope(args, lambda: _wanted(args))
     if args.csv is not None:
@@ -53,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     exercises, folder = _wanted(args)
     if not folder.exists():
         raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
+    if args.seed is None:
+        args.seed = _own_seed(args, exercises, folder)
     if args.solution:
         return _solution(args, exercises, folder)
     if args.tutor:
@@ -83,10 +97,25 @@ def _wanted(args: argparse.Namespace) -> tuple[list[Any], Path]:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    if args.seed < 0:
+    if args.seed is not None and args.seed < 0:
         raise InputError(f"--seed is {args.seed}, but a whole number of at least 0 was expected.")
     if args.time_limit <= 0:
         raise InputError(f"--time-limit is {args.time_limit:g}, but a number of seconds above 0 was expected.")
+
+
+def _own_seed(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
+    """The seed that the handout was made with, which is told; 0 where it was made for nobody in particular."""
+    from npsoftmax.grading.classroom.variants import noted
+    from npsoftmax.grading.exercises import SEED
+    from npsoftmax.grading.student import find_file
+
+    files = dict.fromkeys(file for exercise in exercises if (file := find_file(folder, exercise)))
+    found = noted(files)
+    if found is None:
+        return SEED
+    if not args.json:
+        _say(f"the numbers of student {found[0]} (seed {found[1]}), from the first line of the handout\n")
+    return found[1]
 
 
 # ---------------------------------------------------------------- one folder

@@ -16,21 +16,27 @@ from typing import Any
 def pytest_addoption(parser: Any) -> None:
     """Add --grade-seed."""
     group = parser.getgroup("npsoftmax")
-    group.addoption("--grade-seed", type=int, default=0, metavar="N", help="seed for the exercises of npsoftmax")
+    group.addoption(
+        "--grade-seed", type=int, metavar="N", help="seed for npsoftmax's exercises (default: the handout's, or 0)"
+    )
 
 
 def exercise_test(assignment: str, file: str) -> Callable[..., None]:
     """A test of every exercise of an assignment, for the student's files beside `file`."""
     import pytest
 
-    from npsoftmax.grading.exercises import EXERCISES, exercises_of
+    from npsoftmax.grading.classroom.variants import noted
+    from npsoftmax.grading.exercises import EXERCISES, SEED, exercises_of
     from npsoftmax.grading.student import find_file
 
     @pytest.mark.parametrize("name", [exercise.name for exercise in exercises_of(assignment)])
     def test_exercise(name: str, request: pytest.FixtureRequest) -> None:
         exercise = EXERCISES[name]
-        runner = _runner(request.config.getoption("--grade-seed", default=0))
-        verdict = runner.grade(exercise, find_file(Path(file).parent, exercise))
+        path, seed = find_file(Path(file).parent, exercise), request.config.getoption("--grade-seed", default=None)
+        if seed is None:
+            note = noted([path] if path else [])
+            seed = note[1] if note else SEED
+        verdict = _runner(seed).grade(exercise, path)
         if verdict["state"] == "not started":
             pytest.skip("not started")
         if verdict["state"] == "wrong":

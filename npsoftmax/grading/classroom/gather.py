@@ -15,6 +15,7 @@ from npsoftmax.grading.classroom.trees import Form
 from npsoftmax.grading.classroom.variants import noted, seed_of
 from npsoftmax.grading.exercises import EXERCISES, SEED, Exercise
 from npsoftmax.grading.gradebook import Graded, grade_submissions
+from npsoftmax.grading.handins.students import submissions_in
 from npsoftmax.grading.runner import LIMIT
 
 
@@ -25,20 +26,29 @@ def gather(
     seed: int = SEED,
     limit: float = LIMIT,
     *,
+    hidden: bool = False,
+    store: Path | None = None,
     tell: Callable[[Graded], None] = lambda graded: None,
 ) -> Room:
-    """Grade every hand-in with its student's own seed, and arrange the class. `tell` hears of each as it comes."""
+    """Grade every hand-in with its student's own seed, and arrange the class. `tell` hears of each as it comes.
+
+    hidden, store: as for grade_submissions; what is kept is only good for the same roster.
+    """
     people = roster.people if roster else []
     owners: dict[str, Owner] = {}
-    others: list[str] = []
 
     def own_seed(submission: str, laid_out: Path) -> int:
         owner = owners[submission] = Owner(submission, laid_out, people, seed)
         return owner.seed
 
     students = []
-    for graded in grade_submissions(folder, exercises, own_seed, limit):
+    submissions, others = submissions_in(folder)
+    parts = {submission.name: submission for submission in submissions}
+    for graded in grade_submissions(folder, exercises, own_seed, limit, hidden=hidden, store=store):
         tell(graded)
+        if graded.submission not in owners:  # it was graded before
+            with parts[graded.submission].laid_out() as layout:
+                own_seed(graded.submission, layout.folder)
         owner = owners[graded.submission]
         student = Student(
             graded.submission,

@@ -17,7 +17,7 @@ from itertools import combinations
 from npsoftmax.grading.classroom.trees import Form
 
 SMALLEST = 25  # names, numbers and operations; below it, of 60 honest answers nearly all are the same as another one
-ENOUGH = 14.0  # bits; benchmarks with honest answers: docs/teaching.md
+ENOUGH = 16.0  # bits: of 60 honest students one or none is flagged for it (measured in docs/teaching.md)
 COMMON = 0.2  # a solution that this share of a class has is no sign of anything
 SOME = 4  # … and more than so many students
 

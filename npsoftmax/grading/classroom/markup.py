@@ -46,6 +46,11 @@ thead th { border-bottom: 2px solid var(--rule); vertical-align: bottom; } .n { 
 .bar { display: inline-block; width: 8rem; height: .7rem; background: var(--soft); border: 1px solid var(--rule);
   vertical-align: middle; } .bar i { display: block; height: 100%; background: var(--bar); }
 summary { cursor: pointer; }
+@media (max-width: 40rem) { .stack, .stack tbody, .stack tr, .stack td, .stack tbody th,
+  .stack caption { display: block; }
+  .stack thead { display: none; } .stack tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }
+  .stack td, .stack tbody th { border: 0; padding: .1rem 0; text-align: left; } .stack td:empty { display: none; }
+  .stack td::before { content: attr(data-label) ": "; color: var(--quiet); } }
 """
 
 
@@ -76,22 +81,20 @@ def joined(*parts: object) -> Markup:
     return Markup("".join(text(part) for part in parts if part is not None))
 
 
-def table(head: list[object], lines: list[list[object]], caption: str, numbers: frozenset[int] = frozenset()) -> Markup:
-    """A table that scrolls by itself, by keyboard too, where it is too wide. numbers: columns that are numbers."""
+def table(head: list[str], lines: list[list[object]], caption: str, numbers: frozenset[int] = frozenset()) -> Markup:
+    """A table that scrolls by itself, by keyboard too, where it is too wide; on a
+    phone each line is a paragraph. numbers: columns that are numbers."""
 
-    def cell(kind: str, i: int, value: object, **more: object) -> Markup:
-        return tag(kind, value, class_="n" if i in numbers else None, **more)
+    def cell(i: int, value: object) -> Markup:
+        style = "n" if i in numbers else None
+        if i == 0:
+            return tag("th", value, class_=style, scope="row", role="rowheader")
+        return tag("td", value, class_=style, role="cell", data_label=head[i])
 
-    body = [
-        tag(
-            "tr",
-            *(cell("th" if i == 0 else "td", i, v, **({"scope": "row"} if i == 0 else {})) for i, v in enumerate(l)),
-        )
-        for l in lines
-    ]
-    row = tag("tr", *(cell("th", i, value, scope="col") for i, value in enumerate(head)))
-    inside = tag("table", tag("caption", caption), tag("thead", row), tag("tbody", *body))
-    return wide(inside, caption)
+    titles = (tag("th", title, class_="n" if i in numbers else None, scope="col") for i, title in enumerate(head))
+    body = (tag("tr", *(cell(i, value) for i, value in enumerate(line)), role="row") for line in lines)
+    parts = (tag("caption", caption), tag("thead", tag("tr", *titles)), tag("tbody", *body, role="rowgroup"))
+    return wide(tag("table", *parts, class_="stack", role="table"), caption)
 
 
 def wide(inside: Markup, label: str) -> Markup:

@@ -180,7 +180,7 @@ def _causes(room: Room) -> Markup | None:
         if unknown
         else ""
     )
-    names: list[object] = ["cause", "students", "exercises", "who"]
+    names = ["cause", "students", "exercises", "who"]
     return joined(
         table(names, lines, "Causes that the grader could name, the most frequent first", frozenset((1,))),
         tag("p", rest + told, class_="quiet") if rest or told else None,
@@ -216,7 +216,7 @@ def _pick(pick: Pick) -> Markup:
     shown = "\n".join(code[:CODE]) + (f"\n… {len(code) - CODE} more lines" if len(code) > CODE else "")
     title = joined(f"{pick.kind[0].upper()}{pick.kind[1:]}: ", tag("code", pick.exercise), " of ", link(pick.student))
     text = tag("pre", tag("code", shown), tabindex="0", aria_label=f"code of {pick.exercise}") if code else None
-    return tag("div", tag("h3", title), tag("p", pick.why), text, class_="pick")
+    return tag("div", tag("h3", title), tag("p", f"{pick.why[0].upper()}{pick.why[1:]}"), text, class_="pick")
 
 
 # ---------------------------------------------------------------- flags
@@ -228,7 +228,7 @@ def _flags(room: Room) -> Markup:
         letter = (
             f" To the letter, names and comments too: {', '.join(alike.to_the_letter)}." if alike.to_the_letter else ""
         )
-        weight = f" (By chance among these students: about 1 in 2^{alike.bits:.0f}.)"
+        weight = f" By the lines that others in this class write, {_chance(alike.bits)} to happen by itself."
         items.append(tag("div", tag("p", _people(names)), tag("p", f"{same}.{letter}{weight}"), class_="flag"))
     for student in room.students:
         if student.flags:
@@ -249,6 +249,10 @@ def _flags(room: Room) -> Markup:
     return joined(why, *items) if items else tag("p", "Nothing was flagged.")
 
 
+def _chance(bits: float) -> str:
+    return f"about 1 in {2 ** int(bits):,}" if bits < 20 else "less than 1 in a million"
+
+
 # ---------------------------------------------------------------- the rest
 def _exercises(room: Room) -> Markup:
     count, lines = shares(room), []
@@ -264,7 +268,7 @@ def _exercises(room: Room) -> Markup:
         about = f"step {e.step} of {ASSIGNMENTS[e.assignment].folder}/README.md, {counted(e.points, 'point')}"
         cells: list[object] = [joined(name, tag("div", about, class_="quiet")), joined(bar, f" {share} %")]
         lines.append([*cells, str(of["wrong"]), str(of["not started"]), first + shared])
-    names: list[object] = ["exercise", "passed", "wrong", "not started", "most frequent cause"]
+    names = ["exercise", "passed", "wrong", "not started", "most frequent cause"]
     return table(names, lines, "Share passed, and what went wrong most", frozenset((2, 3)))
 
 

@@ -18,7 +18,8 @@ Row = dict[str, Any]
 class Student:
     """A hand-in. handin: its name in the folder; person: whose it is, None if that is not known, `why` says why not;
     rows: one an exercise; remark: on the hand-in as a whole; code: file -> text; seed: of its numbers;
-    variant: the id whose numbers these are, "" if none is known; flags: (exercise or "", sentence), to look at and never marks; slug: a name for its files."""
+    variant: the id whose numbers these are, "" if none is known; flags: (exercise or "", sentence), to look at and
+    never marks; slug: a name for its files; forms: exercise -> the normal form of what is written."""
 
     handin: str
     person: Person | None

@@ -14,7 +14,7 @@ from npsoftmax.grading.gradebook import first_fact
 
 # A misconception: what it is called, and how its causes are worded.
 MISCONCEPTIONS = {
-    "sum, mean and 1/N over the batch": r"averaged|1/N|mean of the samples|summed over the N|mean is over all N|of the SUMS",
+    "sum, mean and 1/N over the batch": r"averaged|1/N|mean of the samples|summed over the N|mean is over all N",
     "the wrong axis": r"axis 0|axis=-1|axis=\(0|over the queries|whole array|has no axis|keepdims",
     "only the diagonal of softmax's Jacobian": r"only the diagonal|through the Jacobian|softmax was skipped",
     "numbers that overflow or underflow": r"overflow|underflow|-inf where|max trick",
@@ -162,14 +162,14 @@ def _lengths(room: Room) -> Iterator[tuple[float, Student, str, int, float]]:
 
 
 def _short(room: Room) -> Iterator[Pick]:
-    for ratio, student, exercise, size, middle in sorted(_lengths(room), key=lambda x: (x[0], -x[4])):
+    for ratio, student, exercise, size, middle in sorted(_lengths(room), key=lambda x: x[3] - x[4]):
         if ratio <= 0.75:
             why = f"right in {size} {'line' if size == 1 else 'lines'}; the class needs {middle:g}"
             yield Pick("short", student, exercise, why)
 
 
 def _long(room: Room) -> Iterator[Pick]:
-    for ratio, student, exercise, size, middle in sorted(_lengths(room), key=lambda x: -x[0]):
+    for ratio, student, exercise, size, middle in sorted(_lengths(room), key=lambda x: x[4] - x[3]):
         if ratio >= 1.5:
             yield Pick("long", student, exercise, f"right in {size} lines; the class needs {middle:g}")
 

@@ -74,7 +74,9 @@ def aliases(tree: ast.Module) -> dict[str, str]:
 def form_of(exercise: Exercise, node: ast.FunctionDef, modules: dict[str, str], text: str = "") -> Form:
     """The form of one function."""
     normal = _Normal(node, modules)
-    statements, lines, size, given = [], [], 0, given_by(exercise)
+    statements: list[str] = []
+    lines: list[str] = []
+    size, given = 0, given_by(exercise)
     for statement in node.body:
         if _of_no_account(statement):
             continue
@@ -115,9 +117,11 @@ def _lines(statement: ast.stmt, given: frozenset[str]) -> Iterator[str]:
 
 def _size(node: ast.AST, given: frozenset[str]) -> int:
     """How many names, numbers and operations stand in it, those aside that the assignment itself gives."""
-    if isinstance(node, ast.expr | ast.stmt) and not isinstance(node, ast.Name | ast.Constant):
-        if isinstance(node, ast.stmt) and _of_no_account(node) or skeleton(node) in given:
-            return 0
+    if isinstance(node, ast.stmt) and _of_no_account(node):
+        return 0
+    larger = isinstance(node, ast.expr | ast.stmt) and not isinstance(node, ast.Name | ast.Constant)
+    if larger and skeleton(node) in given:
+        return 0
     own = isinstance(
         node, ast.Name | ast.Constant | ast.Attribute | ast.operator | ast.cmpop | ast.Call | ast.Subscript
     )

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from npsoftmax.errors import InputError
 from npsoftmax.grading.classroom.roster import plain
+from npsoftmax.grading.exercises import EXERCISES
+from npsoftmax.grading.stubs import file_of
 
 SEEDS = 2**31
 # The first line of a handout's file: it stays with the code, whatever a learning platform does to names and folders.
-NOTE = re.compile(r"# student: (?P<student>[^\n\"\\]+?), seed: (?P<seed>\d{1,12})\b")
+NOTE = re.compile(r"# student: (?P<student>[^\n\",\\]+?), seed: (?P<seed>\d{1,12})\b")
 READ = 2**16  # characters in which it is looked for
 SUFFIXES = (".py", ".ipynb")
 
@@ -55,17 +57,22 @@ def noted(files: Iterable[Path]) -> tuple[str, int] | None:
     return None
 
 
-def with_note(files: dict[str, bytes], student: str) -> dict[str, bytes]:
-    """The files of a handout with the note in those that students write in."""
-    line = note(student)
-    return {name: _noted_file(name, data, line) for name, data in files.items()}
-
-
-def _noted_file(name: str, data: bytes, line: str) -> bytes:
-    if name.endswith(".ipynb"):
-        book = json.loads(data)
-        book["cells"].insert(
-            0, {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": [line]}
-        )
-        return (json.dumps(book, indent=1, ensure_ascii=False) + "\n").encode()
-    return line.encode() + data if name.endswith(".py") and not name.startswith("test_") else data
+def sign(folders: Iterable[Path], student: str) -> int:
+    """Write the note into the files of fresh handouts that students work in; returns the seed."""
+    line, own = note(student), {Path(file_of(exercise)).stem for exercise in EXERCISES.values()}
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.stem in own and path.suffix == ".py":
+                path.write_bytes(line.encode() + path.read_bytes())
+            elif path.stem in own and path.suffix == ".ipynb":
+                book = json.loads(path.read_bytes())
+                cell: dict[str, object] = {
+                    "cell_type": "code",
+                    "execution_count": None,
+                    "metadata": {},
+                    "outputs": [],
+                    "source": [line],
+                }
+                book["cells"].insert(0, {"id": "student", **cell})
+                path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return seed_of(student)
