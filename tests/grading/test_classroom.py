@@ -221,6 +221,13 @@ def test_each_student_has_numbers_of_their_own(tmp_path, monkeypatch, capsys):
     )
 
 
+def test_a_notebook_has_them_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["assignments", "start", "a2", "--student", "7001", "--notebook"]) == 0
+    assert main(["grade", "dense_forward"]) == 0
+    assert f"the numbers of student 7001 (seed {variants.seed_of('7001')})" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("student", ["", "  ", "a\nb", 'x"y', "a, seed: 5"])
 def test_an_id_that_cannot_be_noted_is_refused(student):
     with pytest.raises(InputError, match="is no id"):

@@ -14,6 +14,7 @@ from pathlib import Path
 from npsoftmax.errors import InputError
 from npsoftmax.grading.classroom.roster import plain
 from npsoftmax.grading.exercises import EXERCISES
+from npsoftmax.grading.notebook import notebook_of
 from npsoftmax.grading.stubs import file_of
 
 SEEDS = 2**31
@@ -44,12 +45,13 @@ def note(student: str) -> str:
 
 def noted(files: Iterable[Path]) -> tuple[str, int] | None:
     """The id and the seed that stand in the first of these files that has a note; None where none has."""
-    for path in files:
+    for file in files:
+        path = notebook_of(file) or file
         if path.suffix not in SUFFIXES or not path.is_file():
             continue
         try:
-            with path.open(encoding="utf-8-sig", errors="replace") as file:
-                found = NOTE.search(file.read(READ))
+            with path.open(encoding="utf-8-sig", errors="replace") as text:
+                found = NOTE.search(text.read(READ))
         except OSError:
             continue
         if found:
