@@ -31,16 +31,17 @@ HEAD = 2**26  # bytes of the line of JSON that a message begins with
 class Ended(BaseException):
     """The process hung, died, or sent what is no answer. No answer of a student's: not to be caught as one.
 
-    doing: "starting", "loading" or "running"; how: HUNG, DIED or GARBAGE.
+    doing: "starting", "loading" or "running"; how: HUNG, DIED or GARBAGE; calls: how many it had answered before, in
+    this exercise; waited: seconds for this one.
     """
 
     def __init__(self, doing: str, how: str):
         super().__init__(doing, how)
-        self.doing, self.how = doing, how
+        self.doing, self.how, self.calls, self.waited = doing, how, 0, 0.0
 
 
 class Child:
-    """The process. `left`: seconds that it may still take for the exercise at hand."""
+    """The process. left: seconds that it may still take for the exercise at hand; calls: what it has answered there."""
 
     def __init__(self) -> None:
         self.mark = secrets.token_hex(16)
@@ -56,11 +57,14 @@ class Child:
         )
         self.pipes: Pipes | ThreadedPipes = (Pipes if hasattr(select, "poll") else ThreadedPipes)(self.process)
         self.buffer = bytearray()
-        self.left, self.printed, self.started, self.stopped = 0.0, 0, False, False
+        self.left, self.calls, self.printed = 0.0, 0, 0
+        self.started = self.ended = self.stopped = False
 
     # ------------------------------------------------------------ bytes
     def _more(self, deadline: float, doing: str) -> None:
         try:
+            if self.buffer and time.perf_counter() > deadline:  # it sends, and never comes to an end
+                raise TimeIsUp
             chunk = self.pipes.receive(deadline)
         except TimeIsUp:
             raise Ended(doing, HUNG) from None
@@ -70,8 +74,10 @@ class Child:
 
     def _receive(self, deadline: float, doing: str) -> tuple[dict[str, Any], Blobs]:
         """The next message. Whatever cannot be read as one ends the process."""
-        while (end := self.buffer.find(b"\n")) < 0:
-            if len(self.buffer) > HEAD:
+        seen = 0
+        while (end := self.buffer.find(b"\n", seen)) < 0:
+            seen = len(self.buffer)
+            if seen > HEAD:
                 raise Ended(doing, GARBAGE)
             self._more(deadline, doing)
         try:
@@ -95,21 +101,37 @@ class Child:
         if not self.started:
             self._receive(time.perf_counter() + START, "starting")
             self.started = True
-        nonce, start = secrets.token_hex(8), time.perf_counter()
+        start = time.perf_counter()
+        try:
+            message, back = self._answer(request, blobs, doing, start + self.left)
+        except Ended as end:
+            self.ended, end.calls, end.waited = True, self.calls, time.perf_counter() - start
+            raise
+        self.left -= time.perf_counter() - start
+        self.calls += 1
+        printed = message.get("printed")
+        self.printed += printed if isinstance(printed, int) else 0
+        return message, back
+
+    def _answer(
+        self, request: dict[str, Any], blobs: Blobs, doing: str, deadline: float
+    ) -> tuple[dict[str, Any], Blobs]:
+        nonce = secrets.token_hex(8)
         try:
             data = framed({**request, "nonce": nonce, "limit": max(self.left, 1e-3)}, blobs)
-            self.pipes.send(data, start + self.left)
+            self.pipes.send(data, deadline)
         except TimeIsUp:
             raise Ended(doing, HUNG) from None
         except OSError:
             raise Ended(doing, DIED) from None
-        message, back = self._receive(start + self.left, doing)
-        self.left -= time.perf_counter() - start
+        message, back = self._receive(deadline, doing)
         if not isinstance(message, dict) or message.get("nonce") != nonce:
             raise Ended(doing, GARBAGE)
-        printed = message.get("printed")
-        self.printed += printed if isinstance(printed, int) else 0
         return message, back
+
+    def begin(self, seconds: float) -> None:
+        """Give it so many seconds for what comes."""
+        self.left, self.calls = seconds, 0
 
     # ------------------------------------------------------------ the end
     def end(self, how: str) -> tuple[int | None, str]:

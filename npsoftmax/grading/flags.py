@@ -23,6 +23,7 @@ LOOKS = "looks into the program that runs it"
 OUTSIDE = "reaches out of the exercise, to files, processes or the network"
 HIDES = "runs or finds what cannot be read from the source"
 UNKNOWN = "a library that no exercise needs"
+LATER = "a later exercise, and the library's while this one is graded"
 REPLACES = "is replaced for the whole program"
 
 MODULES = {
@@ -125,22 +126,28 @@ class Scanned:
     loose: list[ast.stmt] = field(default_factory=list)
     free: frozenset[str] = frozenset()  # what the stub imports
     beside: frozenset[str] = frozenset()  # modules of the student's own
-    others: frozenset[str] = frozenset()  # exercises: the library's, while another one is graded
+    others: tuple[str, ...] = ()  # exercises, in order: the library's, while another one is graded
 
     def of(self, name: str) -> list[Flag]:
         """The flags of a function and of what it reaches, and of what runs when the file is imported."""
         waiting = [*self.parts.get(name, ()), *self.loose] if name in self.parts else []
         seen: set[str] = {name}
         reached: list[ast.stmt] = []
+        later = self.others[self.others.index(name) + 1 :]
+        found: list[Flag] = []
         while waiting:
             statement = waiting.pop()
             reached.append(statement)
             for node in ast.walk(statement):
-                used = node.id if isinstance(node, ast.Name) else ""
+                if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
+                    continue
+                used = node.id
+                if used in later and used in self.parts:
+                    found.append((node.lineno, used, LATER))
                 if used in self.parts and used not in seen and used not in self.others:
                     seen.add(used)
                     waiting += self.parts[used]
-        return self._flags(reached)
+        return sorted({*found, *self._flags(reached)})
 
     def all(self) -> list[Flag]:
         """The flags of the whole file."""
@@ -154,7 +161,7 @@ class Scanned:
 def _scanned(text: str, assignment: str, file: str, beside: frozenset[str]) -> Scanned:
     about = ASSIGNMENTS[assignment]
     header = about.header if file == about.file else about.more[file][1]
-    names = frozenset(e.name for e in exercises_of(assignment))
+    names = tuple(e.name for e in exercises_of(assignment))
     scanned = Scanned(free=frozenset(_imported(ast.parse(header)).values()), others=names)
     scanned.beside = beside
     tree = ast.parse(text)

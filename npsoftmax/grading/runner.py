@@ -79,9 +79,12 @@ class Runner:
         function = self._function(child, exercise, file)
         if isinstance(function, Verdict):
             return function
-        child.left = self.limit
+        child.begin(self.limit)
         verdict = check(exercise, function, self.seed, file=str(file))
-        child.left = self.limit
+        if child.ended:  # when the verdict was clear, and only its cause was looked for
+            self.stop()
+            return verdict
+        child.begin(self.limit)
         child.ask({"do": "rest"}, [], "running")  # what else it sent belongs to this exercise, not to the next
         return verdict
 
@@ -89,7 +92,7 @@ class Runner:
         """The function in the student's file, or the verdict on what stands there instead."""
         if file in self.dead:
             return self._broken(exercise, *self.dead[file])
-        child.left = self.limit
+        child.begin(self.limit)
         message, _ = child.ask({"do": "load", "file": str(file), "name": exercise.name}, [], "loading")
         if "raised" in message:
             try:
@@ -126,7 +129,7 @@ class Runner:
             text = f"what came back could not be read {doing}: does it write to files that it did not open?"
             facts = [("crashed", text)]
         elif code is None:
-            facts = [("stopped", f"no answer within {self.limit:g} seconds {doing}: an infinite loop?")]
+            facts = [("stopped", self._too_long(end, doing))]
         elif code >= 0:
             facts = [("stopped", f"the whole process ended with exit code {code} {doing}{_what_ends(file)}")]
         else:
@@ -135,6 +138,11 @@ class Runner:
         if end.doing == "loading":
             self.dead[file] = "", facts, facts[0][1]
         return self._broken(exercise, "", facts, facts[0][1])
+
+    def _too_long(self, end: Ended, doing: str) -> str:
+        if end.waited > self.limit / 2 or not end.calls:
+            return f"no answer within {self.limit:g} seconds {doing}: an infinite loop?"
+        return f"no answer within {self.limit:g} seconds: it was called {end.calls + 1} times, each of which took long"
 
 
 def _verdict(state: str, **more: Any) -> dict[str, Any]:
