@@ -14,7 +14,7 @@ from npsoftmax.errors import InputError
 def sum_normalisation_v1_forward(z: Array) -> tuple[Array, Any]:
     """Shares of the sum: y_i = z_i / Σ_j z_j. z (…, C) -> y (…, C).
 
-    No probability where signs differ, and undefined where the sum is 0: InputError for such a row.
+    No probability where signs differ. Undefined where the sum is 0: InputError for such a row.
     """
     total = z.sum(axis=-1, keepdims=True)
     if (total == 0).any():
