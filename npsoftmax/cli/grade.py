@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("path", nargs="?", metavar="PATH", help="your folder (default: here, or ./assignments)")
     level = {"nargs": "?", "type": int, "const": 1, "metavar": "LEVEL"}
     parser.add_argument("--hint", **level, help="a hint for FUNCTION, or for the next step; LEVEL 2 says more")
-    parser.add_argument("--solution", action="store_true", help="the library's version of a FUNCTION that passes")
+    parser.add_argument("--solution", action="store_true", help="a readable solution of a FUNCTION that passes")
     parser.add_argument("--tutor", action="store_true", help="for an assistant that teaches: cause, step, next hint")
     parser.add_argument("--watch", action="store_true", help="check again whenever a file is saved")
     parser.add_argument("more", nargs="*", metavar="…", help="with --class: more assignments, as in a1 a2 a3")
@@ -249,7 +249,7 @@ def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> i
     (row,) = grade_folder(folder, exercises, args.seed, args.time_limit)
     if row["state"] != "passed":
         raise InputError(
-            f"{row['exercise']} is {row['state']}: the library's version is shown once yours passes; "
+            f"{row['exercise']} is {row['state']}: a solution is shown once yours passes; "
             f"type npsoftmax grade {row['exercise']} --hint."
         )
     _say(solution(exercises[0]))

@@ -36,7 +36,7 @@ def solved():
     return files
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 @pytest.mark.parametrize("name", NUMPY_ONLY)
 def test_a_solution_in_the_place_of_its_stub_passes(name, seed, solved):
     exercise = EXERCISES[name]
@@ -85,7 +85,7 @@ def test_a_module_of_solutions_is_the_students_file_solved(assignment):
 
 
 # ---------------------------------------------------------------- what a page promises
-@pytest.mark.parametrize("name", NUMPY_ONLY)
+@pytest.mark.parametrize("name", [name for name in NUMPY_ONLY if not EXERCISES[name].is_backward])
 @pytest.mark.parametrize("star", [True, False])
 def test_parameters_may_be_renamed(name, star, solved):
     exercise = EXERCISES[name]
@@ -97,6 +97,8 @@ def test_parameters_may_be_renamed(name, star, solved):
             node.arg = renamed[node.arg]
         elif isinstance(node, ast.Name):
             node.id = renamed.get(node.id, node.id)
+    if not star and not arguments.kwonlyargs:
+        pytest.skip("it has none")
     if not star:  # tau without the * before it
         arguments.args += arguments.kwonlyargs
         arguments.defaults += arguments.kw_defaults
