@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
+import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -330,3 +333,74 @@ def test_a_misconception_is_known_in_several_assignments():
                 found[name].add(EXERCISES[mistake.exercise].assignment)
     unseen = {"float32 becomes float64", "nothing returned, or not all of it"}  # of these there are rules, no mistakes
     assert {name for name, assignments in found.items() if len(assignments) < 2} <= unseen
+
+
+# ---------------------------------------------------------------- thirty of them
+@pytest.mark.slow
+def test_a_class_of_thirty_with_zips_and_notebooks(tmp_path):
+    """Marks as they were made, everybody found, nothing of one student on another's page."""
+    subs, expected = tmp_path / "s", {}
+    lines = ["name,id,email"]
+    options = {"dense_backward": [DENSE, MEAN, None], "relu_backward": ["return dy * (y > 0)", "return dy * y", None]}
+    for number in range(30):
+        name, ident = f"Student{chr(65 + number % 26)} Family{number:02}", f"{70000 + number}"
+        lines.append(f"{name},{ident},m{number}@x.org")
+        codes = {e: bodies[(number + i) % 3] for i, (e, bodies) in enumerate(options.items())}
+        codes = {e: body for e, body in codes.items() if body is not None}
+        points = {"dense_backward": 2, "relu_backward": 1}
+        expected[ident] = sum(points[e] for e, body in codes.items() if body == options[e][0])
+        first, last = name.split()
+        folder = (
+            subs
+            / [f"{name}_{5000 + number}_assignsubmission_file_", f"{last}_{first}", ident, f"m{number}@x.org"][
+                number % 4
+            ]
+        )
+        hand_in(folder, codes)
+        file = folder / "a2_layers" / "layers.py"
+        if number % 5 == 1:
+            cell = {"cell_type": "code", "metadata": {}, "outputs": [], "source": file.read_text().splitlines(True)}
+            book = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+            file.with_suffix(".ipynb").write_text(json.dumps(book))
+            file.unlink()
+        elif number % 5 == 2:
+            file.rename(subs / f"{last}{first}_{ident}_{9000 + number}_layers.py".lower())
+            shutil.rmtree(folder)
+        elif number % 5 == 3 and number % 4:
+            shutil.make_archive(str(folder), "zip", folder)
+            shutil.rmtree(folder)
+    (tmp_path / "r.csv").write_text("\n".join(lines), encoding="utf-8")
+    words = ["--class", str(subs), "--roster", str(tmp_path / "r.csv"), "--out", str(tmp_path / "out")]
+    for _ in range(2):  # the second time it goes on from what is there
+        assert main(["grade", "dense_backward", "relu_backward", *words]) == 0
+        marks = table(tmp_path / "out" / "marks.csv")
+        assert {line["id"]: int(line["points"]) for line in marks} == expected
+    names = [line.split(",")[0] for line in lines[1:]]
+    for page in (tmp_path / "out" / "feedback").iterdir():
+        text = page.read_text(encoding="utf-8")
+        assert [name for name in names if name in text] == [names[int(page.stem) - 70000]]
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_no_page_scrolls_sideways(graded, tmp_path):
+    """On a phone and on a desk: what is too wide scrolls by itself."""
+    widths, pages = (320, 390, 1280), [graded[0] / "class.html", graded[0] / "feedback" / "7002.html"]
+    texts = [html.escape(page.read_text(encoding="utf-8")) for page in pages]
+    frames = "".join(
+        f'<iframe style="width: {width}px; border: 0" srcdoc="{text}"></iframe>' for text in texts for width in widths
+    )
+    script = (
+        "onload = () => document.body.replaceChildren('FOUND' + JSON.stringify([...document.querySelectorAll('iframe')]"
+        ".map(f => { const d = f.contentDocument.documentElement; return [d.scrollWidth, d.clientWidth] })) + 'END')"
+    )
+    (tmp_path / "frames.html").write_text(f"<!doctype html><body>{frames}<script>{script}</script>", encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", "--virtual-time-budget=5000", "--dump-dom"]
+    command = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'frames.html'}"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = json.loads(shown.partition("<body>FOUND")[2].partition("END")[0])
+    assert len(found) == 6 and all(scroll <= client for scroll, client in found)

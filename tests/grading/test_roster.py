@@ -104,6 +104,8 @@ FITS = {
     "AB12CD": "ab12cd",
     "anna.smith@x.org": "7001",
     "wl": "7004",
+    "wl@x.org_123": "7004",
+    "liwei7004_1_2": "7004",
     "Wei_Li_7005": "7005",
     "nora": "ab12cd",
 }

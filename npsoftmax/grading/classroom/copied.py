@@ -20,12 +20,12 @@ def copied(exercise: Exercise, form: Form, source: str) -> str:
     mine = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
     helpers = sorted(_names(tree, exercise.name) & _helpers(exercise))
     if len(helpers) > 1 or set(helpers) - mine:  # a helper of one's own may be called sigmoid too
-        return f"it calls {' and '.join(helpers[:3])}, as the library's own text of it does"
+        return "it calls helpers of the library, as the library's own text of it does"
     own = _bare(exercise)
     if own.size >= LARGE and own.lines:
         share = sum(line in set(form.lines) for line in own.lines) / len(own.lines)
         if form.key == own.key or share >= MOST:
-            return f"{round(100 * share)} % of the lines of the library's own text are in it, names aside"
+            return f"at least {MOST:.0%} of the lines of the library's own text are in it, names aside"
     return ""
 
 

@@ -65,7 +65,7 @@ def _plain_ids(person: Person) -> set[str]:
 
 
 def _by_id(handin: str, people: list[Person]) -> list[Person]:
-    whole, parts = plain(handin).strip(), set(words(handin))
+    whole, parts = plain(handin).strip(), {*words(handin), *re.findall(r"\d+", handin)}
     joined = "".join(words(handin))
 
     def has(value: str) -> bool:
@@ -84,7 +84,9 @@ def _by_email(handin: str, people: list[Person]) -> list[Person]:
         mail = plain(person.email)
         if "@" not in mail:
             return False
-        return bool(re.search(rf"(?<![\w.]){re.escape(mail)}(?![\w])", text)) or text.strip() == mail.partition("@")[0]
+        return (
+            bool(re.search(rf"(?<![^\W_]){re.escape(mail)}(?![^\W_])", text)) or text.strip() == mail.partition("@")[0]
+        )
 
     return [person for person in people if has(person)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from npsoftmax.grading.classroom.lookalikes import ENOUGH
 from npsoftmax.grading.classroom.markup import Markup, joined, page, table, tag, wide
 from npsoftmax.grading.classroom.room import Room, Student
 from npsoftmax.grading.classroom.summary import (
@@ -228,7 +229,7 @@ def _flags(room: Room) -> Markup:
         letter = (
             f" To the letter, names and comments too: {', '.join(alike.to_the_letter)}." if alike.to_the_letter else ""
         )
-        weight = f" By the lines that others in this class write, {_chance(alike.bits)} to happen by itself."
+        weight = f" {_chance(alike.bits)}"
         items.append(tag("div", tag("p", _people(names)), tag("p", f"{same}.{letter}{weight}"), class_="flag"))
     for student in room.students:
         if student.flags:
@@ -238,7 +239,7 @@ def _flags(room: Room) -> Markup:
             lines = [
                 tag(
                     "p",
-                    tag("code", ", ".join(filter(None, es))) if any(es) else None,
+                    tag("code", _few([e for e in es if e])) if any(es) else None,
                     ": " if any(es) else "",
                     sentence,
                 )
@@ -250,7 +251,10 @@ def _flags(room: Room) -> Markup:
 
 
 def _chance(bits: float) -> str:
-    return f"about 1 in {2 ** int(bits):,}" if bits < 20 else "less than 1 in a million"
+    """How strong a sign it is, in words: bits count how unusual their lines are in this class."""
+    if bits < 1.5 * ENOUGH:
+        return "Two who work alone can write the same; look first."
+    return "Few in this class write such lines; that two do so alone is unlikely."
 
 
 # ---------------------------------------------------------------- the rest
