@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,18 @@ def as_number(value: Any) -> float:
 
 class WrongType(InputError, TypeError):
     """An InputError for what another library calls a TypeError."""
+
+
+@contextmanager
+def in_python() -> Iterator[None]:
+    """An InputError that names options of the command line, in the names that they have in Python: epochs, --epochs."""
+    try:
+        yield
+    except InputError as error:
+        words = re.sub(r"--(\w+)-opt (\w+)=(\w+)", r"\1_opts={'\2': \3}", str(error))
+        words = re.sub(r"--(model|head) (\w+)", r"\1='\2'", words)
+        words = re.sub(r"--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), words)
+        raise type(error)(words) from None
 
 
 @contextmanager

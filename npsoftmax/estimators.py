@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from npsoftmax.backend import Array, get_backend, to_numpy
 from npsoftmax.data import Batches, fit_normalization
 from npsoftmax.data.given import given_images
-from npsoftmax.errors import InputError, in_words
+from npsoftmax.errors import InputError, in_python, in_words
 from npsoftmax.heads import ClassInfo
 from npsoftmax.host import single_threaded_blas
 from npsoftmax.models import build_model
@@ -101,6 +101,7 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
         return np.exp(self.predict_log_proba(X))
 
     # ------------------------------------------------------------ training
+    @in_python()
     def _config(self) -> TrainConfig:
         """The settings as those of a run, which checks them. InputError for a value out of range."""
         known = {f.name for f in fields(TrainConfig)}
@@ -118,6 +119,7 @@ class _NetworkClassifier(ClassifierMixin, BaseEstimator):
             )
         return len(self.classes_)
 
+    @in_python()
     def _start(self, X: np.ndarray, classes: ClassInfo) -> TrainConfig:
         """A new model with its optimiser; returns the checked settings.
 

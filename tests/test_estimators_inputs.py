@@ -169,7 +169,7 @@ def test_off_is_not_the_default():
         ({"head_opts": {3: 2}}, "the option of head 'softmax' is 3, but a name was expected"),
         ({"head_opts": "tau"}, "head_opts is 'tau', but a table"),
         ({"schedule": 3}, "schedule is 3"),
-        ({"batch_size": 0}, "batch-size is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"random_state": "a"}, "'a' cannot be used to seed"),
         ({"random_state": 1.5}, "1.5 cannot be used to seed"),
         ({"random_state": -1}, "random_state is -1, but a whole number of at least 0"),
@@ -337,3 +337,46 @@ def test_models_that_cannot_be_built_are_said(changes, text):
 @pytest.mark.parametrize("shape", [[8, 8, 3], np.array([8, 8, 3]), tuple(np.array([8, 8, 3]))])
 def test_shapes_may_be_lists(shape):
     assert build_model("mlp", classes=3, input_shape=shape).input_shape == (8, 8, 3)
+
+
+class Photo:
+    """As PIL's images: an array only where it is asked for, and no shape."""
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+
+    def convert(self, mode):
+        return Photo(np.repeat(self.pixels[..., None], 3, axis=2))
+
+    def __array__(self, dtype=None, copy=None):
+        return self.pixels
+
+
+def test_lists_of_images_that_do_not_fit_get_hints_that_work():
+    grey = [Photo(image) for image in BYTES[..., 0]]
+    with pytest.raises(InputError, match=r"type \[image.convert\('RGB'\) for image in X\]"):
+        images().fit(grey, Y)
+    assert images(epochs=1).fit([image.convert("RGB") for image in grey], Y).image_shape_ == (8, 8, 3)
+    with pytest.raises(InputError, match=r"type np.stack\(X\)\[\.\.\., None\], for a single one \[X\]"):
+        images().fit(list(BYTES[..., 0]), Y)
+    with pytest.raises(InputError, match=r"images of shapes \(8, 8, 3\), \(9, 8, 3\)"):
+        images().fit([Photo(BYTES[0]), Photo(np.zeros((9, 8, 3), np.uint8))] * 12, Y)
+
+
+def test_a_mask_over_images_is_not_lost():
+    with pytest.raises(InputError, match=r"masked array.*type X.filled\(0\)"):
+        images().fit(np.ma.masked_array(BYTES, BYTES > 100), Y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"epochs": 0}, "^epochs is 0, but at least 1"),
+        ({"batch_size": 0}, "^batch_size is 0, but"),
+        ({"model": "convnet", "model_opts": {"widths": (4,) * 5}}, "model='mlp', which takes any shape"),
+        ({"model": "mlp", "model_opts": {}, "head_opts": {"linear": False}}, r"\(model_opts={'logits': 3}\)"),
+    ],
+)
+def test_settings_have_the_names_of_python(settings, text):
+    with pytest.raises(InputError, match=text):
+        images(**settings).fit(BYTES, Y)

@@ -18,7 +18,7 @@ def given_images(X: Any) -> np.ndarray:
     for channels first, and for anything that is no batch of images.
     """
     x = _array(X)
-    _check_shape(x)
+    _check_shape(x, X)
     if x.dtype.kind == "b":
         return x * np.uint8(255)
     if x.dtype.kind in "iu":
@@ -42,12 +42,16 @@ def given_images(X: Any) -> np.ndarray:
 
 def _array(X: Any) -> np.ndarray:
     """X as an array of numbers."""
+    if isinstance(X, np.ma.MaskedArray):
+        raise InputError(
+            "X is a masked array, and its mask would be lost; type X.filled(0), or leave these images out."
+        )
     try:
         x = np.asarray(X)
         if x.dtype.kind == "O" and x.ndim:
             x = np.array(x.tolist())  # numbers in an array of objects
     except (TypeError, ValueError):
-        shapes = sorted({np.shape(image) for image in X}) if _same_kind(X) else []
+        shapes = _shapes(X)
         found = f"images of shapes {', '.join(map(str, shapes[:3]))}" if len(shapes) > 1 else "what is no array"
         raise InputError(f"X holds {found}, but {EXPECTED} and all of one size.") from None
     if isinstance(X, list | tuple) and len({np.asarray(image).dtype.kind == "f" for image in X}) > 1:
@@ -58,12 +62,21 @@ def _array(X: Any) -> np.ndarray:
     return x
 
 
-def _same_kind(X: Any) -> bool:
-    return all(hasattr(image, "shape") for image in X)
+def _shapes(X: Any) -> list[Any]:
+    """The shapes of all images, each once; none where one is no image."""
+    try:
+        shapes = {np.asarray(image).shape for image in X}
+    except (TypeError, ValueError):
+        return []
+    return sorted(shapes) if all(len(shape) > 1 for shape in shapes) else []
 
 
-def _check_shape(x: np.ndarray) -> None:
+def _check_shape(x: np.ndarray, X: Any) -> None:
     said = f"{EXPECTED}, but X has shape {x.shape}"
+    if x.ndim == 3 and isinstance(X, list | tuple):
+        if hasattr(X[0], "convert"):
+            raise InputError(f"{said}: of PIL's images type [image.convert('RGB') for image in X].")
+        raise InputError(f"{said}: for grey images type np.stack(X)[..., None], for a single one [X].")
     if x.ndim == 3:
         raise InputError(f"{said}: for grey images type X[..., None], for a single one X[None].")
     if x.ndim != 4:

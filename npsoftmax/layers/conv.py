@@ -26,7 +26,7 @@ def as_pair(name: str, value: Any, least: int) -> tuple[int, int]:
     """3 -> (3, 3); InputError unless it is one or two whole numbers of at least `least`."""
     one_axis = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim == 1)
     pair: tuple[Any, ...] = tuple(value) if one_axis else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and v >= least for v in pair):
+    if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= least for v in pair):
         raise InputError(f"{name} is {value!r}, but one or two whole numbers of at least {least} were expected.")
     return int(pair[0]), int(pair[1])
 
