@@ -138,7 +138,7 @@ class Trial:
         names = self.exercise.returns
         if result is None and len(names) >= 1:
             return Outcome(misfit="it returned None: does it end with a return?")
-        values = result if isinstance(result, tuple | list) else (result,)
+        values = result if isinstance(result, tuple | list) or self._stacked(result) else (result,)
         if len(names) == 1:
             values = (result,)
         if len(values) != len(names):
@@ -151,6 +151,13 @@ class Trial:
             except Exception as error:
                 return Outcome(misfit=f"what it returned does not fit together: {error}")
         return Outcome(outputs)
+
+    def _stacked(self, result: Any) -> bool:
+        """Whether all outputs came in one array, one after the other."""
+        if not isinstance(result, np.ndarray) or len(self.exercise.returns) == 1:
+            return False
+        rights = [right for right, _ in self.expected.values()]
+        return all(right is not None and result.shape == (len(rights), *right.shape) for right in rights)
 
     # ------------------------------------------------------------ what is right
     @functools.cached_property
@@ -166,7 +173,7 @@ class Trial:
         """name -> the right value (NaN where nobody knows) and what it may differ by beside the relative tolerance."""
         oracle = self.exercise.oracle
         if oracle is None:  # a backward
-            return self._numeric()
+            return self._numeric() if self.case.gradients is None else self.rights[0]
         right = oracle(**self.case.args)
         names = self.exercise.outputs
         return {n: (None if v is None else np.asarray(v), 1e-10) for n, v in zip(names, right, strict=True)}
