@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,15 +56,16 @@ def build(file: Path) -> Path:
     text = file.read_bytes()
     place = _shared[-1] if _shared else file.parent / "__pycache__"
     folder = place / f"cython-{file.stem}-{hashlib.sha256(text).hexdigest()[:16]}"
-    if _library(folder, file.stem) is None:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as building:
-            source = Path(building) / file.name
-            source.write_bytes(text)
-            _cythonize(source)
-            with contextlib.suppress(OSError):  # another process was as fast
-                Path(building).rename(folder)
-                Path(building).mkdir()
+    with _building[folder]:  # who hands in the same waits for it
+        if _library(folder, file.stem) is None:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place) as building:
+                source = Path(building) / file.name
+                source.write_bytes(text)
+                _cythonize(source)
+                with contextlib.suppress(OSError):  # another process was as fast
+                    Path(building).rename(folder)
+                    Path(building).mkdir()
     library = _library(folder, file.stem)
     if library is None:
         raise CompileError("Cython wrote no library")
@@ -81,6 +84,7 @@ def shared_builds() -> Iterator[None]:
 
 
 _shared: list[Path] = []
+_building: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
 def _library(folder: Path, stem: str) -> Path | None:

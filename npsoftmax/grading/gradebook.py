@@ -25,6 +25,7 @@ from npsoftmax.grading.hidden import hide
 from npsoftmax.grading.runner import LIMIT, Runner
 from npsoftmax.grading.student import find_file
 from npsoftmax.host import available_cpus
+from npsoftmax.kernels.extension import extension_names, load_extension
 
 Row = dict[str, Any]
 CHATTY = 100_000  # characters; a student who prints more gets a remark
@@ -47,20 +48,12 @@ def grade_folder(
     rows = []
     with Runner(seed, limit) as runner:
         for exercise in exercises:
-            row = judged(exercise, find_file(folder, exercise), runner)
+            file = find_file(folder, exercise)
+            row = row_of(exercise, file, runner.grade(exercise, file), runner.seed)
             row = hide(row) if hidden else row
             rows.append(row)
             tell(row)
     return rows
-
-
-def judged(exercise: Exercise, file: Path | None, runner: Runner) -> Row:
-    """The row of one exercise. What needs Cython is not judged where there is none."""
-    if exercise.compiled and file is not None and not has_cython():
-        verdict = unjudged('Cython is not installed here, so it was not judged: pip install "npsoftmax[grade]"')
-    else:
-        verdict = runner.grade(exercise, file)
-    return row_of(exercise, file, verdict, runner.seed)
 
 
 def unjudged(why: str) -> dict[str, Any]:
@@ -147,6 +140,8 @@ def grade_submissions(
         has_cython(),
     ]
     known = Store(store, json.dumps(terms))
+    for name in extension_names():  # before there are threads, which must not load one together
+        load_extension(name)
     with shared_builds():
         running: set[Runner] = set()
         stopped = threading.Event()
@@ -172,20 +167,21 @@ def _in_order(
 ) -> Iterator[Graded]:
     """The results in order. Ctrl-C first gives all that are ready, and leaves the rest."""
     with ThreadPoolExecutor(available_cpus()) as pool:  # the work is done by the processes that they start
-        waiting = deque(pool.submit(one, submission) for submission in submissions)
+        futures = [pool.submit(one, submission) for submission in submissions]
+        waiting = deque(futures)
         try:
             while waiting:
                 while not waiting[0].done():
                     wait([waiting[0]], timeout=0.2)  # with a timeout, so that Ctrl-C is heard on Windows
                 yield waiting.popleft().result()
         except KeyboardInterrupt:
-            ready = [future.result() for future in waiting if future.done()]
-            stop()
-            yield from ready
+            yield from [future.result() for future in waiting if future.done()]
             raise
         finally:
-            stop()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            while busy := [future for future in futures if not future.done()]:
+                stop()  # again and again: one may be just starting
+                wait(busy, timeout=0.2)
 
 
 def grade_submission(
@@ -230,7 +226,7 @@ def _graded(
             if stopped.is_set():
                 raise InterruptedError("stopped")
             path = found.files[exercise.name]
-            row = judged(exercise, path, runner)
+            row = row_of(exercise, path, runner.grade(exercise, path), runner.seed)
             for key in ("report", "cause", "note"):  # a message may name the copy that was graded
                 row[key] = row[key].replace(f"{layout.folder}{os.sep}", "")
             row["file"] = found.names.get(path) if path else None

@@ -6,6 +6,7 @@ import builtins
 import re
 from typing import Any
 
+from npsoftmax.grading.check import FAILED
 from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
 from npsoftmax.grading.mistakes import all_mistakes
 from npsoftmax.grading.report import INDENT, LABEL, field
@@ -34,13 +35,16 @@ def hide(row: dict[str, Any]) -> dict[str, Any]:
         return hidden
     exercise = EXERCISES[row["exercise"]]
     facts = _facts(row["report"])
+    if row["cause"].startswith((FAILED, "not judged")):  # that is nobody's mistake
+        facts = {"found": row["cause"].partition(" (")[0]}
     cause = hidden_cause(row) if "likely cause" in facts else ""
     told = [(label, text) for label, text in facts.items() if label in TOLD]
     if raised := facts.get("raised"):
         told.insert(0, ("raised", raised if "cannot be loaded" in row["report"] else _kind(raised)))
     if cause:
         told.append(("likely cause", cause))
-    lines = [f"{row['report'][:1]} {exercise.assignment} {exercise.name}    {FAILS}"]
+    fails = "" if "found" in facts else f"   {FAILS}"
+    lines = [f"{row['report'][:1]} {exercise.assignment} {exercise.name}{fails}"]
     told.append(("read", f"{ASSIGNMENTS[exercise.assignment].folder}/README.md, step {exercise.step}"))
     for label, text in told:
         lines += field(label, text)
