@@ -14,11 +14,12 @@ from typing import Any
 
 
 def pytest_addoption(parser: Any) -> None:
-    """Add --grade-seed."""
+    """Add --grade-seed and --grade-hidden."""
     group = parser.getgroup("npsoftmax")
     group.addoption(
         "--grade-seed", type=int, metavar="N", help="seed for npsoftmax's exercises (default: the handout's, or 0)"
     )
+    group.addoption("--grade-hidden", action="store_true", help="reports of npsoftmax without the seed and any number")
 
 
 def exercise_test(assignment: str, file: str) -> Callable[..., None]:
@@ -27,6 +28,8 @@ def exercise_test(assignment: str, file: str) -> Callable[..., None]:
 
     from npsoftmax.grading.classroom.variants import noted
     from npsoftmax.grading.exercises import EXERCISES, SEED, exercises_of
+    from npsoftmax.grading.gradebook import row_of
+    from npsoftmax.grading.hidden import hide
     from npsoftmax.grading.student import find_file
 
     @pytest.mark.parametrize("name", [exercise.name for exercise in exercises_of(assignment)])
@@ -40,7 +43,9 @@ def exercise_test(assignment: str, file: str) -> Callable[..., None]:
         if verdict["state"] == "not started":
             pytest.skip("not started")
         if verdict["state"] == "wrong":
-            pytest.fail(verdict["report"], pytrace=False)
+            row = row_of(exercise, path, verdict, seed)
+            hidden = request.config.getoption("--grade-hidden", default=False)
+            pytest.fail((hide(row) if hidden else row)["report"], pytrace=False)
 
     return test_exercise
 
