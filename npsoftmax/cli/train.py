@@ -12,6 +12,7 @@ from typing import Any
 from npsoftmax.cli._messages import headline, result_line
 from npsoftmax.cli._parser import Parser, whole_number
 from npsoftmax.cli._train_options import add_settings
+from npsoftmax.errors import InputError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -51,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --resume, where to continue: last, or previous if that is damaged (default: last)",
     )
     add_settings(parser)
+    group = parser.add_argument_group("the reward of the assignments", argument_default=argparse.SUPPRESS)
+    group.add_argument(
+        "--my-gradients",
+        metavar="PATH",
+        help="train on the functions that you wrote in the assignments in PATH, beside the library's own: a convnet "
+        "(a3), vit_small with your attention (a4), your heads (a5), or what --model or --head says; --data digits",
+    )
+    group.add_argument("--steps", metavar="N", type=whole_number, help="with --my-gradients (default: 100)")
     parser.add_argument_group("several processes", argument_default=argparse.SUPPRESS).add_argument(
         "--distributed",
         action="store_true",
@@ -81,6 +90,12 @@ def run(args: argparse.Namespace) -> int:
     from npsoftmax.training.group import ALONE
 
     given = vars(args)
+    if "my_gradients" in given:
+        from npsoftmax.cli import _my_gradients
+
+        return _my_gradients.run(given)
+    if "steps" in given:
+        raise InputError("--steps is for --my-gradients; a run that is written down takes --epochs.")
     if not given.get("distributed", False):
         return _train(given, ALONE)
     from npsoftmax.cli._processes import ending_together

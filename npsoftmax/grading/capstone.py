@@ -1,15 +1,14 @@
-"""The capstone: a convolutional network whose every pass is a student's, trained beside the library's own.
+"""The capstone: networks whose passes are a student's, trained beside the library's own.
 
-Design: layers call pairs through their modules (`conv.conv2d_im2col_forward`), so a student's function put in the
-place of one is the one that runs. Where a layer or head has a faster version, `fused` or `threaded` set to False brings
-the readable pair back. Both runs start from the same numbers and see the same batches in float64; so the two loss
-curves are one curve.
+Design: a student's function is put in the place of the library's in the module where the network looks it up; the
+networks (capstone_models) have nothing faster in the way. Both runs start from the same numbers and see the same
+batches in float64; so the two loss curves are one curve, and both reach the same accuracy.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,45 +16,75 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import get_backend
 from npsoftmax.data import Dataset, load_dataset
 from npsoftmax.errors import InputError
+from npsoftmax.grading import capstone_models as models
 from npsoftmax.grading.exercises import EXERCISES
 from npsoftmax.grading.gradebook import Row, grade_folder
 from npsoftmax.grading.loading import load
 from npsoftmax.grading.student import find_file
-from npsoftmax.heads.flat import FlatHead
 from npsoftmax.host import single_threaded_blas
-from npsoftmax.layers import Layer
-from npsoftmax.models import Model, build_model
+from npsoftmax.models import Model
 from npsoftmax.training.optimizers import SGD
 
-# The function of a student -> the module in which the network looks it up.
-REPLACED = {
-    "conv2d_im2col_forward": "npsoftmax.functional.conv",
-    "conv2d_im2col_backward": "npsoftmax.functional.conv",
+
+@dataclass(frozen=True)
+class Capstone:
+    """What is trained for an assignment. about: what it is, in a sentence; build: makes the model; replaced: function
+    of a student -> the module in which the network looks it up."""
+
+    assignment: str
+    about: str
+    build: Callable[[Dataset], Model]
+    replaced: dict[str, str]
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """All that is graded first: what the network calls, and what those may call in the student's file."""
+        return tuple(dict.fromkeys(name for f in self.replaced for name in (*EXERCISES[f].uses, f)))
+
+
+def _pairs(module: str, *names: str) -> dict[str, str]:
+    return {f"{name}_{half}": f"npsoftmax.functional.{module}" for name in names for half in ("forward", "backward")}
+
+
+ATTENTION = "npsoftmax.functional.softmax_attention"
+CONVNET = {
+    **_pairs("conv", "conv2d_im2col"),
     "max_pool": "npsoftmax.kernels",
     "max_pool_backward": "npsoftmax.kernels",
-    "relu_forward": "npsoftmax.functional.activation",
-    "relu_backward": "npsoftmax.functional.activation",
-    "dense_forward": "npsoftmax.functional.dense",
-    "dense_backward": "npsoftmax.functional.dense",
-    "softmax_cross_entropy_forward": "npsoftmax.functional.loss",
-    "softmax_cross_entropy_backward": "npsoftmax.functional.loss",
+    **_pairs("activation", "relu"),
+    **_pairs("dense", "dense"),
+    **_pairs("loss", "softmax_cross_entropy"),
 }
-# All that has to pass: these, and what they may call in the student's file.
-NEEDED = tuple(dict.fromkeys(name for f in REPLACED for name in (*EXERCISES[f].uses, f)))
+CAPSTONES = (
+    Capstone("a3", "a convolutional network", models.convnet, CONVNET),
+    Capstone(
+        "a4",
+        "vit_small with your attention",
+        models.vit_small,
+        {
+            **_pairs("softmax_attention", "multi_head_attention", "scaled_dot_product_attention", "masked_softmax"),
+            "split_heads": ATTENTION,
+            "merge_heads": ATTENTION,
+        },
+    ),
+    Capstone("a5", "your adaptive head", models.adaptive_net, _pairs("adaptive", "adaptive_loss")),
+    Capstone("a5", "your two-level head", models.two_level_net, _pairs("two_level", "two_level_loss")),
+)
 SAME, STEPS_COMPARED = 1e-6, 20
 BATCH, LEARNING_RATE = 32, 0.05
-MOST_IMAGES = 2000
+MOST_IMAGES, MOST_TESTED = 2000, 1000
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The losses of every step, the library's and the student's."""
+    """The losses of every step, the library's and the student's, and the accuracy on test images after them."""
 
     reference: np.ndarray
     student: np.ndarray
+    reference_accuracy: float = 0.0
+    student_accuracy: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -68,10 +97,10 @@ class Curves:
         return self.gap <= SAME
 
 
-def obstacles(folder: Path, seed: int = 0, tell: Callable[[Row], None] = lambda row: None) -> list[Row]:
-    """The rows of the exercises that are needed and do not pass: training would only hide where it goes wrong."""
-    rows = grade_folder(folder, [EXERCISES[name] for name in NEEDED], seed, tell=tell)
-    return [row for row in rows if row["state"] != "passed"]
+def graded(folder: Path, capstone: Capstone, seed: int = 0) -> list[Row]:
+    """The rows of all exercises that a capstone is made of. What is wrong would only hide in training; what is not
+    started can be the library's."""
+    return grade_folder(folder, [EXERCISES[name] for name in capstone.needed], seed)
 
 
 def compare(
@@ -79,39 +108,52 @@ def compare(
     steps: int,
     data: str = "digits",
     tell: Callable[[str, int, float], None] = lambda who, step, loss: None,
+    *,
+    capstone: Capstone = CAPSTONES[0],
+    unfinished: Collection[str] = (),
+    data_dir: str | None = None,
 ) -> Curves:
     """Train twice on data set `data`, with the library's functions and with those in `folder`.
 
-    The student's code runs in this process: call `obstacles` first. Raises InputError for fewer than one step.
+    unfinished: names of functions that stay the library's. The student's code runs in this process: grade it first.
+    Raises InputError for fewer than one step.
     """
     if steps < 1:
         raise InputError(f"--steps is {steps}, but at least 1 is needed.")
-    functions = student_functions(folder)
-    images = load_dataset(data)
-    reference = train(images, steps, lambda step, loss: tell("reference", step, loss))
-    with in_place(functions):
-        student = train(images, steps, lambda step, loss: tell("yours", step, loss))
-    return Curves(reference, student)
+    functions = student_functions(folder, capstone, unfinished)
+    images = load_dataset(data, data_dir)
+    reference, accuracy = train(capstone.build(images), images, steps, lambda i, loss: tell("library", i, loss))
+    with in_place(functions, capstone):
+        student, own = train(capstone.build(images), images, steps, lambda i, loss: tell("yours", i, loss))
+    return Curves(reference, student, accuracy, own)
 
 
-def student_functions(folder: Path) -> dict[str, Callable[..., Any]]:
-    """The student's functions by name. Raises InputError where there is no file for one."""
+def student_functions(
+    folder: Path, capstone: Capstone = CAPSTONES[0], unfinished: Collection[str] = ()
+) -> dict[str, Callable[..., Any]]:
+    """The student's functions by name, without the unfinished ones; where a file of theirs calls one of those, it gets
+    the library's. Raises InputError where there is no file for one."""
     modules: dict[Path, Any] = {}
     functions = {}
-    for name in REPLACED:
+    for name in capstone.needed:
         file = find_file(folder, EXERCISES[name])
+        if name in unfinished and file is None:
+            continue
         if file is None:
             raise InputError(f"{folder} holds no file with {name}; type npsoftmax assignments start --to {folder}.")
         if file not in modules:
             modules[file] = load(file)
-        functions[name] = getattr(modules[file], name)
+        if name in unfinished:
+            setattr(modules[file], name, EXERCISES[name].reference)
+        elif name in capstone.replaced:
+            functions[name] = getattr(modules[file], name)
     return functions
 
 
 @contextmanager
-def in_place(functions: dict[str, Callable[..., Any]]) -> Iterator[None]:
+def in_place(functions: dict[str, Callable[..., Any]], capstone: Capstone = CAPSTONES[0]) -> Iterator[None]:
     """Within it the network runs on these functions."""
-    modules = {name: importlib.import_module(REPLACED[name]) for name in functions}
+    modules = {name: importlib.import_module(capstone.replaced[name]) for name in functions}
     own = {name: getattr(module, name) for name, module in modules.items()}
     try:
         for name, function in functions.items():
@@ -122,28 +164,8 @@ def in_place(functions: dict[str, Callable[..., Any]]) -> Iterator[None]:
             setattr(modules[name], name, function)
 
 
-def readable_convnet(data: Dataset) -> Model:
-    """A small convnet in float64 on which only the readable pairs run."""
-    shape, options = data.x_train.shape[1:], {"widths": (16, 32), "fc": 64}
-    model = build_model("convnet", "softmax", len(data.class_names), shape, seed=0, model_opts=options)
-    head = model.head
-    last = [head.map] if isinstance(head, FlatHead) and head.map is not None else []
-    for part in (*_layers(model.trunk), head, *last):
-        for option, readable in (("fused", False), ("threaded", False), ("algorithm", "im2col")):
-            if hasattr(part, option):
-                setattr(part, option, readable)
-    return model.to(get_backend("numpy"), np.float64)
-
-
-def _layers(layer: Layer) -> Iterator[Layer]:
-    yield layer
-    for child in layer.children().values():
-        yield from _layers(child)
-
-
-def train(data: Dataset, steps: int, tell: Callable[[int, float], None]) -> np.ndarray:
-    """The loss of each of `steps` steps of SGD with momentum; always the same model and the same batches."""
-    model = readable_convnet(data)
+def train(model: Model, data: Dataset, steps: int, tell: Callable[[int, float], None]) -> tuple[np.ndarray, float]:
+    """The loss of each of `steps` steps of SGD with momentum, always with the same batches, and the accuracy then."""
     optimizer = SGD(model.params, momentum=0.9)
     rng = np.random.default_rng(0)
     x, t = data.x_train[:MOST_IMAGES], data.y_train[:MOST_IMAGES]
@@ -151,14 +173,20 @@ def train(data: Dataset, steps: int, tell: Callable[[int, float], None]) -> np.n
     with single_threaded_blas():
         for step in range(steps):
             rows = rng.choice(len(x), min(BATCH, len(x)), replace=False)
-            images = x[rows] / 127.5 - 1.0
-            losses[step], cache = model.loss(images, t[rows], train=True)
+            losses[step], cache = model.loss(_scaled(x[rows]), t[rows], train=True)
             optimizer.step(model.params, model.backward(cache), lr=LEARNING_RATE)
             tell(step, losses[step])
-    return losses
+        many = min(MOST_TESTED, len(data.x_test))
+        predicted = [model.predict(_scaled(data.x_test[i : min(i + 100, many)]))[:, 0] for i in range(0, many, 100)]
+    found = np.concatenate(predicted)
+    return losses, float((found == data.y_test[: len(found)]).mean())
 
 
-def draw(curves: Curves, path: Path) -> None:
+def _scaled(images: np.ndarray) -> np.ndarray:
+    return images / 127.5 - 1.0
+
+
+def draw(curves: Curves, path: Path, about: str) -> None:
     """The two curves in one figure: the student's, dashed, on the library's."""
     from matplotlib.figure import Figure
 
@@ -170,7 +198,7 @@ def draw(curves: Curves, path: Path) -> None:
     steps = np.arange(1, len(curves.reference) + 1)
     ax.plot(steps, curves.reference, color=BLUE, linewidth=4, alpha=0.35, label="the library")
     ax.plot(steps, curves.student, color=ORANGE, linewidth=1.4, linestyle="--", label="your gradients")
-    figure.suptitle(f"convnet on your functions: largest difference {curves.gap:.1g}", fontsize=TITLE)
+    figure.suptitle(f"{about}, on your functions: largest difference {curves.gap:.1g}", fontsize=TITLE)
     add_legend(ax)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
