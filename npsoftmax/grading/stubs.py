@@ -51,8 +51,17 @@ def _definition(module: str, name: str) -> ast.FunctionDef:
 
 def solution(exercise: Exercise) -> str:
     """A readable function that passes, as text."""
-    node = _definition(source_of(exercise), exercise.name)
-    return "\n".join(_lines(exercise, _first_line(node), node))
+    return _text(source_of(exercise), exercise.name)
+
+
+def librarys(exercise: Exercise) -> str:
+    """The text of the library's own function, with its helpers' names: not for students, but to know it again."""
+    return _text(exercise.module, exercise.name)
+
+
+def _text(module: str, name: str) -> str:
+    node = _definition(module, name)
+    return "\n".join(_source(module).splitlines()[_first_line(node) - 1 : node.end_lineno])
 
 
 def stub(exercise: Exercise, formulas: bool = True) -> str:

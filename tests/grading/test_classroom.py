@@ -312,7 +312,7 @@ def test_two_alike_are_told_and_what_a_class_has_in_common_is_not():
 
 def test_the_librarys_own_text_is_told_wherever_it_is_copied():
     for exercise in EXERCISES.values():
-        source = IMPORTS + stubs.solution(exercise)
+        source = IMPORTS + stubs.librarys(exercise)
         if said := copied(exercise, form(exercise, source), source):
             assert "library's own text" in said
         else:

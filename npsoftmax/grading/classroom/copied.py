@@ -32,7 +32,7 @@ def copied(exercise: Exercise, form: Form, source: str) -> str:
 @cache
 def _bare(exercise: Exercise) -> Form:
     """The library's version as a student could have written it: with np for xp, and without what only checks."""
-    tree = ast.parse(stubs.solution(exercise))
+    tree = ast.parse(stubs.librarys(exercise))
     node = next(n for n in tree.body if isinstance(n, ast.FunctionDef))
     hidden = _helpers(exercise)
     kept = [s for s in node.body if not (_called(s) & hidden and len(list(ast.walk(s))) < 16)]
@@ -45,7 +45,7 @@ def _bare(exercise: Exercise) -> Form:
 @cache
 def _helpers(exercise: Exercise) -> frozenset[str]:
     """Names that the library's version calls and a student has no reason to: neither the stub's nor an exercise."""
-    node = ast.parse(stubs.solution(exercise)).body[-1]
+    node = ast.parse(stubs.librarys(exercise)).body[-1]
     assignment = ASSIGNMENTS[exercise.assignment]
     given = aliases(ast.parse(stubs.stub_file(assignment, stubs.file_of(exercise))))
     local = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
