@@ -17,7 +17,7 @@ from itertools import combinations
 from npsoftmax.grading.classroom.trees import Form
 
 SMALLEST = 25  # names, numbers and operations; below it, of 60 honest answers nearly all are the same as another one
-ENOUGH = 16.0  # bits: of 60 honest students one or none is flagged for it (measured in docs/teaching.md)
+ENOUGH = 12.0  # bits, for one exercise: of 60 honest students two or fewer are flagged (measured in docs/teaching.md)
 COMMON = 0.2  # a solution that this share of a class has is no sign of anything
 SOME = 4  # … and more than so many students
 
@@ -38,6 +38,7 @@ def look_alikes(forms: dict[str, dict[str, Form]]) -> tuple[list[Alike], dict[st
     weights: Counter[tuple[str, str]] = Counter()
     shared: dict[tuple[str, str], list[str]] = {}
     common: dict[str, list[tuple[str, ...]]] = {}
+    compared = [e for e, of in forms.items() if sum(form.size >= SMALLEST for form in of.values()) > 1]
     for exercise, of in forms.items():
         for students in _same(of):
             if len(students) > max(SOME, COMMON * len(of)):
@@ -47,7 +48,8 @@ def look_alikes(forms: dict[str, dict[str, Form]]) -> tuple[list[Alike], dict[st
             for pair in combinations(students, 2):
                 weights[pair] += bits  # type: ignore[assignment]
                 shared.setdefault(pair, []).append(exercise)
-    pairs = [pair for pair, bits in weights.items() if bits >= ENOUGH]
+    enough = ENOUGH + 2 * math.log2(max(1, len(compared)))  # the more is compared, the more is alike by itself
+    pairs = [pair for pair, bits in weights.items() if bits >= enough]
     found = []
     for students in _connected(pairs):
         inside = [pair for pair in pairs if set(pair) <= set(students)]
