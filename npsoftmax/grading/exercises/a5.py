@@ -102,11 +102,17 @@ def whole_tree(draw: Draw) -> Case:
 
 
 def improbable_tree(draw: Draw) -> Case:
-    """Scores so large that exponentials overflow and probabilities underflow."""
+    """Scores so large that probabilities underflow."""
     case = whole_tree(draw)
-    z = 1000 * draw.apart(*case.args["z"].shape)
-    case.args["z"] = z + 900 * np.sign(z)
-    return Case(case.sizes, case.args, note="scores of ±900 and more")
+    case.args["z"] = 1000 * draw.apart(*case.args["z"].shape)
+    return Case(case.sizes, case.args, note="scores of some hundreds")
+
+
+def hopeless_tree(draw: Draw) -> Case:
+    """Scores so large that exponentials overflow."""
+    case = improbable_tree(draw)
+    case.args["z"] += 900 * np.sign(case.args["z"])
+    return replace(case, note="scores of ±900 and more")
 
 
 def grouped(draw: Draw) -> Case:
@@ -242,13 +248,13 @@ EXERCISES = (
         outputs=("loss",),
     ),
     Exercise(
-        "a5", "tree_log_prob", WALKS, ("log_p",), (whole_tree, improbable_tree, one_sample(whole_tree)), 5,
+        "a5", "tree_log_prob", WALKS, ("log_p",), (whole_tree, improbable_tree, hopeless_tree, one_sample(whole_tree)), 5,
         ("log p of a place = log p of its parent + log σ(z) to the right, + log σ(-z) to the left.",
          "Go level by level from the root; log σ(z) = -logaddexp(-z, 0). The last C places are the leaves."),
         2, oracle=oracle.tree_log_prob,
     ),
     Exercise(
-        "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree, one_sample(whole_tree)), 5,
+        "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree, hopeless_tree, one_sample(whole_tree)), 5,
         ("A node's score moves only the leaves below it: sum dlog_p over the leaves below each child, bottom up.",
          "dz = (sum right) · σ(-z) - (sum left) · σ(z)."),
         3, cache="(z, children, levels): what tree_log_prob was given",

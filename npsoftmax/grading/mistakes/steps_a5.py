@@ -67,8 +67,6 @@ STEPS = (
          f"a joined subtree has the product of the two counts; {HUFFMAN}"),
         ("pool = sorted(pool, key=key)\n", "pool = sorted(pool, key=key, reverse=True)\n",
          f"the two MOST frequent were joined; {HUFFMAN}"),
-        ("(int(counts[c]), [int(c)]) for c in order", "(int(k), [int(c)]) for c, k in zip(order, counts)",
-         "counts[j] was taken as the count of order[j]; counts is indexed by class: class c has counts[c]."),
         ("(int(counts[c]), [int(c)]) for c in order", "(1, [int(c)]) for c in order",
          "the counts are not used: all classes count the same."),
     ),
