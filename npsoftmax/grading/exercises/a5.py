@@ -216,6 +216,8 @@ def code_lengths(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- the table
+TREES = (whole_tree, improbable_tree, hopeless_tree, one_sample(whole_tree))
+
 EXERCISES = (
     Exercise(
         "a5", "balanced", TREE, ("children",), (ordered, two_classes), 1,
@@ -248,13 +250,13 @@ EXERCISES = (
         outputs=("loss",),
     ),
     Exercise(
-        "a5", "tree_log_prob", WALKS, ("log_p",), (whole_tree, improbable_tree, hopeless_tree, one_sample(whole_tree)), 5,
+        "a5", "tree_log_prob", WALKS, ("log_p",), TREES, 5,
         ("log p of a place = log p of its parent + log σ(z) to the right, + log σ(-z) to the left.",
          "Go level by level from the root; log σ(z) = -logaddexp(-z, 0). The last C places are the leaves."),
         2, oracle=oracle.tree_log_prob,
     ),
     Exercise(
-        "a5", "tree_log_prob_backward", PATH, ("dz",), (whole_tree, improbable_tree, hopeless_tree, one_sample(whole_tree)), 5,
+        "a5", "tree_log_prob_backward", PATH, ("dz",), TREES, 5,
         ("A node's score moves only the leaves below it: sum dlog_p over the leaves below each child, bottom up.",
          "dz = (sum right) · σ(-z) - (sum left) · σ(z)."),
         3, cache="(z, children, levels): what tree_log_prob was given",
