@@ -166,8 +166,10 @@ def grade_submissions(
 
 @contextlib.contextmanager
 def one_tree_at_a_time() -> Iterator[None]:
-    """Within it ast.parse waits for its turn: Python 3.11 counts the depth of a tree once for all threads, and where two
-    are made at a time it may raise SystemError."""
+    """Within it ast.parse waits for its turn.
+
+    Python 3.11 counts the depth of a tree once for all threads, and where two make one at a time it raises SystemError.
+    """
     plain, turn = ast.parse, threading.Lock()
 
     def parse(*args: Any, **kwargs: Any) -> Any:

@@ -22,7 +22,7 @@ TROUBLE = {
     "loop": "while True: pass",
     "exit": "import sys\nsys.exit()",
     "end": "import os\nos._exit(3)",
-    "garbage": "import os\nfor f in range(3, 20):\n    try:\n        os.write(f, b'hello')\n    except OSError:\n        pass",
+    "garbage": "import os\nfor f in range(3, 20):\n    try: os.write(f, b'hello')\n    except OSError: pass",
 }
 MINUTES = 5
 COUNT = 120

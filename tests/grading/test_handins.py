@@ -127,6 +127,10 @@ GRADED = {
     "a byte-order mark": ({"softmax.py": b"\xef\xbb\xbf" + GOOD.encode()}, "", ""),
     "untouched": ({"softmax.py": STUB}, "", "softmax.py is as it was handed out"),
     "no function": ({"softmax.py": "def f(): pass\n"}, "", "defines none of the exercises"),
+    "a notebook called .py": ({"softmax.py": notebook(GOOD)}, "", ""),
+    "a notebook called .json": ({"softmax.json": notebook(GOOD)}, "softmax.json", ""),
+    "a broken name": ({"a.zip": zipped({"so\nft\x01max.py": GOOD})}, "a.zip/so?ft?max.py", ""),
+    "a data set beside": ({**{f"d/{i}.txt": "" for i in range(60)}, "z/y/softmax.py": GOOD}, "z/y/softmax.py", ""),
     "two files, one name": (
         {"a.zip": zipped({"x/softmax.py": FEW, "x\\softmax.py": GOOD})}, "a.zip/x\\softmax.py", "has 5 finished too",
     ),
@@ -134,13 +138,15 @@ GRADED = {
 
 
 @pytest.mark.parametrize("name", GRADED)
-def test_the_file_with_most_in_it_is_graded_and_named(name, tmp_path):
+def test_the_file_with_most_in_it_is_graded_and_named(name, tmp_path, monkeypatch):
     files, graded, said = GRADED[name]
     files = {n: d.read_bytes() if isinstance(d, Path) else d for n, d in files.items()}
     if sys.platform == "win32" and any(c in n for n in files for c in "…"):
         pytest.skip("no such name there")
     write(tmp_path / "ada", files)
+    monkeypatch.setattr(unpack, "MOST_FILES", 50)
     found, texts = found_in(tmp_path)
+    found.remark = found.remark.replace("the hand-in holds more than 100 MB or 50 files: the rest was left out", "")
     assert found.file.replace("\\", "/") == graded.replace("\\", "/")
     assert said in found.remark and bool(found.remark) == bool(said), found.remark
     assert all(texts.values())
@@ -280,6 +286,11 @@ def test_whose_is_what(tmp_path):
             )
     assert [name for name, (_, right) in graded.items() if not right] == ["dora", "empty", "gus"]
     assert graded["smithanna_123"][0] == "softmax-2.py" and graded["carl"][0] == "carl.zip/softmax.py"
+
+
+def test_the_folder_around_the_hand_ins_of_an_lms_does_not_matter(tmp_path):
+    write(tmp_path, {"a1 hand-ins/Bo Li_13_assignsubmission_file_/softmax.py": GOOD, "__MACOSX/x": "", ".DS_Store": ""})
+    assert [s.student for s in submissions_in(tmp_path)[0]] == ["Bo Li"]
 
 
 def test_a_students_own_folder_is_no_class(tmp_path):

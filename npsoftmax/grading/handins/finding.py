@@ -35,10 +35,18 @@ class Candidate:
     remarks: list[str] = field(default_factory=list)
 
     @cached_property
+    def is_notebook(self) -> bool:
+        """By its name, or by what is in it where it was saved under another."""
+        if suffix_of(self.name) == ".ipynb":
+            return True
+        data = self.path.read_bytes()
+        return data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{") and b'"cells"' in data
+
+    @cached_property
     def text(self) -> str:
         """The code; of a notebook the module that its cells make."""
         data = self.path.read_bytes()
-        if suffix_of(self.name) != ".ipynb":
+        if not self.is_notebook:
             if data.startswith(UTF_16):
                 self.remarks = ["it is written in UTF-16, which Python does not read"]
             return decoded(data)
@@ -73,12 +81,12 @@ class Candidate:
     def to_grade(self, stub: str, own: list[Exercise]) -> Path:
         """The file that Python can load: the laid-out one, or one beside it with its code."""
         compiled = own[0].compiled
-        rewritten = suffix_of(self.name) == ".ipynb" or self.path.read_bytes().startswith(UTF_16)
+        rewritten = self.is_notebook or self.path.read_bytes().startswith(UTF_16)
         if self.path.suffix == ".py" and not rewritten and (not compiled or self.path.stem.isidentifier()):
             return self.path
         path = free(self.path.with_name(stub if compiled or not rewritten else f"{self.path.name}.py"))
         data = self.path.read_bytes()
-        if suffix_of(self.name) == ".ipynb":  # Cython takes no more than it needs
+        if self.is_notebook:  # Cython takes no more than it needs
             data = notebook_source(data, [e.name for e in own]).encode("utf-8", "replace")
         path.write_bytes(self.text.encode("utf-8", "replace") if data.startswith(UTF_16) else data)
         return path

@@ -65,8 +65,13 @@ def _content(path: Path) -> bytes:
 
 def submissions_in(folder: Path) -> tuple[list[Submission], list[str]]:
     """The hand-ins in a folder, by name; and the names of files that are nobody's. InputError where there is none."""
+    if folder.is_file():
+        raise InputError(f"--csv {folder} is a file: unpack it, and name the folder.")
     if not folder.is_dir():
         raise InputError(f"--csv {folder}: there is no such folder; name the one that holds the students' folders.")
+    inner = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
+    if len(inner) == 1 and inner[0].is_dir() and any(_of_lms(path) for path in inner[0].iterdir()):
+        folder = inner[0]  # the folder that an LMS's zip was unpacked to
     found: dict[str, Submission] = {}
     others = []
     for path in sorted(folder.iterdir()):
@@ -81,6 +86,11 @@ def submissions_in(folder: Path) -> tuple[list[Submission], list[str]]:
     if not found or {s.parts[0][0].name for s in found.values()} <= PLAIN:
         raise InputError(f"--csv {folder}: it holds no folders; each submission has to be a folder (or a zip) in it.")
     return [found[key] for key in sorted(found)], others
+
+
+def _of_lms(path: Path) -> bool:
+    name = as_text(path.name)
+    return MOODLE.fullmatch(name) is not None or (not path.is_dir() and CANVAS.fullmatch(name) is not None)
 
 
 def _whose(path: Path) -> tuple[str, Submission]:
@@ -98,6 +108,6 @@ def _whose(path: Path) -> tuple[str, Submission]:
 
 def _is_handed_in(path: Path) -> bool:
     name = as_text(path.name).lower()
-    if path.is_dir() or is_archive(name) or any(p.fullmatch(as_text(path.name)) for p in (MOODLE, CANVAS)):
+    if path.is_dir() or is_archive(name) or _of_lms(path):
         return True
     return (suffix_of(name) in HANDED_IN or name.endswith(".py.txt")) and not name.startswith(NO_WORK)

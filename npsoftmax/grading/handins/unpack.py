@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 
 MOST, MOST_FILES, DEEPEST = 100 * 2**20, 5000, 5  # bytes, files, and archives within archives
 MOST_CODE, MOST_OTHER = 50 * 2**20, 5 * 2**20  # bytes of one file; a notebook may hold pictures
-CODE = (".py", ".pyw", ".ipynb", ".txt", "")
+CODE = (".py", ".pyw", ".ipynb", ".json", ".txt", "")
 TARS = (".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 # Folders of a hand-in that hold nobody's work, and the library itself, where somebody handed in a copy of it.
 LEFT_OUT = {"__macosx", "__pycache__", "venv", "site-packages", "node_modules"}
@@ -71,7 +71,7 @@ class Layout:
             self._one(member, prefix, depth)
 
     def _one(self, member: Member, prefix: str, depth: int) -> None:
-        name = prefix + member.name
+        name = prefix + "".join(c if c.isprintable() else "?" for c in member.name)
         if left_out(name):
             return
         if not is_inside(member.name):
@@ -122,7 +122,7 @@ def folder_members(folder: Path, remarks: list[str]) -> Iterator[Member]:
                 remarks.append(f"{shown} is a link: not followed")
             elif stat.S_ISREG(kind.st_mode):
                 found.append((*_order(shown), shown, kind.st_size, path))
-    for *_, shown, size, path in sorted(found, key=lambda f: f[:4]):
+    for *_, shown, size, path in sorted(found, key=lambda f: f[:5]):
         yield Member(shown, size, lambda path=path: path.open("rb"))  # type: ignore[misc]
 
 
@@ -208,9 +208,10 @@ def is_archive(name: str) -> bool:
     return suffix_of(name) in (".zip", ".rar", ".7z", *TARS)
 
 
-def _order(name: str) -> tuple[bool, bool, int]:
+def _order(name: str) -> tuple[bool, bool, bool, int]:
     """Code comes first and archives last, so that no data set and no bomb takes its room; what is less deep first."""
-    return is_archive(name), suffix_of(name) not in CODE, len(parts_of(name))
+    suffix = suffix_of(name)
+    return is_archive(name), suffix not in CODE, suffix not in (".py", ".pyw", ".ipynb"), len(parts_of(name))
 
 
 def as_text(name: str) -> str:
