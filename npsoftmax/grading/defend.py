@@ -7,8 +7,6 @@ give the same questions.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import inspect
 import tempfile
 import zlib
@@ -24,16 +22,14 @@ from npsoftmax.grading.check import quiet
 from npsoftmax.grading.child import Child, Ended, Remote, target
 from npsoftmax.grading.exercises import Exercise
 from npsoftmax.grading.findings import place
-from npsoftmax.grading.stubs import cache_names
+from npsoftmax.grading.small_cases import changes, named_inputs, one_row, shown, small_trial
 from npsoftmax.grading.student import borrowed
-from npsoftmax.grading.trial import Trial, as_tuple, mapped, trials_of
+from npsoftmax.grading.trial import Trial
 from npsoftmax.grading.values import as_array
 from npsoftmax.grading.variations import Variation, variations
 
-CANDIDATES = 8  # inputs of which the smallest is asked about
 TRIES = 30
 SECONDS = 5.0  # for one call
-FIXED = ("signs", "index", "like", "levels")  # inputs of which other numbers would mean nothing
 Answers = dict[str, np.ndarray]
 
 
@@ -127,70 +123,6 @@ class Room:
         return Remote(self.child, target(str(file), self.exercise.name, borrowed(self.exercise)), signature=signature)
 
 
-# ---------------------------------------------------------------- inputs
-def small_trial(exercise: Exercise, rng: np.random.Generator) -> Trial:
-    """The smallest of some trials, its numbers rounded so that they can be read and typed."""
-    drawn = [trials_of(exercise, int(seed))[0] for seed in rng.integers(1, 10**6, CANDIDATES)]
-    trial = copy.copy(min(drawn, key=lambda t: count(named_inputs(t))))
-    args = mapped(rounded, trial.case.args)
-    trial.case = dataclasses.replace(trial.case, args=args)
-    if exercise.is_backward:
-        *_, trial.cache = trial.forward(**trial.sent(args))
-        trial.dy = rounded(trial.dy)
-    return trial
-
-
-def count(value: Any) -> int:
-    """How many numbers there are in nested inputs."""
-    return sum(map(count, value)) if isinstance(value, tuple | list) else int(np.size(value))
-
-
-def rounded(value: Any) -> Any:
-    """Two decimals; whole numbers and booleans as they are."""
-    if isinstance(value, float):
-        return round(value, 2)
-    return value.round(2) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
-
-
-def named_inputs(trial: Trial) -> list[tuple[str, Any]]:
-    """(name, value) of all that the function is given, the parts of a cache by their own names."""
-    if not trial.exercise.is_backward:
-        return list(trial.case.args.items())
-    parts, names = as_tuple(trial.cache), cache_names(trial.exercise)
-    if len(names) != len(parts):
-        return [("dy", trial.dy), ("cache", trial.cache)]
-    return [
-        ("dy", trial.dy),
-        *((name or f"cache[{i}]", p) for i, (name, p) in enumerate(zip(names, parts, strict=True))),
-    ]
-
-
-def with_input(trial: Trial, number: int, value: Any) -> Trial:
-    """The trial with the input of that number changed."""
-    changed = copy.copy(trial)
-    if not trial.exercise.is_backward:
-        name = list(trial.case.args)[number]
-        changed.case = dataclasses.replace(trial.case, args=trial.case.args | {name: value})
-    elif number == 0:
-        changed.dy = value
-    else:
-        parts = list(as_tuple(trial.cache))
-        parts[number - 1] = value
-        changed.cache = tuple(parts) if isinstance(trial.cache, tuple) else value
-    return changed
-
-
-def shown(value: Any) -> str:
-    """An input as Python would read it."""
-    if isinstance(value, np.ndarray):
-        return np.array2string(
-            value, precision=4, separator=", ", max_line_width=76, threshold=10**6, suppress_small=True
-        )
-    if isinstance(value, tuple | list):
-        return f"({', '.join(shown(v) for v in value)})"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 # ---------------------------------------------------------------- what is it?
 def value_question(exercise: Exercise, base: Answers, rng: np.random.Generator) -> Question:
     """One element of one output; of true and false, how many."""
@@ -237,7 +169,8 @@ def variation_question(
     others: list[Question] = []
     for tried, i in enumerate(order[:TRIES]):
         variation = found[int(i)]
-        answers = room.answers(trial, room.varied(variation, tried))
+        varied = room.varied(variation, tried)
+        answers = room.answers(trial, varied)
         asked = (
             f"Line {variation.number} of {file.name} is `{variation.before}`. Suppose that it were `{variation.after}`:"
         )
@@ -251,7 +184,7 @@ def variation_question(
             continue
         changed = [name for name in base if differs(answers[name], base[name]).any()]
         if changed and all(np.isfinite(answers[name]).all() for name in changed):
-            return Question(*_changed(asked, base, answers, changed, rng))
+            return _for_one_row(room, trial, file, varied, *_changed(asked, base, answers, changed, rng))
     return others[0] if others else None
 
 
@@ -264,6 +197,20 @@ def _changed(
     which = f"which of {', '.join(base)} would change, and what" if len(base) > 1 else "what"
     answer = f"{number(answers[name][index])} (it is {number(base[name][index])})"
     return f"{asked} {which} would {where} be?", f"{', '.join(changed)}; {answer}" if len(base) > 1 else answer
+
+
+def _for_one_row(room: Room, trial: Trial, file: Path, varied: Path, text: str, answer: str) -> Question:
+    """The question, and whether the change would be seen with one sample, where that can be said."""
+    alone = one_row(trial)
+    a, b = (room.answers(alone, path) if alone else "" for path in (file, varied))
+    if (
+        isinstance(a, str)
+        or isinstance(b, str)
+        or {n: x.shape for n, x in a.items()} != {n: x.shape for n, x in b.items()}
+    ):
+        return Question(text, answer)
+    seen = "yes" if any(differs(b[name], a[name]).any() for name in a) else "no"
+    return Question(f"{text} With the first sample alone (N = 1), would anything change?", f"{answer}; N = 1: {seen}")
 
 
 def some_place(wanted: np.ndarray, a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[int, ...]:
@@ -320,39 +267,3 @@ def change_questions(
                     f"{said}: how many of the {before.size} elements of {name} change?", str(int(moved.sum()))
                 )
             break
-
-
-def changes(trial: Trial, rng: np.random.Generator) -> Iterator[tuple[str, Trial]]:
-    """Inputs with one number changed, real ones first, each with a sentence."""
-    inputs = named_inputs(trial)
-    kinds = {"f": 0, "b": 1, "i": 2, "u": 2}
-    first = trial.exercise.is_backward and np.ndim(trial.dy) > 0  # dy says more than what a cache may hold
-    order = sorted(
-        rng.permutation(len(inputs)).tolist(),
-        key=lambda i: (
-            0 if first and i == 0 else 1,
-            kinds.get(inputs[i][1].dtype.kind, 4) if isinstance(inputs[i][1], np.ndarray) else 3,
-        ),
-    )
-    for _ in range(4):
-        for i in order:
-            name, value = inputs[i]
-            if name in FIXED:
-                continue
-            if isinstance(value, np.ndarray) and value.size:
-                index = tuple(int(rng.integers(n)) for n in value.shape)
-                new = value.copy()
-                if value.dtype.kind == "f":
-                    new[index] = value[index] + 0.5
-                    yield f"Let {place(name, index)} be larger by 0.5", with_input(trial, i, new)
-                elif value.dtype == bool:
-                    new[index] = not value[index]
-                    yield f"Let {place(name, index)} be {new[index]}", with_input(trial, i, new)
-                elif value.ndim == 1 and len(value) > 1:
-                    a, b = rng.choice(len(value), 2, replace=False).tolist()
-                    new[[a, b]] = value[[b, a]]
-                    yield f"Let {name}[{a}] and {name}[{b}] change places", with_input(trial, i, new)
-            elif isinstance(value, float):
-                yield f"Let {name} be larger by 0.5", with_input(trial, i, value + 0.5)
-            elif isinstance(value, int) and not isinstance(value, bool):
-                yield f"Let {name} be {value + 1}", with_input(trial, i, value + 1)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from npsoftmax.cli.main import main
-from npsoftmax.grading.defend import defend, named_inputs, small_trial, value_question
+from npsoftmax.grading.defend import defend, value_question
 from npsoftmax.grading.exercises import EXERCISES
+from npsoftmax.grading.small_cases import named_inputs, one_row, small_trial
 from npsoftmax.grading.student import find_file
 from npsoftmax.grading.variations import variations
 
@@ -42,7 +43,7 @@ def test_every_exercise_has_three_questions_that_are_not_trivial(solved, name):
     assert defence.given
     for question in defence.questions:
         assert question.answer not in ("", "0", "0.0", "nan", "it died", "it hung", "it garbage")
-        if found := re.fullmatch(r"(?:.*; )?(\S+) \(it is (\S+)\)", question.answer):
+        if found := re.fullmatch(r"(?:.*; )?(\S+) \(it is (\S+)\)(?:; N = 1: (?:yes|no))?", question.answer):
             assert found[1] != found[2]
 
 
@@ -91,6 +92,25 @@ def test_inputs_are_small_and_have_two_decimals(name):
     trial = small_trial(EXERCISES[name], np.random.default_rng(3))
     values = [v for _, v in named_inputs(trial) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     assert np.array_equal(values[0], values[0].round(2)) and sum(v.size for v in values) < 300
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax_cross_entropy_backward", "batch_norm_forward", "conv2d_naive_backward", "adaptive_loss_backward"]
+)
+def test_one_row_is_the_first_alone(name):
+    exercise = EXERCISES[name]
+    alone = one_row(small_trial(exercise, np.random.default_rng(0)))
+    outcome = alone.call(exercise.reference)
+    assert outcome.raised is None and alone.case.sizes["N"] == 1
+    assert one_row(alone) is None
+
+
+def test_a_mean_over_the_batch_is_not_seen_with_one_sample(tmp_path):
+    """The one change that this function has is told from all others by N = 1."""
+    body = "x, w, has_bias = cache\nreturn dy @ w.T, x.T @ dy, dy.sum(axis=0)"
+    folders.write(tmp_path, {"dense_backward": folders.function("dense_backward", body)}, ("a2",))
+    (question,) = (q for q in asked(tmp_path, "dense_backward").questions if q.text.startswith("Line"))
+    assert "dy.mean(axis=0)" in question.text and question.answer.endswith("; N = 1: no")
 
 
 def test_variations_change_one_line_and_parse():
