@@ -11,7 +11,7 @@ from npsoftmax.grading import stubs
 from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES, Exercise, exercises_of
 from npsoftmax.grading.mistakes import Mistake
 
-# A solution is the library's text, which calls the library's helpers.
+# A mistake calls what its module imports.
 TAKE_OVER = """\
 import importlib
 for _name in {modules}:
@@ -33,9 +33,6 @@ def file_text(assignment: str, file: str, codes: dict[str, str | None]) -> str:
     exercises = [e for e in exercises_of(assignment) if stubs.file_of(e) == file]
     text = stubs.stub_file(ASSIGNMENTS[assignment], file)
     solved = [e for e in exercises if e.name not in codes]
-    if not exercises[0].compiled:
-        # Its helpers first, so that a student's definition takes the place of the library's.
-        text += TAKE_OVER.format(modules=sorted({e.module for e in exercises}))
     parts = [stubs.stub(e) if codes[e.name] is None else codes[e.name] for e in exercises if e.name in codes]
     return "\n\n".join([text, *parts, *(stubs.solution(e) for e in solved)]) + "\n"
 
