@@ -9,7 +9,7 @@ catalogue does not know is left to the rules of `rules.py`, which hold for any e
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from npsoftmax.grading.agreement import Answers
 from npsoftmax.grading.findings import Findings
-from npsoftmax.grading.mistakes import Mistake, all_mistakes, pairs_of
+from npsoftmax.grading.mistakes import Mistake, all_mistakes, all_steps
 from npsoftmax.grading.mistakes.arguments import changed_arguments
 from npsoftmax.grading.patterns import raised_rule
-from npsoftmax.grading.rules import factor_rule, output_rule
+from npsoftmax.grading.rules import factor_rule, output_rule, pattern_rule
 from npsoftmax.grading.trial import Outcome, Trial, as_array, close, trials_of
 
 Function = Callable[..., Any]
@@ -143,8 +143,16 @@ class _Search:
         found += self._by_rule(factor_rule)
         found += self._from(changed_arguments(self.exercise, self.trials[0].inputs()))
         found += self._by_rule(output_rule)
-        found += self._from(pairs_of(self.exercise.name))  # many: only where nothing else is known
+        found += self._from(self._pairs())  # many: only where nothing else is known
+        found += self._by_rule(pattern_rule)
         return list(dict.fromkeys(found))
+
+    def _pairs(self) -> Iterator[Mistake]:
+        """Two steps changed at a time, where both concern an output that is not explained yet."""
+        first = [self.trials[0]]
+        for plain in all_steps().get(self.exercise.name, ()) if self.left else ():
+            spoiled = {m: set(self.spoils(m.function, first)) & set(self.left) for m in plain.singles}
+            yield from (both for one, other, both in plain.pairs if spoiled[one] & spoiled[other])
 
     def wrong(self) -> list[str]:
         """The judged outputs that are wrong on the first trial."""

@@ -12,16 +12,18 @@ import numpy as np
 from npsoftmax.grading.agreement import Arrays, same
 from npsoftmax.grading.trial import Outcome, Trial
 
+NEARLY = 1e-5  # an answer that differs by less than this of its largest number is nearly right
+
 
 # ---------------------------------------------------------------- shapes
 def shapes(name: str, arrays: Arrays) -> Iterator[str]:
     """What makes yours the right one, where the shapes differ. The first trial with another shape is the one told."""
     trial, yours, right = next(a for a in arrays if a[1].shape != a[2].shape)
     if all(y.size == r.size and same(y.reshape(r.shape), r) for _, y, r in arrays):
-        yield (
-            f"the numbers are right, only the shape is not: {name} is to be {_shape(right)}, not {_shape(yours)} "
-            "(keepdims=True leaves an axis of length 1)."
-        )
+        squeezed = all(np.squeeze(y).shape == np.squeeze(r).shape for _, y, r in arrays)
+        why = " (keepdims=True leaves an axis of length 1)" if squeezed and yours.ndim > right.ndim else ""
+        is_to_be = f"{name} is to be {_shape(right)}, not {_shape(yours)}"
+        yield f"the numbers are right, only the shape is not: {is_to_be}{why}."
     if all(y.ndim == 2 and same(y.T, r) for _, y, r in arrays):
         yield f"{name} is transposed."
     for axis in range(yours.ndim):
@@ -38,6 +40,12 @@ def shapes(name: str, arrays: Arrays) -> Iterator[str]:
                 if all(r.ndim > max(axes) and same(y, _reduced(reduce, r, axes, kept)) for _, y, r in arrays):
                     sizes = " and ".join(str(right.shape[a]) for a in axes)
                     yield f"{name} was {word} over too many axes: keep those of size {sizes}."
+    for axes in itertools.permutations(range(right.ndim)):
+        if right.ndim > 2 and all(y.ndim == right.ndim and same(y.transpose(axes), r) for _, y, r in arrays):
+            yield f"the axes of {name} are in another order: .transpose{axes} would bring them in the right one."
+    for axis in range(right.ndim):
+        if all(y.shape == r.shape[:axis] + r.shape[axis + 1 :] for _, y, r in arrays):
+            yield f"{name} lacks axis {axis}, of size {right.shape[axis]}: it is to be {_shape(right)}."
     if _is_padded(trial, name, yours, right):
         yield f"{name} has the shape of the padded images: crop the padding off."
 
@@ -171,3 +179,68 @@ def _lost_axis(first: list[int], second: list[int]) -> list[str]:
         f"{texts[0]} and {texts[1]} do not fit: {texts[1]} lacks a last axis. Is it [..., None], or keepdims=True in "
         "a sum or a maximum, or labels that have to be one-hot?"
     ]
+
+
+# ---------------------------------------------------------------- digits, cases, rows
+def nearly(arrays: Arrays) -> Iterator[str]:
+    """Right to many digits, and no further: what a small number does that is added, or single precision."""
+    gaps = [_gap(yours, right) for _, yours, right in arrays]
+    if max(gaps) < NEARLY:
+        yield (
+            f"it is nearly right, to within {max(gaps):.0e}: is a small number added somewhere (1e-8), or is something "
+            "rounded or in float32?"
+        )
+
+
+def _gap(yours: np.ndarray, right: np.ndarray) -> float:
+    if yours.dtype.kind == "b" or not (np.isfinite(yours).all() and np.isfinite(right).all()):
+        return np.inf
+    return float(np.abs(yours - right).max(initial=0.0) / max(np.abs(right).max(initial=0.0), 1e-300))
+
+
+def one_case(arrays: Arrays) -> Iterator[str]:
+    """Right in the plainest case, the first, and wrong in all of one other kind."""
+    if not all(np.isfinite(yours).all() for _, yours, _ in arrays):
+        return  # the report says so already, and where
+    wrong = [trial for trial, yours, right in arrays if not np.allclose(yours, right, 1e-6, 1e-9, equal_nan=True)]
+    notes = {trial.case.note for trial in wrong}
+    others = {trial.case.note for trial, _, _ in arrays if trial not in wrong}
+    if len(notes) == 1 and _plainest(arrays) in others and not notes & (others | {""}):
+        yield f"it is right in the other cases, and wrong only here: {notes.pop()}."
+
+
+def _plainest(arrays: Arrays) -> str:
+    """The note of the first case of the exercise."""
+    return min((trial for trial, _, _ in arrays), key=lambda trial: trial.number).case.note
+
+
+def by_row(arrays: Arrays) -> Iterator[str]:
+    """One factor, or one number that is added, in each row or in each column, of what normalises these."""
+    if not re.search("softmax|norm", arrays[0][0].exercise.name):
+        return
+    for name, axes in (("row", (-1,)), ("column", None)):
+        for what, difference in (("times a factor", np.divide), ("plus a number", np.subtract)):
+            if all(_constant(difference, yours, right, axes) for _, yours, right in arrays):
+                yield f"each {name} is the right one {what} of its own: what it is divided or reduced by is wrong."
+
+
+def _constant(difference: np.ufunc, yours: np.ndarray, right: np.ndarray, axes: tuple[int, ...] | None) -> bool:
+    """Whether they differ by one number along the axes (None: all but the last), and by several in all."""
+    if (
+        right.ndim < 2
+        or min(right.shape) < 2
+        or yours.dtype.kind != "f"
+        or not (right != 0).sum(axis=axes_of(right, axes)).min() > 1
+    ):
+        return False
+    with np.errstate(all="ignore"):
+        apart = np.where((right == 0) & (yours == 0), np.nan, difference(yours, right))
+    if not np.isfinite(apart[~np.isnan(apart)]).all():
+        return False
+    low, high = (f(apart, axis=axes_of(right, axes)) for f in (np.nanmin, np.nanmax))
+    return bool((high - low <= 1e-9 * np.maximum(np.abs(high), 1e-3)).all() and np.ptp(high) > 1e-6)
+
+
+def axes_of(array: np.ndarray, axes: tuple[int, ...] | None) -> tuple[int, ...]:
+    """These axes; all but the last for None."""
+    return tuple(range(array.ndim - 1)) if axes is None else axes

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.grading.agreement import Answers, Arrays, always
-from npsoftmax.grading.patterns import places, shapes
+from npsoftmax.grading.patterns import by_row, nearly, one_case, places, shapes
 from npsoftmax.grading.trial import Trial, as_array, close
 
 
@@ -34,6 +34,14 @@ def output_rule(answers: Answers) -> str:
     if any(yours.shape != right.shape for _, yours, right in arrays):
         return next(shapes(answers.name, arrays), "")
     return next(itertools.chain(_themselves(answers.name, arrays), _values(arrays), places(arrays)), "")
+
+
+def pattern_rule(answers: Answers) -> str:
+    """What can be said where no change is known that gives this answer: in which cases, rows or digits it is wrong."""
+    arrays = answers.arrays()
+    if arrays is None or any(yours.shape != right.shape for _, yours, right in arrays):
+        return ""
+    return next(itertools.chain(nearly(arrays), one_case(arrays), by_row(arrays)), "")
 
 
 def _left_out(answers: Answers) -> str:

@@ -64,7 +64,7 @@ class Trial:
     """An exercise and one of its cases: `inputs` are the arguments of the function itself."""
 
     def __init__(self, exercise: Exercise, number: int, seed: int, backend: Backend = NUMPY):
-        self.exercise, self.seed, self.backend = exercise, seed, backend
+        self.exercise, self.number, self.seed, self.backend = exercise, number, seed, backend
         draw = Draw(seed, exercise.name.removesuffix("_backward").removesuffix("_forward"), number)
         self.case: Case = (*exercise.cases, *exercise.refuses)[number](draw)
         self.fits = bool(self.case.wrt) or not exercise.is_backward

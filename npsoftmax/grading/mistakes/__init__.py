@@ -12,10 +12,13 @@ from functools import cache
 
 from npsoftmax.grading.mistakes.base import Mistake, Steps, mistakes_of
 
-__all__ = ["MODULES", "STEPS", "Mistake", "Steps", "all_mistakes", "all_steps", "pairs_of"]
+__all__ = ["MODULES", "STEPS", "Mistake", "Steps", "all_mistakes", "all_steps"]
 
 MODULES = ("a1_softmax", "a1_losses", "a2", "a3", "a4", "a5_trees", "a5_losses")
-STEPS = ("steps_a1", "steps_a1_losses", "steps_a2", "steps_a3", "steps_a4", "steps_a5", "steps_a5_losses")
+STEPS = (
+    *("steps_a1", "steps_a1_losses", "steps_a1_relatives", "steps_a2", "steps_a2_norm", "steps_a3", "steps_a4"),
+    *("steps_a5", "steps_a5_losses"),
+)
 
 
 @cache
@@ -27,7 +30,7 @@ def all_mistakes() -> dict[str, tuple[Mistake, ...]]:
             found.setdefault(mistake.exercise, []).append(mistake)
     for exercise, plain in all_steps().items():
         for solution in plain:
-            found.setdefault(exercise, []).extend(solution.singles())
+            found.setdefault(exercise, []).extend(solution.singles)
     return {exercise: tuple(mistakes) for exercise, mistakes in found.items()}
 
 
@@ -39,9 +42,3 @@ def all_steps() -> dict[str, tuple[Steps, ...]]:
         for plain in importlib.import_module(f"npsoftmax.grading.mistakes.{name}").STEPS:
             found.setdefault(plain.exercise, []).append(plain)
     return {exercise: tuple(solutions) for exercise, solutions in found.items()}
-
-
-@cache
-def pairs_of(exercise: str) -> tuple[Mistake, ...]:
-    """Two steps of an exercise changed at a time."""
-    return tuple(pair for plain in all_steps().get(exercise, ()) for pair in plain.pairs())

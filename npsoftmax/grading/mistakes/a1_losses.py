@@ -61,41 +61,10 @@ def smoothing_forgotten(z, t, label_smoothing=0.0, temperature=1.0):
 
 
 @mistake("softmax_cross_entropy_backward", "dz")
-def missing_one_over_n(dloss, cache):
-    """the 1/N is missing: the loss is a mean over the N = {N} samples, so each of them has 1/N of the gradient."""
-    return loss.softmax_cross_entropy_backward(dloss, cache) * len(cache[1])
-
-
-@mistake("softmax_cross_entropy_backward", "dz")
 def target_not_subtracted(dloss, cache):
     """dz is p - q: the targets q (1 at the label) were not subtracted."""
     p, t, _, temperature = cache
     return p * dloss / (len(t) * temperature)
-
-
-@mistake("softmax_cross_entropy_backward", "dz")
-def sign_flipped(dloss, cache):
-    """the sign is flipped: dz is p - q, so that descent raises the target's logit."""
-    return -loss.softmax_cross_entropy_backward(dloss, cache)
-
-
-@mistake("softmax_cross_entropy_backward", "dz")
-def dloss_forgotten(dloss, cache):
-    """dloss is not used: the gradient that comes from above multiplies everything."""
-    return loss.softmax_cross_entropy_backward(1.0, cache)
-
-
-@mistake("softmax_cross_entropy_backward", "dz")
-def backward_without_temperature(dloss, cache):
-    """the division by the temperature is missing: z was divided by T on the way in."""
-    return loss.softmax_cross_entropy_backward(dloss, cache) * cache[3]
-
-
-@mistake("softmax_cross_entropy_backward", "dz")
-def backward_without_smoothing(dloss, cache):
-    """the label smoothing is ignored: q is 1 - ε at the target plus ε/C on every class."""
-    p, t, _, temperature = cache
-    return loss.softmax_cross_entropy_backward(dloss, (p, t, 0.0, temperature))
 
 
 @mistake("softmax_cross_entropy_backward", "p")

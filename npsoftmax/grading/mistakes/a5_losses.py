@@ -22,14 +22,14 @@ def softmax_over_all_classes(z_group, z_class, t, group):
 def group_forgotten(z_group, z_class, t, group):
     """-log p of the group is missing: log p(class) = log p(group) + log p(class | group)."""
     loss, cache = two_level.two_level_loss_forward(z_group, z_class, t, group)
-    return loss + np.log(cache[0][np.arange(len(t)), group[t]]).mean(), cache
+    return loss + log_softmax_forward(z_group)[0][np.arange(len(t)), group[t]].mean(), cache
 
 
 @mistake("two_level_loss_forward", "loss")
 def class_forgotten(z_group, z_class, t, group):
     """-log p of the class given its group is missing: log p(class) = log p(group) + log p(class | group)."""
     _, cache = two_level.two_level_loss_forward(z_group, z_class, t, group)
-    return -np.log(cache[0][np.arange(len(t)), group[t]]).mean(), cache
+    return -log_softmax_forward(z_group)[0][np.arange(len(t)), group[t]].mean(), cache
 
 
 @mistake("two_level_loss_forward", "loss")
@@ -73,12 +73,18 @@ def class_target_not_subtracted(dloss, cache):
 
 
 # ---------------------------------------------------------------- clusters
+def _inside(cache, t, cutoff):
+    """log p of the rare classes inside the cluster."""
+    _, _, _, w_tail, _, _, tail, low, _, _ = cache
+    return log_softmax_forward(low @ w_tail.T)[0][np.arange(len(tail)), t[tail] - cutoff]
+
+
 @mistake("adaptive_loss_forward", "loss")
 def cluster_forgotten(h, w_head, proj, w_tail, t, cutoff):
     """a rare class has two factors: the cluster's own place in the head (the last column) is missing."""
     _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
-    log_p = np.log(cache[8][np.arange(len(t)), np.minimum(t, cutoff)])
-    log_p[cache[6]] = np.log(cache[9][np.arange(len(cache[6])), t[cache[6]] - cutoff])
+    log_p = log_softmax_forward(h @ w_head.T)[0][np.arange(len(t)), np.minimum(t, cutoff)]
+    log_p[cache[6]] = _inside(cache, t, cutoff)
     return -log_p.mean(), cache
 
 
@@ -86,16 +92,15 @@ def cluster_forgotten(h, w_head, proj, w_tail, t, cutoff):
 def class_in_the_cluster_forgotten(h, w_head, proj, w_tail, t, cutoff):
     """a rare class has two factors: log p of the class inside the cluster is missing."""
     _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
-    return -np.log(cache[8][np.arange(len(t)), np.minimum(t, cutoff)]).mean(), cache
+    return -log_softmax_forward(h @ w_head.T)[0][np.arange(len(t)), np.minimum(t, cutoff)].mean(), cache
 
 
 @mistake("adaptive_loss_forward", "loss")
 def mean_of_the_tail(h, w_head, proj, w_tail, t, cutoff):
     """the tail's part was averaged over its own samples; the mean is over all N = {N} samples of the batch."""
     _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
-    tail = cache[6]
-    loss = -np.log(cache[8][np.arange(len(t)), np.minimum(t, cutoff)]).mean()
-    return loss - np.log(cache[9][np.arange(len(tail)), t[tail] - cutoff]).mean(), cache
+    loss = -log_softmax_forward(h @ w_head.T)[0][np.arange(len(t)), np.minimum(t, cutoff)].mean()
+    return loss - _inside(cache, t, cutoff).sum() / max(len(cache[6]), 1), cache
 
 
 @mistake("adaptive_loss_forward", "loss")
@@ -103,8 +108,8 @@ def without_the_projection(h, w_head, proj, w_tail, t, cutoff):
     """the cluster's score went to the wrong place: the cluster is the LAST column of the head, number cutoff."""
     _, cache = adaptive.adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff)
     tail = cache[6]
-    log_p = np.log(cache[8][np.arange(len(t)), np.where(t < cutoff, t, 0)])
-    log_p[tail] += np.log(cache[9][np.arange(len(tail)), t[tail] - cutoff])
+    log_p = log_softmax_forward(h @ w_head.T)[0][np.arange(len(t)), np.where(t < cutoff, t, 0)]
+    log_p[tail] += _inside(cache, t, cutoff)
     return -log_p.mean(), cache
 
 
@@ -170,8 +175,10 @@ def correction_added(h, w, b, t, drawn, log_expected):
 def target_not_in_the_sum(h, w, b, t, drawn, log_expected):
     """the target's own e^z is missing in the denominator: it competes with the drawn classes and with itself."""
     _, cache = sampled.sampled_loss_forward(h, w, b, t, drawn, log_expected)
-    p = cache[4][:, 0]
-    return -np.log(p / (1 - p)).mean(), cache
+    z = np.where(drawn == t[:, None], -np.inf, h @ w[drawn].T + b[drawn] - log_expected)
+    top = z.max(axis=1)
+    others = top + np.log(np.exp(z - top[:, None]).sum(axis=1))
+    return (others - (h * w[t]).sum(axis=1) - b[t]).mean(), cache
 
 
 @mistake("sampled_loss_backward", "dw", "db")

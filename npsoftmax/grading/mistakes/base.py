@@ -9,7 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -90,16 +90,21 @@ class Steps:
         """The name of the function in the text."""
         return self.source.partition("def ")[2].partition("(")[0]
 
-    def singles(self) -> Iterator[Mistake]:
+    @cached_property
+    def singles(self) -> tuple[Mistake, ...]:
         """Each change alone."""
-        for change in self.changes:
-            yield self._mistake(change)
+        return tuple(self._mistake(change) for change in self.changes)
 
-    def pairs(self) -> Iterator[Mistake]:
-        """Two changes at a time, of pieces that leave each other alone."""
-        for one, other in itertools.combinations(self.changes, 2):
-            if all(self.changed(a).count(b[0]) == self.source.count(b[0]) for a, b in ((one, other), (other, one))):
-                yield self._mistake(one, other)
+    @cached_property
+    def pairs(self) -> tuple[tuple[Mistake, Mistake, Mistake], ...]:
+        """Two changes at a time, of pieces that leave each other alone: each alone, then both."""
+        found = []
+        for one, other in itertools.combinations(zip(self.changes, self.singles, strict=True), 2):
+            (first, alone), (second, alone_too) = one, other
+            kept = ((first, second), (second, first))
+            if all(self.changed(a).count(b[0]) == self.source.count(b[0]) for a, b in kept):
+                found.append((alone, alone_too, self._mistake(first, second)))
+        return tuple(found)
 
     def changed(self, *changes: Change) -> str:
         """The text with these steps changed."""
@@ -110,6 +115,8 @@ class Steps:
 
     def _mistake(self, *changes: Change) -> Mistake:
         names, sentences = tuple(slug(c[2]) for c in changes), tuple(c[2] for c in changes)
+        if len(changes) > 1:
+            sentences = (f"two things at once: {sentences[0]}", *sentences[1:])
         source = self.changed(*changes)
         return Mistake(self.exercise, names, compiled(source, self.exercise), (), sentences, source)
 

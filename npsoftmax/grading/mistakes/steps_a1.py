@@ -39,6 +39,7 @@ STEPS = (
             s = (y * dy).sum(axis=-1, keepdims=True)
             return (dy - s) / total
         """,
+        ("(dy - s)", "(1 - s)", "dy is missing in front of the sum: dy - Σ_j y_j · dy_j."),
         (ROW, COLUMN, OVER_SAMPLES),
         ("sum(axis=-1, keepdims=True)", "sum()",
          "the sum is that of the whole array; it is one number a row: axis=-1."),
@@ -88,6 +89,8 @@ STEPS = (
             low = low / low.sum(axis=-1, keepdims=True)
             return du - low * du.sum(axis=-1, keepdims=True)
         """,
+        ("low = low / low.sum(axis=-1, keepdims=True)", "pass",
+         "where several minima tie, each got all of -Σ_j du_j; they share it equally."),
         ("du - low * du.sum(", "du + low * du.sum(", "the smallest logit gets MINUS Σ_j du_j; here it is plus."),
         ("low * du.sum(", "low * dy.sum(", "the sum of dy went to the smallest logit; it gets -Σ_j du_j."),
         ("low * du.sum(axis=-1, keepdims=True)", "low * du", "the smallest logit gets -Σ_j du_j, a sum over the row;"
@@ -112,6 +115,10 @@ STEPS = (
             p = e / e.sum(axis=-1, keepdims=True)
             return p, p
         """,
+        ("e = np.exp(s)", "e = s * s", "the square s² stands where e^s has to stand: np.exp."),
+        ("e = np.exp(s)", "e = np.abs(s)", "the absolute |s| stands where e^s has to stand: np.exp."),
+        ("e = np.exp(s)", "e = np.exp(np.clip(z, -500, 500))",
+         "the logits were cut off at 500; subtract the row's maximum instead."),
         ("e.sum(axis=-1,", "e.sum(axis=0,",
          "the sum runs over the samples (axis 0); every row is a distribution: axis=-1."),
         ("e.sum(axis=-1,", "e.sum(axis=1,", "the sum runs over axis 1; the classes are the LAST axis, axis=-1."),
@@ -243,6 +250,7 @@ STEPS = (
             y = (p * np.arange(z.shape[-1])).sum(axis=-1)
             return y, (p, y)
         """,
+        ("(p * np.arange", "(p * p * np.arange", "p is squared: the weights are p."),
         (".sum(axis=-1)", ".mean(axis=-1)",
          "this is a mean over the C = {C} classes; the weights p add up to 1 already: a sum."),
         (".sum(axis=-1)", ".sum()", "the sum is that of the whole array; each row has its own: axis=-1."),

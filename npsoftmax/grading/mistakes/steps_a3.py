@@ -18,6 +18,10 @@ FORWARD: tuple[Change, ...] = (
     ("pad_images(x, pad)", "pad_images(x, pad, 1.0)", "the images are padded with ones; pad with zeros."),
     ("pad_images(x, pad)", "np.pad(x, ((0, 0), (0, 2 * pad[0]), (0, 2 * pad[1]), (0, 0)))",
      "all the padding is below and to the right; half of it belongs above and to the left."),
+    ("np.tensordot(window, w, axes=3)", "np.tensordot(window, w.reshape(w.shape[3], -1).T.reshape(w.shape), axes=3)",
+     "w.reshape(F, -1) mixes its axes: the filters are the LAST axis of w, w.reshape(-1, F)."),
+    ("np.tensordot(window, w, axes=3)", "np.tensordot(window.sum(axis=-1), w.sum(axis=2), axes=2)",
+     "window and kernel are each summed over the channels first; multiply, then sum."),
     ("+ b_", "- b_", "the bias is subtracted; it is added."),
     ("+ b_", "* (1 if b is None else b)", "the bias is a factor; it is added."),
     ("+ b_", "+ kh * kw * b_", "the bias is added once a tap; it is added once to each output."),
@@ -62,7 +66,8 @@ BACKWARD: tuple[Change, ...] = (
      "db keeps axes of length 1: it is (F,), as b."),
     ("db = dy.sum(axis=(0, 1, 2))", "db = dy[:, -1, -1].sum(axis=0)",
      "db has the last position alone: add up all of them (+=)."),
-    ("db = dy.sum(axis=(0, 1, 2))", "db = np.full(dy.shape[3], float(dy[..., 0].size))", "db does not use dy: it is its sum."),
+    ("db = dy.sum(axis=(0, 1, 2))", "db = np.full(dy.shape[3], float(dy[..., 0].size))",
+     "db does not use dy: it is its sum."),
     ("dx = dpadded[:, ph : ph + h, pw : pw + wd]", "dx = dpadded[:, :h, :wd]",
      "dx is cropped at the wrong place: the image begins at row PH and column PW of the padded one."),
     ("dx = dpadded[:, ph : ph + h, pw : pw + wd]", "dx = dpadded[:, pw : pw + h, ph : ph + wd]",
@@ -81,6 +86,10 @@ BACKWARD: tuple[Change, ...] = (
      "dw does not use dy at all."),
     ("padded = pad_images(x, pad)", "padded = pad_images(x, pad, 1.0)",
      "the images are padded with ones for dw; pad with zeros."),
+    ("return dx, dw, db", "return dx, dw.reshape(-1, w.shape[3]).T.reshape(w.shape), db",
+     "dw.reshape mixes its axes: (F, KH·KW·C) has to be transposed before it gets the shape of w."),
+    ("return dx, dw, db", "return dx, dw.reshape(-1, w.shape[3]), db",
+     "the last reshape of dw is missing: it has the shape of w."),
     ("return dx, dw, db", "return dw, dx, db", "dx and dw are exchanged: they come back as dx, dw, db."),
     ("return dx, dw, db", "return dx, db, dw", "dw and db are exchanged: they come back as dx, dw, db."),
 )  # fmt: skip
@@ -142,6 +151,8 @@ STEPS = (
             before, after = (ph, pw), (ph, pw)
             return np.pad(x, ((0, 0), (before[0], after[0]), (before[1], after[1]), (0, 0)), constant_values=value)
         """,
+        ("constant_values=value)", "constant_values=0) + value",
+         "value is added to the whole image; only the padding has it."),
         ("before, after = (ph, pw), (ph, pw)", "before, after = (2 * ph, 2 * pw), (2 * ph, 2 * pw)",
          "there is twice as much padding: PH and PW are the width on EACH side."),
         ("before, after = (ph, pw), (ph, pw)", "before, after = (0, 0), (2 * ph, 2 * pw)",
@@ -282,6 +293,8 @@ STEPS = (
             padded[:, u : u + sh * oh : sh, v : v + sw * ow : sw] += np.where(index == u * kw + v, dy, 0)
     return padded[:, ph : ph + h, pw : pw + w]
 """,
+        ("+= np.where(index == u * kw + v, dy, 0)", "+= np.where(index == u * kw + v, dy, 0) / (kh * kw)",
+         "dy is divided by the KH·KW taps; the winner gets all of it."),
         ("+= np.where", "= np.where",
          "the tap's slice was assigned (=), also where it did not win: a pixel gets the SUM (+=)."),
         ("+= np.where", "-= np.where", "dy is subtracted; add it."),

@@ -45,8 +45,7 @@ STEPS = (
             return p, p
         """,
         ("np.where(mask, z, -np.inf)", "np.where(mask, z, -1e9)",
-         "a row with nothing allowed is shared out evenly: with -1e9 everywhere it is as if all were allowed. "
-         "There p is 0."),
+         "a row with nothing allowed is shared out evenly, as -1e9 for -∞ does; there p is 0."),
         ("np.where(mask, z, -np.inf)", "z - 1e9 * ~mask",
          "1e9 is subtracted from forbidden scores: in a row with nothing allowed that changes nothing, and p is "
          "not 0 there."),
@@ -219,6 +218,10 @@ STEPS = (
             out = merged @ w_out
             return out, (x, w_qkv, w_out, heads, merged, attention_cache)
         """,
+        ("merged = merge_heads(y)", "merged = merge_heads(y[:, ::-1])",
+         "the heads are put together in the opposite order."),
+        ("merged = merge_heads(y)", "merged = y.transpose(0, 2, 3, 1).reshape(x.shape)",
+         "the heads' columns are interleaved; all of head 0 come first: merge_heads."),
         ("q, k, v = a, b, c", "k, q, v = a, b, c",
          "q and k are exchanged: the columns of w_qkv are q, then k, then v."),
         ("q, k, v = a, b, c", "v, k, q = a, b, c",
@@ -262,6 +265,14 @@ STEPS = (
             dx = dqkv @ w_qkv.T
             return dx, dw_qkv, dw_out
         """,
+        ("return dx, dw_qkv, dw_out", "return dx, x[0].T @ dqkv[0], dw_out",
+         "dw_qkv has the first sample alone; add up all of them."),
+        ("return dx, dw_qkv, dw_out", "return dx, x[-1].T @ dqkv[-1], dw_out",
+         "dw_qkv has the last sample alone; add up all of them (+=)."),
+        ("return dx, dw_qkv, dw_out", "return dx, dw_qkv, merged[-1].T @ dy[-1]",
+         "dw_out has the last sample alone; add up all of them (+=)."),
+        ("return dx, dw_qkv, dw_out", "return dx, dw_qkv, merged[0].T @ dy[0]",
+         "dw_out has the first sample alone; add up all of them."),
         ("for g in (dq, dk, dv)", "for g in (dk, dq, dv)",
          "dq and dk are exchanged where they are put side by side: q, then k, then v."),
         ("for g in (dq, dk, dv)", "for g in (dq, dv, dk)",

@@ -87,6 +87,9 @@ STEPS = (
                     place = parent
             return nodes, signs
         """,
+        ("return nodes, signs",
+         "return tuple(np.array([[*row[e][::-1], *row[~e]] for row, e in zip(a, nodes >= 0)]) for a in (nodes, signs))",
+         "the path runs from the root to the leaf; it has to run from the leaf to the root."),
         ("2 * side - 1", "1", "every sign is +1; left is -1: 2 · side - 1."),
         ("2 * side - 1", "side", "left is 0; it is -1, since 0 means that the path has ended: 2 · side - 1."),
         ("2 * side - 1", "-1", "every sign is -1; right is +1: 2 · side - 1."),
@@ -131,6 +134,8 @@ STEPS = (
             loss = soft.sum() / len(z)
             return loss, (turned, tail, signs)
         """,
+        ("np.maximum(turned, 0) + np.log1p(tail)", "np.where(turned >= 0, 1, tail) / (1 + tail)",
+         "these are probabilities, σ(-s · z): add up softplus(-s · z), minus the logarithm of the right ones."),
         ("soft.sum() / len(z)", "soft.sum() / np.abs(signs).sum()",
          "you averaged over all decisions; sum along each path, and average over the samples."),
         ("soft.sum() / len(z)", "(soft.sum(axis=1) / np.abs(signs).sum(axis=1)).mean()",
@@ -161,6 +166,7 @@ STEPS = (
             wrong = np.where(turned >= 0, 1, tail) / (1 + tail)
             return -signs * wrong * dloss / len(turned)
         """,
+        ("-signs * wrong", "np.abs(signs) * wrong", "the signs are lost: dz = -s · σ(-s · z)."),
         ("-signs * wrong * dloss / len(turned)", "signs * (1 - wrong) * dloss / len(turned)",
          "this is s · σ(s · z); it is -s · σ(-s · z)."),
         ("-signs * wrong", "-signs * wrong * (1 - wrong)",
@@ -200,9 +206,6 @@ STEPS = (
         ("left, right = -np.logaddexp(level, 0), -np.logaddexp(-level, 0)",
          "left, right = np.logaddexp(level, 0), np.logaddexp(-level, 0)",
          "the sign is flipped: log σ(z) = -logaddexp(-z, 0), never above 0."),
-        ("left, right = -np.logaddexp(level, 0), -np.logaddexp(-level, 0)",
-         "left, right = -np.log(1 + np.exp(level)), -np.log(1 + np.exp(-level))",
-         "log(1 + e^z) overflows for large z: use logaddexp(z, 0)."),
         ("left, right = -np.logaddexp(level, 0), -np.logaddexp(-level, 0)",
          "left, right = -np.logaddexp2(level, 0), -np.logaddexp2(-level, 0)",
          "the logarithm is to the base 2; np.logaddexp is natural."),

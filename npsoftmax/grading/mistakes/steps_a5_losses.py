@@ -10,18 +10,23 @@ STEPS = (
         def two_level_loss_forward(z_group, z_class, t, group):
             rows, g = np.arange(len(t)), group[t]
             inside = group == g[:, None]
-            log_g = np.log(softmax(z_group)[rows, g])
+            log_g = log_softmax(z_group)[rows, g]
             s = np.where(inside, z_class, -np.inf)
-            log_c = np.log(softmax(s)[rows, t])
+            log_c = log_softmax(s)[rows, t]
             loss = -(log_g + log_c).mean()
             inside = group == group[t][:, None]
-            return loss, (softmax(z_group), softmax(np.where(inside, z_class, -np.inf)), t, group[t])
+            p_class = np.exp(log_softmax(np.where(inside, z_class, -np.inf)))
+            return loss, (np.exp(log_softmax(z_group)), p_class, t, group[t])
 
 
-        def softmax(z):
-            e = np.exp(z - z.max(axis=-1, keepdims=True))
-            return e / e.sum(axis=-1, keepdims=True)
+        def log_softmax(z):
+            s = z - z.max(axis=-1, keepdims=True)
+            return s - np.log(np.exp(s).sum(axis=-1, keepdims=True))
         """,
+        ("-(log_g + log_c).mean()", "-log_g.mean() - log_c.sum()",
+         "the class's part is summed over the samples; it is their mean."),
+        ("-(log_g + log_c).mean()", "-log_g.sum() - log_c.mean()",
+         "the group's part is summed over the samples; it is their mean."),
         ("-(log_g + log_c).mean()", "-(log_g + log_c).sum()",
          "the loss is summed over the N = {N} samples; it is their mean."),
         ("-(log_g + log_c).mean()", "(log_g + log_c).mean()", "the minus is missing: the loss is -log p."),
@@ -76,23 +81,26 @@ STEPS = (
         """
         def adaptive_loss_forward(h, w_head, proj, w_tail, t, cutoff):
             n = len(t)
-            p_head = softmax(h @ w_head.T)
+            log_head = log_softmax(h @ w_head.T)
             tail = np.flatnonzero(t >= cutoff)
             inner, place, tails = tail, np.minimum(t, cutoff), t[tail] - cutoff
             low = h[inner] @ proj.T
-            p_tail = softmax(low @ w_tail.T)
-            log_p = np.log(p_head[np.arange(n), place])
-            log_t = np.log(p_tail[np.arange(len(inner)), tails])
+            log_tail = log_softmax(low @ w_tail.T)
+            log_p = log_head[np.arange(n), place]
+            log_t = log_tail[np.arange(len(inner)), tails]
             loss = -(log_p.sum() + log_t.sum()) / n
             tail = np.flatnonzero(t >= cutoff)
             low = h[tail] @ proj.T
-            return loss, (h, w_head, proj, w_tail, t, cutoff, tail, low, softmax(h @ w_head.T), softmax(low @ w_tail.T))
+            p_head, p_tail = np.exp(log_softmax(h @ w_head.T)), np.exp(log_softmax(low @ w_tail.T))
+            return loss, (h, w_head, proj, w_tail, t, cutoff, tail, low, p_head, p_tail)
 
 
-        def softmax(z):
-            e = np.exp(z - z.max(axis=-1, keepdims=True))
-            return e / e.sum(axis=-1, keepdims=True)
+        def log_softmax(z):
+            s = z - z.max(axis=-1, keepdims=True)
+            return s - np.log(np.exp(s).sum(axis=-1, keepdims=True))
         """,
+        ("tail = np.flatnonzero(t >= cutoff)\n    inner", "tail = np.flatnonzero(t > cutoff)\n    inner",
+         "the label that equals cutoff is left out of the tail: t >= cutoff, with equality."),
         ("np.minimum(t, cutoff)", "np.minimum(t, cutoff - 1)",
          "rare classes went to the last FREQUENT class, cutoff - 1; the cluster is column cutoff."),
         ("t[tail] - cutoff\n", "np.maximum(t[tail] - cutoff - 1, 0)\n",
