@@ -69,9 +69,10 @@ def _assignment(name: str) -> Any:
 
 def answers_(args: argparse.Namespace) -> int:
     """Print the questions of a page, with answers."""
+    from npsoftmax.grading.plain import readable
     from npsoftmax.grading.stubs import answers
 
-    print(answers(_assignment(args.name)), end="")
+    print(readable(answers(_assignment(args.name))), end="")
     return 0
 
 

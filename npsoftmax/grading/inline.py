@@ -19,14 +19,15 @@ from npsoftmax.grading.check import Verdict
 from npsoftmax.grading.check import check as judge
 from npsoftmax.grading.exercises import EXERCISES, SEED, Exercise
 from npsoftmax.grading.plain import MARKS, readable
-from npsoftmax.grading.report import field
+from npsoftmax.grading.report import field, fields_of
 from npsoftmax.grading.student import borrowed
 
-# Both colours are read on white and on black, so that no page has to be asked which it is.
+# Colours that are read on white and on black, so that no page has to be asked which it is; lines wrap on a phone.
 STYLE = (
     "border-left: 4px solid {colour}; padding: 0.4em 0.8em; margin: 0.3em 0; color: inherit; background: transparent; "
     "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; font-size: 0.95em; line-height: 1.4"
 )
+ROW = "display: grid; grid-template-columns: minmax(6em, 12em) 1fr; column-gap: 1em"
 COLOURS = {"passed": "#2e9d58", "wrong": "#d9534f", "not started": "#8a8f98"}
 
 
@@ -51,9 +52,12 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The same as HTML that needs no other file; everything in it is escaped."""
-        first, _, rest = html.escape(self.text).partition("\n")
-        body = f"<b>{first}</b>\n{rest}" if rest else f"<b>{first}</b>"
-        return f'<div style="{STYLE.format(colour=COLOURS[self.state])}">{body}</div>'
+        head = html.escape(self.text.partition("\n")[0])
+        rows = [
+            f'<div style="{ROW}"><span>{html.escape(label)}</span><span>{html.escape(text)}</span></div>'
+            for label, text in fields_of(self.text)
+        ]
+        return f'<div style="{STYLE.format(colour=COLOURS[self.state])}"><b>{head}</b>{"".join(rows)}</div>'
 
 
 def check(name: str, function: Callable[..., Any], *, seed: int = SEED) -> Report:

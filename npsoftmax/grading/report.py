@@ -75,6 +75,18 @@ def _wrapped(text: str, room: int) -> list[str]:
     return textwrap.wrap(text, room) or [""]
 
 
+def fields_of(report: str) -> list[tuple[str, str]]:
+    """(label, text) of every field of a report, unwrapped."""
+    found: list[tuple[str, str]] = []
+    for line in report.split("\n")[1:]:
+        label, text = line[INDENT : INDENT + LABEL].strip(), line[INDENT + LABEL :].strip()
+        if label:
+            found.append((label, text))
+        elif found:
+            found[-1] = found[-1][0], f"{found[-1][1]} {text}"
+    return found
+
+
 def _exception(error: BaseException | None, file: str) -> list[tuple[str, str]]:
     if error is None:
         return []

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from npsoftmax.grading.exercises import ASSIGNMENTS, Exercise, exercises_of
-from npsoftmax.grading.report import INDENT, LABEL
+from npsoftmax.grading.report import fields_of
 from npsoftmax.grading.stubs import solution, stub
 
 WITHHELD = "[a line of the solution, withheld]"
@@ -41,7 +41,7 @@ def advice(exercise: Exercise, row: dict[str, Any], level: int = 1) -> dict[str,
     """What to tell the tutor about a verdict. hint: the one of that level; next: the command for the next, "" after the
     last."""
     level = min(max(level, 1), len(exercise.hints))
-    facts = dict(_fields(row["report"]))
+    facts = dict(fields_of(row["report"]))
     more = f"npsoftmax grade {exercise.name} --tutor --json --hint {level + 1}"
     told = {
         "assignment": exercise.assignment,
@@ -68,18 +68,6 @@ def in_words(told: dict[str, Any]) -> str:
     lines += [*told["facts"], f"read: {told['read']}", f"hint {told['level']} of {told['levels']}: {told['hint']}"]
     lines += [f"more: {told['next']}"] if told["next"] else []
     return "\n".join(lines)
-
-
-def _fields(report: str) -> list[tuple[str, str]]:
-    """(label, text) of every field of a report, unwrapped."""
-    found: list[tuple[str, str]] = []
-    for line in report.split("\n")[1:]:
-        label, text = line[INDENT : INDENT + LABEL].strip(), line[INDENT + LABEL :].strip()
-        if label:
-            found.append((label, text))
-        elif found:
-            found[-1] = found[-1][0], f"{found[-1][1]} {text}"
-    return found
 
 
 def _own(text: str) -> str:
