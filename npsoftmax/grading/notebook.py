@@ -65,8 +65,8 @@ def code_cells(data: bytes) -> list[str]:
     try:
         book = json.loads(data.decode("utf-8-sig"))
         cells = [cell for sheet in book.get("worksheets", [book]) for cell in sheet["cells"]]  # worksheets: version 3
-        kernel = book.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-        code = [cell.get("source", cell.get("input", "")) for cell in cells if cell.get("cell_type") == "code"]
+        kernel = ((book.get("metadata") or {}).get("kernelspec") or {}).get("language", "python")
+        code = [cell.get("source", cell.get("input", "")) or "" for cell in cells if cell.get("cell_type") == "code"]
         texts = [text if isinstance(text, str) else "".join(text) for text in code]
     except (UnicodeDecodeError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
         said = type(error).__name__

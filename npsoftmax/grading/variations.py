@@ -49,24 +49,38 @@ class Variation:
 def variations(source: str, name: str) -> list[Variation]:
     """All changes of the function `name`, and then of the functions of the file that it may call, those of operators
     and names first, those of numbers last."""
-    functions = {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+    functions = dict(_named(ast.parse(source).body))
     reached, waiting = [], [name]
     while waiting:
         called = functions.get(waiting.pop(0))
         if called is not None and called not in reached:
             reached.append(called)
-            waiting += [n.id for n in ast.walk(called) if isinstance(n, ast.Name) and n.id in functions]
+            names = [getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(called)]
+            waiting += [n for n in names if n in functions]
     lines = source.split("\n")
     found = [change for function in reached for change in _changes(function)]
     return [v for change in sorted(found, key=lambda c: c[0]) if (v := _varied(lines, *change[1:])) is not None]
 
 
+def _named(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
+    """Functions, methods, and what is assigned to a name, as in f = lambda z: …"""
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from _named(node.body)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
+
+
 Change = tuple[int, int, int, int, str, str]  # rank, line, from byte, to byte or -1, text before, text after
 
 
-def _changes(function: ast.FunctionDef) -> Iterator[Change]:
-    hidden = {id(inner) for part in (function.args, function.returns) if part for inner in ast.walk(part)}
-    hidden |= {id(inner) for decorator in function.decorator_list for inner in ast.walk(decorator)}
+def _changes(function: ast.AST) -> Iterator[Change]:
+    hidden: set[int] = set()
+    if isinstance(function, ast.FunctionDef):
+        parts = [function.args, *([function.returns] if function.returns else []), *function.decorator_list]
+        hidden = {id(inner) for part in parts for inner in ast.walk(part)}
     hidden |= {id(i) for n in ast.walk(function) if isinstance(n, ast.AnnAssign) for i in ast.walk(n.annotation)}
     for node in (n for n in ast.walk(function) if id(n) not in hidden):
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
