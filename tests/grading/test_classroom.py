@@ -18,7 +18,7 @@ from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
 from npsoftmax.grading import stubs
 from npsoftmax.grading.classroom import imports, summary, variants
-from npsoftmax.grading.classroom.copied import copied
+from npsoftmax.grading.classroom.copied import copied, copied_in_all
 from npsoftmax.grading.classroom.gather import gather
 from npsoftmax.grading.classroom.lookalikes import look_alikes
 from npsoftmax.grading.classroom.markup import tag
@@ -313,14 +313,20 @@ def test_two_alike_are_told_and_what_a_class_has_in_common_is_not():
 def test_the_librarys_own_text_is_told_wherever_it_is_copied():
     for exercise in EXERCISES.values():
         source = IMPORTS + stubs.librarys(exercise)
-        if said := copied(exercise, form(exercise, source), source):
-            assert "library's own text" in said
-        else:
-            assert exercise.name in SMALL
+        said = copied(exercise, form(exercise, source), source)
+        assert "library's own text" in said or exercise.name in SMALL
     assert copied(LOSS, shape_of(ONE), IMPORTS + folders.function(LOSS, ONE)) == ""
 
 
-# Solutions that call nothing of the library's and are so short that right answers are the same by themselves.
+def test_a_hand_in_that_is_all_solutions_is_told():
+    sources = {e.name: IMPORTS + stubs.solution(e) for e in EXERCISES.values()}
+    forms = {name: form(EXERCISES[name], source) for name, source in sources.items()}
+    assert "66 of 66 functions are what --solution shows" in copied_in_all(forms)
+    few = {name: forms[name] for name in list(forms)[:7]}
+    assert copied_in_all(few) == "" and copied(LOSS, forms[LOSS.name], sources[LOSS.name])
+
+
+# Library functions that call nothing of its own and are so short that right answers are the same by themselves.
 SMALL = {"gumbel_softmax_backward", "log_gumbel_softmax_backward", "taylor_polynomial", "merge_heads", "balanced"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from npsoftmax.grading.classroom.borrowed import flag_borrowed
-from npsoftmax.grading.classroom.copied import copied
+from npsoftmax.grading.classroom.copied import copied, copied_in_all
 from npsoftmax.grading.classroom.lookalikes import look_alikes
 from npsoftmax.grading.classroom.matching import match
 from npsoftmax.grading.classroom.room import Room, Student, arrange, read_forms
@@ -101,4 +101,6 @@ def look_at(room: Room) -> None:
                 forms[name][student.handin] = student.forms[name]
                 if said := copied(EXERCISES[name], student.forms[name], student.source(name)):
                     student.flags.append((name, said))
+        if said := copied_in_all(student.forms):
+            student.flags.append(("", said))
     room.alike, room.common = look_alikes(forms)
