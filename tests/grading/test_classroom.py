@@ -150,7 +150,7 @@ def test_the_page_says_what_went_wrong_and_whose(graded):
     assert "you averaged over the batch" in text and "Nobody Known : nobody on the roster" in text
     cause = text.partition("you averaged over the batch")[2][:300]
     assert f"{SCRIPT} Tag" in cause and "Bo" in cause
-    assert "the same but for names, comments and layout" not in text  # tiny functions are alike by themselves
+    assert "The same but for names, comments and layout" not in text  # tiny functions are alike by themselves
 
 
 def test_feedback_is_about_one_student_alone(graded):

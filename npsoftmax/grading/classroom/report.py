@@ -225,7 +225,7 @@ def _flags(room: Room) -> Markup:
     items = []
     for alike in room.alike:
         names = [next(s for s in room.students if s.handin == handin) for handin in alike.students]
-        same = f"the same but for names, comments and layout: {', '.join(alike.exercises)}"
+        same = f"The same but for names, comments and layout: {', '.join(alike.exercises)}"
         letter = (
             f" To the letter, names and comments too: {', '.join(alike.to_the_letter)}." if alike.to_the_letter else ""
         )
@@ -236,14 +236,12 @@ def _flags(room: Room) -> Markup:
             told: dict[str, list[str]] = {}
             for exercise, sentence in student.flags:
                 told.setdefault(sentence, []).append(exercise)
+            about: dict[str, list[str]] = {}
+            for sentence, where in told.items():
+                about.setdefault(_few([name for name in where if name]), []).append(sentence)
             lines = [
-                tag(
-                    "p",
-                    tag("code", _few([e for e in es if e])) if any(es) else None,
-                    ": " if any(es) else "",
-                    sentence,
-                )
-                for sentence, es in told.items()
+                tag("p", tag("code", listed) if listed else None, ": " if listed else "", "; ".join(sentences))
+                for listed, sentences in about.items()
             ]
             items.append(tag("div", tag("p", tag("b", link(student))), *lines, class_="flag"))
     why = tag("p", "These are reasons to look and to talk, not findings; no mark depends on them.", class_="quiet")

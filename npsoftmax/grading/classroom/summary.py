@@ -29,6 +29,7 @@ MISCONCEPTIONS = {
     "nothing returned, or not all of it": r"returned",
 }
 MOST = 10  # causes shown
+PICKS = 5  # hand-ins worth discussing
 FEW = 4  # who pass an exercise, so that its shortest solution says something
 
 
@@ -113,16 +114,29 @@ def worth_discussing(room: Room) -> list[Pick]:
         options = list(kind(room))
         new = [p for p in options if p.student not in [x.student for x in picks]]
         picks += (new or options)[:1]
+    for pick in (
+        p for kind in (_typical, _rare, _nearly) for p in kind(room)
+    ):  # where a kind is missing, more of these
+        if len(picks) < PICKS and pick.student not in [x.student for x in picks] and _is_new(pick, picks):
+            picks.append(pick)
     return picks
 
 
+def _is_new(pick: Pick, picks: list[Pick]) -> bool:
+    """Whether it shows something that no other does."""
+    return pick.why not in [x.why for x in picks] and (pick.exercise, pick.kind) not in [
+        (x.exercise, x.kind) for x in picks
+    ]
+
+
 def _typical(room: Room) -> Iterator[Pick]:
-    for cause in causes(room):
+    for number, cause in enumerate(causes(room)):
         if len(cause.students) > 1:
+            kind = "a frequent mistake" if number else "the most frequent mistake"
             why = f"{len(cause.students)} students have this mistake: {cause.text}"
             for student in cause.students:
                 row = next(r for r in student.states("wrong") if without_sizes(r["cause"]) == cause.text)
-                yield Pick("the most frequent mistake", student, row["exercise"], why)
+                yield Pick(kind, student, row["exercise"], why)
 
 
 def _nearly(room: Room) -> Iterator[Pick]:
