@@ -19,7 +19,8 @@ def unknown_name(kind: str, given: Any, known: Iterable[str]) -> InputError:
     names = sorted(known)
     if not isinstance(given, str):
         return InputError(f"the {kind} is {given!r:.80}, but a name was expected. Known: {', '.join(names)}.")
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    lowered = {name.lower(): name for name in names}
+    near = [lowered[n] for n in difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.5)]
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return InputError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}.")
 

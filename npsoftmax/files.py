@@ -47,10 +47,10 @@ def replacing(path: Path) -> Iterator[Path]:
     device or a pipe, which is no file. After any exception nothing has changed and nothing is left behind.
     """
     with write_errors(path):
-        if path.is_symlink():
-            path = path.resolve()
         if path.exists() and not path.is_file():
             raise OSError(f"it is {'a folder' if path.is_dir() else 'no file'}")
+        if path.is_symlink():
+            path = path.resolve()
     beside = _beside(path)
     with write_errors(path):
         try:
@@ -184,5 +184,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+        held = {list: "a list", str: "a text", type(None): "null"}.get(type(content), "a number or a word")
+        raise InputError(f"{path} holds {held}; expected a JSON object.")
     return content

@@ -27,8 +27,12 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
             'safetensors.torch.save_file(model.state_dict(), "weights.safetensors") and import that file; the weights '
             'of a Lightning checkpoint are its "state_dict".'
         )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, but a file of weights was expected, such as weights.safetensors.")
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}.")
+    if not _begins_as_safetensors(path) and read_up_to(path, 2) != b"PK":
+        raise InputError(f"{path} is no safetensors file, or a damaged one; docs/pytorch.md says how to write one.")
     from safetensors import SafetensorError, deserialize
 
     try:

@@ -78,8 +78,10 @@ def refused_by_system(error: OSError) -> InputError:
     shown = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
     reason = error.strerror or str(error)
     if error.errno == errno.ENAMETOOLONG:
-        longest = max(map(len, name.split(os.sep)))
-        reason = f"a name of {longest} characters is too long; most systems take 255 bytes"
+        longest = max(name.split(os.sep), key=lambda part: len(os.fsencode(part)))
+        size = len(os.fsencode(longest))
+        counted = f"{len(longest)} characters" if len(longest) == size else f"{len(longest)} characters, {size} bytes,"
+        reason = f"a name of {counted} is too long; most systems take 255 bytes"
     return InputError(f"cannot use {shown}: {reason}.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from npsoftmax.cli._parser import count_or_fraction, whole_number
+from npsoftmax.cli._parser import count_or_fraction, number, whole_number
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -99,12 +99,12 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         metavar="NAME",
     )
     add(group, "--augment", "none, flip, standard (flip, pad and crop) or cutout", metavar="NAME")
-    add(group, "--mixup", "blend pairs of images, weights from Beta(A, A); 0 for never", type=float, metavar="A")
+    add(group, "--mixup", "blend pairs of images, weights from Beta(A, A); 0 for never", type=number, metavar="A")
     add(
         group,
         "--cutmix",
         "paste a part of another image, its area from Beta(A, A); 0 for never",
-        type=float,
+        type=number,
         metavar="A",
     )
 
@@ -137,7 +137,7 @@ def _model_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     _add_pairs(group, "--head-opt", "an option of the head, such as temperature=2")
     group.add_argument(
         "--label-smoothing",
-        type=float,
+        type=number,
         metavar="E",
         default=argparse.SUPPRESS,
         help="the same as --head-opt label_smoothing=E (default: 0)",
@@ -163,14 +163,14 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(group, "--epochs", "times to go through the training images", type=whole_number, metavar="N")
     add(group, "--batch-size", "images in a step", type=whole_number, metavar="N")
     add(group, "--optimizer", f"one of {', '.join(OPTIMIZERS)}", metavar="NAME")
-    add(group, "--lr", "learning rate: the highest of the schedule", type=float, metavar="F")
-    add(group, "--momentum", "momentum of sgd", type=float, metavar="F")
+    add(group, "--lr", "learning rate: the highest of the schedule", type=number, metavar="F")
+    add(group, "--momentum", "momentum of sgd", type=number, metavar="F")
     add(group, "--nesterov", "Nesterov's momentum for sgd", action="store_true")
     add(
         group,
         "--weight-decay",
         "weight decay: in the gradient (sgd, adam) or decoupled (adamw)",
-        type=float,
+        type=number,
         metavar="F",
     )
     add(
@@ -179,8 +179,8 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         "what decays: all, weights (no norms, biases, positions) or auto (as is usual for the model)",
         metavar="NAME",
     )
-    add(group, "--clip-value", "clip every gradient to plus or minus this", type=float, metavar="F")
-    add(group, "--clip-norm", "scale the gradients down to this norm", type=float, metavar="F")
+    add(group, "--clip-value", "clip every gradient to plus or minus this", type=number, metavar="F")
+    add(group, "--clip-norm", "scale the gradients down to this norm", type=number, metavar="F")
     add(group, "--schedule", f"one of {', '.join(SCHEDULES)}", metavar="NAME")
     _add_pairs(group, "--schedule-opt", "an option of the schedule, such as pct_start=0.2")
     add(

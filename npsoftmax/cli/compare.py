@@ -146,6 +146,7 @@ def check_counts(args: argparse.Namespace) -> None:
 def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> int:
     """Plan, run by `run_jobs`, write the report."""
     from npsoftmax.compare import Comparison, write_report
+    from npsoftmax.compare.collect import collect
     from npsoftmax.compare.report import counted
 
     given = {name: value for name, value in vars(args).items() if name not in OWN}
@@ -160,8 +161,9 @@ def run_and_report(args: argparse.Namespace, run_jobs: Callable[..., bool]) -> i
     stop = Stop()
     with Display(jobs) as display:
         ended = run_jobs(jobs, display.tell, display.watch)
-    print_scores(comparison)
-    print_report(write_report(comparison))
+    if ended or any(result.runs for result in collect(comparison)):
+        print_scores(comparison)
+        print_report(write_report(comparison))
     if not ended:
         print("interrupted: the runs are saved; type the same command again to go on.", file=sys.stderr)
         return 128 + (stop.number or signal.SIGINT)
@@ -239,13 +241,16 @@ def planned_rows(
     """The rows of the report; InputError for names and settings that do not exist, before anything runs."""
     from npsoftmax.cli._settings import new_config, settings_of
     from npsoftmax.compare import Row
+    from npsoftmax.heads import HEADS
     from npsoftmax.recipes import load_recipe, recipes_called
     from npsoftmax.training.checks import check_settings, refuse_without_effect
 
-    if bool(recipes) == bool(heads):
-        raise InputError("give recipes (such as e3/softmax; --list shows them) or --heads softmax,gumbel_softmax.")
     if "head" in given:
         raise InputError("npsoftmax compare takes --heads, with commas between their names, and not --head.")
+    if recipes and all(name in HEADS for name in recipes):
+        raise InputError(f"{recipes[0]!r} is a head; type --heads {','.join(filter(None, [heads, *recipes]))}.")
+    if bool(recipes) == bool(heads):
+        raise InputError("give recipes (such as e3/softmax; --list shows them) or --heads softmax,gumbel_softmax.")
     if heads:
         configs = {name: new_config(given | {"head": name}) for name in head_names(heads)}
     else:
@@ -272,11 +277,19 @@ def head_names(text: str) -> list[str]:
 
     if text == "all":
         return [name for name, head in HEADS.items() if not head.legacy]
-    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    names = [part.strip() for part in text.split(",")]
     for name in names:
         if name not in HEADS:
             raise unknown_name("head", name, HEADS)
+    refuse_twice("--heads", names)
     return names
+
+
+def refuse_twice(option: str, values: Sequence[str]) -> None:
+    """InputError for a value that is named twice: one row of the table would be all there is of it."""
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{option} has {value} twice; for several runs of it, type --seeds 2.")
 
 
 def parse_variation(text: str) -> list[tuple[str, Any]]:
@@ -291,6 +304,9 @@ def parse_variation(text: str) -> list[tuple[str, Any]]:
         raise InputError(f"--vary {text!r} is not of the form key=a,b; type for example --vary head.tau=0.5,1,2.")
     if (dot and table not in TABLES) or (not dot and key not in known):
         raise unknown_name("setting in --vary", key, [*known, *(f"{name}.…" for name in TABLES)])
+    if key == "seed":
+        raise InputError("--vary seed would have no effect: every row has its seeds. Type --seeds 2, and --seed 7.")
+    refuse_twice(f"--vary {key}", [value.strip() for value in values.split(",")])
     return [(key, parse_pairs([f"x={value}"])["x"]) for value in values.split(",")]
 
 

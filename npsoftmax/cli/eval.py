@@ -45,12 +45,14 @@ def run(args: argparse.Namespace) -> int:
 def scores(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What was evaluated, and its metrics."""
     from npsoftmax.host import single_threaded_blas
+    from npsoftmax.training.checks import refuse_without_effect
     from npsoftmax.training.evaluate import metrics_of, predict_all
     from npsoftmax.training.session import load_run
 
     changes = {name: vars(args)[name] for name in ("data_dir", "backend", "threads") if name in args}
     split = getattr(args, "split", "test")
     session = load_run(args.directory, args.checkpoint, **changes)
+    refuse_without_effect({name: None for name in changes}, [session.config])
     batches = session.test if split == "test" else session.validation
     if batches is None:
         raise InputError("this run held out no validation images; use --split test.")

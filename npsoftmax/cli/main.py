@@ -38,12 +38,15 @@ COMMANDS = {
 }
 
 
-def build_parser(wanted: str | None) -> Parser:
+def build_parser(wanted: str | None, words: Sequence[str] = ()) -> Parser:
     """The parser; only the command that is `wanted` gets its options, so that `--help` need not load them all.
 
-    InputError for a command that does not exist.
+    InputError for a command that does not exist; words: all that was typed.
     """
     if wanted is not None and wanted not in COMMANDS:
+        later = next((word for word in words if word in COMMANDS), None)
+        if later is not None:
+            raise InputError(f"the command comes first; type npsoftmax {later} …, and its options after it.")
         raise unknown_name("command", wanted, COMMANDS)
     parser = Parser(
         prog="npsoftmax", description="Deep learning from scratch, with every softmax head written and checked by hand."
@@ -61,7 +64,8 @@ def build_parser(wanted: str | None) -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    return run_program(build_parser, sys.argv[1:] if argv is None else argv)
+    typed = sys.argv[1:] if argv is None else argv
+    return run_program(lambda wanted: build_parser(wanted, typed), typed)
 
 
 def run_program(make_parser: Callable[[str | None], Parser], typed: Sequence[str]) -> int:
@@ -69,6 +73,8 @@ def run_program(make_parser: Callable[[str | None], Parser], typed: Sequence[str
     prepare_surroundings()
     words = with_home(typed)
     wanted = next((word for word in words if not word.startswith("-")), None)
+    if wanted == "help":
+        words, wanted = ["--help"], None
 
     def run(args: argparse.Namespace) -> int:
         with ending_at_once():

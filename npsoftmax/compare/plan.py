@@ -121,6 +121,8 @@ class Comparison:
 
     def save(self) -> None:
         """Write comparison.json."""
+        if (self.path / "config.toml").is_file() and not self.file.exists():
+            raise InputError(f"--out {self.path} is the folder of a run, but a comparison has its own. Choose another.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

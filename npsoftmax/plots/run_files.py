@@ -93,7 +93,8 @@ def _begun(path: Path) -> bool:
     if not (path.suffix == ".csv" and path.is_file()):
         return path.exists()
     with open(path, "rb") as file:
-        return file.readline().endswith(b"\n")
+        first = file.readline()
+    return first.endswith(b"\n") or not first.isascii()  # what is no text is for the reader to refuse
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

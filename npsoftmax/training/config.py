@@ -99,7 +99,9 @@ class TrainConfig:
         """Read what `save` wrote. InputError where it is no such file."""
         text = read_at_most(path, MOST_TEXT)
         try:
-            values = tomllib.loads(text.decode("utf-8-sig"))
+            # Some editors of Windows write UTF-16, which begins with a mark of its own.
+            coding = "utf-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+            values = tomllib.loads(text.decode(coding))
         except (RecursionError, ValueError) as error:  # not all of tomllib's errors are its own
             raise InputError(f"{path} cannot be read as a run's configuration: {error}") from error
         return cls.of(values, str(path))

@@ -55,11 +55,14 @@ class RunDirectory:
     @classmethod
     def plan(cls, config: TrainConfig, data_name: str, out: str | None) -> RunDirectory:
         """A directory to be made: `out`, or `runs/<date>_<data>_<model>_<head>`. InputError if it is in use."""
+        if out == "":
+            raise InputError("--out is empty, but the name of a folder was expected; leave it out for one in runs/.")
         path = Path(out) if out else _free_name(Path("runs"), f"{short_name(data_name)}_{config.model}_{config.head}")
         if path.exists() and (not path.is_dir() or any(path.iterdir())) and not _was_never_a_run(path):
-            raise InputError(
-                f"--out {path} exists and is not empty. Choose another name, or --resume {path} to continue that run."
-            )
+            what = "exists and is not empty" if path.is_dir() else "is a file"
+            is_run = (path / "config.toml").is_file()
+            resume = f", or --resume {path} to continue that run" if is_run else ""
+            raise InputError(f"--out {path} {what}. Choose another name{resume}.")
         return cls(path)
 
     def make(self) -> None:
@@ -113,6 +116,10 @@ class RunDirectory:
     def existing(cls, path: str | Path) -> RunDirectory:
         """The directory of a run that was made before. InputError where there is none."""
         run = cls(Path(path))
+        if run.path.is_file():
+            inside = run.path.parent
+            hint = f"give its folder, {inside}" if (inside / "config.toml").is_file() else "give the folder of a run"
+            raise InputError(f"{path} is a file; {hint}.")
         if not run.path.is_dir():
             raise InputError(f"there is no folder {path}. Give the directory of a run, such as runs/2026-01-31_….")
         if not run.config_file.is_file():
