@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from npsoftmax import ClassInfo, Rng, build_model, get_backend, kernels, layers, metrics
+from npsoftmax import ClassInfo, Rng, build_model, check_gradients, get_backend, kernels, layers, metrics
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, dropout, gumbel, loss, tokens
 from npsoftmax.heads import HEADS
@@ -319,3 +319,24 @@ def test_a_copy_has_branches_of_its_own(copied):
     assert twin.params["head"] is twin.head.params and loss_of(twin) != loss_of(model) == loss_of(mlp())
     twin.head = mlp(seed=2).head
     assert twin.params["head"] is twin.head.params
+
+
+# ---------------------------------------------------------------- the gradient checker
+def twice(x):
+    return 2 * x, None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((twice, lambda dy, cache: 2 * dy, normal(3, 3, dtype=float)), "args ndarray, but a function and a tuple"),
+        ((twice, None, (normal(3, dtype=float),)), "backward is NoneType"),
+    ],
+)
+def test_what_the_checker_cannot_call(arguments, words):
+    refused(lambda: check_gradients(*arguments), words)
+
+
+def test_an_empty_output_proves_nothing():
+    report = check_gradients(lambda x: (x[:0], None), lambda dy, cache: np.zeros(3), (normal(3, dtype=float),))
+    assert not report.ok and "y is empty" in str(report)

@@ -1,4 +1,4 @@
-"""Wrong calls by the thousand: every pair, layer and head with mutated shapes, types, strides, sizes of 0 and settings.
+"""Wrong calls by the thousand: every pair, layer, head and optimiser with mutated shapes, types and settings.
 
 A call has to end in InputError, or in the numbers that the readable pair gives in float64. Anything else is a finding:
 another exception ("foreign"), other numbers or shapes ("silent"), or a call that one version takes and the other does
@@ -10,6 +10,7 @@ not ("disagreement"). What a seed finds it finds again.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.params import replace_leaves
 from npsoftmax.random import Rng
+from npsoftmax.training.optimizers import SGD, Adam, AdamW
 
 TESTS = Path(__file__).parent
 
@@ -141,12 +143,12 @@ def layer_calls() -> list[Call]:
     return calls
 
 
-def head_pair(cls: Any, doubles: bool) -> tuple[Any, Any]:
+def head_pair(cls: Any, features: int, doubles: bool) -> tuple[Any, Any]:
     """loss and backward of a head that is made anew for each call."""
     made: list[Any] = []
 
     def forward(h: Any, targets: Any) -> tuple[Any, Any]:
-        made[:] = [in_doubles(cls(4, INFO, rng=Rng(0))) if doubles else cls(4, INFO, rng=Rng(0))]
+        made[:] = [in_doubles(cls(features, INFO, rng=Rng(0))) if doubles else cls(features, INFO, rng=Rng(0))]
         return made[0].loss(h, targets, rng=Rng(0))
 
     def backward(dloss: Any, cache: Any) -> Any:
@@ -156,11 +158,38 @@ def head_pair(cls: Any, doubles: bool) -> tuple[Any, Any]:
 
 
 def head_calls() -> list[Call]:
-    h = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
-    heads = {name: cls for name, cls in HEADS.items() if not cls.legacy}
-    return [
-        Call(f"head {name}", [h, T], {}, *head_pair(cls, False), head_pair(cls, True)) for name, cls in heads.items()
-    ]
+    calls = []
+    for name, cls in HEADS.items():
+        features = 6 if name == "legacy_adaptive_untrained" else 4  # its features are the scores
+        h = np.random.default_rng(3).standard_normal((5, features)).astype(np.float32)
+        judge = head_pair(cls, features, True)
+        calls.append(Call(f"head {name}", [h, T], {}, *head_pair(cls, features, False), judge))
+    return calls
+
+
+def step_of(make: Any) -> tuple[Any, Any]:
+    """Two steps of an optimiser that is made anew; in the place of a loss the parameters, of backward nothing."""
+
+    def forward(p: Any, g: Any) -> tuple[Any, Any]:
+        params = {"w": copy.deepcopy(p)}
+        optimizer = make(params)
+        for _ in range(2):
+            optimizer.step(params, {"w": g}, lr=0.1)
+        return params["w"], None
+
+    return forward, lambda dy, cache: ()
+
+
+def step_calls() -> list[Call]:
+    draw = np.random.default_rng(4).standard_normal
+    arrays = [draw((6, 4)).astype(np.float32), draw((6, 4)).astype(np.float32)]
+    makers = {
+        "sgd": lambda params: SGD(params, weight_decay=0.1),
+        "momentum": lambda params: SGD(params, momentum=0.9, nesterov=True),
+        "adam": lambda params: Adam(params, weight_decay=0.1),
+        "adamw": AdamW,
+    }
+    return [Call(f"step {name}", list(arrays), {}, *step_of(make), step_of(make)) for name, make in makers.items()]
 
 
 # ---------------------------------------------------------------- how it is made wrong
@@ -301,6 +330,7 @@ def one_call(call: Call, rng: np.random.Generator) -> tuple[str, Finding | None]
             places = isinstance(call.arguments[i], np.ndarray) and call.arguments[i].dtype.kind in "iu"
             arguments[i] = mutated(arguments[i], rng, places)
     wrong_dy, seed = rng.random() < 0.4, int(rng.integers(2**31))
+    wrong_dy = wrong_dy and not call.name.startswith("step")  # which has no gradient
 
     def dy(y: np.ndarray) -> Any:
         own = np.random.default_rng(seed)
@@ -349,7 +379,7 @@ def described(value: Any) -> str:
 
 def search(calls: int, seed: int) -> tuple[Counter, list[Finding]]:
     """How many calls ended how, and what was found."""
-    ways, rng = [*pair_calls(), *layer_calls(), *head_calls()], np.random.default_rng(seed)
+    ways, rng = [*pair_calls(), *layer_calls(), *head_calls(), *step_calls()], np.random.default_rng(seed)
     counts: Counter = Counter()
     found: list[Finding] = []
     with warnings.catch_warnings():

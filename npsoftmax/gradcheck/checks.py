@@ -70,6 +70,11 @@ def check_pair(
     random directions are compared, and `elements` elements at most. Arrays are moved in place and put back.
     Raises InputError if an array is not float64.
     """
+    if not callable(backward) or not isinstance(args, tuple | list):
+        raise InputError(
+            f"backward is {type(backward).__name__} and args {type(args).__name__}, but a function and a tuple were "
+            "expected, as in check_gradients(dense_forward, dense_backward, (x, w, b))."
+        )
     args, kwargs = tuple(args), kwargs or {}
     arguments = _named_arguments(forward, args, kwargs)
     names = _leading_arrays(arguments, len(args)) if wrt is None else _chosen(wrt, arguments)

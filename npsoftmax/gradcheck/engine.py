@@ -88,6 +88,8 @@ def _check(subject: Subject, effort: Effort, saved: dict[str, Array], restore_bu
     y = np.array(to_numpy(output))
     if problem := _unusable("y", y):
         return Report(subject.name, problems=[f"forward: {problem}"])
+    if not y.size:
+        return Report(subject.name, problems=[f"forward: y is empty, of shape {y.shape}, and no gradient can be wrong"])
     dy = np.asarray(_random(y.shape, rng) if subject.upstream is None else subject.upstream)
     given = array_module(output).array(dy) if y.ndim else float(dy)
     gradients, misfits = subject.back(given, cache)

@@ -138,7 +138,7 @@ class Optimizer(ABC):
             return
         block = max(1, min(BLOCK, p.size) if xp is np else p.size)
         scratch = xp.empty((2, block), p.dtype)
-        flat = [x.reshape(-1) for x in (p, g, *slots)]  # views of p and the slots; of g perhaps a copy
+        flat = [xp.asarray(x).reshape(-1) for x in (p, g, *slots)]  # views of p and the slots; of g perhaps a copy
         for start in range(0, p.size, block):
             p_part, g_part, *slot_parts = [x[start : start + block] for x in flat]
             self._update(p_part, g_part, slot_parts, scratch[:, : len(p_part)], decay, rates)
@@ -159,13 +159,14 @@ class Optimizer(ABC):
             raise InputError(f"the gradients do not mirror the parameters: {found}")
         for name, p in arrays.items():
             g = gradients[name]
-            if type(g) is not type(p) and not isinstance(g, SparseRows) and not hasattr(g, "dtype"):
+            masked = type(g) is not np.ndarray and isinstance(g, np.ma.MaskedArray)
+            if masked or not hasattr(g, "dtype"):  # SparseRows have one
                 raise InputError(f"the gradient of {name!r} is {g!r:.60}, but an array, or SparseRows, was expected.")
             if p.shape != g.shape:
                 raise InputError(f"the gradient of {name!r} has shape {g.shape}, the parameter {p.shape}.")
             if g.dtype.kind not in "fiu":
                 raise InputError(f"the gradient of {name!r} holds {g.dtype}, but real numbers were expected.")
-            if type(p) is np.ndarray and not p.flags.writeable:
+            if not getattr(p.flags, "writeable", True):
                 raise InputError(f"parameter {name!r} is read-only, but it is updated in place; use a copy of it.")
 
 
