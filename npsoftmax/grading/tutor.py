@@ -21,6 +21,7 @@ from npsoftmax.grading.stubs import solution, stub
 WITHHELD = "[a line of the solution, withheld]"
 # What the report says in the grader's own words.
 FACTS = ("shape", "returned", "stopped", "crashed", "changed in place", "called twice", "how many", "not finite")
+CACHE = "the cache has to hold"
 # Messages of Python and NumPy that say something about shapes and names, and hold no text of a student's.
 KNOWN_MESSAGES = re.compile(
     r"operands could not be broadcast together with shapes [\d(), ]+"
@@ -50,7 +51,9 @@ def advice(exercise: Exercise, row: dict[str, Any], level: int = 1) -> dict[str,
         "points": row["points"],
         "of": exercise.points,
         "cause": facts.get("likely cause", ""),
-        "facts": [f"{label}: {_own(facts[label])}" for label in FACTS if label in facts] + _raised(facts),
+        "facts": [f"{label}: {_own(facts[label])}" for label in FACTS if label in facts]
+        + ([f"cache: wrong; {CACHE} {facts[CACHE]}"] if CACHE in facts else [])
+        + _raised(facts),
         "read": f"{ASSIGNMENTS[exercise.assignment].folder}/README.md, step {exercise.step}",
         "hint": exercise.hints[level - 1],
         "level": level,

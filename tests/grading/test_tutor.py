@@ -111,6 +111,13 @@ def test_the_command_says_cause_step_and_hint_one_level_at_a_time(tmp_path, caps
     assert "--tutor needs one FUNCTION" in capsys.readouterr().err
 
 
+def test_of_a_wrong_cache_it_says_what_has_to_be_in_it():
+    verdict = check(EXERCISES["dense_forward"], lambda x, w, b: (x @ w + b, None), file=__file__)
+    row = row_of(EXERCISES["dense_forward"], None, {"printed": 0, "flags": (), "seconds": 0.0, **vars(verdict)}, 0)
+    (fact,) = advice(EXERCISES["dense_forward"], row)["facts"]
+    assert fact.startswith("cache: wrong; the cache has to hold (x, w,")
+
+
 @pytest.mark.parametrize("assignment", ASSIGNMENTS.values(), ids=ASSIGNMENTS)
 def test_every_folder_tells_an_assistant_to_teach(assignment):
     text = stubs.files(assignment)["AGENTS.md"].decode()
