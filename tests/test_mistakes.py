@@ -211,6 +211,7 @@ def test_a_step_of_wrong_arrays_changes_nothing(kind, params, grads, words):
         (lambda: SGD([Z]), "the parameters are list, but a dict"),
         (lambda: SGD({"w": Z.tolist()}), "parameter 'w' is of list"),
         (lambda: SGD({"w": np.ones(2, int)}), "parameter 'w' is of int64"),
+        (lambda: Adam({"w": Z.astype(np.float16)}), "parameter 'w' is of float16, but an array of float32 or float64"),
         (lambda: SGD({"gamma": Z}, no_decay="gamma"), r"no_decay is 'gamma', .* type for example \('b',\)"),
         (lambda: SGD({"w": Z}, no_decay=None), "no_decay is None"),
         (lambda: Adam({"w": Z}).load_state(None, 1), "the saved state is NoneType"),

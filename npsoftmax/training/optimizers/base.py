@@ -52,9 +52,9 @@ class Optimizer(ABC):
     def __init__(self, params: Tree, slots: Sequence[str], *, weight_decay: float, no_decay: tuple[str, ...]):
         self.weight_decay = at_least_0("weight_decay", weight_decay)
         for name, p in _named(params, "the parameters are"):
-            if not hasattr(p, "dtype") or p.dtype.kind != "f":
+            if not hasattr(p, "dtype") or p.dtype.kind != "f" or p.dtype.itemsize < 4:  # eps is 0 in half precision
                 given = getattr(p, "dtype", type(p).__name__)
-                raise InputError(f"parameter {name!r} is of {given}, but an array of real numbers was expected.")
+                raise InputError(f"parameter {name!r} is of {given}, but an array of float32 or float64 was expected.")
         if not isinstance(no_decay, tuple | list):
             raise InputError(f"no_decay is {no_decay!r:.60}, but ends of names were expected; type for example ('b',).")
         self.state: dict[str, Tree] = {slot: tree_map(_zeros, params) for slot in slots}
