@@ -307,7 +307,7 @@ def test_ctrl_c_ends_a_comparison_after_the_steps_under_way(tmp_path):
     wait_for_step(out / "softmax" / "seed-0", 1, process)
     process.send_signal(signal.SIGINT)
     code, _, error = ended(process)
-    assert code == 2 and "is finished yet, so there is no report" in error
+    assert code == 130 and "type the same command again to go on" in error and "error:" not in error
     assert "stopped softmax, seed 0" in error and "started hierarchical" not in error
     assert json.loads((out / "softmax" / "seed-0" / "summary.json").read_text())["interrupted"]
 
