@@ -36,27 +36,17 @@ class Cause:
 
 
 def likely_causes(function: Function, findings: Findings, others: list[Trial]) -> list[Cause]:
-    """The causes of what was found, mostly one; `others` are the exercise's other trials.
-
-    Whatever goes wrong here costs the sentence and never the verdict.
-    """
-    try:
-        return _causes(function, findings, others)
-    except Exception:
-        return []
-
-
-def _causes(function: Function, findings: Findings, others: list[Trial]) -> list[Cause]:
+    """The causes of what was found, mostly one; `others` are the exercise's other trials."""
     first, outcome = findings.trial, findings.outcome
     judged = [o.name for o in findings.outputs if o.problem and o.name != "cache"]
     if outcome.misfit or not (judged or outcome.changed or outcome.raised):
         return []
+    if outcome.raised is not None:  # many mistakes end in the same exception
+        return [Cause(sentence) for sentence in raised_rule(first, outcome)]
     more = trials_of(first.exercise, first.seed + MORE, first.backend)
     search = _Search(function, outcome, [first, *others, *more])
     if judged:
         return search.causes()
-    if outcome.raised is not None:  # many mistakes end in the same exception
-        return [Cause(sentence) for sentence in raised_rule(first, outcome)]
     changes = next((m for m in all_mistakes()[first.exercise.name] if search.changes_the_same(m)), None)
     return _told(first, changes) if changes else [Cause(_in_place(outcome))]
 

@@ -69,9 +69,10 @@ def test_whatever_goes_wrong_in_it_costs_no_verdict(monkeypatch):
     def fails(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(causes, "_causes", fails)
+    monkeypatch.setattr(causes, "_Search", fails)
     verdict = check(EXERCISES["softmax_backward"], lambda dy, cache: dy)
     assert verdict.state == "wrong" and not verdict.cause and "dz WRONG" in verdict.report
+    assert "ZeroDivisionError" in verdict.note
 
 
 def test_a_student_is_asked_once_a_trial():

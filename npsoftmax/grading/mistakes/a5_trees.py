@@ -134,14 +134,15 @@ def sum_over_samples(z, signs):
 
 @mistake("path_loss_forward", "loss")
 def product_of_sigmoids(z, signs):
-    """this is the logarithm of a product of sigmoids, which underflows to 0: add softplus(-s · z) instead."""
+    """the logarithm of a probability is taken that has become 0 (a product underflows, 1 - σ rounds): add
+    softplus(-s · z) instead."""
     probability = np.where(signs == 0, 1, 1 / (1 + np.exp(-signs * z))).prod(axis=1)
     return -np.log(probability).mean(), _parts(z, signs)
 
 
 @mistake("path_loss_forward", "loss")
 def softplus_overflows(z, signs):
-    """log(1 + e^a) overflows for large a: use max(a, 0) + log1p(e^-|a|)."""
+    """e^a overflows for large a, in log(1 + e^a) or in a sigmoid: use max(a, 0) + log1p(e^-|a|)."""
     turned = -signs * z
     return (np.log(1 + np.exp(turned)) * np.abs(signs)).sum() / len(z), _parts(z, signs)
 
@@ -190,7 +191,7 @@ def last_decision_only(z, children, levels):
 
 @mistake("tree_log_prob", "log_p")
 def probabilities_multiplied(z, children, levels):
-    """this is the logarithm of a product of probabilities, which underflows to 0: add logarithms instead."""
+    """the logarithm of a probability is taken that has become 0: add -logaddexp(-z, 0) and -logaddexp(z, 0) instead."""
     inner = len(children)
     reach = np.ones((len(z), 2 * inner + 1))
     for first, last in levels:

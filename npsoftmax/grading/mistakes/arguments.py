@@ -29,7 +29,9 @@ def changed_arguments(exercise: Exercise, inputs: dict[str, Any]) -> Iterator[Mi
             yield Mistake(exercise.name, (ARGUMENT,), _with(exercise, {name: change}), (), (sentence,))
     for a, b in itertools.combinations(values, 2):
         if _alike(values[a], values[b]):
-            yield Mistake(exercise.name, (ARGUMENT,), _exchanged(exercise, a, b), (), (f"{a} and {b} are exchanged.",))
+            yield Mistake(
+                exercise.name, (ARGUMENT,), _exchanged(exercise, a, b), (), (f"{OUT} {a} and {b} exchanged.",)
+            )
 
 
 def _values(exercise: Exercise, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def _changes(name: str, value: Any) -> Iterator[Told]:
         yield f"{OUT} {name} - 1 for {name}: off by one.", lambda v: v - 1
         yield f"{OUT} {name} + 1 for {name}: off by one.", lambda v: v + 1
     elif isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, int) for v in value):
-        yield f"the two numbers of {name} are exchanged: height comes first.", lambda v: v[::-1]
+        yield f"{OUT} the two numbers of {name} exchanged: height comes first.", lambda v: v[::-1]
         if name in ("pad", "stride"):
             unused = (0, 0) if name == "pad" else (1, 1)
             yield f"{OUT} {name} = {unused}: is {name} used?", lambda v: unused
@@ -123,8 +125,8 @@ def _array_changes(name: str, value: np.ndarray) -> Iterator[Told]:
         yield f"{OUT} True everywhere in {name}: is {name} used?", np.ones_like
     elif value.dtype.kind == "f":
         yield f"{OUT} -{name} for {name}: is a sign wrong?", lambda v: -v
-        yield f"{OUT} ones for {name}: is {name} used?", np.ones_like
         yield f"{OUT} zeros for {name}: is {name} used?", np.zeros_like
+        yield f"{OUT} ones for {name}: is {name} used?", np.ones_like
         if (value < 0).any():
             yield f"{OUT} |{name}| for {name}.", np.abs
         if (value > 0).all():

@@ -158,7 +158,7 @@ STEPS = (
          "hit, rest = label_smoothing, (1 - label_smoothing) / c",
          "ε and 1 - ε are exchanged."),
         ("u - u.max(axis=1, keepdims=True)", "u",
-         "e^z overflows without the maximum: subtract the row's maximum first."),
+         "for large logits it is NaN, from ∞/∞, 0/0 or 0 · log 0: take s - log Σ e^s, s = u - each row's OWN maximum."),
         ("logp[np.arange(n), t] +", "logp[:, t].mean(axis=1) +",
          "logp[:, t] takes the columns of ALL labels for every row: logp[np.arange(N), t] takes one a row."),
         ("logp[np.arange(n), t] +", "logp.max(axis=1) +", "the most probable class was taken; take the target t."),

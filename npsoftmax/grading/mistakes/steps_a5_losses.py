@@ -143,6 +143,7 @@ STEPS = (
         """,
         ("dh[tail] += dlow", "dh[tail] = dlow",
          "the tail's share of dh was assigned (=): rows of the tail get BOTH shares (+=)."),
+        ("dh = a @ w_head", "dh = 0 * h", "the head's share of dh is missing: dz_head @ w_head, for all rows."),
         ("dh[tail] += dlow", "dh[tail] -= dlow", "the tail's share of dh is subtracted; add it."),
         ("b[np.arange(m), t[tail] - cutoff] -= 1 / n", "pass",
          "in dz of the tail the target is not subtracted: p - onehot."),
