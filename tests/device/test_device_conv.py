@@ -216,7 +216,7 @@ def test_columns_are_multiplied_in_bfloat16_too(strict):
 def test_factors_that_do_not_fit_are_refused(strict):
     get_backend("cupy", precision="bf16")
     a, b = (strict.asarray(x) for x in drawn("bf16", 0, (3, 4), (5, 2)))
-    with pytest.raises(ValueError, match=r"b has shape \(5, 2\), but \(K, N\) with K = 4"):
+    with pytest.raises(ValueError, match=r"right has shape \(5, 2\), but \(K, N\) with K = 4"):
         kernels.matmul(a, b)
 
 

@@ -67,6 +67,9 @@ class Doubles:
     def apply(self, images):
         return self.normalize.apply(images).astype(np.float64)
 
+    def to_dict(self):
+        return self.normalize.to_dict()
+
 
 def session_of(name, group):
     config = TrainConfig(**COMMON | CASES[name])
