@@ -99,7 +99,8 @@ def _whose(path: Path) -> tuple[str, Submission]:
     match = MOODLE.fullmatch(name) or (None if folder else CANVAS.fullmatch(name))
     if match:
         key = f"{match['name']}_{match['id']}"
-        return key, Submission(name if folder else key, match["name"], [(path, match["rest"])])
+        rest = f"handed-in{match['rest']}" if match["rest"].startswith(".") else match["rest"]  # "…_file_.zip"
+        return key, Submission(name if folder else key, match["name"], [(path, rest)])
     stem = name
     while not folder and (suffix_of(stem) in (*HANDED_IN, ".txt") or is_archive(stem)):
         stem = stem[: -len(suffix_of(stem))]
