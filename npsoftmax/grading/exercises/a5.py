@@ -221,8 +221,8 @@ TREES = (whole_tree, improbable_tree, hopeless_tree, one_sample(whole_tree))
 EXERCISES = (
     Exercise(
         "a5", "balanced", TREE, ("children",), (ordered, two_classes), 1,
-        ("Positions 0 … n - 2 of the heap are nodes, n - 1 … 2n - 2 are leaves; the leaf at position n - 1 + j is the "
-         "class order[j], whose place is n - 1 + order[j].",
+        ("Positions 0 … C - 2 of the heap are nodes, C - 1 … 2C - 2 are leaves; the leaf at position C - 1 + j is the "
+         "class order[j], whose place is C - 1 + order[j].",
          "The children of node i stand at positions 2i + 1 and 2i + 2: all positions from 1 on, two by two."),
         oracle=oracle.balanced,
     ),
@@ -230,7 +230,7 @@ EXERCISES = (
         "a5", "huffman", TREE, ("children",), (counted, nearly_even), 2,
         ("Keep a queue of (count, subtree), and join the two with the smallest counts until one is left: heapq.",
          "Then number the nodes from the root down, breadth first, so that every child of a node has a larger number.",
-         "A leaf of class c is the place n - 1 + c; you may use heapq and any helper of your own."),
+         "A leaf of class c is the place C - 1 + c; you may use heapq and any helper of your own."),
         3, oracle=oracle.huffman, settle=code_lengths, judged=("code length",),
     ),
     Exercise(

@@ -36,6 +36,12 @@ def all_axes_padded(x, pad, value):
     return np.pad(x, ((pad[0],) * 2, (pad[0],) * 2, (pad[1],) * 2, (pad[1],) * 2), constant_values=value)
 
 
+@mistake("pad_images", "padded")
+def one_pair_for_all_axes(x, pad, value):
+    """every axis is padded, samples and channels too, by PH before and PW after; only height and width are."""
+    return np.pad(x, pad, constant_values=value)
+
+
 # ---------------------------------------------------------------- convolution
 @mistake("conv2d_naive_forward", "y")
 @mistake("conv2d_im2col_forward", "y")
@@ -123,6 +129,16 @@ def kernel_flipped_in_dx(dy, cache):
     return dx, *conv.conv2d_naive_backward(dy, cache)[1:]
 
 
+@mistake("conv2d_naive_backward", "dx")
+@mistake("conv2d_im2col_backward", "dx")
+def kernel_reshaped_for_transposed(dy, cache):
+    """w.reshape(F, -1) mixes its axes: in dx it is w.reshape(-1, F).T, since the filters are the LAST axis of w."""
+    x, w, *rest = cache
+    mixed = w.reshape(w.shape[3], -1).T.reshape(w.shape)
+    dx, _, _ = conv.conv2d_naive_backward(dy, (x, mixed, *rest))
+    return dx, *conv.conv2d_naive_backward(dy, cache)[1:]
+
+
 # ---------------------------------------------------------------- columns
 @mistake("im2col", "cols")
 def channels_first(x, k, stride, pad):
@@ -170,6 +186,17 @@ def assigns_for_adds(cols, shape, k, stride, pad):
     parts = cols.reshape(*taps[0].shape[:3], len(taps), shape[3])
     for tap, view in enumerate(taps):
         view[...] = parts[:, :, :, tap]
+    return padded[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
+
+
+@mistake("col2im", "x")
+def last_position_wins(cols, shape, k, stride, pad):
+    """windows were assigned (=): a pixel that lies in several windows gets the SUM of what they send it (+=)."""
+    padded = np.zeros((shape[0], shape[1] + 2 * pad[0], shape[2] + 2 * pad[1], shape[3]))
+    oh, ow = reference.windows(padded, k, stride)[0].shape[1:3]
+    parts = cols.reshape(shape[0], oh, ow, *k, shape[3])
+    for i, j in np.ndindex(oh, ow):
+        padded[:, i * stride[0] : i * stride[0] + k[0], j * stride[1] : j * stride[1] + k[1]] = parts[:, i, j]
     return padded[:, pad[0] : pad[0] + shape[1], pad[1] : pad[1] + shape[2]]
 
 

@@ -13,7 +13,7 @@ from npsoftmax.kernels.tree import reference
 # ---------------------------------------------------------------- building
 @mistake("balanced", "children")
 def order_ignored(order):
-    """the leaves are in the order of their labels; the leaf at heap position n - 1 + j is the class order[j]."""
+    """the leaves are in the order of their labels; the leaf at heap position C - 1 + j is the class order[j]."""
     return tree.balanced(np.arange(len(order)))
 
 
@@ -27,7 +27,7 @@ def heap_counted_from_one(order):
 
 @mistake("balanced", "children")
 def classes_for_places(order):
-    """leaves are given by their class; the place of class c is n - 1 + c, so that it cannot be mistaken for a node."""
+    """leaves are given by their class; the place of class c is C - 1 + c, so that it cannot be mistaken for a node."""
     n = len(order)
     place = np.concatenate([np.arange(n - 1), order])
     return place[1:].reshape(n - 1, 2)
@@ -190,15 +190,26 @@ def last_decision_only(z, children, levels):
 
 
 @mistake("tree_log_prob", "log_p")
-def probabilities_multiplied(z, children, levels):
+def logarithm_of_a_sigmoid(z, children, levels):
     """the logarithm of a probability is taken that has become 0: add -logaddexp(-z, 0) and -logaddexp(z, 0) instead."""
+    p = 1 / (1 + np.exp(-z))
+    return _added(children, levels, np.log(1 - p), np.log(p))
+
+
+@mistake("tree_log_prob", "log_p")
+def logarithm_of_two_sigmoids(z, children, levels):
+    """e^±z overflows, in log(1 + e^±z) or in a sigmoid: add -logaddexp(-z, 0) and -logaddexp(z, 0) instead."""
+    return _added(children, levels, -np.log(1 + np.exp(z)), -np.log(1 + np.exp(-z)))
+
+
+def _added(children, levels, left, right):
+    """The logarithms of the decisions, added up from the root."""
     inner = len(children)
-    reach = np.ones((len(z), 2 * inner + 1))
+    reach = np.zeros((len(left), 2 * inner + 1))
     for first, last in levels:
-        p = 1 / (1 + np.exp(-z[:, first:last]))
-        reach[:, children[first:last, 0]] = reach[:, first:last] * (1 - p)
-        reach[:, children[first:last, 1]] = reach[:, first:last] * p
-    return np.log(reach[:, inner:])
+        reach[:, children[first:last, 0]] = reach[:, first:last] + left[:, first:last]
+        reach[:, children[first:last, 1]] = reach[:, first:last] + right[:, first:last]
+    return reach[:, inner:]
 
 
 @mistake("tree_log_prob", "log_p")

@@ -59,7 +59,7 @@ STEPS = (
         ("dy.sum(axis=-1, keepdims=True)", "dy",
          "the sum is missing, this is dy · (1 - p): all of dy reaches z_i, dz = dy - p · Σ_j dy_j."),
         ("dy.sum(", "dy.mean(", "a mean stands where Σ_j dy_j has to stand."),
-        ("dy - np.exp(y) *", "dy + np.exp(y) *", "the second term is subtracted: dz = dy - p · Σ_j dy_j."),
+        ("dy - np.exp(y) *", "dy + np.exp(y) *", "the second term is added; subtract it: dz = dy - p · Σ_j dy_j."),
         ("dy - np.exp(y) *", "-dy + np.exp(y) *", "the sign is flipped: dz = dy - p · Σ_j dy_j."),
         ("dy - np.exp(y) * dy", "dy - dy", "the factor p = e^y is missing in front of the sum."),
         ("dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)", "dy / np.exp(y)",

@@ -127,6 +127,8 @@ STEPS = (
         ("/ keep", "/ mask.mean()", "you divided by the share of True in the mask; divide by keep, the probability."),
         ("np.where(mask, dy, 0.0) / keep", "np.where(mask, dy / keep, dy)",
          "what was dropped has no gradient: it is 0 there."),
+        ("np.where(mask, dy, 0.0) / keep", "dy[mask] / keep",
+         "dy[mask] is a list of what is kept; dx has the shape of dy, with 0 where the mask is False: dy * mask."),
         ("np.where(mask, dy, 0.0) / keep", "mask / keep", "dy is not used: it multiplies everything."),
     ),
 )  # fmt: skip

@@ -18,16 +18,16 @@ STEPS = (
         ("right = 2 * np.arange(n - 1) + 1, 2 * np.arange(n - 1) + 2",
          "right = 2 * np.arange(n - 1) + 1, np.minimum(2 * np.arange(n - 1) + 3, 2 * n - 2)",
          "the right child is 2i + 3; it is 2i + 2, just behind the left one."),
-        ("n - 1 + order])", "n + order])", "the leaf of class c is given the place n + c; it is n - 1 + c."),
+        ("n - 1 + order])", "n + order])", "the leaf of class c is given the place C + c; it is C - 1 + c."),
         ("n - 1 + order])", "n - 1 + order[::-1]])",
-         "the leaves are in the opposite order: order[0] is the leaf at heap position n - 1."),
+         "the leaves are in the opposite order: order[0] is the leaf at heap position C - 1."),
         ("n - 1 + order])", "n - 1 + np.argsort(order)])",
-         "the leaves are in the inverse order: the leaf at heap position n - 1 + j is the class order[j], not the "
+         "the leaves are in the inverse order: the leaf at heap position C - 1 + j is the class order[j], not the "
          "place of class j in order."),
-        ("n - 1 + order])", "2 * n - 2 - order])", "the places run backwards: class c has the place n - 1 + c."),
+        ("n - 1 + order])", "2 * n - 2 - order])", "the places run backwards: class c has the place C - 1 + c."),
         ("np.concatenate([np.arange(n - 1), n - 1 + order])", "np.concatenate([n + np.arange(n - 1), order])",
-         "nodes and leaves are exchanged: places 0 … n - 2 are the nodes, n - 1 + c is the leaf of class c."),
-        ("axis=1)", "axis=0)", "it is (2, n - 1); each node is a row with its two children, (n - 1, 2)."),
+         "nodes and leaves are exchanged: places 0 … C - 2 are the nodes, C - 1 + c is the leaf of class c."),
+        ("axis=1)", "axis=0)", "it is (2, C - 1); each node is a row with its two children, (C - 1, 2)."),
     ),
     steps(
         """
@@ -234,7 +234,7 @@ STEPS = (
             return dz
         """,
         ("right * (1 - p) - left * p", "right * (1 - p) + left * p",
-         "the left sum is subtracted: dz = right · σ(-z) - left · σ(z)."),
+         "the left sum is added; subtract it: dz = right · σ(-z) - left · σ(z)."),
         ("right * (1 - p) - left * p", "right - left",
          "the probabilities are missing: dz = right · σ(-z) - left · σ(z)."),
         ("right * (1 - p) - left * p", "right * (1 - p)",
