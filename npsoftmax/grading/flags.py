@@ -121,7 +121,7 @@ Flag = tuple[int, str, str]  # line, what, why
 class Scanned:
     """A file's top level. parts: name -> the statements that bind it; loose: all others, which run at once."""
 
-    names: dict[str, str] = field(default_factory=dict)  # of the file -> what was imported under it
+    shared: list[ast.stmt] = field(default_factory=list)  # whose imports hold in the whole file
     parts: dict[str, list[ast.stmt]] = field(default_factory=dict)
     loose: list[ast.stmt] = field(default_factory=list)
     free: frozenset[str] = frozenset()  # what the stub imports
@@ -154,7 +154,7 @@ class Scanned:
         return self._flags([*self.loose, *(s for statements in self.parts.values() for s in statements)])
 
     def _flags(self, statements: Iterable[ast.stmt]) -> list[Flag]:
-        return sorted({flag for statement in statements for flag in _Finder(self).of(statement)})
+        return sorted({flag for statement in statements for flag in _Finder(self, statement).found()})
 
 
 @functools.lru_cache(maxsize=64)
@@ -165,7 +165,7 @@ def _scanned(text: str, assignment: str, file: str, beside: frozenset[str]) -> S
     scanned = Scanned(free=frozenset(_imported(ast.parse(header)).values()), others=names)
     scanned.beside = beside
     tree = ast.parse(text)
-    scanned.names = _imported(tree)
+    scanned.shared = [statement for statement in tree.body if not _keeps_names(statement)]
     for statement in tree.body:
         bound = _bound(statement)
         if bound:
@@ -174,6 +174,13 @@ def _scanned(text: str, assignment: str, file: str, beside: frozenset[str]) -> S
         elif not _is_main(statement, tree):
             scanned.loose.append(statement)
     return scanned
+
+
+def _keeps_names(statement: ast.stmt) -> bool:
+    """Whether it is a function whose imports are its own: the same name may be anything in another function."""
+    if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    return not any(isinstance(node, ast.Global) for node in ast.walk(statement))
 
 
 def _imported(tree: ast.AST) -> dict[str, str]:
@@ -232,13 +239,14 @@ def _is_main(statement: ast.stmt, tree: ast.Module) -> bool:
 class _Finder:
     """The flags of a statement and of all that stands in it."""
 
-    def __init__(self, scanned: Scanned):
-        self.scanned, self.names = scanned, scanned.names
+    def __init__(self, scanned: Scanned, statement: ast.stmt):
+        self.scanned, self.statement = scanned, statement
+        self.names = _imported(ast.Module([*scanned.shared, statement], []))  # name -> what was imported under it
 
-    def of(self, statement: ast.stmt) -> Iterator[Flag]:
+    def found(self) -> Iterator[Flag]:
         """What it finds."""
         inner: set[ast.AST] = set()  # attributes of attributes: the whole is told
-        for node in ast.walk(statement):
+        for node in ast.walk(self.statement):
             if node in inner:
                 continue
             if isinstance(node, ast.Import):

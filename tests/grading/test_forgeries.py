@@ -349,6 +349,8 @@ def test_the_library_is_flagged_under_any_name(body, top, tmp_path):
         ("return warnings.sys._getframe()", "import warnings"),
         (RIGHT, "if True:\n    import ctypes"),
         (RIGHT, "np.sum = None"),
+        ("return f(dy)", "def loads():\n    global f\n    from torch import softmax as f\n\n\nloads()"),
+        ("return loads(dy)", "def loads(x):\n    from torch import softmax as f\n    return f(x)"),
         (RIGHT, "__name__ = '__main__'"),
     ],
 )
@@ -364,6 +366,7 @@ def test_what_no_solution_needs_is_flagged(body, top, tmp_path):
         (RIGHT, "from npsoftmax.errors import InputError\nfrom dataclasses import dataclass\nimport functools"),
         (RIGHT, "if __name__ == '__main__':\n    import torch\n    print(open('notes.txt').read())"),
         (RIGHT, "def unused(x):\n    import torch\n    return torch.tensor(x)"),
+        ("f = dy.sum()\nreturn f * f", "def unused(x):\n    from torch import softmax as f\n    return f(x)"),
         ("return np.einsum('ij->i', dy), np.trace(dy)", "np.seterr(all='raise')\nnp.random.seed(0)"),
         ("m = np.inf\nm.shape = 3\nreturn np.add.at(dy, 0, 1)", ""),
     ],
