@@ -24,6 +24,7 @@ from npsoftmax.grading.handins.store import Store
 from npsoftmax.grading.handins.students import Submission, submissions_in
 from npsoftmax.grading.handins.text import decoded
 from npsoftmax.grading.hidden import hide
+from npsoftmax.grading.report import INDENT, LABEL
 from npsoftmax.grading.runner import LIMIT, Runner
 from npsoftmax.grading.student import find_file
 from npsoftmax.host import available_cpus
@@ -312,8 +313,15 @@ def remarks(rows: list[Row]) -> str:
 
 
 def first_fact(report: str) -> str:
-    """The first line below the head of a report, on one line."""
-    return " ".join(report.partition("\n")[2].partition("\n")[0].split())
+    """The first fact below the head of a report, on one line however many it takes in the report."""
+    facts: list[str] = []
+    for line in report.split("\n")[1:]:
+        if line.startswith(" " * (INDENT + LABEL)) and facts:
+            facts[-1] += line
+        else:
+            facts.append(line)
+    first = next((fact for fact in facts if not fact.startswith(" " * INDENT + "case ")), "")  # a long head's last part
+    return " ".join(first.split())
 
 
 # ---------------------------------------------------------------- Gradescope

@@ -8,6 +8,8 @@ import pytest
 from npsoftmax.functional import dense, loss, softmax
 from npsoftmax.grading.check import check
 from npsoftmax.grading.exercises import EXERCISES
+from npsoftmax.grading.gradebook import first_fact
+from npsoftmax.grading.report import assemble
 from npsoftmax.kernels.windows import reference
 
 
@@ -196,3 +198,12 @@ def test_a_report_names_the_step_to_read_and_what_to_type():
     report = verdict_of("softmax_backward", lambda dy, cache: dy * cache).report
     assert "a1_softmax/README.md, step 2" in report and "npsoftmax grade softmax_backward --seed 0" in report
     assert all(len(line) <= 130 for line in report.splitlines())
+
+
+def test_the_first_fact_is_whole_and_no_part_of_the_head():
+    fact = "ImportError: cannot import name 'softmax_forward' from 'npsoftmax.functional' (unknown location)"
+    facts = [("raised", fact), ("where", "attention.py line 7")]
+    exercise = EXERCISES["scaled_dot_product_attention_backward"]
+    for case in ("", "case N=7", "case B=2 H=3 T=5 S=7 D=4 with a mask and one sample"):
+        assert first_fact(assemble(exercise, "", case, facts, [], 0)) == f"raised {fact}"
+    assert first_fact("") == ""
