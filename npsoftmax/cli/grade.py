@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Grade and print: 0 unless something is wrong, else 1."""
-    from npsoftmax.grading.exercises import find
+    from npsoftmax.grading.exercises import EXERCISES, find
 
     if args.class_ is not None:
         from npsoftmax.cli import _classroom
@@ -64,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
         return table(args, find(args.target))
     exercises, folder = _wanted(args)
     if not folder.exists():
+        if args.path and args.path.lower() in EXERCISES:
+            raise InputError(
+                f"{args.path} is an exercise, and one thing is graded at once: npsoftmax grade {args.path}."
+            )
         raise InputError(f"there is no folder {folder}; type npsoftmax assignments start a1 --to {folder}.")
     if args.seed is None:
         args.seed = _own_seed(args, exercises, folder)

@@ -46,6 +46,12 @@ def test_a_solved_folder_passes(work, capsys):
     assert "10 of 10" in out and "17 of 17 points" in out and "everything passes" in out
 
 
+@pytest.mark.parametrize("word", ["A2", "A2_Layers", "ReLU_forward"])
+def test_names_are_known_in_any_case(work, word, capsys):
+    assert main(["grade", word]) == 0
+    assert "relu_forward" in capsys.readouterr().out
+
+
 def test_one_function_with_its_report_and_exit_code(work, capsys):
     solve(work, relu_backward=folders.function("relu_backward", "return dy * y"))
     assert main(["grade", "relu_backward"]) == 1
@@ -118,6 +124,7 @@ def test_reset_puts_one_function_back_and_keeps_the_file(work, capsys):
 BAD = {
     "no such exercise": (["grade", "relu_bakward"], "Did you mean 'relu_backward'"),
     "no such folder": (["grade", "a2", "nowhere"], "there is no folder nowhere"),
+    "an exercise for a folder": (["grade", "a2", "relu_forward"], "npsoftmax grade relu_forward"),
     "a folder without files": (["grade", "a3", "."], "npsoftmax assignments start a3"),
     "a solution of many": (["grade", "a2", "--solution"], "needs one FUNCTION"),
     "no submissions": (["grade", "a2", "--csv", "a2_layers"], "holds no folders"),

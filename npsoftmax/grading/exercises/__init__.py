@@ -21,15 +21,16 @@ def exercises_of(assignment: str) -> list[Exercise]:
 
 
 def find(target: str | None) -> list[Exercise]:
-    """The exercises that a word means: an assignment ("a1", "a1_softmax"), an exercise, or all for None.
+    """The exercises that a word in any case means: an assignment ("a1", "a1_softmax"), an exercise, or all for None.
 
     Raises InputError with the nearest names.
     """
     if target is None:
         return list(EXERCISES.values())
-    if target in EXERCISES:
-        return [EXERCISES[target]]
+    word = target.rstrip("/").lower()
+    if word in EXERCISES:
+        return [EXERCISES[word]]
     for assignment in ASSIGNMENTS.values():
-        if target.rstrip("/") in (assignment.id, assignment.folder):
+        if word in (assignment.id, assignment.folder):
             return exercises_of(assignment.id)
     raise unknown_name("assignment or exercise", target, [*ASSIGNMENTS, *EXERCISES])
