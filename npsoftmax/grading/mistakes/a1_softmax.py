@@ -132,6 +132,12 @@ def softmax_without_p(dy, cache):
 
 
 @mistake("softmax_backward", "dz")
+def p_on_the_sum_alone(dy, cache):
+    """p multiplies the sum alone; it is a factor of the whole bracket: p · (dy - Σ_j p_j · dy_j)."""
+    return dy - cache * _sum(cache * dy)
+
+
+@mistake("softmax_backward", "dz")
 def like_log_softmax(dy, cache):
     """this is the backward of log-softmax, dy - p · Σ dy; softmax's is p · (dy - Σ p · dy)."""
     return dy - cache * _sum(dy)
@@ -255,6 +261,12 @@ def log_softmax_like_softmax(dy, cache):
 def logarithm_for_probability(dy, cache):
     """the cache holds y = log p; Σ dy has to be multiplied by p = e^y."""
     return dy - cache * _sum(dy)
+
+
+@mistake("log_softmax_backward", "dz")
+def p_on_dy_too(dy, cache):
+    """p multiplies dy too; it belongs to the sum alone: dy - p · Σ_j dy_j."""
+    return np.exp(cache) * (dy - _sum(dy))
 
 
 @mistake("log_softmax_backward", "dz")
