@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import csv
 import importlib.util
-import io
 import json
 import os
 import threading
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npsoftmax._version import __version__
+from npsoftmax.grading.cells import as_csv
 from npsoftmax.grading.compiled import shared_builds
 from npsoftmax.grading.exercises import EXERCISES, SEED, Exercise
 from npsoftmax.grading.handins.finding import chosen
@@ -278,7 +277,8 @@ def to_csv(graded: Iterable[Graded]) -> str:
 def csv_head(exercises: list[Exercise]) -> str:
     """The first line of the table."""
     names = [exercise.name for exercise in exercises]
-    return _csv_line(["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks", "student"])
+    head = ["submission", "points", "of", "passed", "wrong", "not started", *names, "remarks", "student"]
+    return as_csv([head], "\n")
 
 
 def csv_row(one: Graded) -> str:
@@ -288,13 +288,8 @@ def csv_row(one: Graded) -> str:
     points = [row["points"] if row["state"] != "not started" else "" for row in one.rows]
     file = f"graded: {one.file}" if one.file else ""
     said = " | ".join(filter(None, [one.remark, file, remarks(one.rows)]))
-    return _csv_line([one.submission, *score(one.rows), *counts, *points, said, one.student])
-
-
-def _csv_line(cells: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    line = [one.submission, *score(one.rows), *counts, *points, said, one.student]
+    return as_csv([line], "\n")
 
 
 def remarks(rows: list[Row]) -> str:

@@ -125,6 +125,13 @@ def test_one_student_who_breaks_the_grader_costs_the_others_nothing(classroom, m
     assert "the grader failed (RuntimeError: no such thing): grade this hand-in by hand" in rows["zoë"]["remarks"]
 
 
+def test_no_cell_of_the_table_is_a_formula(tmp_path, capsys):
+    folders.write(tmp_path / "=1+1", {}, ("a2",))
+    assert main(["grade", "relu_forward", "--csv", str(tmp_path)]) == 0
+    (row,) = table(capsys.readouterr().out).values()
+    assert row["submission"] == row["student"] == "'=1+1"
+
+
 def test_without_cython_nothing_is_judged_and_the_row_says_so(tmp_path, monkeypatch, capsys):
     file = folders.write(tmp_path / "ada", {}, ("a3",)) / "a3_conv" / "im2col_cython.py"
     file.write_text(file.read_text(encoding="utf-8").replace("NotImplementedError", "ValueError"), encoding="utf-8")

@@ -17,6 +17,7 @@ import pytest
 from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
 from npsoftmax.grading import stubs
+from npsoftmax.grading.cells import as_csv, harmless
 from npsoftmax.grading.classroom import imports, summary, variants
 from npsoftmax.grading.classroom.copied import copied, copied_in_all
 from npsoftmax.grading.classroom.gather import gather
@@ -114,7 +115,7 @@ def test_no_cell_is_a_formula(graded):
         assert "'=HYPERLINK" in text
         for line in csv.reader(text.splitlines()):
             assert not any(re.match(r"[=+@\-\t\r](?!\d+$)", cell) for cell in line)
-    assert imports.harmless("-1.5") == "-1.5" and imports.harmless("-1+1") == "'-1+1"
+    assert harmless("-1.5") == "-1.5" and harmless("-") == "-" and harmless("-1+1") == "'-1+1"
 
 
 class Tags(HTMLParser):
@@ -201,7 +202,7 @@ def test_an_exported_gradebook_and_a_worksheet_come_back_with_their_columns(grad
     room.students.append(Student("x", room.roster.people[0], "", [row]))
     lines = imports.canvas(room)
     assert lines[0] == room.roster.lines[0] and [line[4] for line in lines[1:]] == ["3", "2", "2"]
-    assert "'=1" in imports.as_csv(lines)
+    assert "'=1" in as_csv(lines)
     room = Room(exercises, [], read_roster(tmp_path / "moodle.csv"))
     room.students.append(Student("x", room.roster.people[0], "", [row]))
     assert [line[4] for line in imports.moodle(room)] == ["Grade", "100", ""]

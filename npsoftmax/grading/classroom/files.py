@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from npsoftmax.files import write_replacing
+from npsoftmax.grading.cells import as_csv
 from npsoftmax.grading.classroom.feedback import feedback_page
-from npsoftmax.grading.classroom.imports import as_csv, canvas, marks, moodle
+from npsoftmax.grading.classroom.imports import canvas, marks, moodle
 from npsoftmax.grading.classroom.report import class_page
 from npsoftmax.grading.classroom.room import Room
 

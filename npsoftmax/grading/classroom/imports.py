@@ -5,8 +5,6 @@ Who has no hand-in has no mark in them, rather than 0: what is there already sta
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 
 from npsoftmax.grading.classroom.room import Room, Student
@@ -17,21 +15,6 @@ from npsoftmax.grading.gradebook import remarks
 Line = list[str]
 CANVAS = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
 POINTS = "    Points Possible"  # as Canvas writes it, spaces included
-
-
-def harmless(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
-    text = str(value)
-    if re.fullmatch(r"[+-]?\d+([.,]\d+)?%?", text) or not re.match(r"\s*[=+\-@\t\r]", text):
-        return text
-    return f"'{text}"
-
-
-def as_csv(lines: list[Line]) -> str:
-    """Lines of cells as CSV, formulas made harmless."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows([[harmless(cell) for cell in line] for line in lines])
-    return text.getvalue()
 
 
 def total(student: Student, assignment: str) -> int:
