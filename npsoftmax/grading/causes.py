@@ -20,7 +20,7 @@ from npsoftmax.grading.findings import Findings
 from npsoftmax.grading.mistakes import Mistake, all_mistakes, all_steps
 from npsoftmax.grading.mistakes.arguments import changed_arguments
 from npsoftmax.grading.patterns import raised_rule
-from npsoftmax.grading.rules import factor_rule, output_rule, pattern_rule
+from npsoftmax.grading.rules import batch_rule, factor_rule, output_rule, pattern_rule
 from npsoftmax.grading.trial import Outcome, Trial, as_array, close, trials_of
 
 Function = Callable[..., Any]
@@ -134,6 +134,7 @@ class _Search:
         found += self._from(changed_arguments(self.exercise, self.trials[0].inputs()))
         found += self._by_rule(output_rule)
         found += self._from(self._pairs())  # many: only where nothing else is known
+        found += self._scaled()
         found += self._by_rule(pattern_rule)
         return list(dict.fromkeys(found))
 
@@ -143,6 +144,22 @@ class _Search:
         for plain in all_steps().get(self.exercise.name, ()) if self.left else ():
             spoiled = {m: set(self.spoils(m.function, first)) & set(self.left) for m in plain.singles}
             yield from (both for one, other, both in plain.pairs if spoiled[one] & spoiled[other])
+
+    def _scaled(self) -> list[Cause]:
+        """A mistake, and all of it N times too large or too small: a sum and a mean taken for each other besides."""
+        found: list[Cause] = []
+        for mistake in all_mistakes()[self.exercise.name] if self.left else ():
+            known = functools.partial(_known, function=mistake.function)
+            if any(known(t).raised is not None or known(t).misfit for t in self.trials):
+                continue
+            for name in [n for n in self.spoils(mistake.function, self.trials) if n in self.left]:
+                scaled = batch_rule(Answers(name, self.trials, self.outcome, known))
+                if scaled:
+                    first, *more = _told(self.trials[0], mistake)
+                    both = [Cause(f"two things at once: {first.sentence}", first.mistake), *more, Cause(scaled)]
+                    found += self._of(both, [name])
+                    self.left.remove(name)
+        return found
 
     def wrong(self) -> list[str]:
         """The judged outputs that are wrong on the first trial."""

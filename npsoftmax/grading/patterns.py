@@ -46,6 +46,8 @@ def shapes(name: str, arrays: Arrays) -> Iterator[str]:
     for axis in range(right.ndim):
         if all(y.shape == r.shape[:axis] + r.shape[axis + 1 :] for _, y, r in arrays):
             yield f"{name} lacks axis {axis}, of size {right.shape[axis]}: it is to be {_shape(right)}."
+    if all(_cropped_to_nothing(name, *a) for a in arrays):
+        yield f"{name} is empty where the padding is 0, since p:-p is 0:0 there: crop with PH : PH + H and PW : PW + W."
     if _is_padded(trial, name, yours, right):
         yield f"{name} has the shape of the padded images: crop the padding off."
 
@@ -57,6 +59,15 @@ def _reduced(reduce: Callable[..., Any], right: np.ndarray, axes: tuple[int, ...
 def _some_axes(ndim: int) -> Iterator[tuple[int, ...]]:
     for count in range(1, ndim + 1):
         yield from itertools.combinations(range(ndim), count)
+
+
+def _cropped_to_nothing(name: str, trial: Trial, yours: np.ndarray, right: np.ndarray) -> bool:
+    """Whether yours is right but for the axes of an image that have no padding, which are empty."""
+    pad = _pad(trial)
+    if pad is None or name not in ("dx", "x") or yours.ndim != 4:
+        return False
+    empty = tuple(0 if axis in (1, 2) and not pad[axis - 1] else size for axis, size in enumerate(right.shape))
+    return yours.shape == empty and (yours.size != right.size or same(yours, right))
 
 
 def _is_padded(trial: Trial, name: str, yours: np.ndarray, right: np.ndarray) -> bool:
@@ -198,11 +209,33 @@ def _gap(yours: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(yours - right).max(initial=0.0) / max(np.abs(right).max(initial=0.0), 1e-300))
 
 
+LARGE = 36.0  # from here on 1 + e^-z is 1, and from 710 on e^z is infinite
+
+
+def too_large(arrays: Arrays) -> Iterator[str]:
+    """Right wherever it is finite, and not finite in some trials, all of which have large scores."""
+    lost = [(trial, yours, right) for trial, yours, right in arrays if not np.isfinite(yours[np.isfinite(right)]).all()]
+    finite = [(yours[np.isfinite(yours)], right[np.isfinite(yours)]) for _, yours, right in arrays]
+    if not lost or len(lost) == len(arrays) or not all(_largest(trial) > LARGE for trial, _, _ in lost):
+        return
+    if all(np.allclose(yours, right, 1e-6, 1e-9) for yours, right in finite):
+        yield (
+            "wherever it is finite it is right. Where scores are large e^z overflows, or a probability becomes 0 "
+            "before its logarithm is taken or something is divided by it."
+        )
+
+
+def _largest(trial: Trial) -> float:
+    """The largest finite number in the arrays that the case has, without its sign."""
+    arrays = (a for a in trial.case.args.values() if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+    return max((float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in arrays), default=0.0)
+
+
 def one_case(arrays: Arrays) -> Iterator[str]:
     """Right in the plainest case, the first, and wrong in all of one other kind."""
     if not all(np.isfinite(yours).all() for _, yours, _ in arrays):
         return  # the report says so already, and where
-    wrong = [trial for trial, yours, right in arrays if not np.allclose(yours, right, 1e-6, 1e-9, equal_nan=True)]
+    wrong = [t for t, yours, right in arrays if not np.allclose(yours, right, t.tolerance, 1e-9, equal_nan=True)]
     notes = {trial.case.note for trial in wrong}
     others = {trial.case.note for trial, _, _ in arrays if trial not in wrong}
     if len(notes) == 1 and _plainest(arrays) in others and not notes & (others | {""}):

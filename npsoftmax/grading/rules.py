@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.grading.agreement import Answers, Arrays, always
-from npsoftmax.grading.patterns import by_row, nearly, one_case, places, shapes
+from npsoftmax.grading.patterns import by_row, nearly, one_case, places, shapes, too_large
 from npsoftmax.grading.trial import Trial, as_array, close
 
 
@@ -24,6 +24,20 @@ def factor_rule(answers: Answers) -> str:
     """One factor in all elements of all trials, if it is one that has a meaning here; else ""."""
     arrays = answers.arrays()
     return "" if arrays is None else next(_factors(arrays), "")
+
+
+def batch_rule(answers: Answers) -> str:
+    """Whether all elements of all trials are N times too large or too small; `answers.right` may be wrong already."""
+    arrays = answers.arrays()
+    if arrays is None or not all(trial.case.sizes.get("N", 0) and right.any() for trial, _, right in arrays):
+        return ""
+    for power, sentence in (
+        (1, "besides, all of it is N times too large: the 1/N is missing, or a sum stands where a mean is needed."),
+        (-1, "besides, all of it is divided by N: a mean where a sum over the batch is needed, or 1/N twice."),
+    ):
+        if always(arrays, Factor("N", 1, (("N", power),))):
+            return sentence
+    return ""
 
 
 def output_rule(answers: Answers) -> str:
@@ -41,7 +55,7 @@ def pattern_rule(answers: Answers) -> str:
     arrays = answers.arrays()
     if arrays is None or any(yours.shape != right.shape for _, yours, right in arrays):
         return ""
-    return next(itertools.chain(nearly(arrays), one_case(arrays), by_row(arrays)), "")
+    return next(itertools.chain(too_large(arrays), one_case(arrays), nearly(arrays), by_row(arrays)), "")
 
 
 def _left_out(answers: Answers) -> str:

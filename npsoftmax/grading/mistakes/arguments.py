@@ -27,6 +27,9 @@ def changed_arguments(exercise: Exercise, inputs: dict[str, Any]) -> Iterator[Mi
     for name, value in values.items():
         for sentence, change in _changes(name, value):
             yield Mistake(exercise.name, (ARGUMENT,), _with(exercise, {name: change}), (), (sentence,))
+    if {"stride", "k"} <= set(values):
+        sentence = f"{OUT} stride = k, windows side by side: is stride used?"
+        yield Mistake(exercise.name, (ARGUMENT,), _called(exercise, _side_by_side), (), (sentence,))
     for a, b in itertools.combinations(values, 2):
         if _alike(values[a], values[b]):
             yield Mistake(
@@ -78,6 +81,10 @@ def _exchanged(exercise: Exercise, a: str, b: str) -> Callable[..., Any]:
         values[a], values[b] = values[b], values[a]
 
     return _called(exercise, edit)
+
+
+def _side_by_side(values: dict[str, Any]) -> None:
+    values["stride"] = values["k"]
 
 
 def _alike(a: Any, b: Any) -> bool:
