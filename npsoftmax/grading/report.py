@@ -15,6 +15,7 @@ from npsoftmax.grading.trial import student_line
 if TYPE_CHECKING:
     from npsoftmax.grading.findings import Findings
 
+AGAIN = "again"
 WIDTH, LABEL, INDENT = 80, 22, 2  # a console, or half a screen
 COLUMNS = re.compile(r" {6,}")  # between two things on one line, as many spaces as there is room for
 
@@ -48,13 +49,15 @@ def assemble(
         lines += field("likely cause", cause)
     folder = ASSIGNMENTS[exercise.assignment].folder
     lines += field("read", f"{folder}/README.md, step {exercise.step}")
-    lines += field("again", f"npsoftmax grade {exercise.name} --seed {seed}")
+    lines += field(AGAIN, f"npsoftmax grade {exercise.name} --seed {seed}")
     return "\n".join(lines)
 
 
 def field(label: str, text: str) -> list[str]:
     """A label and its text, wrapped beside it."""
     room = WIDTH - LABEL - INDENT
+    if label == AGAIN and len(text) > room:  # a command in one piece, so that it can be copied
+        return [f"{' ' * INDENT}{AGAIN}  {text}"]
     lines = [line for part in text.split("\n") for line in _wrapped(part, room)]
     if len(label) >= LABEL:
         return [
@@ -80,6 +83,8 @@ def fields_of(report: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for line in report.split("\n")[1:]:
         label, text = line[INDENT : INDENT + LABEL].strip(), line[INDENT + LABEL :].strip()
+        if line.startswith(f"{' ' * INDENT}{AGAIN} "):
+            label, text = AGAIN, line[INDENT + len(AGAIN) :].strip()
         if label:
             found.append((label, text))
         elif found:

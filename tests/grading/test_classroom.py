@@ -196,7 +196,7 @@ def test_an_exported_gradebook_and_a_worksheet_come_back_with_their_columns(grad
     (tmp_path / "moodle.csv").write_text(
         f"{sheet}Participant 1,Anna Smith,a@x,,,100.00,\nParticipant 2,B Bo,b@x,,,100.00,\n", encoding="utf-8"
     )
-    row = {"assignment": "a2", "exercise": "dense_backward", "state": "passed", "points": 2, "of": 2, "file": None}
+    row = {"assignment": "a2", "exercise": "dense_backward", "state": "passed", "points": 2, "of": 2, "file": "layers.py"}
     exercises = [EXERCISES["dense_backward"]]
     room = Room(exercises, [], read_roster(tmp_path / "canvas.csv"))
     room.students.append(Student("x", room.roster.people[0], "", [row]))
@@ -206,6 +206,18 @@ def test_an_exported_gradebook_and_a_worksheet_come_back_with_their_columns(grad
     room = Room(exercises, [], read_roster(tmp_path / "moodle.csv"))
     room.students.append(Student("x", room.roster.people[0], "", [row]))
     assert [line[4] for line in imports.moodle(room)] == ["Grade", "100", ""]
+
+
+def test_an_assignment_of_which_nothing_was_handed_in_has_no_mark(tmp_path):
+    (tmp_path / "canvas.csv").write_text('Student,ID,SIS User ID,Section,a2 (77)\n"Smith, Anna",1,7001,A,2\n')
+    rows = [
+        {"assignment": "a1", "exercise": "softmax_forward", "state": "passed", "points": 2, "of": 2, "file": "x.py"},
+        {"assignment": "a2", "exercise": "dense_backward", "state": "not started", "points": 0, "of": 2, "file": None},
+    ]
+    room = Room([EXERCISES["softmax_forward"], EXERCISES["dense_backward"]], [], read_roster(tmp_path / "canvas.csv"))
+    room.students.append(Student("x", room.roster.people[0], "", rows))
+    assert imports.canvas(room)[1][4:] == ["2", "2"]  # what stood there for a2 stays, and a1 is new
+    assert [imports.total(room.students[0], name) for name in ("a1", "a2")] == ["2", ""]
 
 
 # ---------------------------------------------------------------- variants

@@ -1,6 +1,6 @@
 """marks.csv, and the files that Moodle and Canvas import.
 
-Who has no hand-in has no mark in them, rather than 0: what is there already stays.
+Who has no hand-in, or none of an assignment, has no mark in them, rather than 0: what is there already stays.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ CANVAS = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
 POINTS = "    Points Possible"  # as Canvas writes it, spaces included
 
 
-def total(student: Student, assignment: str) -> int:
-    """The points of an assignment."""
-    return sum(row["points"] for row in student.rows if row["assignment"] == assignment)
+def total(student: Student, assignment: str) -> str:
+    """The points of an assignment; nothing where none of its files was handed in."""
+    rows = [row for row in student.rows if row["assignment"] == assignment]
+    return str(sum(row["points"] for row in rows)) if any(row["file"] for row in rows) else ""
 
 
 def possible(room: Room, assignment: str) -> int:
@@ -43,7 +44,7 @@ def marks(room: Room) -> list[Line]:
         counts = [str(len(student.states(state))) for state in ("passed", "wrong", "not started")]
         each = [str(row["points"]) if row["state"] != "not started" else "" for row in student.rows]
         said = " | ".join(filter(None, [student.why, student.remark, remarks(student.rows)]))
-        sums = [str(total(student, assignment)) for assignment in room.assignments]
+        sums = [total(student, assignment) for assignment in room.assignments]
         own = [who.name, who.id, who.email, student.handin, str(student.points), str(room.possible)]
         lines.append([*own, *counts, *sums, *each, said])
     for person in room.absent:
@@ -65,7 +66,7 @@ def moodle(room: Room) -> list[Line]:
     lines = [["ID number", "Email address", "Full name", *map(column, room.assignments)]]
     for student in room.students:
         if (who := student.person) is not None:
-            lines.append([who.id, who.email, who.name, *(str(total(student, a)) for a in room.assignments)])
+            lines.append([who.id, who.email, who.name, *(total(student, a) for a in room.assignments)])
     return lines
 
 
@@ -107,7 +108,7 @@ def canvas(room: Room) -> list[Line]:
         if (who := student.person) is not None:
             login = who.ids[1] if len(who.ids) > 1 else who.email
             own = [who.name, "", who.id, login, ""]
-            lines.append([*own, *(str(total(student, a)) for a in room.assignments)])
+            lines.append([*own, *(total(student, a) for a in room.assignments)])
     return lines
 
 
@@ -126,7 +127,7 @@ def _gradebook(room: Room) -> list[Line]:
             if "points possible" in line[0].casefold() and not line[place].strip():
                 line[place] = str(possible(room, assignment))
         for line, student in _with_students(room, lines):
-            line[place] = str(total(student, assignment))
+            line[place] = total(student, assignment) or line[place]
     return lines
 
 
