@@ -196,7 +196,14 @@ def test_an_exported_gradebook_and_a_worksheet_come_back_with_their_columns(grad
     (tmp_path / "moodle.csv").write_text(
         f"{sheet}Participant 1,Anna Smith,a@x,,,100.00,\nParticipant 2,B Bo,b@x,,,100.00,\n", encoding="utf-8"
     )
-    row = {"assignment": "a2", "exercise": "dense_backward", "state": "passed", "points": 2, "of": 2, "file": "layers.py"}
+    row = {
+        "assignment": "a2",
+        "exercise": "dense_backward",
+        "state": "passed",
+        "points": 2,
+        "of": 2,
+        "file": "layers.py",
+    }
     exercises = [EXERCISES["dense_backward"]]
     room = Room(exercises, [], read_roster(tmp_path / "canvas.csv"))
     room.students.append(Student("x", room.roster.people[0], "", [row]))
