@@ -52,9 +52,13 @@ def run(args: argparse.Namespace) -> int:
 
         _check_numbers(args)
         return _classroom.run(args)
-    if args.more or args.roster is not None:
-        given = args.more[0] if args.more else "--roster"
-        raise InputError(f"{given} goes with --class: npsoftmax grade a1 a2 --class submissions --out class.")
+    if args.more:
+        raise InputError(
+            f"{' '.join(map(str, (args.target, args.path, *args.more)))}: one assignment at a time, such as npsoftmax "
+            f"grade {args.target} {args.more[-1]}; several go with --class: npsoftmax grade a1 a2 --class submissions."
+        )
+    if args.roster is not None:
+        raise InputError("--roster goes with --class: npsoftmax grade a1 a2 --class submissions --roster FILE.")
     if args.gradescope is not None or args.csv is not None:
         args.seed = 0 if args.seed is None else args.seed
     if args.gradescope is not None:
