@@ -14,8 +14,8 @@ from npsoftmax.grading.values import as_array, shaped
 OK, WRONG = "ok", "WRONG"
 Floor = np.ndarray | float
 SUSPECTS = (
-    "look for np.zeros, np.ones, np.full, np.eye or np.arange without dtype=, for np.sqrt of an int (math.sqrt), and "
-    "for arrays of integers or booleans in arithmetic"
+    "look for np.zeros, np.ones, np.full, np.eye or np.arange without dtype=, for np.sqrt of an int (math.sqrt), "
+    "for arrays of integers or booleans in arithmetic, and for np.array of a list of Python numbers"
 )
 SAME_RATIO = 1e-4  # ratios of wrong elements that agree this well count as one
 
