@@ -98,6 +98,7 @@ def test_ctrl_c_keeps_what_is_graded_and_says_how_to_go_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for what runs behind them
     )
     assert process.stderr is not None
     said = [process.stderr.readline(), process.stderr.readline()]
