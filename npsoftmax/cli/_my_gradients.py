@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.cli._console import say as _say
+
 TAKEN = ("my_gradients", "steps", "data", "data_dir", "model", "head", "out", "quiet", "run", "command", "words")
 STEPS = 100
 
@@ -107,9 +109,3 @@ def _figure(out: str | None, capstone: Any) -> Path:
         return Path(out)
     name = next(iter(capstone.replaced)).rpartition("_")[0]
     return Path(out or ".") / f"my_gradients_{capstone.assignment}_{name}.png"
-
-
-def _say(text: str) -> None:
-    from npsoftmax.grading.plain import readable
-
-    print(readable(text), flush=True)

@@ -81,18 +81,14 @@ def reset_(args: argparse.Namespace) -> int:
     from npsoftmax.errors import InputError, unknown_name
     from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
     from npsoftmax.grading.notebook import notebook_of
-    from npsoftmax.grading.student import default_folder, find_file
+    from npsoftmax.grading.student import default_folder, existing_file
     from npsoftmax.grading.workspace import reset
 
     if args.function not in EXERCISES:
         raise unknown_name("exercise", args.function, EXERCISES)
     exercise = EXERCISES[args.function]
     folder = args.path or default_folder(list(ASSIGNMENTS.values()))
-    file = find_file(folder, exercise)
-    if file is None:
-        raise InputError(
-            f"there is no file for {exercise.name} in {folder}; type npsoftmax assignments start {exercise.assignment}."
-        )
+    file = existing_file(folder, exercise)
     if (book := notebook_of(file)) is not None:
         raise InputError(
             f"{book.name} is a notebook: put {exercise.name} back there by hand; the stub as it was is in what "

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from npsoftmax.grading.exercises import ASSIGNMENTS, EXERCISES
     from npsoftmax.grading.gradebook import grade_folder
     from npsoftmax.grading.plain import readable
-    from npsoftmax.grading.student import default_folder, find_file
+    from npsoftmax.grading.student import default_folder, existing_file
 
     if args.function not in EXERCISES:
         raise unknown_name("exercise", args.function, EXERCISES)
@@ -38,11 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed is {args.seed}, but a whole number of at least 0 was expected.")
     exercise = EXERCISES[args.function]
     folder = args.path or default_folder(list(ASSIGNMENTS.values()))
-    file = find_file(folder, exercise)
-    if file is None:
-        raise InputError(
-            f"there is no file for {exercise.name} in {folder}; type npsoftmax assignments start {exercise.assignment}."
-        )
+    file = existing_file(folder, exercise)
     (row,) = grade_folder(folder, [exercise])
     if row["state"] != "passed":
         raise InputError(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from npsoftmax.cli._console import say
 from npsoftmax.cli._submissions import gradescope, json_list, table
 from npsoftmax.errors import InputError
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tutor:
         return _tutor(args, exercises, folder)
     if args.hint is not None and len(exercises) == 1:
-        _say(hint(exercises[0], args.hint))
+        say(hint(exercises[0], args.hint))
         return 0
     if args.watch:
         return _watch(args, exercises, folder)
@@ -122,7 +123,7 @@ def _own_seed(args: argparse.Namespace, exercises: list[Any], folder: Path) -> i
     if found is None:
         return SEED
     if not args.json:
-        _say(f"the numbers of student {found[0]} (seed {found[1]}), from the first line of the handout\n")
+        say(f"the numbers of student {found[0]} (seed {found[1]}), from the first line of the handout\n")
     return found[1]
 
 
@@ -133,9 +134,9 @@ def _once(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
     with json_list() if args.json else contextlib.nullcontext() as put:
         rows = _rows(args, exercises, folder, put or (lambda row: None))
     if args.hint is not None and not args.json:
-        _say(hint(EXERCISES[(next_step(rows) or rows[0])["exercise"]], args.hint))
+        say(hint(EXERCISES[(next_step(rows) or rows[0])["exercise"]], args.hint))
     elif not args.json:
-        _say(overview(rows))
+        say(overview(rows))
     return 1 if any(row["state"] == "wrong" for row in rows) else 0
 
 
@@ -260,7 +261,7 @@ def _solution(args: argparse.Namespace, exercises: list[Any], folder: Path) -> i
             f"{row['exercise']} is {row['state']}: a solution is shown once yours passes; "
             f"type npsoftmax grade {row['exercise']} --hint."
         )
-    _say(solution(exercises[0]))
+    say(solution(exercises[0]))
     return 0
 
 
@@ -273,7 +274,7 @@ def _tutor(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
         raise InputError("--tutor needs one FUNCTION, as in npsoftmax grade softmax_backward --tutor --json.")
     (row,) = grade_folder(folder, exercises, args.seed, args.time_limit)
     told = advice(exercises[0], row, args.hint or 1)
-    _say(json.dumps(told, indent=2) if args.json else in_words(told))
+    say(json.dumps(told, indent=2) if args.json else in_words(told))
     return 1 if row["state"] == "wrong" else 0
 
 
@@ -286,17 +287,10 @@ def _watch(args: argparse.Namespace, exercises: list[Any], folder: Path) -> int:
         now = {file: file.stat().st_mtime_ns for file in files}
         if now != seen:
             seen = now
-            _say("\033[2J\033[H" if sys.stdout.isatty() else "")
+            say("\033[2J\033[H" if sys.stdout.isatty() else "")
             code = _once(args, exercises, folder)
-            _say("watching; Ctrl-C ends it")
+            say("watching; Ctrl-C ends it")
         try:
             time.sleep(0.3)
         except KeyboardInterrupt:
             return code
-
-
-def _say(text: str) -> None:
-    """Print, in characters that the terminal has."""
-    from npsoftmax.grading.plain import readable
-
-    print(readable(text), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from npsoftmax.errors import InputError
 from npsoftmax.grading.exercises import ASSIGNMENTS, Assignment, Exercise, exercises_of
 from npsoftmax.grading.notebook import as_file
 from npsoftmax.grading.stub_notebook import notebook_name
@@ -27,6 +28,16 @@ def find_file(folder: Path, exercise: Exercise) -> Path | None:
             names = [e.name for e in exercises_of(assignment.id) if file_of(e) == file_of(exercise)]
             return as_file(path.resolve(), file_of(exercise), names)
     return None
+
+
+def existing_file(folder: Path, exercise: Exercise) -> Path:
+    """As `find_file`. Raises InputError where there is none."""
+    file = find_file(folder, exercise)
+    if file is None:
+        raise InputError(
+            f"there is no file for {exercise.name} in {folder}; type npsoftmax assignments start {exercise.assignment}."
+        )
+    return file
 
 
 def default_folder(assignments: list[Assignment]) -> Path:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
-from npsoftmax.params import leaves
 from npsoftmax.training.checkpoint import load_saved, restore
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.run_directory import RunDirectory
@@ -48,10 +45,14 @@ def start_from(session: Session, path: str) -> str:
     arrays, model = load_saved(chosen.path).arrays, session.model
     same = _same_head(session, run)
     parts = ("trunk", "head") if same else ("trunk",)
-    for tree in (model.params, model.buffers):
-        wanted = {part: tree[part] for part in parts}
-        _check_trunk(wanted, arrays, path)
-        restore(wanted, arrays, chosen.path)
+    try:
+        for tree in (model.params, model.buffers):
+            restore({part: tree[part] for part in parts}, arrays, chosen.path)
+    except InputError as error:
+        raise InputError(
+            f"the parameters of {path} do not fit: {error} Give the same --model-opt, and images of the same size, "
+            "as there."
+        ) from error
     what = "all parameters" if same else f"its {session.config.model} (the {session.config.head} head is new)"
     return f"starts from {path}, checkpoint {chosen.name}: {what}"
 
@@ -60,14 +61,3 @@ def _same_head(session: Session, run: RunDirectory) -> bool:
     config, before = session.config, TrainConfig.load(run.config_file)
     names = read_json(run.classes_file).get("names") if run.classes_file.is_file() else None
     return (config.head, config.head_opts, list(session.dataset.class_names)) == (before.head, before.head_opts, names)
-
-
-def _check_trunk(wanted: dict[str, Any], arrays: dict[str, np.ndarray], path: str) -> None:
-    for name, array in leaves(wanted):
-        found = arrays.get(name)
-        if found is None or found.shape != tuple(array.shape):
-            shape = "none" if found is None else str(found.shape)
-            raise InputError(
-                f"the parameters of {path} do not fit: {name} has shape {shape} there and {tuple(array.shape)} here. "
-                "Give the same --model-opt, and images of the same size, as there."
-            )

@@ -171,7 +171,10 @@ def test_the_command_says_what_it_wrote_and_what_needs_a_look(graded):
 WORDS = {
     "no folder for it": (["grade", "a2", "--class", "x"], "--out DIR"),
     "a roster alone": (["grade", "a2", "--roster", "x"], "goes with --class"),
-    "more without a class": (["grade", "a2", ".", "a3"], "a2 . a3: one assignment at a time, such as npsoftmax grade a2 a3"),
+    "more without a class": (
+        ["grade", "a2", ".", "a3"],
+        "a2 . a3: one assignment at a time, such as npsoftmax grade a2 a3",
+    ),
     "no such folder": (["grade", "a2", "--class", "x", "--out", "y"], "--class x: there is no such folder"),
     "no such exercise": (["grade", "a2", "a9", "--class", "x", "--out", "y"], "unknown assignment or exercise 'a9'"),
     "no id": (["assignments", "start", "a2", "--student", " "], "is no id"),
