@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import cosine, linear_softmax, log_loss, loss, rows, sampled
+from npsoftmax.functional import centres, cosine, linear_softmax, log_loss, loss, noise, rows, sampled
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.params import replace_leaves
@@ -104,8 +104,12 @@ def pair_calls() -> list[Call]:
         ("sparse_rows", rows, [h, w, b, places]),
         ("sampled_softmax", sampled, [h, w, b, T, np.array([0, 2, 3]), np.log([0.5, 2.0, 1.5]).astype(np.float32)]),
     ]
+    times = np.array([1, 4, 2], np.float32)
+    others += [("noise_contrast", noise, [h, w, b, b[::-1].copy(), T, np.array([0, 2, 3]), times])]
     for name, module, arguments in others:
         calls.append(Call(name, arguments, {}, *pair_of(module, name), pair_of(module, name)))
+    both = pair_of(centres, "drawn_centres")
+    calls.append(Call("drawn_centres", [h, w, T, np.array([0, 2, 3])], {"scale": 4.0, "angle": 0.5}, *both, both))
     return calls
 
 

@@ -16,12 +16,15 @@ from npsoftmax.functional import (
     activation,
     adaptive,
     attention,
+    binary,
+    centres,
     conv,
     dense,
     dropout,
     fused_attention,
     loss,
     multi_head,
+    noise,
     norm,
     patches,
     path,
@@ -36,9 +39,10 @@ from npsoftmax.gradcheck import check_pair
 
 MODULES = (
     *(dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head),
-    *(softmax_attention, fused_attention, two_level, adaptive, sampled, tokens),
+    *(softmax_attention, fused_attention, two_level, adaptive, sampled, tokens, centres, noise, binary),
 )
-ELSEWHERE = {"sampled_softmax"}  # its gradients are those of rows: tests/heads/test_sampled.py
+# Their gradients are those of rows: tests/heads/test_sampled.py, tests/functional/test_drawn_classes.py.
+ELSEWHERE = {"sampled_softmax", "drawn_centres", "noise_contrast"}
 
 
 def own_names(module, ending):
@@ -111,6 +115,7 @@ class Case:
 MASK = np.random.default_rng(7).random((4, 5, 3)) < 0.6
 SIGNS = np.array([[1, -1, 0, 0], [-1, -1, 1, 0], [1, 1, -1, 1], [-1, 0, 0, 0], [1, -1, -1, -1]], float)
 LABELS, EXPECTED = np.array([7, 0, 3, 3, 5]), np.log([0.5, 2.0, 1.5])  # of eight classes; of three draws
+YES = np.random.default_rng(6).integers(0, 2, (5, 8))
 # A tree of five classes: the two places below each inner node (4 + c is the leaf of class c), and its levels.
 CHILDREN, LEVELS = np.array([[1, 2], [3, 4], [5, 6], [7, 8]]), [(0, 1), (1, 3), (3, 4)]
 
@@ -266,6 +271,11 @@ CASES = {
     "adaptive_loss": Case("adaptive_loss", ((5, 4), (4, 4), (2, 4), (5, 2)), (LABELS, 3)),
     "adaptive_loss, no rare class": Case("adaptive_loss", ((5, 4), (8, 4), (2, 4), (1, 2)), (LABELS % 7, 7)),
     "sampled_loss": Case("sampled_loss", ((5, 4), (8, 4), (8,)), (LABELS, np.array([0, 2, 3]), EXPECTED)),
+    "angular_margin": Case("angular_margin", ((4, 5),), (0.5,)),  # cosines beyond 1 too, where it goes on straight
+    "lead": Case("lead", ((5,), (5, 4))),
+    "centres": Case("centres", ((5, 4), (8, 4)), (LABELS,), kwargs={"scale": 4.0, "angle": 0.5, "gap": 0.2}),
+    "one_against_rest": Case("one_against_rest", ((5, 8),), (LABELS,)),
+    "one_against_rest, several": Case("one_against_rest", ((5, 8),), (YES,)),
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
     "path_loss_fused": Case("path_loss_fused", ((5, 4),), (SIGNS,), grads=1),
     "tree_log_prob": Case("tree_log_prob", ((3, 4),), (CHILDREN, LEVELS)),
