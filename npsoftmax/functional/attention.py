@@ -57,7 +57,7 @@ def attention_mapping(name: str) -> Mapping:
 
 
 def check_mapping_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options (tau, order, eps) of attention mapping `name`, checked; InputError names the known ones."""
+    """The options (tau, order, alpha, …) of attention mapping `name`, checked; InputError names the known ones."""
     return attention_mapping(name).check(options, "attention mapping")
 
 
@@ -76,8 +76,9 @@ def attention_weights_forward(
     """Where each query looks: p = mapping(scale · q @ kᵀ), row by row.
 
     q (…, T, D), k (…, S, D), mask booleans that broadcast to (…, T, S), noise (…, T, S) for the mappings that need it
-    (0 without) -> p (…, T, S), rows summing to 1. scale: 1 / √D where it is not given, so that scores of independent
-    features keep a variance of 1. options: those of the mapping. Source: Vaswani et al., 2017 (arXiv 1706.03762).
+    (0 without) -> p (…, T, S), rows summing to 1 (softmax1: to less). scale: 1 / √D where it is not given, so that
+    scores of independent features keep a variance of 1. options: those of the mapping.
+    Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
     q, k = taken("q (…, T, D), k (…, S, D)", q, k)
     mask = booleans(mask, (*q.shape[:-1], k.shape[-2]))

@@ -12,7 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from npsoftmax.functional import gumbel, softmax, sparse_mappings, spherical, taylor
+from npsoftmax.functional import entmax, gumbel, softmax, sparse_mappings, spherical, taylor
 from npsoftmax.options import check_options, option_defaults
 
 
@@ -22,6 +22,7 @@ class Mapping:
 
     kind: "probability" (>= 0 and summing to 1 for all finite logits; takes a boolean mask), "log-probability"
         (its exponential is one) or "statistic" (all else)
+    sums_to_one: false for a probability of which something is kept back, so that its rows sum to less
     needs_noise: the second argument is an array of noise
     biased: the backward is deliberately not the derivative of the forward
     shift_invariant: z + c gives what z gives
@@ -33,6 +34,7 @@ class Mapping:
     kind: str
     formula: str
     reference: str
+    sums_to_one: bool = True
     needs_noise: bool = False
     biased: bool = False
     shift_invariant: bool = True
@@ -64,6 +66,8 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "tau": partial(softmax.positive, "tau"),
     "eps": partial(softmax.positive, "eps"),
     "order": taylor.check_order,
+    "alpha": entmax.check_alpha,
+    "sink": partial(softmax.finite, "sink"),
 }
 
 
@@ -75,6 +79,15 @@ _PROBABILITY, _LOG, _STATISTIC = KINDS = ("probability", "log-probability", "sta
 _ALL = (
     Mapping("softmax", softmax, _PROBABILITY, "exp(z_i) / Σ exp(z_j)", "Bridle, 1990"),
     Mapping("log_softmax", softmax, _LOG, "z_i - log Σ exp(z_j)", "Bridle, 1990"),
+    Mapping(
+        "softmax1",
+        softmax,
+        _PROBABILITY,
+        "exp(z_i) / (exp(sink) + Σ exp(z_j))",
+        "Miller, 2023; Xiao et al., 2023 (arXiv 2309.17453)",
+        sums_to_one=False,
+        shift_invariant=False,
+    ),
     Mapping("gumbel_softmax", gumbel, _PROBABILITY, "softmax((z + g) / tau)", _GUMBEL, needs_noise=True),
     Mapping("log_gumbel_softmax", gumbel, _LOG, "log_softmax((z + g) / tau)", _GUMBEL, needs_noise=True),
     Mapping(
@@ -134,6 +147,13 @@ _ALL = (
         sparse_mappings,
         _PROBABILITY,
         "max(z_i / 2 - θ, 0)², θ with Σ = 1",
+        "Peters, Niculae and Martins, 2019 (arXiv 1905.05702)",
+    ),
+    Mapping(
+        "entmax",
+        entmax,
+        _PROBABILITY,
+        "max((alpha - 1) z_i - θ, 0)^(1 / (alpha - 1)), θ with Σ = 1",
         "Peters, Niculae and Martins, 2019 (arXiv 1905.05702)",
     ),
     Mapping(

@@ -28,6 +28,13 @@ def positive(name: str, value: float) -> float:
     return float(value)
 
 
+def finite(name: str, value: float) -> float:
+    """`value` as a Python float; InputError unless it is finite."""
+    if not math.isfinite(as_number(value)):
+        raise InputError(f"{name} is {value!r}, but a finite number is needed, for example {name}=0.0.")
+    return float(value)
+
+
 def scores(z: Array) -> Array:
     """z as real numbers (…, C), of one class at least."""
     z = real(z, "z")
@@ -82,6 +89,29 @@ def softmax_jacobian(p: Array) -> Array:
     """All derivatives of softmax from its output: ∂p_i/∂z_j = p_i · (δ_ij - p_j). p (…, C) -> (…, C, C)."""
     xp = array_module(p)
     return p[..., :, None] * (xp.eye(p.shape[-1], dtype=p.dtype) - p[..., None, :])
+
+
+# ---------------------------------------------------------------- softmax1: a sink beside the classes
+def softmax1_forward(z: Array, mask: Array | None = None, *, sink: float = 0.0) -> tuple[Array, Any]:
+    """Softmax with a sink, which takes its share and is not shown: p_i = e^{z_i} / (e^b + Σ_j e^{z_j}), b = sink.
+
+    z (…, C), finite -> p (…, C), each row summing to less than 1: to nearly 0 where all scores are far below b. What is
+    subtracted first is max(z, b), and from the sink as well: without that the sink could not get more than half.
+    Source: Miller, 2023 (b = 0); Xiao et al., 2023 (arXiv 2309.17453, why attention wants one).
+    """
+    z = scores(z)
+    xp, mask, sink = array_module(z), booleans(mask, z.shape), finite("sink", sink)
+    z = hide(z, mask)
+    top = xp.maximum(z.max(axis=-1, keepdims=True), sink)
+    e = xp.exp(z - top)
+    e = e if mask is None else e * mask
+    p = e / (e.sum(axis=-1, keepdims=True) + xp.exp(sink - top))
+    return p, p
+
+
+def softmax1_backward(dy: Array, cache: Any) -> Array:
+    """dz_i = p_i · (dy_i - Σ_j p_j · dy_j), as of softmax: the sink has what p lacks. dy (…, C) -> dz (…, C)."""
+    return softmax_backward(dy, cache)
 
 
 # ---------------------------------------------------------------- log-softmax

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import gumbel, mappings, softmax, sparse_mappings, spherical, taylor
+from npsoftmax.functional import entmax, gumbel, mappings, softmax, sparse_mappings, spherical, taylor
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.gradcheck import check_pair
 from npsoftmax.random import Rng
@@ -28,6 +28,8 @@ OPTIONS = {
     "log_taylor_softmax": ({"order": 2}, {"order": 4}, {"order": 6}),
     "spherical_softmax": ({}, {"eps": 0.5}),
     "log_spherical_softmax": ({}, {"eps": 0.5}),
+    "softmax1": ({}, {"sink": 3.0}),
+    "entmax": ({"alpha": 1.1}, {"alpha": 1.5}, {"alpha": 2.0}, {"alpha": 3.0}),
 }
 CASES = [(name, options) for name in MAPPINGS for options in OPTIONS.get(name, ({},))]
 
@@ -40,6 +42,10 @@ def cases(condition=lambda m: True):
 
 def is_probability(mapping):
     return mapping.kind == "probability"
+
+
+def sums_to_one(mapping):
+    return is_probability(mapping) and mapping.sums_to_one
 
 
 def normal(shape, seed=0, dtype=np.float64, scale=2.0):
@@ -69,7 +75,7 @@ def both(name, z, options, dy_seed=1, **kwargs):
 
 # ---------------------------------------------------------------- the table
 def test_every_pair_of_the_modules_is_in_the_table():
-    modules = (softmax, gumbel, taylor, spherical, sparse_mappings)
+    modules = (softmax, gumbel, taylor, spherical, sparse_mappings, entmax)
     pairs = {
         name.removesuffix("_forward")
         for module in modules
@@ -104,6 +110,8 @@ def test_every_option_has_a_check_and_the_default_passes_it():
         ("gumbel_softmax", {"tau": 0}, "tau is 0.0"),
         ("taylor_softmax", {"order": 3}, "order is 3"),
         ("spherical_softmax", {"eps": -1.0}, "eps is -1.0"),
+        ("entmax", {"alpha": 1}, "alpha is 1.0, but a finite number above 1 is needed .* use softmax"),
+        ("softmax1", {"sink": np.inf}, "sink is inf"),
         ("softmax", {"tau": 1.0}, "softmax' takes no options, but tau=1.0"),
         ("gumbel_softmax", {"order": 2}, "Known: tau"),
     ],
@@ -146,7 +154,7 @@ shapes = st.lists(st.integers(1, 4), max_size=2).map(tuple)
 classes = st.integers(2, 40)
 
 
-@cases(is_probability)
+@cases(sums_to_one)
 @settings(max_examples=15, deadline=None)
 @given(lead=shapes, c=classes, seed=st.integers(0, 99), scale=st.sampled_from([1e-3, 1.0, 30.0]))
 def test_probabilities_are_not_negative_and_sum_to_one(name, options, lead, c, seed, scale):
@@ -197,7 +205,7 @@ def test_logits_of_ten_thousand(name, options, c, dtype):
     y, dz = both(name, z, options)
     assert np.isfinite(y).all()
     assert np.isfinite(dz).all()
-    if is_probability(MAPPINGS[name]):
+    if sums_to_one(MAPPINGS[name]):
         np.testing.assert_allclose(y.sum(axis=-1), 1, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-12)
 
 
@@ -287,7 +295,8 @@ def test_a_row_with_nothing_allowed_is_all_zero(name, options, dtype):
     assert y.dtype == dz.dtype == dtype
     assert (y[1] == 0).all()
     assert (dz[1] == 0).all()
-    np.testing.assert_allclose(y[[0, 2]].sum(axis=1), 1, rtol=1e-5)
+    if sums_to_one(MAPPINGS[name]):
+        np.testing.assert_allclose(y[[0, 2]].sum(axis=1), 1, rtol=1e-5)
 
 
 @cases(is_probability)
@@ -529,6 +538,25 @@ def test_the_spherical_softmax_does_not_see_signs_and_survives_zeros():
     np.testing.assert_allclose(spherical.spherical_softmax_forward(z, eps=1e9)[0], 0.2, rtol=1e-6)
 
 
+# ---------------------------------------------------------------- softmax1
+def test_softmax1_is_a_softmax_over_one_score_more_which_is_not_shown():
+    z = normal((4, 5), scale=5.0)
+    with_sink = np.concatenate([z, np.full((4, 1), 0.7)], axis=1)
+    p, _ = softmax.softmax1_forward(z, sink=0.7)
+    np.testing.assert_allclose(p, softmax.softmax_forward(with_sink)[0][:, :5], rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_sink_takes_nearly_all_or_nothing(dtype):
+    """Also where the scores, or the sink, are beyond what an exponential can hold."""
+    far_below, far_above = np.full((1, 3), -1e3, dtype), np.full((1, 3), 1e3, dtype)
+    assert softmax.softmax1_forward(far_below)[0].sum() == 0
+    np.testing.assert_allclose(softmax.softmax1_forward(far_above)[0], 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(softmax.softmax1_forward(far_above, sink=1e3)[0], 1 / 4, rtol=1e-6)
+    # The best known implementation shifts the scores and not the one: its sink gets at most half.
+    assert softmax.softmax1_forward(np.array([-5.0]))[0] == pytest.approx(1 / (1 + np.exp(5)), rel=1e-14)
+
+
 # ---------------------------------------------------------------- sparse mappings
 def test_sparsemax_is_the_projection_onto_the_simplex():
     z = normal((50, 6), scale=1.0)
@@ -598,6 +626,53 @@ def test_ties_share_equally(name):
     p, cache = MAPPINGS[name].forward(np.array([3.0, 3, 3, -50]))
     np.testing.assert_allclose(p, [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-15)
     assert MAPPINGS[name].backward(np.array([1.0, 0, 0, 5]), cache)[3] == 0
+
+
+# ---------------------------------------------------------------- α-entmax
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+@pytest.mark.parametrize("c", [2, 10, 1000])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
+def test_entmax_of_alpha_2_and_1_5_are_sparsemax_and_entmax15(c, scale, dtype, tolerance):
+    z, dy = normal((50, c), scale=scale, dtype=dtype), normal((50, c), 1, dtype)
+    for alpha, name in ((2.0, "sparsemax"), (1.5, "entmax15")):
+        p, cache = entmax.entmax_forward(z, alpha=alpha)
+        expected, its_cache = MAPPINGS[name].forward(z)
+        np.testing.assert_allclose(p, expected, rtol=0, atol=tolerance)
+        if dtype is np.float64:
+            dz = MAPPINGS[name].backward(dy, its_cache)
+            np.testing.assert_allclose(entmax.entmax_backward(dy, cache), dz, rtol=0, atol=1e-10)
+
+
+def test_entmax_tends_to_softmax_without_losing_digits():
+    z = normal((20, 30), scale=3.0)
+    p, _ = softmax.softmax_forward(z)
+    for beyond in (1e-3, 1e-6, 1e-12):
+        np.testing.assert_allclose(entmax.entmax_forward(z, alpha=1 + beyond)[0], p, rtol=0, atol=2 * beyond + 1e-14)
+
+
+@pytest.mark.parametrize("alpha", [1.01, 1.3, 1.5, 1.99, 2.0, 2.01, 3.0, 4.0])
+def test_entmax_satisfies_its_optimality_condition(alpha):
+    """z_i - p_i^{α-1} / (α - 1) is one constant on the support and nowhere above it."""
+    z = normal((50, 12), scale=2.0)
+    p, _ = entmax.entmax_forward(z, alpha=alpha)
+    residual = z - np.where(p > 0, p, 0) ** (alpha - 1) / (alpha - 1)
+    theta = np.max(residual, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.where(p > 0, residual, theta), np.broadcast_to(theta, z.shape), atol=1e-11)
+
+
+def test_the_larger_alpha_the_smaller_the_support():
+    z = normal((40, 30))
+    sizes = [(entmax.entmax_forward(z, alpha=a)[0] > 0).sum() for a in (1.1, 1.3, 1.5, 2.0, 4.0)]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 5
+
+
+@pytest.mark.parametrize("alpha", [1.001, 1.7, 2.0, 2.5, 100.0, 1e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_entmax_ties_share_equally_and_a_class_far_ahead_gets_exactly_everything(alpha, dtype):
+    tied, _ = entmax.entmax_forward(np.array([3, 3, 3, -1e4], dtype), alpha=alpha)
+    np.testing.assert_allclose(tied, [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-7)
+    alone, _ = entmax.entmax_forward(2e3 * (np.arange(100) == 7).astype(dtype), alpha=alpha)
+    assert (alone == (np.arange(100) == 7)).all()
 
 
 # ---------------------------------------------------------------- user mistakes
@@ -690,6 +765,20 @@ def test_pytorch_gumbel_softmax_agrees_with_its_own_noise(hard):
     y, cache = mapping.forward(z, noise.numpy(), tau=0.6)
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(mapping.backward(dy, cache), variable.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("alpha", [1.2, 1.5, 1.75, 2.0, 3.0])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
+def test_the_entmax_package_agrees_for_any_alpha(scale, alpha):
+    torch, package = pytest.importorskip("torch"), pytest.importorskip("entmax")
+    z, dy = normal((20, 30), scale=scale), normal((20, 30), 1)
+    variable = torch.tensor(z, requires_grad=True)
+    expected = package.entmax_bisect(variable, alpha=alpha, dim=-1, n_iter=100)
+    expected.backward(torch.tensor(dy))
+    p, cache = entmax.entmax_forward(z, alpha=alpha)
+    np.testing.assert_allclose(p, expected.detach().numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(entmax.entmax_backward(dy, cache), variable.grad.numpy(), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.oracle

@@ -121,7 +121,8 @@ def test_the_weights_it_shows_are_those_it_uses(name):
     layer, x = double(MultiHeadAttention(6, 2, rng=R, mapping=name)), normal(3, 4, 6)
     p = layer.weights(x)
     assert p.shape == (3, 2, 4, 4)
-    np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-12)
+    if MAPPINGS[name].sums_to_one:
+        np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-12)
     v = (x @ layer.params["qkv"]["w"] + layer.params["qkv"]["b"])[..., 12:].reshape(3, 4, 2, 3).transpose(0, 2, 1, 3)
     merged = (p @ v).transpose(0, 2, 1, 3).reshape(3, 4, 6)
     expected = merged @ layer.params["out"]["w"] + layer.params["out"]["b"]
