@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npsoftmax.errors import InputError
 from npsoftmax.functional import (
     activation,
     adaptive,
@@ -22,14 +23,19 @@ from npsoftmax.functional import (
     dense,
     dropout,
     fused_attention,
+    harmonic,
+    logits,
     loss,
     multi_head,
     noise,
     norm,
+    ordinal,
     patches,
     path,
     pool,
     sampled,
+    sink,
+    softmax,
     softmax_attention,
     tiled_attention,
     tokens,
@@ -40,6 +46,7 @@ from npsoftmax.gradcheck import check_pair
 MODULES = (
     *(dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head),
     *(softmax_attention, fused_attention, two_level, adaptive, sampled, tokens, centres, noise, binary),
+    *(harmonic, logits, ordinal, sink),
 )
 # Their gradients are those of rows: tests/heads/test_sampled.py, tests/functional/test_drawn_classes.py.
 ELSEWHERE = {"sampled_softmax", "drawn_centres", "noise_contrast"}
@@ -279,6 +286,18 @@ CASES = {
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
     "path_loss_fused": Case("path_loss_fused", ((5, 4),), (SIGNS,), grads=1),
     "tree_log_prob": Case("tree_log_prob", ((3, 4),), (CHILDREN, LEVELS)),
+    "harmonic": Case("harmonic", ((4, 3), (3, 5)), (2.5,)),
+    "soft_cap": Case("soft_cap", ((4, 5),), (1.5,)),
+    "z_loss": Case("z_loss", ((4, 5),), (0.1,)),
+    "max_suppression": Case("max_suppression", ((4, 5),), (0.1,)),
+    "sink_softmax": Case("sink_softmax", ((4, 3), (1,))),
+    "sink_softmax a row": Case("sink_softmax", ((4, 3), (4,))),
+    "log_sink_softmax": Case("log_sink_softmax", ((4, 3), (1,))),
+    "log_sink_softmax a row": Case("log_sink_softmax", ((4, 3), (4,))),
+    "cumulative_log_prob": Case("cumulative_log_prob", ((4,), (5,))),
+    "cumulative_log_prob of two": Case("cumulative_log_prob", ((4,), (1,))),
+    "corn_log_prob": Case("corn_log_prob", ((4, 5),)),
+    "corn_log_prob of two": Case("corn_log_prob", ((4, 1),)),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -570,3 +589,96 @@ def test_the_leaves_of_a_tree_share_all_probability_and_a_leaf_is_its_path():
     for n in range(6):
         loss, _ = path.path_loss_forward(z[n : n + 1, [0, 1, 3]], -np.ones((1, 3)))
         assert log_p[n, 3] == pytest.approx(-loss, rel=1e-13)
+
+
+# ---------------------------------------------------------------- sinks, caps, distances
+@pytest.mark.parametrize("b", [-1e4, 0.0, 0.7, 1e4])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_a_sink_is_one_score_more(b, scale):
+    z = np.random.default_rng(0).standard_normal((4, 3)) * scale
+    whole, _ = softmax.log_softmax_forward(np.concatenate([z, np.full((4, 1), b)], axis=1))
+    y, _ = sink.log_sink_softmax_forward(z, np.array([b]))
+    np.testing.assert_allclose(y, whole[:, :3], rtol=1e-13)
+    p, cache = sink.sink_softmax_forward(z, np.array([b]))
+    np.testing.assert_allclose(p, np.exp(y), rtol=1e-12, atol=0)
+    np.testing.assert_allclose(p, softmax.softmax1_forward(z, sink=b)[0], rtol=1e-13, atol=0)
+    np.testing.assert_allclose(cache[1], np.exp(whole[:, 3]), rtol=1e-12, atol=0)
+
+
+def test_a_sink_of_another_shape_is_refused():
+    with pytest.raises(InputError, match=r"b has shape \(3,\), but \(1,\), one sink for all rows, or \(4,\)"):
+        sink.sink_softmax_forward(np.ones((4, 3)), np.ones(3))
+
+
+def test_a_soft_cap_leaves_small_scores_and_bounds_large_ones():
+    y, cache = logits.soft_cap_forward(np.array([1e-3, 1e4, -1e4]), 30.0)
+    np.testing.assert_allclose(y, [1e-3, 30, -30], rtol=1e-8)
+    np.testing.assert_allclose(logits.soft_cap_backward(np.ones(3), cache), [1, 0, 0], atol=1e-8)
+
+
+def test_penalties_by_hand():
+    z = np.log([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0]])
+    np.testing.assert_allclose(logits.z_loss_forward(z, 0.5)[0], 0.5 * np.log([8, 3]) ** 2, rtol=1e-13)
+    losses, cache = logits.max_suppression_forward(z, 2.0)
+    np.testing.assert_allclose(losses, [2 * (np.log(5) - np.log(10) / 3), 0], rtol=1e-13, atol=1e-15)
+    dz = logits.max_suppression_backward(np.ones(2), cache)
+    np.testing.assert_allclose(dz, [[-2 / 3, -2 / 3, 4 / 3], [4 / 3, -2 / 3, -2 / 3]], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_at_a_centre_the_score_is_finite_and_has_no_gradient(dtype):
+    w = np.array([[1.0, -2.0], [0.5, 0.25]], dtype)
+    z, cache = harmonic.harmonic_forward(w.T.copy(), w, 4.0)
+    np.testing.assert_allclose(np.diag(z), -4 * np.log(harmonic.EPS), rtol=1e-6)
+    dx, dw = harmonic.harmonic_backward(np.eye(2, dtype=dtype), cache)
+    assert np.abs(dx).max() < 1e-3 and np.abs(dw).max() < 1e-3  # the bound is n / 2ε = 200
+
+
+def test_harmonic_probabilities_are_in_proportion_to_a_power_of_the_distance():
+    x, w = np.random.default_rng(0).standard_normal((4, 3)), np.random.default_rng(1).standard_normal((3, 5))
+    distance = np.sqrt(((x[:, :, None] - w) ** 2).sum(axis=1))
+    p, _ = softmax.softmax_forward(harmonic.harmonic_forward(x, w, 2.5, eps=1e-12)[0])
+    np.testing.assert_allclose(p, distance**-2.5 / (distance**-2.5).sum(axis=1, keepdims=True), rtol=1e-11)
+
+
+# ---------------------------------------------------------------- ordinal
+def test_cumulative_probabilities_are_differences_of_sigmoids():
+    s, theta = np.random.default_rng(0).standard_normal(4), np.random.default_rng(1).standard_normal(5)
+    b, gaps = ordinal.thresholds(theta)
+    assert (np.diff(b) > 0).all() and np.allclose(np.diff(b), gaps)
+    below = np.concatenate([np.zeros((4, 1)), path.sigmoid(b - s[:, None]), np.ones((4, 1))], axis=1)
+    log_p, _ = ordinal.cumulative_log_prob_forward(s, theta)
+    np.testing.assert_allclose(np.exp(log_p), np.diff(below, axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_difference_of_two_sigmoids_far_away_keeps_its_digits(dtype):
+    """Where both sigmoids are 1, or both 0, to the last digit."""
+    s, theta = np.array([-1e4, -50, 50, 1e4], dtype), np.array([-1, 0.5, 0.5], dtype)
+    log_p, cache = ordinal.cumulative_log_prob_forward(s, theta)
+    gap = np.log1p(np.exp(0.5))
+    between = np.log(-np.expm1(-gap))
+    to_the_nearer = np.array([1e4 - 1, 50 - 1, 50 + 1 - gap, 1e4 + 1 - gap])  # of the thresholds -1 and -1 + gap
+    np.testing.assert_allclose(log_p[:, 1], between - to_the_nearer, rtol=1e-6)
+    ds, dtheta = ordinal.cumulative_log_prob_backward(np.eye(4, dtype=dtype)[[1, 1, 1, 1]], cache)
+    np.testing.assert_allclose(ds, [1, 1, -1, -1], rtol=1e-6)
+    assert np.isfinite(dtheta).all() and ds.dtype == dtype
+
+
+def test_corn_is_a_chain_of_decisions():
+    z = np.random.default_rng(0).standard_normal((4, 3))
+    go = path.sigmoid(z)
+    expected = np.stack(
+        [1 - go[:, 0], go[:, 0] * (1 - go[:, 1]), go[:, 0] * go[:, 1] * (1 - go[:, 2]), go.prod(axis=1)], axis=1
+    )
+    np.testing.assert_allclose(np.exp(ordinal.corn_log_prob_forward(z)[0]), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("c", [2, 3, 100, 1000])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_ordinal_probabilities_sum_to_one(c, scale):
+    rng = np.random.default_rng(0)
+    cumulative, _ = ordinal.cumulative_log_prob_forward(rng.standard_normal(5) * scale, rng.standard_normal(c - 1))
+    corn, _ = ordinal.corn_log_prob_forward(rng.standard_normal((5, c - 1)) * scale)
+    for log_p in (cumulative, corn):
+        np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=1e-12)
