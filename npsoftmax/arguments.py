@@ -55,7 +55,7 @@ def real(x: Any, name: str = "x") -> Array:
     """x as an array of real numbers, itself where it is one; InputError for what holds others."""
     if type(x) is np.ndarray and x.dtype in REAL:
         return x
-    x = _array(x, name)
+    x = array(x, name)
     kind = x.dtype.kind
     if kind in "iub":
         return x.astype(np.float64)
@@ -69,8 +69,8 @@ def reals(*arrays: Any) -> list[Any]:
     return [a if a is None or (type(a) is np.ndarray and a.dtype in REAL) else real(a, "an array") for a in arrays]
 
 
-def _array(x: Any, name: str) -> Any:
-    """x as an array, of the library that it is of."""
+def array(x: Any, name: str) -> Any:
+    """x as an array, of the library that it is of; InputError for what is none, or would lose its mask."""
     if array_module(x) is not np:
         return x
     if isinstance(x, np.ma.MaskedArray):
@@ -135,7 +135,7 @@ def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
     The labels of a device are not looked at: each step would wait for it.
     """
     if type(t) is not np.ndarray:
-        t = _array(t, "t")
+        t = array(t, "t")
     if t.dtype.kind not in "iu" and (n or t.size):
         raise refuse(f"labels are {t.dtype}, but whole numbers are needed; type t.astype(int).")
     if t.shape != (n,):
@@ -156,7 +156,7 @@ def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
 def indices(rows: Any, name: str) -> Array:
     """`rows` as whole numbers of 64 bits, in row order."""
     if type(rows) is not np.ndarray:
-        rows = _array(rows, name)
+        rows = array(rows, name)
     if rows.dtype.kind not in "iu" and rows.size:
         raise refuse(f"{name} holds {rows.dtype}, but whole numbers were expected; type {name}.astype(int).")
     if rows.dtype != np.int64 or not rows.flags.c_contiguous:
@@ -188,7 +188,7 @@ def booleans(mask: Any, shape: Shape, name: str = "mask") -> Any:
     """`mask` as booleans that broadcast to `shape`; None stays."""
     if mask is None:
         return None
-    mask = _array(mask, name)
+    mask = array(mask, name)
     if mask.dtype != bool:
         raise refuse(f"{name} holds {mask.dtype}, but booleans are needed: True where something is allowed.")
     if mask.ndim > len(shape) or any(m not in (1, n) for m, n in zip(mask.shape[::-1], shape[::-1], strict=False)):

@@ -62,11 +62,10 @@ TWINS = {
     "batch_norm_fused": "batch_norm",
     "batch_norm_fused_inference": "batch_norm_inference",
     "layer_norm_fused": "layer_norm",
-    "path_loss_fused": "path_loss",
+    "path_losses_fused": "path_losses",
     "conv2d_im2col": "conv2d_naive",
     "conv2d_tiled": "conv2d_naive",
     "conv2d_direct": "conv2d_naive",
-    "softmax_cross_entropy_fused": "softmax_cross_entropy",
 }
 T, INFO = np.array([1, 0, 2, 4, 4]), ClassInfo(6, np.array([9, 7, 5, 3, 2, 1]), np.array([0, 0, 1, 1, 2, 2]))
 

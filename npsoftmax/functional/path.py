@@ -40,18 +40,34 @@ def path_loss_backward(dloss: Array | float, cache: Any) -> Array:
     return signs * xp.where(turned >= 0, 1, tail) / (1 + tail) * (-dloss / turned.shape[0])
 
 
-def path_loss_fused_forward(z: Array, signs: Array) -> tuple[Array, Any]:
-    """`path_loss_forward` in one pass where a device has a kernel for it. z, signs (N, L) -> loss ()."""
+def path_losses_forward(z: Array, signs: Array) -> tuple[Array, Any]:
+    """`path_loss_forward` of each sample: what trains on the host. z, signs (N, L) -> losses (N,)."""
     z, signs = taken("z (N, L), signs (N, L)", z, signs)
-    samples(len(z))
-    return kernels.path_losses(z, signs).sum() / z.shape[0], (z, signs)
+    xp = array_module(z)
+    turned = -signs * z
+    tail = xp.exp(-xp.abs(turned))
+    return (xp.maximum(turned, 0) + xp.log1p(tail) * xp.abs(signs)).sum(axis=1), (turned, tail, signs)
 
 
-def path_loss_fused_backward(dloss: Array | float, cache: Any) -> Array:
-    """`path_loss_backward` in one pass. dloss () -> dz (N, L)."""
+def path_losses_backward(dlosses: Array, cache: Any) -> Array:
+    """dz = -s · σ(-s · z) · dlosses; exactly 0 past the end of a path. dlosses (N,) -> dz (N, L)."""
+    turned, tail, signs = cache
+    dlosses = gradient_like(dlosses, turned.shape[:1], "dlosses")
+    xp = array_module(turned)
+    return signs * xp.where(turned >= 0, 1, tail) / (1 + tail) * -dlosses[:, None]
+
+
+def path_losses_fused_forward(z: Array, signs: Array) -> tuple[Array, Any]:
+    """`path_losses_forward` in one pass where a device has a kernel for it. z, signs (N, L) -> losses (N,)."""
+    z, signs = taken("z (N, L), signs (N, L)", z, signs)
+    return kernels.path_losses(z, signs), (z, signs)
+
+
+def path_losses_fused_backward(dlosses: Array, cache: Any) -> Array:
+    """`path_losses_backward` in one pass. dlosses (N,) -> dz (N, L)."""
     z, signs = cache
-    dloss = number(dloss)
-    return kernels.path_slopes(z, signs) * (dloss / z.shape[0])
+    dlosses = gradient_like(dlosses, z.shape[:1], "dlosses")
+    return kernels.path_slopes(z, signs) * dlosses[:, None]
 
 
 # ---------------------------------------------------------------- all leaves

@@ -59,10 +59,10 @@ def sampled_loss_backward(dloss: Array | float, cache: Any) -> tuple[Array, Arra
 def sampled_softmax_forward(
     h: Array, w: Array, b: Array | None, t: Array, drawn: Array, log_expected: Array
 ) -> tuple[Array, Any]:
-    """`sampled_loss_forward`, where b may be None.
+    """`sampled_loss_forward` of each sample, where b may be None.
 
     h (N, D), w (C, D), b (C,) or None, t (N,) integer labels, drawn (S,) classes, each once, log_expected (S,): the
-    logarithm of how often a class was expected among the draws, over how often it came -> loss (). The sum then
+    logarithm of how often a class was expected among the draws, over how often it came -> losses (N,). The sum then
     expects what the full softmax sums over; the target is always in it, so that its own correction is log 1.
     Source: Bengio and Senécal, 2003; Jean et al., 2015 (arXiv 1412.2007).
     """
@@ -76,18 +76,18 @@ def sampled_softmax_forward(
         z += b[drawn]
     z = xp.where(drawn == t[:, None], -xp.inf, z - log_expected)  # the target must not count twice
     z = xp.concatenate([z_t[:, None], z], axis=1)
-    loss, cache = losses.softmax_cross_entropy_fused_forward(z, xp.zeros_like(t))
-    return loss, (h, w, t, drawn, cache)
+    found, cache = losses.softmax_cross_entropy_fused_forward(z, xp.zeros_like(t))
+    return found, (h, w, t, drawn, cache)
 
 
-def sampled_softmax_backward(dloss: Array | float, cache: Any) -> tuple[Array, Array, Array, Array]:
+def sampled_softmax_backward(dlosses: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Gradients of the rows of w and b that were used; a row may be listed more than once.
 
-    dloss () -> dh (N, D), rows (S + N,), dw (S + N, D), db (S + N,).
+    dlosses (N,) -> dh (N, D), rows (S + N,), dw (S + N, D), db (S + N,).
     """
     h, w, t, drawn, loss_cache = cache
     xp = array_module(h)
-    dz = losses.softmax_cross_entropy_fused_backward(dloss, loss_cache)
+    dz = losses.softmax_cross_entropy_fused_backward(dlosses, loss_cache)
     dz_t, dz = dz[:, :1], dz[:, 1:]
     dh = matmul(dz, w[drawn]) + dz_t * w[t]
     dw = xp.concatenate([matmul(dz.T, h), dz_t * h])

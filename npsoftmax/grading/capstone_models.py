@@ -15,7 +15,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, get_backend
 from npsoftmax.data import Dataset
-from npsoftmax.functional import adaptive, softmax_attention, two_level
+from npsoftmax.functional import adaptive, loss, softmax_attention, two_level
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads import ClassInfo, Head
 from npsoftmax.heads.flat import FlatHead
@@ -56,7 +56,9 @@ def two_level_net(data: Dataset) -> Model:
 
 
 def _built(name: str, data: Dataset, options: dict[str, Any]) -> Model:
-    return build_model(name, "softmax", len(data.class_names), data.x_train.shape[1:], seed=0, model_opts=options)
+    model = build_model(name, "softmax", len(data.class_names), data.x_train.shape[1:], seed=0, model_opts=options)
+    model.head = PlainSoftmax(model.head)
+    return model
 
 
 def _with_head(data: Dataset, kind: type[Head]) -> Model:
@@ -108,7 +110,30 @@ class PlainAttention(Layer):
         return dx, {"qkv": {"w": dw_qkv}, "out": {"w": dw_out}}
 
 
-# ---------------------------------------------------------------- heads as in a5
+# ---------------------------------------------------------------- heads as in a1 and a5
+def to_each(loss: Array, n: int) -> Array:
+    """The mean as the loss of each of n samples: a student's loss is a mean and nothing else, but a head's are many."""
+    return np.full(n, loss)
+
+
+class PlainSoftmax(FlatHead):
+    """The softmax head with the cross entropy of a1, and with the numbers of the parameters of `head`."""
+
+    def __init__(self, head: Head):
+        super().__init__(head.features, head.classes, rng=Rng(0))
+        self.params = head.params
+
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        value, cache = loss.softmax_cross_entropy_forward(z, targets)
+        return to_each(value, len(z)), cache
+
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return loss.softmax_cross_entropy_backward(dlosses.sum(), cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return log_softmax_forward(z)[0]
+
+
 class PlainAdaptive(Head):
     """The first fifth of the classes in a short list, the others in one cluster behind it."""
 
@@ -122,12 +147,13 @@ class PlainAdaptive(Head):
         }
         self.params = {name: uniform_fan_in(shape, shape[1], rng.child(name)) for name, shape in shapes.items()}
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         p = self.params
-        return adaptive.adaptive_loss_forward(h, p["w_head"], p["proj"], p["w_tail"], targets, self.cutoff)
+        value, cache = adaptive.adaptive_loss_forward(h, p["w_head"], p["proj"], p["w_tail"], targets, self.cutoff)
+        return to_each(value, len(h)), cache
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
-        dh, *grads = adaptive.adaptive_loss_backward(dloss, cache)
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        dh, *grads = adaptive.adaptive_loss_backward(dlosses.sum(), cache)
         return dh, dict(zip(("w_head", "proj", "w_tail"), grads, strict=True))
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
@@ -146,14 +172,14 @@ class PlainTwoLevel(Head):
         shapes = {"w_group": (features, int(self.group.max()) + 1), "w_class": (features, classes.n)}
         self.params = {name: uniform_fan_in(shape, features, rng.child(name)) for name, shape in shapes.items()}
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         z_group, z_class = h @ self.params["w_group"], h @ self.params["w_class"]
-        loss, cache = two_level.two_level_loss_forward(z_group, z_class, targets, self.group)
-        return loss, (h, cache)
+        value, cache = two_level.two_level_loss_forward(z_group, z_class, targets, self.group)
+        return to_each(value, len(h)), (h, cache)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
         h, cache = cache
-        dz_group, dz_class = two_level.two_level_loss_backward(dloss, cache)
+        dz_group, dz_class = two_level.two_level_loss_backward(dlosses.sum(), cache)
         dh = dz_group @ self.params["w_group"].T + dz_class @ self.params["w_class"].T
         return dh, {"w_group": h.T @ dz_group, "w_class": h.T @ dz_class}
 

@@ -57,8 +57,9 @@ class AdaptiveHead(Head):
         cutoffs: tuple[int, ...] | None = None,
         div_value: float = 4.0,
         head_bias: bool = False,
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng)
+        super().__init__(features, classes, rng=rng, **options)
         self.cutoffs = default_cutoffs(classes.n) if cutoffs is None else _checked(cutoffs, classes.n)
         if not 1 <= div_value < np.inf:
             raise InputError(f"option div_value is {div_value}, but a number of at least 1 was expected.")
@@ -99,8 +100,7 @@ class AdaptiveHead(Head):
                 "w": linear(size, width, source.child("w")),
             }
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets, rng)
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         in_head, tails = self._plan(targets, array_module(h))
         head = self.params["head"]
         nll, head_cache = linear_softmax_nll_forward(h, head["w"], head.get("b"), in_head)
@@ -111,7 +111,7 @@ class AdaptiveHead(Head):
             more, cache = linear_softmax_nll_forward(matmul(h_g, tail["proj"].T), tail["w"], None, columns)
             nll[samples] += more
             tail_caches.append((g, samples, h_g, cache))
-        return nll.mean(), (head_cache, tail_caches, len(h))
+        return nll, (head_cache, tail_caches)
 
     def _plan(self, targets: Array, xp: Any) -> tuple[Array, list[tuple[int, Array, Array]]]:
         """The column of the head (N,) of each sample; and of each cluster that occurs its samples and their columns.
@@ -129,16 +129,14 @@ class AdaptiveHead(Head):
         parts = ((g, slice(*part)) for g, part in enumerate(pairwise(first), start=1))
         return found[0], [(g, found[1, part], found[2, part]) for g, part in parts if part.start < part.stop]
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
-        head_cache, tail_caches, n = cache
-        xp = array_module(self.params["head"]["w"])
-        dnll = xp.full(n, dloss / n, dtype=self.params["head"]["w"].dtype)
-        dh, dw, db = linear_softmax_nll_backward(dnll, head_cache)
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        head_cache, tail_caches = cache
+        dh, dw, db = linear_softmax_nll_backward(dlosses, head_cache)
         grads: Tree = {"head": {"w": dw} if db is None else {"w": dw, "b": db}}
         for g in range(1, self.clusters + 1):  # in the order of the parameters
             grads[f"tail{g}"] = {name: self._no_gradient(p) for name, p in self.params[f"tail{g}"].items()}
         for g, samples, h_g, tail_cache in tail_caches:
-            dlow, dw, _ = linear_softmax_nll_backward(dnll[samples], tail_cache)
+            dlow, dw, _ = linear_softmax_nll_backward(dlosses[samples], tail_cache)
             dh[samples] += matmul(dlow, self.params[f"tail{g}"]["proj"])
             grads[f"tail{g}"] = {"proj": matmul(dlow.T, h_g), "w": dw}
         return dh, grads

@@ -10,62 +10,20 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 
-from npsoftmax.arguments import labels, real, whole
+from npsoftmax.arguments import array, labels, number, real, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, as_number
+from npsoftmax.functional.targets import soft
 from npsoftmax.heads.checks import check_finite, check_k
+from npsoftmax.heads.classes import ClassInfo
+from npsoftmax.heads.weighting import class_weights, ignored_label, sample_weights
 from npsoftmax.options import full_signature
 from npsoftmax.params import HoldsTrees, Tree
 from npsoftmax.random import Rng, check_rng
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """What a head may want to know of the classes, so that no user sorts or counts by hand.
-
-    n: their number; counts (n,): training samples of each; coarse (n,): the superclass of each, where there are any.
-    """
-
-    n: int
-    counts: np.ndarray | None = None
-    coarse: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.n, Integral) or isinstance(self.n, bool):
-            raise InputError(
-                f"the number of classes is {self.n!r:.80}, but a whole number of at least 2 was expected, or "
-                "ClassInfo(n, counts)."
-            )
-        object.__setattr__(self, "n", int(self.n))
-        if self.n < 2:
-            raise InputError(f"a head needs at least 2 classes, not {self.n}.")
-        for name in ("counts", "coarse"):
-            values = getattr(self, name)
-            if values is None:
-                continue
-            try:
-                array = np.asarray(values)
-            except ValueError:
-                raise InputError(f"class {name} are {values!r:.80}, but one number a class was expected.") from None
-            if array.shape != (self.n,):
-                raise InputError(
-                    f"class {name} have shape {array.shape}, but one number for each of {self.n} classes was expected."
-                )
-            if array.dtype.kind not in "iu" or array.min() < 0:
-                raise InputError(f"class {name} must be whole numbers of at least 0.")
-            object.__setattr__(self, name, array)  # of a list as well
-
-    @classmethod
-    def from_labels(cls, y: np.ndarray, n: int, coarse: np.ndarray | None = None) -> ClassInfo:
-        """Count the classes in training labels (N,)."""
-        n = cls(n).n
-        t = labels(y, len(y) if hasattr(y, "__len__") else 0, n, empty=True)
-        return cls(n, np.bincount(np.asarray(t), minlength=n), coarse)
 
 
 @dataclass(frozen=True)
@@ -97,9 +55,15 @@ class Head(HoldsTrees, ABC):
 
     A head names its own options and hands the others up as `**options`; `inspect.signature` and help() show them all.
 
+    class_weight: what the loss of a sample is multiplied by in training, by its class: None, C numbers, or "balanced",
+    N / (C · n_c) for a class with n_c of N training samples. With soft targets each q_c is multiplied.
+    ignore_label: a label whose samples weigh 0, in evaluation too; any whole number. Every head has these two options.
+
     params: arrays that train; buffers: fixed at construction and saved with them (a tree, a permutation, a prior).
-    likelihood: whether, with train=False, loss = -mean log_prob[target]; smoothing, margins, noise, priors and
-    sampling act in training only. legacy: whether this is a published miswiring, kept to be studied; making one warns.
+    likelihood: whether, with train=False, loss = -mean log_prob[target]; class weights, smoothing, margins, noise,
+    priors and sampling act in training only. soft_targets: whether it takes targets (N, C). distribution: whether
+    exp(log_prob) sums to 1 over the classes; not where several may be right, or none.
+    legacy: whether this is a published miswiring, kept to be studied; making one warns.
     reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in;
     labels on a device have to be copied from it first. mixes_samples: whether the result of a sample depends on the
     others in its batch, which then cannot be trained on in parts.
@@ -108,6 +72,8 @@ class Head(HoldsTrees, ABC):
     params: Tree
     buffers: Tree
     likelihood: bool = True
+    soft_targets: bool = False
+    distribution: bool = True
     legacy: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     mixes_samples: bool = False
@@ -118,7 +84,15 @@ class Head(HoldsTrees, ABC):
         super().__init_subclass__(**arguments)
         cls.__signature__ = full_signature(cls)
 
-    def __init__(self, features: int, classes: ClassInfo, *, rng: Rng):
+    def __init__(
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        class_weight: str | tuple[float, ...] | None = None,
+        ignore_label: int | None = None,
+    ):
         if as_number(features) < 1:
             raise InputError(f"a head needs at least 1 feature, not {features}.")
         whole("features", features)
@@ -126,6 +100,10 @@ class Head(HoldsTrees, ABC):
             raise InputError(f"classes is {classes!r:.60}, but what is known of them was expected; type ClassInfo(10).")
         check_rng(rng)
         self.features, self.classes = features, classes
+        self.class_weight, self.ignore_label = (
+            class_weights(class_weight, classes),
+            ignored_label(ignore_label, classes),
+        )
         self.params, self.buffers = {}, {}
         if self.legacy:
             self._warn()
@@ -137,17 +115,70 @@ class Head(HoldsTrees, ABC):
         constructors = sum("__init__" in vars(cls) for cls in type(self).__mro__ if issubclass(cls, Head))
         warnings.warn(message, LegacyWiringWarning, stacklevel=constructors + 2)
 
+    # ------------------------------------------------------------ what a head writes
     @abstractmethod
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        """Mean loss over the batch. h (N, D), targets (N,) integers -> scalar, cache."""
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        """Loss of each sample. h (N, D), targets (N,) labels or, if `soft_targets`, (N, C) -> losses (N,), cache."""
 
     @abstractmethod
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
-        """cache -> dh (N, D), grads (mirrors params)."""
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        """dlosses (N,) -> dh (N, D), grads (mirrors params)."""
 
     @abstractmethod
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         """log p of every class. h (N, D) -> (N, C), each row summing to 1 in probability."""
+
+    # ------------------------------------------------------------ what it has
+    def loss(
+        self, h: Array, targets: Array, *, weights: Array | None = None, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        """(1/N) Σ_n w_n · ℓ_n, also where weights or labels to be ignored are among them: so parts of a batch add up.
+
+        h (N, D); targets: labels (N,), or soft ones q (N, C) of at least 0, whose rows need not sum to 1:
+        ℓ = Σ_c q_c · (ℓ of class c); weights (N,) of at least 0, 1 where none are given -> scalar, cache.
+        """
+        h, targets, weights = self._weighed(h, targets, weights, train, rng)
+        losses, cache = self.losses_forward(h, targets, train, rng)
+        value = losses.mean() if weights is None else (weights * losses).mean()
+        return value, (losses, weights, cache)
+
+    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+        """cache -> dh (N, D), grads (mirrors params)."""
+        losses, weights, cache = cache
+        dlosses = array_module(losses).full_like(losses, number(dloss) / len(losses))
+        return self.losses_backward(dlosses if weights is None else weights * dlosses, cache)
+
+    def losses(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> Array:
+        """Loss of each sample, without weights, 0 for a label to be ignored. h (N, D), targets as in `loss` -> (N,)."""
+        h, targets, weights = self._weighed(h, targets, None, False, rng)
+        losses, _ = self.losses_forward(h, targets, train, rng)
+        return losses if weights is None else weights * losses
+
+    def _weighed(
+        self, h: Array, targets: Any, weights: Any, train: bool, rng: Rng | None
+    ) -> tuple[Array, Array, Array | None]:
+        """h, targets and weights, checked, with what class_weight and ignore_label say in them. None: all weigh 1."""
+        ignored = None
+        if self.ignore_label is not None:
+            targets = array(targets, "labels")
+            if targets.ndim == 1:
+                xp = array_module(targets)
+                ignored = targets == self.ignore_label
+                targets = xp.where(ignored, xp.zeros_like(targets), targets)  # some class, so that there is a loss
+        h, targets = self.check(h, targets, rng)
+        xp = array_module(h)
+        if weights is not None:
+            weights = sample_weights(weights, h, xp)
+        if ignored is not None:
+            kept = xp.asarray(~ignored, dtype=h.dtype)
+            weights = kept if weights is None else weights * kept
+        if self.class_weight is not None and train:
+            if targets.ndim == 2:
+                return h, targets * xp.asarray(self.class_weight, dtype=h.dtype), weights
+            of_labels = array_module(targets).asarray(self.class_weight)[targets]
+            of_labels = xp.asarray(of_labels, dtype=h.dtype)
+            weights = of_labels if weights is None else weights * of_labels
+        return h, targets, weights
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k most probable labels, best first; ties go to the lowest label. h (N, D) -> (N, k)."""
@@ -168,10 +199,10 @@ class Head(HoldsTrees, ABC):
         return 0
 
     def check(self, h: Array, targets: Any = UNASKED, rng: Rng | None = None) -> tuple[Array, Any]:
-        """h as real numbers (N, features), all finite, and targets as N labels in range, N >= 1; InputError else.
+        """h as real numbers (N, features), all finite, and targets as `loss` takes them, N >= 1; InputError else.
 
-        Nor is an rng taken that is no Rng. Labels on a device are not checked here, which would wait for it: they are
-        checked before they are copied there.
+        Soft targets come back of the type of h, and where it is. Nor is an rng taken that is no Rng. Targets on a
+        device are not checked here, which would wait for it: they are checked before they are copied there.
         """
         check_rng(rng, optional=True)
         h = real(h, "h")
@@ -182,10 +213,30 @@ class Head(HoldsTrees, ABC):
         check_finite(h)
         if targets is UNASKED:
             return h, None
-        return h, labels(targets, len(h), self.classes.n)
+        if type(targets) is not np.ndarray:
+            targets = array(targets, "labels")
+        if targets.ndim != 2 or targets.shape != (len(h), self.classes.n):
+            return h, labels(targets, len(h), self.classes.n)
+        if not self.soft_targets:
+            raise InputError(_no_soft_targets(type(self), targets.shape))
+        return h, array_module(h).asarray(soft(targets, h.dtype))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.features} features, {self.classes.n} classes)"
+
+
+def _no_soft_targets(cls: type[Head], shape: tuple[int, ...]) -> str:
+    return (
+        f"labels have shape {shape}, but {cls.__name__} takes no soft targets: one label for each of the {shape[0]} "
+        f"rows is needed; for one-hot rows type t.argmax(axis=1). Soft targets are taken by {', '.join(_takers(Head))}."
+    )
+
+
+def _takers(cls: Any) -> list[str]:
+    """Names of the heads below `cls` that take soft targets."""
+    below = cls.__subclasses__()
+    own = [c.__name__ for c in below if c.soft_targets and not inspect.isabstract(c)]
+    return [*own, *(name for c in below for name in _takers(c))]
 
 
 def top_k(scores: Array, k: int) -> Array:

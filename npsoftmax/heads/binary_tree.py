@@ -41,16 +41,18 @@ class BinaryTree(HoldsTrees):
         if not self.even:
             self.buffers["depth"] = np.array([len(trees.levels(children))])
 
-    def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:
+    def losses_forward(self, h: Array, targets: Array) -> tuple[Array, Any]:
+        """-log p of each target. h (N, D), targets (N,) -> (N,), cache."""
         nodes, signs = kernels.climb(self.buffers["up"], targets, self._depth(), h.dtype)  # (N, L)
         z, map_cache = self.map.chosen(h, nodes)
-        pair = "path_loss_fused" if on_device(z) else "path_loss"
-        value, cache = getattr(path, f"{pair}_forward")(z, signs)
-        return value, (map_cache, (pair, cache))
+        pair = "path_losses_fused" if on_device(z) else "path_losses"
+        losses, cache = getattr(path, f"{pair}_forward")(z, signs)
+        return losses, (map_cache, (pair, cache))
 
-    def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        """dlosses (N,) -> dh (N, D), grads."""
         map_cache, (pair, loss_cache) = cache
-        return self.map.backward(getattr(path, f"{pair}_backward")(dloss, loss_cache), map_cache)
+        return self.map.backward(getattr(path, f"{pair}_backward")(dlosses, loss_cache), map_cache)
 
     def log_prob(self, h: Array) -> Array:
         return path.tree_log_prob_forward(self.map.all(h), self.buffers["children"], self._levels())[0]

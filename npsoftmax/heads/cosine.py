@@ -36,8 +36,11 @@ class CosineHead(SoftmaxHead):
         scale: float = 16.0,
         label_smoothing: float = 0.0,
         init: str = "default",
+        class_weight: str | tuple[float, ...] | None = None,
+        ignore_label: int | None = None,
     ):
-        super().__init__(features, classes, rng=rng, label_smoothing=label_smoothing, bias=False, init=init)
+        options: dict[str, Any] = {"init": init, "class_weight": class_weight, "ignore_label": ignore_label}
+        super().__init__(features, classes, rng=rng, label_smoothing=label_smoothing, bias=False, **options)
         self.scale = positive("scale", scale)
 
     def scores(self, h: Array) -> tuple[Array, Any]:

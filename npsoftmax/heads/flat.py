@@ -1,7 +1,7 @@
 """Heads with one score a class: the linear map that they share, and softmax by its two routes.
 
 Design: a flat head is a map h -> z and a function of each row of z. `FlatHead` does the first and the protocol;
-a subclass adds three small methods on the scores: the loss, its backward and the log-probabilities. None of
+a subclass adds three small methods on the scores: the losses, their backward and the log-probabilities. None of
 them may change z, which is the features themselves under linear=False.
 """
 
@@ -37,8 +37,9 @@ class FlatHead(Head):
         linear: bool = True,
         bias: bool = True,
         init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng)
+        super().__init__(features, classes, rng=rng, **options)
         if not linear and features != classes.n:
             raise InputError(
                 f"linear=false takes the features as the {classes.n} scores, but there are {features} of "
@@ -50,27 +51,26 @@ class FlatHead(Head):
 
     # ------------------------------------------------------------ what a flat head adds
     @abstractmethod
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
-        """z (N, C), targets (N,) -> mean loss (), cache."""
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        """z (N, C), targets (N,), or (N, C) if `soft_targets` -> losses (N,), cache."""
 
     @abstractmethod
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        """dloss () -> dz (N, C)."""
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        """dlosses (N,) -> dz (N, C)."""
 
     @abstractmethod
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         """z (N, C) -> log p (N, C), in evaluation."""
 
     # ------------------------------------------------------------ the protocol
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets, rng)
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         z, map_cache = self.scores(h)
-        value, cache = self.loss_of_scores(z, targets, train, rng)
-        return value, (map_cache, cache)
+        losses, cache = self.losses_of_scores(z, targets, train, rng)
+        return losses, (map_cache, cache)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
         map_cache, loss_cache = cache
-        return self.scores_backward(self.loss_of_scores_backward(dloss, loss_cache), map_cache)
+        return self.scores_backward(self.losses_of_scores_backward(dlosses, loss_cache), map_cache)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)
@@ -102,7 +102,7 @@ class SoftmaxHead(FlatHead):
     """
 
     card = Card("softmax(z / T)", "Bridle, 1990; label smoothing: Szegedy et al., 2016 (arXiv 1512.00567)")
-    fused = True  # False: the readable pair, for a function of a student in its place
+    soft_targets = True
 
     def __init__(
         self,
@@ -117,15 +117,12 @@ class SoftmaxHead(FlatHead):
         self.label_smoothing = smoothing(label_smoothing)
         self.temperature = positive("temperature", temperature)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         smoothed = self.label_smoothing if train else 0.0
-        forward = losses.softmax_cross_entropy_fused_forward if self.fused else losses.softmax_cross_entropy_forward
-        return forward(z, targets, smoothed, self.temperature)
+        return losses.softmax_cross_entropy_fused_forward(z, targets, smoothed, self.temperature)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        if self.fused:
-            return losses.softmax_cross_entropy_fused_backward(dloss, cache)
-        return losses.softmax_cross_entropy_backward(dloss, cache)
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return losses.softmax_cross_entropy_fused_backward(dlosses, cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(z / self.temperature)[0]
@@ -141,12 +138,12 @@ class LogSoftmaxHead(SoftmaxHead):
 
     card = Card("log_softmax(z / T), then NLL", "Bridle, 1990")
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         y, map_cache = softmax.log_softmax_forward(z / self.temperature)
-        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
-        return value, (map_cache, cache)
+        found, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
+        return found, (map_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        dy = losses.nll_backward(dloss, loss_cache)
+        dy = losses.nll_backward(dlosses, loss_cache)
         return softmax.log_softmax_backward(dy, map_cache) / self.temperature

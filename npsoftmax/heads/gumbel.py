@@ -108,6 +108,7 @@ class GumbelSoftmaxHead(NoisyHead):
     steps: a relaxed sample's log-probability has one right value, however it is called.
     """
 
+    soft_targets = True
     card = Card("softmax((z + g) / τ), g in training only", _REFERENCE)
 
     def __init__(
@@ -123,13 +124,13 @@ class GumbelSoftmaxHead(NoisyHead):
         super().__init__(features, classes, eval_noise=eval_noise, **options)
         self.label_smoothing = smoothing(label_smoothing)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         noise, tau = self.draw(z, train, rng)
         smoothed = self.label_smoothing if train else 0.0
         return losses.softmax_cross_entropy_fused_forward(z + noise, targets, smoothed, tau)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.softmax_cross_entropy_fused_backward(dloss, cache)
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return losses.softmax_cross_entropy_fused_backward(dlosses, cache)
 
 
 class LogGumbelSoftmaxHead(GumbelSoftmaxHead):
@@ -140,12 +141,12 @@ class LogGumbelSoftmaxHead(GumbelSoftmaxHead):
 
     card = Card("log_softmax((z + g) / τ), then NLL; g in training only", _REFERENCE)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         noise, tau = self.draw(z, train, rng)
         y, map_cache = gumbel.log_gumbel_softmax_forward(z, noise, tau=tau)
-        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
-        return value, (map_cache, cache)
+        found, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
+        return found, (map_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        return gumbel.log_gumbel_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)
+        return gumbel.log_gumbel_softmax_backward(losses.nll_backward(dlosses, loss_cache), map_cache)

@@ -50,8 +50,9 @@ class HierarchicalHead(Head):
         order: str = "superclass",
         bias: bool = True,
         init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng)
+        super().__init__(features, classes, rng=rng, **options)
         if order not in ORDERS:
             raise unknown_name("order of the leaves", order, ORDERS)
         if order == "label":
@@ -64,12 +65,11 @@ class HierarchicalHead(Head):
             self.tree = BinaryTree(features, classes, tree, rng=rng, bias=bias, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets, rng)
-        return self.tree.loss(h, targets)
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        return self.tree.losses_forward(h, targets)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
-        return self.tree.backward(cache, dloss)
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        return self.tree.losses_backward(dlosses, cache)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)

@@ -28,6 +28,7 @@ class BalancedHead(FlatHead):
     Raises InputError without class counts, or for a class with none.
     """
 
+    soft_targets = True
     card = Card("softmax(z + s log π) in training, softmax(z + log ρ) after", "Menon et al., 2021 (arXiv 2007.07314)")
 
     def __init__(
@@ -60,14 +61,14 @@ class BalancedHead(FlatHead):
             )
         self.prior = log_shares("prior", np.asarray(prior, dtype=float))
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         if not train:
             return losses.softmax_cross_entropy_fused_forward(self._compensated(z), targets)
         adjusted = z + self.strength * self.buffers["log_prior"]
         return losses.softmax_cross_entropy_fused_forward(adjusted, targets, self.label_smoothing)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.softmax_cross_entropy_fused_backward(dloss, cache)  # the prior is a shift of z
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return losses.softmax_cross_entropy_fused_backward(dlosses, cache)  # the prior is a shift of z
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(self._compensated(z))[0]

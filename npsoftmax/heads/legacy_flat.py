@@ -40,14 +40,14 @@ class CrossEntropyOfOutputs(FlatHead):
     def outputs_backward(self, dp: Array, cache: Any) -> Array:
         """dp (N, C) -> dz (N, C)."""
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         p, outputs_cache = self.outputs(z, train, rng)
-        value, cache = losses.softmax_cross_entropy_fused_forward(p, targets)
-        return value, (outputs_cache, cache)
+        found, cache = losses.softmax_cross_entropy_fused_forward(p, targets)
+        return found, (outputs_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         outputs_cache, loss_cache = cache
-        return self.outputs_backward(losses.softmax_cross_entropy_fused_backward(dloss, loss_cache), outputs_cache)
+        return self.outputs_backward(losses.softmax_cross_entropy_fused_backward(dlosses, loss_cache), outputs_cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(self.outputs(z, False, rng)[0])[0]
@@ -189,12 +189,12 @@ class LegacyNLLOnProbabilitiesHead(NoisyHead):
     def __init__(self, features: int, classes: ClassInfo, *, noise: str = "none", **options: Any):
         super().__init__(features, classes, noise=noise, **options)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         noise, tau = self.draw(z, train, rng)
         p, map_cache = gumbel.gumbel_softmax_forward(z, noise, tau=tau)
-        value, cache = losses.nll_forward(p, targets)
-        return value, (map_cache, cache)
+        found, cache = losses.nll_forward(p, targets)
+        return found, (map_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        return gumbel.gumbel_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)
+        return gumbel.gumbel_softmax_backward(losses.nll_backward(dlosses, loss_cache), map_cache)

@@ -42,28 +42,34 @@ class LegacyHeap128Head(Head):
     )
 
     def __init__(
-        self, features: int, classes: ClassInfo, *, rng: Rng, renormalise: bool = False, init: str = "default"
+        self,
+        features: int,
+        classes: ClassInfo,
+        *,
+        rng: Rng,
+        renormalise: bool = False,
+        init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng)
+        super().__init__(features, classes, rng=rng, **options)
         leaves = 2 ** (classes.n - 1).bit_length()
         self.tree = BinaryTree(features, ClassInfo(leaves), "balanced", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
         self.renormalise = self.likelihood = renormalise
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets, rng)
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         if not self.renormalise:
-            return self.tree.loss(h, targets)
+            return self.tree.losses_forward(h, targets)
         log_p, tree_cache = self._all_leaves(h)
-        value, cache = losses.softmax_cross_entropy_fused_forward(log_p[:, : self.classes.n], targets)
-        return value, (h, log_p.shape, tree_cache, cache)
+        found, cache = losses.softmax_cross_entropy_fused_forward(log_p[:, : self.classes.n], targets)
+        return found, (h, log_p.shape, tree_cache, cache)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
         if not self.renormalise:
-            return self.tree.backward(cache, dloss)
+            return self.tree.losses_backward(dlosses, cache)
         h, shape, tree_cache, cache = cache
         dlog_p = array_module(h).zeros(shape, dtype=h.dtype)
-        dlog_p[:, : self.classes.n] = losses.softmax_cross_entropy_fused_backward(dloss, cache)
+        dlog_p[:, : self.classes.n] = losses.softmax_cross_entropy_fused_backward(dlosses, cache)
         dz = path.tree_log_prob_backward(dlog_p, tree_cache)
         return dz @ self.params["w"], {"w": dz.T @ h}
 
@@ -101,22 +107,21 @@ class LegacyHierarchicalMissingStepHead(Head):
         instead="hierarchical tree=halving",
     )
 
-    def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, init: str = "normal"):
-        super().__init__(features, classes, rng=rng)
+    def __init__(self, features: int, classes: ClassInfo, *, rng: Rng, init: str = "normal", **options: Any):
+        super().__init__(features, classes, rng=rng, **options)
         self.tree = BinaryTree(features, ClassInfo(classes.n), "halving", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets, rng)
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         levels = len(trees.even_levels(self.classes.n))
         nodes, signs = kernels.climb(self.buffers["up"], targets, levels, h.dtype)
         nodes[:, 0], signs[:, 0] = -1, 0  # paths run from the leaf up: the last decision comes first
         z, map_cache = self.tree.map.chosen(h, nodes)
-        value, cache = path.path_loss_forward(z, signs)
-        return value, (map_cache, ("path_loss", cache))
+        found, cache = path.path_losses_forward(z, signs)
+        return found, (map_cache, ("path_losses", cache))
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
-        return self.tree.backward(cache, dloss)
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        return self.tree.losses_backward(dlosses, cache)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)
@@ -171,20 +176,21 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
         rng: Rng,
         cutoffs: tuple[int, ...] = (10, 90),
         div_value: float = 4.0,
+        **options: Any,
     ):
         if features != classes.n:
             raise InputError(
                 f"legacy_adaptive_untrained predicts the largest feature, so it takes {classes.n} of them, not "
                 f"{features}; give the model a layer of logits (--model-opt logits={classes.n})."
             )
-        super().__init__(features, classes, rng=rng, cutoffs=cutoffs, div_value=div_value)
+        super().__init__(features, classes, rng=rng, cutoffs=cutoffs, div_value=div_value, **options)
 
     def _frequency_order(self) -> np.ndarray:
         return np.arange(self.classes.n)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
         """No rows of any parameter: a gradient of zeros would still let weight decay and momentum move them."""
-        dh, _ = super().backward(cache, dloss)
+        dh, _ = super().losses_backward(dlosses, cache)
         return dh, tree_map(_no_rows, self.params)
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:

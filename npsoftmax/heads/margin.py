@@ -31,15 +31,16 @@ class SMSoftmaxHead(SoftmaxHead):
     margin: m >= 0, in training only: evaluation is plain softmax. label_smoothing and temperature as in `softmax`.
     """
 
+    soft_targets = False  # the margin is one target's
     card = Card("softmax(z / T), with z_y - m in training", f"Liang et al., 2017; {_REFERENCE}")
 
     def __init__(self, features: int, classes: ClassInfo, *, margin: float = 0.6, **options: Any):
         super().__init__(features, classes, **options)
         self.margin = not_negative("margin", margin)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         z = with_margin(z, targets, self.margin) if train else z
-        return super().loss_of_scores(z, targets, train, rng)
+        return super().losses_of_scores(z, targets, train, rng)
 
 
 class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
@@ -49,6 +50,7 @@ class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
     margin *raises* the target's share.
     """
 
+    soft_targets = False  # the margin is one target's
     card = Card("f(z) / Σ f(z), with f(z_y - m) in training", _REFERENCE)
 
     def __init__(self, features: int, classes: ClassInfo, *, order: int = 2, margin: float = 0.6, **options: Any):
@@ -56,9 +58,9 @@ class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):
         super().__init__(features, classes, order=order, **options)
         self.margin = not_negative("margin", margin)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         z = with_margin(z, targets, self.margin) if train else z
-        return super().loss_of_scores(z, targets, train, rng)
+        return super().losses_of_scores(z, targets, train, rng)
 
 
 RIVALS = ("all", "worst")
@@ -84,13 +86,13 @@ class HingeHead(FlatHead):
             raise unknown_name("rivals", rivals, RIVALS)
         self.rivals = rivals
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         forward = losses.multi_margin_forward if self.rivals == "all" else losses.hinge_forward
         return forward(z, targets, self.margin)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         backward = losses.multi_margin_backward if self.rivals == "all" else losses.hinge_backward
-        return backward(dloss, cache)
+        return backward(dlosses, cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(z)[0]

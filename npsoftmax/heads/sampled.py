@@ -51,11 +51,12 @@ class SampledSoftmaxHead(Head):
         distribution: str = "log_uniform",
         bias: bool = True,
         init: str = "default",
+        **options: Any,
     ):
-        super().__init__(features, classes, rng=rng)
+        super().__init__(features, classes, rng=rng, **options)
         if distribution not in DISTRIBUTIONS:
             raise unknown_name("distribution", distribution, DISTRIBUTIONS)
-        self.samples, self.distribution = whole("option samples", samples), distribution
+        self.samples, self.drawn_from = whole("option samples", samples), distribution
         self.params["w"] = initialiser(init)((classes.n, features), features, rng.child("w"))
         if bias:
             start = uniform_fan_in if init == "default" else zeros
@@ -63,26 +64,23 @@ class SampledSoftmaxHead(Head):
         known = np.zeros(classes.n, dtype=np.int64) if classes.counts is None else classes.counts.astype(np.int64)
         self.buffers["order"] = np.argsort(-known, kind="stable")
 
-    def loss(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        h, targets = self.check(h, targets, rng)
+    def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         w, b = self.params["w"], self.params.get("b")
         if not train:
-            nll, cache = linear_softmax_nll_forward(h, w, b, targets)
-            return nll.mean(), (False, (len(h), cache))
+            losses, cache = linear_softmax_nll_forward(h, w, b, targets)
+            return losses, (False, cache)
         drawn, log_expected = self.draw(rng, h)
-        value, cache = sampled_softmax_forward(h, w, b, targets, drawn, log_expected)
-        return value, (True, cache)
+        losses, cache = sampled_softmax_forward(h, w, b, targets, drawn, log_expected)
+        return losses, (True, cache)
 
-    def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
         sampled, cache = cache
-        w = self.params["w"]
         db: Array | SparseRows | None
         if sampled:
-            dh, rows, *found = sampled_softmax_backward(dloss, cache)
+            dh, rows, *found = sampled_softmax_backward(dlosses, cache)
             dw, db = (self._gradient(rows, x) for x in found)
         else:
-            n, cache = cache
-            dh, dw, db = linear_softmax_nll_backward(array_module(w).full(n, dloss / n, dtype=w.dtype), cache)
+            dh, dw, db = linear_softmax_nll_backward(dlosses, cache)
         return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}
 
     def _gradient(self, rows: Array, values: Array) -> Array | SparseRows:
@@ -101,9 +99,9 @@ class SampledSoftmaxHead(Head):
         bits = rng.at(rng.step).child("drawn").bits((1, 2 * self.samples))[0].astype(np.float64)
         # 64 random bits: with the 23 of rng.uniform some of a million classes would never be drawn.
         u = (bits[::2] * 2.0**32 + bits[1::2] + 0.5) * 2.0**-64
-        raw = np.exp(u * math.log(n + 1)) - 1 if self.distribution == "log_uniform" else u * n
+        raw = np.exp(u * math.log(n + 1)) - 1 if self.drawn_from == "log_uniform" else u * n
         rank, times = np.unique(np.minimum(raw.astype(np.int64), n - 1), return_counts=True)
-        q = np.log1p(1 / (rank + 1)) / math.log(n + 1) if self.distribution == "log_uniform" else 1 / n
+        q = np.log1p(1 / (rank + 1)) / math.log(n + 1) if self.drawn_from == "log_uniform" else 1 / n
         log_expected = np.log(self.samples * q / times).astype(like.dtype)
         return self.buffers["order"][xp.asarray(rank)], xp.asarray(log_expected)
 

@@ -17,6 +17,7 @@ class SparseHead(FlatHead):
     """What both share: no likelihood (-log 0 is infinite), and a ranking that goes on below probability 0."""
 
     likelihood = False
+    soft_targets = True
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k best labels by score, which is the order of log_prob; of classes at 0, the highest score first."""
@@ -33,11 +34,11 @@ class SparsemaxHead(SparseHead):
 
     card = Card("max(z - θ, 0), θ with Σ = 1", "Martins and Astudillo, 2016 (arXiv 1602.02068)", "O(C log C)", "O(C)")
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         return losses.sparsemax_loss_forward(z, targets)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.sparsemax_loss_backward(dloss, cache)
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return losses.sparsemax_loss_backward(dlosses, cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return log_or_minus_infinity(sparse_mappings.sparsemax_forward(z)[0])
@@ -51,11 +52,11 @@ class Entmax15Head(SparseHead):
 
     card = Card("max(z / 2 - θ, 0)², θ with Σ = 1", "Peters et al., 2019 (arXiv 1905.05702)", "O(C log C)", "O(C)")
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         return losses.entmax15_loss_forward(z, targets)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
-        return losses.entmax15_loss_backward(dloss, cache)
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return losses.entmax15_loss_backward(dlosses, cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return log_or_minus_infinity(sparse_mappings.entmax15_forward(z)[0])

@@ -26,6 +26,7 @@ class LogTaylorSoftmaxHead(FlatHead):
     order: 2, 4, 6, … label_smoothing (training only) as in `softmax`.
     """
 
+    soft_targets = True
     card = Card("log f(z) - log Σ f(z), then NLL; f(z) = Σ_{k≤order} z^k / k!", _REFERENCE)
 
     def __init__(
@@ -35,14 +36,14 @@ class LogTaylorSoftmaxHead(FlatHead):
         self.order = taylor.check_order(order)
         self.label_smoothing = smoothing(label_smoothing)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         y, map_cache = taylor.log_taylor_softmax_forward(z, order=self.order)
-        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
-        return value, (map_cache, cache)
+        found, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
+        return found, (map_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        return taylor.log_taylor_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)
+        return taylor.log_taylor_softmax_backward(losses.nll_backward(dlosses, loss_cache), map_cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return taylor.log_taylor_softmax_forward(z, order=self.order)[0]
@@ -57,14 +58,14 @@ class TaylorSoftmaxHead(LogTaylorSoftmaxHead):
 
     card = Card("f(z) / Σ f(z); f(z) = Σ_{k≤order} z^k / k!", _REFERENCE)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         p, map_cache = taylor.taylor_softmax_forward(z, order=self.order)
-        value, cache = log_loss.log_loss_forward(p, targets, self.label_smoothing if train else 0.0)
-        return value, (map_cache, cache)
+        found, cache = log_loss.log_loss_forward(p, targets, self.label_smoothing if train else 0.0)
+        return found, (map_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        return taylor.taylor_softmax_backward(log_loss.log_loss_backward(dloss, loss_cache), map_cache)
+        return taylor.taylor_softmax_backward(log_loss.log_loss_backward(dlosses, loss_cache), map_cache)
 
 
 class SphericalHead(FlatHead):
@@ -74,6 +75,7 @@ class SphericalHead(FlatHead):
     `softmax`.
     """
 
+    soft_targets = True
     card = Card("(z² + ε) / Σ (z² + ε)", _REFERENCE)
 
     def __init__(
@@ -83,14 +85,14 @@ class SphericalHead(FlatHead):
         self.eps = positive("eps", eps)
         self.label_smoothing = smoothing(label_smoothing)
 
-    def loss_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         y, map_cache = spherical.log_spherical_softmax_forward(z, eps=self.eps)
-        value, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
-        return value, (map_cache, cache)
+        found, cache = losses.nll_forward(y, targets, self.label_smoothing if train else 0.0)
+        return found, (map_cache, cache)
 
-    def loss_of_scores_backward(self, dloss: float, cache: Any) -> Array:
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
-        return spherical.log_spherical_softmax_backward(losses.nll_backward(dloss, loss_cache), map_cache)
+        return spherical.log_spherical_softmax_backward(losses.nll_backward(dlosses, loss_cache), map_cache)
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return spherical.log_spherical_softmax_forward(z, eps=self.eps)[0]

@@ -52,7 +52,8 @@ class TwoLevel(HoldsTrees):
         )
         self.params: Tree = {"group": self.groups.params, "class": self.classes.params}
 
-    def loss(self, h: Array, targets: Array) -> tuple[Array, Any]:
+    def losses_forward(self, h: Array, targets: Array) -> tuple[Array, Any]:
+        """-log p of each target. h (N, D), targets (N,) -> (N,), cache."""
         xp = array_module(h)
         start, members = self.buffers["start"], self.buffers["members"]
         group = self.buffers["group"][targets]
@@ -68,10 +69,11 @@ class TwoLevel(HoldsTrees):
         )
         return group_loss + class_loss, (group_cache, class_cache, group_loss_cache, class_loss_cache)
 
-    def backward(self, cache: Any, dloss: float) -> tuple[Array, Tree]:
+    def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        """dlosses (N,) -> dh (N, D), grads."""
         group_cache, class_cache, group_loss_cache, class_loss_cache = cache
-        dz_group = losses.softmax_cross_entropy_fused_backward(dloss, group_loss_cache)
-        dz_class = losses.softmax_cross_entropy_fused_backward(dloss, class_loss_cache)
+        dz_group = losses.softmax_cross_entropy_fused_backward(dlosses, group_loss_cache)
+        dz_class = losses.softmax_cross_entropy_fused_backward(dlosses, class_loss_cache)
         dh_group, group_grads = self.groups.backward(dz_group, group_cache)
         dh_class, class_grads = self.classes.backward(dz_class, class_cache)
         return dh_group + dh_class, {"group": group_grads, "class": class_grads}

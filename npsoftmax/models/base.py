@@ -37,21 +37,28 @@ class Model(HoldsTrees):
             self.buffers.replace(name, value.buffers)
 
     def forward(
-        self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None
+        self,
+        x: Array,
+        targets: Array,
+        *,
+        weights: Array | None = None,
+        train: bool = False,
+        rng: Rng | None = None,
     ) -> tuple[Array, Array, Any]:
-        """Features and mean loss of a batch. x (N, …), targets (N,) -> h (N, D), scalar, cache.
-
-        targets: on the device of x, or on the host, where a head that reads labels needs no copy of them.
+        """Features and mean loss of a batch. x (N, …) -> h (N, D), scalar, cache. targets, weights: as in `Head.loss`;
+        targets on the device of x, or on the host, where a head that reads labels needs no copy of them.
         """
         check_rng(rng, optional=True)
         h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
         targets = targets if self.head.reads_labels else array_module(h).asarray(targets)
-        value, head_cache = self.head.loss(h, targets, train=train, rng=rng and rng.child("head"))
+        value, head_cache = self.head.loss(h, targets, weights=weights, train=train, rng=rng and rng.child("head"))
         return h, value, (trunk_cache, head_cache)
 
-    def loss(self, x: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        """Mean loss of a batch. x (N, …), targets (N,) -> scalar, cache."""
-        return self.forward(x, targets, train=train, rng=rng)[1:]
+    def loss(
+        self, x: Array, targets: Array, *, weights: Array | None = None, train: bool = False, rng: Rng | None = None
+    ) -> tuple[Array, Any]:
+        """Mean loss of a batch. x (N, …), targets and weights as in `Head.loss` -> scalar, cache."""
+        return self.forward(x, targets, weights=weights, train=train, rng=rng)[1:]
 
     def backward(self, cache: Any, dloss: float = 1.0) -> Tree:
         """cache -> grads (mirrors params)."""

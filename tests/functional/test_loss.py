@@ -1,4 +1,4 @@
-"""Every loss: its gradient, that it is a mean, its limits; then each by its own relations and an oracle."""
+"""Every loss: its gradient, its mean, its limits; then each by its own relations, soft targets, and an oracle."""
 
 from __future__ import annotations
 
@@ -34,14 +34,41 @@ CASES = {
     "multi_margin": {},
     "multi_margin wide": {"margin": 2.5},
 }
+OF_ONE_CLASS = {"softmax_cross_entropy", "hinge", "multi_margin"}  # no soft targets
 every_loss = pytest.mark.parametrize("case", CASES)
 # nll takes log-probabilities, so a constant added to all of them is no invariance of it.
 of_logits = pytest.mark.parametrize("case", [c for c in CASES if not c.startswith("nll")])
 
 
-def pair(case):
+def rows_of(case):
+    """The pair as it is: losses of samples, but for the readable one."""
     name = case.split()[0]
     return getattr(loss, f"{name}_forward"), getattr(loss, f"{name}_backward")
+
+
+def pair(case):
+    """The mean over the samples, as a head takes it."""
+    forward, backward = rows_of(case)
+    if case.split()[0] == "softmax_cross_entropy":
+        return forward, backward
+    return mean_of(forward, backward)
+
+
+def mean_of(forward, backward):
+    def mean_forward(z, t, *options, **keywords):
+        losses, cache = forward(z, t, *options, **keywords)
+        assert losses.shape == (len(z),)
+        return losses.mean(), (losses, cache)
+
+    def mean_backward(dloss, cache):
+        losses, cache = cache
+        return backward(np.full_like(losses, dloss / len(losses)), cache)
+
+    return mean_forward, mean_backward
+
+
+FUSED = mean_of(loss.softmax_cross_entropy_fused_forward, loss.softmax_cross_entropy_fused_backward)
+NLL = mean_of(loss.nll_forward, loss.nll_backward)
 
 
 def batch(n, c, seed=0, dtype=np.float64, scale=2.0):
@@ -148,29 +175,29 @@ def test_strided_logits_and_labels_of_any_whole_type(case):
 def test_one_pass_gives_the_numbers_of_the_readable_pair(smoothing, temperature, dtype, tolerance):
     z, t = batch(6, 50, dtype=dtype, scale=10.0)
     value, cache = loss.softmax_cross_entropy_forward(z, t, smoothing, temperature)
-    fused, fused_cache = loss.softmax_cross_entropy_fused_forward(z, t, smoothing, temperature)
+    fused, fused_cache = FUSED[0](z, t, smoothing, temperature)
     np.testing.assert_allclose(fused, value, rtol=tolerance)
     dz = loss.softmax_cross_entropy_backward(0.7, cache)
-    np.testing.assert_allclose(loss.softmax_cross_entropy_fused_backward(0.7, fused_cache), dz, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(FUSED[1](0.7, fused_cache), dz, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_the_two_step_route_equals_the_fused_one(smoothing):
     z, t = batch(6, 5)
-    fused, fused_cache = loss.softmax_cross_entropy_fused_forward(z, t, smoothing)
+    fused, fused_cache = FUSED[0](z, t, smoothing)
     y, y_cache = softmax.log_softmax_forward(z)
-    value, cache = loss.nll_forward(y, t, smoothing)
+    value, cache = NLL[0](y, t, smoothing)
     np.testing.assert_allclose(value, fused, rtol=1e-14)
-    dz = softmax.log_softmax_backward(loss.nll_backward(1.0, cache), y_cache)
-    np.testing.assert_allclose(dz, loss.softmax_cross_entropy_fused_backward(1.0, fused_cache), rtol=0, atol=1e-15)
+    dz = softmax.log_softmax_backward(NLL[1](1.0, cache), y_cache)
+    np.testing.assert_allclose(dz, FUSED[1](1.0, fused_cache), rtol=0, atol=1e-15)
 
 
 def test_nll_smooths_no_labels_unless_told_and_keeps_float32():
     z, t = batch(6, 5, dtype=np.float32)
     y, _ = softmax.log_softmax_forward(z)
-    value, cache = loss.nll_forward(y, t)
+    value, cache = NLL[0](y, t)
     assert value == pytest.approx(-y[np.arange(6), t].mean(), rel=1e-6)
-    assert loss.nll_backward(1.0, cache).dtype == np.float32
+    assert NLL[1](1.0, cache).dtype == np.float32
 
 
 def test_equal_logits_cost_the_logarithm_of_the_number_of_classes():
@@ -249,16 +276,54 @@ def test_losses_are_not_negative_and_convex(case, c, seed, scale):
 
 def test_hinge_moves_only_the_target_and_its_first_worst_rival():
     z = np.array([[1.0, 2.0, 2.0, 0.0], [9.0, 0.0, 0.0, 0.0]])
-    value, cache = loss.hinge_forward(z, np.array([0, 0]))
-    assert value == pytest.approx((1 + 2 - 1) / 2)
-    np.testing.assert_array_equal(loss.hinge_backward(2.0, cache), [[-1, 1, 0, 0], [0, 0, 0, 0]])
+    losses, cache = loss.hinge_forward(z, np.array([0, 0]))
+    assert losses.tolist() == [1 + 2 - 1, 0]
+    np.testing.assert_array_equal(loss.hinge_backward(np.ones(2), cache), [[-1, 1, 0, 0], [0, 0, 0, 0]])
 
 
 def test_multi_margin_moves_the_target_and_all_that_come_too_close():
     z = np.array([[1.0, 2.0, 1.5, -1.0], [9.0, 0.0, 0.0, 0.0]])
-    value, cache = loss.multi_margin_forward(z, np.array([0, 0]))
-    assert value == pytest.approx((2 + 1.5) / 8)
-    np.testing.assert_allclose(loss.multi_margin_backward(8.0, cache), [[-2, 1, 1, 0], [0, 0, 0, 0]])
+    losses, cache = loss.multi_margin_forward(z, np.array([0, 0]))
+    assert losses.tolist() == [(2 + 1.5) / 4, 0]
+    np.testing.assert_allclose(loss.multi_margin_backward(np.full(2, 4.0), cache), [[-2, 1, 1, 0], [0, 0, 0, 0]])
+
+
+# ---------------------------------------------------------------- soft targets
+SOFT = [case for case in CASES if case.split()[0] not in OF_ONE_CLASS]
+takes_soft = pytest.mark.parametrize("case", SOFT)
+
+
+@takes_soft
+def test_a_soft_target_is_the_sum_of_its_classes(case):
+    """ℓ(q) = Σ_c q_c · ℓ(c), whatever q sums to; and its gradient likewise."""
+    (forward, backward), (z, _), rng = rows_of(case), batch(5, 4), np.random.default_rng(3)
+    q = rng.random((5, 4)) * np.array([[1], [0.1], [3], [0], [1]])
+    dlosses = rng.normal(size=5)
+    of_class = [forward(z, np.full(5, c), **CASES[case]) for c in range(4)]
+    losses, cache = forward(z, q, **CASES[case])
+    np.testing.assert_allclose(losses, sum(q[:, c] * of_class[c][0] for c in range(4)), rtol=1e-12, atol=1e-14)
+    expected = sum(backward(q[:, c] * dlosses, of_class[c][1]) for c in range(4))
+    np.testing.assert_allclose(backward(dlosses, cache), expected, rtol=1e-12, atol=1e-14)
+    check_pair(*pair(case), (z, q), wrt=(0,), kwargs=CASES[case]).assert_ok()
+
+
+@takes_soft
+def test_one_hot_rows_are_labels(case):
+    forward, backward = rows_of(case)
+    z, t = batch(6, 5)
+    (one, one_cache), (other, other_cache) = (forward(z, x, **CASES[case]) for x in (t, np.eye(5)[t]))
+    np.testing.assert_allclose(other, one, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(backward(one, other_cache), backward(one, one_cache), rtol=1e-12, atol=1e-15)
+
+
+@takes_soft
+@pytest.mark.parametrize("wrong", [-0.1, np.nan, np.inf])
+def test_a_soft_target_below_zero_or_no_number_is_refused(case, wrong):
+    z, _ = batch(3, 4)
+    q = np.full((3, 4), 0.25)
+    q[1, 2] = wrong
+    with pytest.raises(InputError, match=f"soft targets hold {wrong}, but finite numbers of at least 0"):
+        pair(case)[0](z, q)
 
 
 # ---------------------------------------------------------------- user mistakes
@@ -271,7 +336,6 @@ def test_multi_margin_moves_the_target_and_all_that_come_too_close():
         (np.zeros((2, 3)), np.array([0.0, 1.0]), "labels are float64"),
         (np.zeros((2, 3)), np.array([True, False]), "labels are bool"),
         (np.zeros((2, 3)), np.array([0, 1, 2]), "one for each of the 2 rows"),
-        (np.zeros((2, 3)), np.zeros((2, 3), dtype=int), "one-hot"),
         (np.zeros((2, 3, 4)), np.zeros(2, dtype=int), r"z has shape \(2, 3, 4\), but \(N, C\)"),
         (np.zeros((0, 3)), np.zeros(0, dtype=int), "this batch has none"),
     ],
@@ -279,6 +343,12 @@ def test_multi_margin_moves_the_target_and_all_that_come_too_close():
 def test_bad_labels_are_input_errors(case, z, t, message):
     with pytest.raises(InputError, match=message):
         pair(case)[0](z, t)
+
+
+@pytest.mark.parametrize("case", sorted(OF_ONE_CLASS))
+def test_losses_of_one_class_refuse_one_hot_rows(case):
+    with pytest.raises(InputError, match=r"one-hot rows type t.argmax\(axis=1\)"):
+        pair(case)[0](np.zeros((2, 3)), np.zeros((2, 3), dtype=int))
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, np.nan])

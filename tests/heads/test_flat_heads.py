@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import cosine, log_loss, softmax
+from npsoftmax.functional import cosine, log_loss, loss, softmax
 from npsoftmax.gradcheck import check_pair
 from npsoftmax.heads import HEADS, ClassInfo, FlatHead
 from npsoftmax.metrics import classification_metrics
@@ -377,8 +377,8 @@ def test_no_probability_passes_what_the_scale_allows(n, scale, seed):
 # ---------------------------------------------------------------- the pairs that were added for heads
 def test_the_log_loss_smooths_no_labels_unless_told():
     p = np.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
-    value, _ = log_loss.log_loss_forward(p, np.array([0, 2]))
-    assert value == pytest.approx(-(np.log(0.5) + np.log(0.8)) / 2)
+    losses, _ = log_loss.log_loss_forward(p, np.array([0, 2]))
+    np.testing.assert_allclose(losses, -np.log([0.5, 0.8]))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -386,9 +386,19 @@ def test_gradient_of_the_log_loss(smoothing):
     p = np.random.default_rng(0).uniform(0.1, 0.9, (4, 3))
     t = np.array([0, 2, 1, 2])
     check_pair(log_loss.log_loss_forward, log_loss.log_loss_backward, (p, t, smoothing), wrt=(0,)).assert_ok()
-    value, _ = log_loss.log_loss_forward(p, t, smoothing)
+    losses, _ = log_loss.log_loss_forward(p, t, smoothing)
     q = (1 - smoothing) * np.eye(3)[t] + smoothing / 3
-    assert value == pytest.approx(-(q * np.log(p)).sum() / 4, rel=1e-14)
+    np.testing.assert_allclose(losses, -(q * np.log(p)).sum(axis=1), rtol=1e-14)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_log_loss_of_soft_targets_is_the_nll_of_the_logarithms(smoothing):
+    rng = np.random.default_rng(0)
+    p, q, dlosses = rng.uniform(0.1, 0.9, (4, 3)), rng.random((4, 3)), rng.normal(size=4)
+    losses, cache = log_loss.log_loss_forward(p, q, smoothing)
+    expected, nll_cache = loss.nll_forward(np.log(p), q, smoothing)
+    np.testing.assert_allclose(losses, expected, rtol=1e-13)
+    np.testing.assert_allclose(log_loss.log_loss_backward(dlosses, cache), loss.nll_backward(dlosses, nll_cache) / p)
 
 
 @pytest.mark.parametrize("eps", [1e-3, 0.5])

@@ -149,8 +149,8 @@ def test_rows_of_a_softmax(shape, temperature, dtype):
     exact = softmax.reference.exp_rows(z.astype(np.float64), temperature)[0]
     np.testing.assert_allclose(e, exact, rtol=200 * eps(dtype), atol=1e-37)  # s has an error of |s| roundings
     t = np.arange(shape[0]) % shape[1]
-    factor, height = channels(2, shape[0], dtype)
-    agree("scaled_less_onehot", (e, t, factor, height, 0.25))
+    factor, height, low = channels(3, shape[0], dtype)
+    agree("scaled_less_onehot", (e, t, factor, height, low))
     agree("scaled_less_onehot", (e, t.astype(np.uint8), factor, height))
 
 

@@ -27,8 +27,9 @@ def exp_rows(
 
 
 def scaled_less_onehot(
-    e: Array, t: Array, factor: Array, height: Array, low: float = 0.0, threads: int | None = None
+    e: Array, t: Array, factor: Array, height: Array, low: Array | None = None, threads: int | None = None
 ) -> Array:
     """The gradient of logits from exponentials; see `reference.scaled_less_onehot`; threads as above."""
-    fit("e (N, C), t (N), factor (N), height (N)", e.shape, t.shape, factor.shape, height.shape)
-    return version_for(e, factor, height).scaled_less_onehot(e, t, factor, height, low, threads)
+    below = None if low is None else low.shape
+    fit("e (N, C), t (N), factor (N), height (N), low (N)?", e.shape, t.shape, factor.shape, height.shape, below)
+    return version_for(e, factor, height, low).scaled_less_onehot(e, t, factor, height, low, threads)

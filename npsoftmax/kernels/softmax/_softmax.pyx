@@ -77,10 +77,14 @@ cdef void scale_less_row(const floating* e, index n, floating factor, floating l
 
 
 def scaled_less_onehot(const floating[:, ::1] e, const int64_t[::1] t, const floating[::1] factor,
-                       const floating[::1] height, double low, floating[:, ::1] dz, int threads):
-    """dz[n] = e[n]·factor[n] - low, and height[n] less at column t[n], where t[n] is one of the columns."""
+                       const floating[::1] height, const floating[::1] low, floating[:, ::1] dz, int threads):
+    """dz[n] = e[n]·factor[n] - low[n], and height[n] less at column t[n], where t[n] is one of the columns.
+
+    low: may be None, for 0.
+    """
     cdef index n
+    cdef bint lower = low is not None
     for n in prange(e.shape[0], nogil=True, num_threads=threads, schedule="static"):
-        scale_less_row(&e[n, 0], e.shape[1], factor[n], <floating>low, &dz[n, 0])
+        scale_less_row(&e[n, 0], e.shape[1], factor[n], low[n] if lower else 0, &dz[n, 0])
         if 0 <= t[n] < e.shape[1]:
             dz[n, t[n]] -= height[n]

@@ -26,14 +26,18 @@ def exp_rows(
 
 
 def scaled_less_onehot(
-    e: np.ndarray, t: np.ndarray, factor: np.ndarray, height: np.ndarray, low: float, threads: int | None
+    e: np.ndarray, t: np.ndarray, factor: np.ndarray, height: np.ndarray, low: np.ndarray | None, threads: int | None
 ) -> Array:
     """See `reference.scaled_less_onehot`."""
     if not e.size:
         return reference.scaled_less_onehot(e, t, factor, height, low)
     dz = np.empty(e.shape, dtype=e.dtype)
     columns = np.ascontiguousarray(t, dtype=np.int64)
-    rows = np.ascontiguousarray(factor), np.ascontiguousarray(height)
+    rows = (
+        np.ascontiguousarray(factor),
+        np.ascontiguousarray(height),
+        None if low is None else np.ascontiguousarray(low),
+    )
     fast = load_extension(MODULE)[0]
-    fast.scaled_less_onehot(np.ascontiguousarray(e), columns, *rows, low, dz, threads or threads_for(e.size))
+    fast.scaled_less_onehot(np.ascontiguousarray(e), columns, *rows, dz, threads or threads_for(e.size))
     return dz

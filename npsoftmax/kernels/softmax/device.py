@@ -20,12 +20,14 @@ def exp_rows(z: Array, temperature: float, out: Array | None, threads: int | Non
     return e, top, total, exponents
 
 
-def scaled_less_onehot(e: Array, t: Array, factor: Array, height: Array, low: float, threads: int | None) -> Array:
+def scaled_less_onehot(
+    e: Array, t: Array, factor: Array, height: Array, low: Array | None, threads: int | None
+) -> Array:
     """See `reference.scaled_less_onehot`."""
     xp = array_module(e)
     dz = xp.empty(e.shape, dtype=e.dtype)
     columns = xp.ascontiguousarray(t, dtype=xp.int64)
-    e, factor, height = contiguous(e, factor, height)
+    e, factor, height, taken_off = contiguous(e, factor, height, factor if low is None else low)
     gpu = cuda("softmax", e)
-    gpu.each("scaled_less_onehot", e.size, e, columns, factor, height, dz, float(low), e.shape[1])
+    gpu.each("scaled_less_onehot", e.size, e, columns, factor, height, taken_off, dz, int(low is not None), e.shape[1])
     return dz

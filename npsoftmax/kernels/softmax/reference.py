@@ -26,16 +26,16 @@ def exp_rows(
 
 
 def scaled_less_onehot(
-    e: Array, t: Array, factor: Array, height: Array, low: float = 0.0, threads: int | None = None
+    e: Array, t: Array, factor: Array, height: Array, low: Array | None = None, threads: int | None = None
 ) -> Array:
-    """e[n]·factor[n] - low for all classes, and height[n] less at class t[n], where that is a column of e.
+    """e[n]·factor[n] - low[n] for all classes, and height[n] less at class t[n], where that is a column of e.
 
-    e (N, C), t (N,) integers, factor, height (N,) -> (N, C)
+    e (N, C), t (N,) integers, factor, height (N,), low (N,) or None for 0 -> (N, C)
     """
     xp = array_module(e)
     dz = e * factor[:, None]
-    if low:
-        dz -= low
+    if low is not None:
+        dz -= low[:, None]
     inside = xp.flatnonzero((t >= 0) & (t < e.shape[1]))
     dz[inside, t[inside]] -= height[inside]
     return dz

@@ -27,9 +27,10 @@ KERNEL exp_rows(const real* z, real* e, real* top, real* total, real* exponents,
     }
 }
 
-KERNEL scaled_less_onehot(const real* e, const long long* t, const real* factor, const real* height, real* dz, real low,
-                          int c, int items) {
+// `lower`: whether low is taken off at all.
+KERNEL scaled_less_onehot(const real* e, const long long* t, const real* factor, const real* height, const real* low,
+                          real* dz, int lower, int c, int items) {
     ITEM(i, items);
     const int n = i / c;
-    dz[i] = e[i] * factor[n] - low - (t[n] == i % c ? height[n] : (real)0);
+    dz[i] = e[i] * factor[n] - (lower ? low[n] : (real)0) - (t[n] == i % c ? height[n] : (real)0);
 }
