@@ -20,7 +20,7 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
     The test set is looked at here, once, and decides nothing. With very many classes there is no confusion matrix
     (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py).
     """
-    with run.explaining_write_errors():
+    with run.explaining_failures():
         return _finish(session, run, state, interrupted)
 
 

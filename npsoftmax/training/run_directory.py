@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,20 @@ class RunDirectory:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def explaining_write_errors(self) -> Iterator[None]:
-        """Within it, an error in writing says that nothing is lost and what to type."""
+    def explaining_failures(self) -> Iterator[None]:
+        """Within it, a full disk, lost rights and a lack of memory say that nothing is lost and what to type."""
         try:
             yield
         except WriteError as error:
             raise InputError(
                 f"cannot write {error.path} ({error.reason}); what was written before is kept, and when this is "
                 f"mended the run goes on with: npsoftmax train --resume {self.path}"
+            ) from error
+        except MemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the arrays of the step that failed
+            raise InputError(
+                f"there is not enough memory: {error or 'something is too large'}. What was saved before is kept; when "
+                f"more is free, the run goes on with: npsoftmax train --resume {self.path}"
             ) from error
 
     @classmethod

@@ -84,7 +84,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.begin(self.session, self.run)
         keep_freed_memory()
-        with self.run.explaining_write_errors(), single_threaded_blas(), self._interrupt.caught():
+        with self.run.explaining_failures(), single_threaded_blas(), self._interrupt.caught():
             if self.group.is_first and not self.run.checkpoint_file("last").exists():
                 self.save()  # a disk that cannot be written is found now, and killed at any moment the run can go on
             try:
@@ -249,7 +249,7 @@ class Trainer:
         The first process of a group reads it for all. InputError as for `restore_run`.
         """
         if self.group.is_first:
-            with self.run.explaining_write_errors():
+            with self.run.explaining_failures():
                 self.state = restore_run(self.run, checkpoint, self.model, self.optimizer, len(self.session.train))
         self.state = self.group.broadcast(self.state)
         self.optimizer.steps = self.state.optimizer_steps
