@@ -208,7 +208,7 @@ def read_reliability(path: Path) -> dict[str, np.ndarray]:
     edges = np.append(low, high[-1:])
     if len(low) == 0 or not (edges[0] == 0 and edges[-1] == 1 and (low[1:] == high[:-1]).all()):
         raise InputError(f"{path}: the bins low to high must follow each other from 0 to 1.")
-    if not (np.isfinite(count) & (count >= 0) & (np.floor(count) == count)).all() or count.sum() == 0:
+    if not ((count >= 0) & (count < 2**53) & (np.floor(count) == count)).all() or count.sum() == 0:
         raise InputError(f"{path}: the counts must be whole numbers, not all of them 0.")
     for name in ("confidence", "accuracy"):
         filled = table[name][count > 0]

@@ -10,6 +10,8 @@ import numpy as np
 from npsoftmax.errors import InputError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# What a file may be, whatever it is called. Pillow knows more, and starts Ghostscript, a program, for PostScript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
 
 def read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -21,7 +23,7 @@ def read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     image_module, operations = _pillow()
     height, width, channels = shape
     try:
-        with image_module.open(path) as file:
+        with image_module.open(path, formats=FORMATS) as file:
             image = _in_mode(operations.exif_transpose(file), "L" if channels == 1 else "RGB", image_module)
             square = operations.fit(image, (width, height), image_module.Resampling.BICUBIC)
     except FileNotFoundError:

@@ -22,7 +22,7 @@ class Store:
             try:
                 entry = json.loads(line)
                 self.known[entry["submission"], entry["key"]] = entry["graded"]
-            except (ValueError, KeyError, TypeError):  # the last line of a run that was killed
+            except (ValueError, KeyError, TypeError, RecursionError):  # the last line of a run that was killed
                 continue
 
     def get(self, submission: str, content: str) -> dict[str, Any] | None:

@@ -153,7 +153,7 @@ def _head(path: Path) -> bytes:
 def zip_members(path: Path) -> Iterator[Member]:
     """The files of a zip, code first."""
     with zipfile.ZipFile(path) as archive:
-        infos = [i for i in archive.infolist() if not i.is_dir()]
+        infos = [i for i in archive.infolist() if i.filename and not i.is_dir()]
         wanted = [i for i in infos if not left_out(i.filename)]
         if wanted and all(i.flag_bits & 1 for i in wanted):
             raise zipfile.BadZipFile("it is encrypted: ask for it without a password")
