@@ -13,9 +13,6 @@ import contextlib
 import csv
 import io
 import os
-import platform
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -24,17 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax._version import __version__
 from npsoftmax.backend import Backend
 from npsoftmax.data import Dataset, Normalization, training_split
 from npsoftmax.data.own import short_name
 from npsoftmax.errors import InputError
 from npsoftmax.files import WriteError, append, read_json, remove_parts, sync, write_errors, write_replacing
 from npsoftmax.heads import ClassInfo
-from npsoftmax.host import get_threads
-from npsoftmax.kernels import compiled_status
 from npsoftmax.training.checkpoint import write_json
 from npsoftmax.training.config import TrainConfig
+from npsoftmax.training.environment import environment
 
 METRICS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 STEPS = ("step", "loss", "learning_rate", "momentum")
@@ -234,56 +229,6 @@ class RunDirectory:
         """Remove what killed processes left half written."""
         for folder in (self.path, self.path / "checkpoints"):
             remove_parts(folder)
-
-
-def environment(backend: Backend) -> dict[str, Any]:
-    """Versions and machine, for env.json."""
-    import numpy
-    import scipy
-
-    versions = {"npsoftmax": __version__, "python": platform.python_version(), "numpy": numpy.__version__}
-    machine = {
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "threads": get_threads(),
-    }
-    return {
-        **versions,
-        "scipy": scipy.__version__,
-        **machine,
-        "backend": backend.name,
-        "kernels": compiled_status()[1],
-        **backend.describe(),
-        "commit": _commit(),
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the source that runs, with a + where its files differ from it; None where git knows of none."""
-    here = Path(__file__).parents[1]
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()
 
 
 def _was_never_a_run(path: Path) -> bool:
