@@ -27,6 +27,7 @@ COMMANDS = {
     "plot": "draw the plots of a run again",
     "compare": "run several recipes or heads and write a report",
     "heads": "the table of softmax heads, or one head with its options",
+    "tree": "the tree of a run's head, or one that is learned from a run",
     "grade": "check the exercises of an assignment",
     "defend": "three questions about your own function",
     "assignments": "start an assignment, or reset a function",

@@ -26,10 +26,11 @@ from npsoftmax.heads.base import ClassInfo
 Nested = Sequence[Any]  # [[0, 1], [2, [3, 4]]]: a class number, or a pair of Nested
 
 BUILDERS = ("balanced", "halving", "huffman")
+MOST_TEXT = 2**19  # characters of a tree in the settings of a run: those of some 60,000 classes
 
 
 def build(tree: str | Nested, classes: ClassInfo) -> np.ndarray:
-    """The children (n - 1, 2) of a tree by name, as nested lists, or from a JSON file of nested lists.
+    """The children (n - 1, 2) of a tree by name, as nested lists or their text, or from a JSON file of such lists.
 
     Raises InputError for an unknown name, a file that cannot be read and a tree that does not hold every class once.
     """
@@ -41,9 +42,22 @@ def build(tree: str | Nested, classes: ClassInfo) -> np.ndarray:
         return halving(leaf_order(classes))
     if tree == "huffman":
         return huffman(leaf_order(classes), _counts(classes))
+    if tree.startswith("["):
+        return from_nested(_parsed(tree, "its text"), classes.n)
     if not tree.endswith(".json"):
         raise unknown_name("tree (or path of a .json file of nested lists)", tree, (*BUILDERS, "superclass"))
     return from_nested(_read(Path(tree)), classes.n)
+
+
+def written_out(tree: Any) -> Any:
+    """The option `tree` as a run keeps it: a file that can be read becomes the text in it, anything else stays.
+
+    So the run has its tree when the file is gone, or holds another one. A text of more than MOST_TEXT stays a file.
+    """
+    if not isinstance(tree, str) or not tree.endswith(".json") or not Path(tree).is_file():
+        return tree
+    text = json.dumps(_read(Path(tree)))
+    return text if len(text) <= MOST_TEXT and text.startswith("[") else str(Path(tree).absolute())
 
 
 def leaf_order(classes: ClassInfo) -> np.ndarray:
@@ -172,9 +186,16 @@ def _counts(classes: ClassInfo) -> np.ndarray:
 
 def _read(path: Path) -> Nested:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return _parsed(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"option tree: {path} cannot be read as JSON: {error}.") from error
+
+
+def _parsed(text: str, where: str) -> Nested:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"option tree: {where} cannot be read as JSON: {error}.") from error
 
 
 # ---------------------------------------------------------------- shape of a tree
@@ -226,6 +247,17 @@ def depths(children: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- text
+def to_json(children: np.ndarray) -> str:
+    """The tree as nested pairs of class numbers, [[0, 1], 2], which `tree=` takes. children (n - 1, 2)."""
+    children = to_numpy(children)
+    inner = len(children)
+    below: dict[int, str] = {}  # the texts of nodes whose parent has none yet
+    for node in range(inner - 1, -1, -1):
+        pair = (str(c - inner) if c >= inner else below.pop(c) for c in children[node].tolist())
+        below[node] = f"[{', '.join(pair)}]"
+    return below[0]
+
+
 def to_text(children: np.ndarray, names: Sequence[str] | None = None) -> str:
     """The tree with one line a place, left above right; classes by name where there are names.
 

@@ -13,6 +13,7 @@ from npsoftmax.backend import PRECISIONS
 from npsoftmax.data.own import whole_name
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
+from npsoftmax.heads.tree import written_out
 from npsoftmax.options import convert
 from npsoftmax.training.mixing import check_alpha
 
@@ -22,7 +23,7 @@ DECAYS = ("auto", "all", "weights")
 # Whose parameters are tested at the end: those of the best epoch by validation, or those of the last.
 TESTED = ("best", "last")
 
-MOST_TEXT = 2**15  # bytes: a longer file is no configuration, and might take long to read
+MOST_TEXT = 2**20  # bytes: a longer file is no configuration, and might take long to read
 
 
 @dataclass
@@ -76,6 +77,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.data = whole_name(self.data)
+        if "tree" in self.head_opts:
+            self.head_opts = self.head_opts | {"tree": written_out(self.head_opts["tree"])}
         for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("checkpoint_every", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
