@@ -86,10 +86,14 @@ def _of_head(args: argparse.Namespace) -> tuple[str, str, Any]:
             f"npsoftmax tree {args.directory} --from means --out tree.json"
         )
     file = RunDirectory(Path(args.directory)).classes_file
-    names = read_json(file).get("names") if file.is_file() else None
+    known = read_json(file) if file.is_file() else {}
     children = model.head.buffers.get("children")
     what = f"the tree of {model.head_name} in {args.directory}, {chosen}"
-    return model.head.tree_text(names), what, None if children is None else to_numpy(children)
+    return (
+        model.head.tree_text(known.get("names"), known.get("coarse_names")),
+        what,
+        None if children is None else to_numpy(children),
+    )
 
 
 def _learned(args: argparse.Namespace) -> tuple[str, str, Any]:

@@ -75,7 +75,7 @@ class BinaryTree(HoldsTrees):
         """Those of the longest path."""
         return self.map.features * self._depth()
 
-    def text(self, names: Sequence[str] | None) -> str:
+    def text(self, names: Sequence[str] | None, _: Sequence[str] | None = None) -> str:
         return trees.to_text(self.buffers["children"], names)
 
     def _depth(self) -> int:

@@ -23,7 +23,7 @@ class HierarchicalHead(Head):
 
     tree: `balanced` (a heap), `halving` (recursive halving), `huffman` (short paths to frequent classes; Mikolov et al.
     2013, arXiv 1310.4546), `superclass` (softmax over the superclasses, then over the classes of one), nested pairs of
-    class numbers such as [[0, 1], 2], or the path of a .json file that holds them.
+    class numbers such as [[0, 1], 2], or the path of a .json file that holds them (`npsoftmax tree` learns one).
     order: of the leaves of balanced, halving and huffman, from left to right: `superclass`, where there are any, so
     that a decision near the root separates kinds of things, or `label`.
 
@@ -83,6 +83,6 @@ class HierarchicalHead(Head):
     def macs(self) -> int:
         return self.tree.macs()
 
-    def tree_text(self, names: Sequence[str] | None = None) -> str:
-        """The tree in lines, with the names of the classes."""
-        return self.tree.text(names)
+    def tree_text(self, names: Sequence[str] | None = None, group_names: Sequence[str] | None = None) -> str:
+        """The tree in lines, with the names of the classes; of a tree of two levels, with those of the superclasses."""
+        return self.tree.text(names, group_names)

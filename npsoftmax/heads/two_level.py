@@ -109,5 +109,5 @@ class TwoLevel(HoldsTrees):
         """Those of the superclasses and of the classes of an average one."""
         return self.groups.inputs * (self.groups.outputs + self.n // self.groups.outputs)
 
-    def text(self, names: Sequence[str] | None) -> str:
-        return trees.groups_to_text(self.buffers["group"], names)
+    def text(self, names: Sequence[str] | None, group_names: Sequence[str] | None = None) -> str:
+        return trees.groups_to_text(self.buffers["group"], names, group_names)

@@ -272,6 +272,7 @@ def test_a_tree_from_the_command_line(tmp_path):
 def test_the_text_of_a_tree_names_the_classes():
     head = build("superclass", 4, classes=ClassInfo(4, coarse=np.array([0, 0, 5, 5])))
     assert head.tree_text(["cat", "dog", "bus", "car"]) == "group 0\n├─ cat\n└─ dog\ngroup 1\n├─ bus\n└─ car"
+    assert head.tree_text(["cat", "dog", "bus", "car"], ["animals", "vehicles"]).startswith("animals\n├─ cat")
     assert build("halving", 2, classes=ClassInfo(2)).tree_text(["no", "yes"]) == "0\n├─ no\n└─ yes"
 
 
