@@ -75,12 +75,17 @@ def check(name: str, function: Callable[..., Any], *, seed: int = SEED) -> Repor
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed!r:.80}, but a whole number of at least 0 was expected.")
     exercise = EXERCISES[name]
-    with _judged_alone(function, exercise):
-        verdict = _verdict(exercise, function, seed)
+    verdict = judged_here(exercise, function, seed)
     text = verdict.report or f"{MARKS[verdict.state]} {exercise.assignment} {name}  {verdict.state}"
     if verdict.note:
         text = "\n".join([text, *field("note", verdict.note)])
     return Report(name, verdict.state, text, verdict.cause, verdict.note)
+
+
+def judged_here(exercise: Exercise, function: Callable[..., Any], seed: int) -> Verdict:
+    """The verdict on a function that runs in this process."""
+    with _judged_alone(function, exercise):
+        return _verdict(exercise, function, seed)
 
 
 def _verdict(exercise: Exercise, function: Callable[..., Any], seed: int) -> Verdict:

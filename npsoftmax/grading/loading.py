@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 def load(path: Path) -> ModuleType:
@@ -28,3 +29,13 @@ def module_of(path: Path, name: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def what_stands(value: Any) -> str:
+    """What a file has under the name of an exercise, None for nothing: "nothing", "no function", "the library's" or
+    "a function"."""
+    if value is None:
+        return "nothing"
+    if not callable(value):
+        return "no function"
+    return "the library's" if (getattr(value, "__module__", None) or "").startswith("npsoftmax.") else "a function"

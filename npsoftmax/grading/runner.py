@@ -6,8 +6,10 @@ import importlib.util
 import linecache
 import re
 import signal
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from npsoftmax.grading.check import FAILED, NOT_STARTED, WRONG, Verdict, check, grader_failed, not_judged
@@ -15,12 +17,15 @@ from npsoftmax.grading.child import DIED, GARBAGE, Child, Ended, Remote, excepti
 from npsoftmax.grading.compiled import NO_CYTHON
 from npsoftmax.grading.exercises import SEED, Exercise
 from npsoftmax.grading.flags import flags
+from npsoftmax.grading.inline import judged_here
+from npsoftmax.grading.loading import load, what_stands
 from npsoftmax.grading.report import assemble, exception_facts, line_fact
 from npsoftmax.grading.student import borrowed
 from npsoftmax.grading.worker import BROKEN
 
 Facts = list[tuple[str, str]]
 LIMIT = 10.0  # seconds for one exercise
+NO_PROCESSES = ("emscripten", "wasi")  # systems, such as a browser, where a program cannot start another
 
 
 class Runner:
@@ -29,6 +34,7 @@ class Runner:
     def __init__(self, seed: int = SEED, limit: float = LIMIT):
         self.seed, self.limit = seed, limit
         self.child: Child | None = None
+        self.loaded: dict[Path, ModuleType] = {}  # in this process, where there is no other
         self.dead: dict[Path, tuple[str, Facts, str]] = {}  # files that cannot be loaded, or kill the process meanwhile
 
     def __enter__(self) -> Runner:
@@ -44,13 +50,10 @@ class Runner:
         start, printed, marked = time.perf_counter(), 0, []
         try:
             marked = flags(file, exercise)
-            child = self._child()
-            child.printed = 0
-            try:
-                verdict = self._graded(child, exercise, file)
-            except Ended as end:
-                verdict = self._ended(child, end, exercise, file)
-            printed = child.printed
+            if sys.platform in NO_PROCESSES:
+                verdict = self._here(exercise, file)
+            else:
+                verdict, printed = self._there(exercise, file)
         except Exception as error:
             self.stop()
             verdict = grader_failed(exercise, error, self.seed)
@@ -58,6 +61,31 @@ class Runner:
             marked.append(f"{verdict.cause}: mark it by hand")
         seconds = round(time.perf_counter() - start, 3)
         return _verdict(**vars(verdict), printed=printed, seconds=seconds, flags=tuple(marked))
+
+    def _there(self, exercise: Exercise, file: Path) -> tuple[Verdict, int]:
+        """The verdict on code in the other process, and how many characters it printed."""
+        child = self._child()
+        child.printed = 0
+        try:
+            verdict = self._graded(child, exercise, file)
+        except Ended as end:
+            verdict = self._ended(child, end, exercise, file)
+        return verdict, child.printed
+
+    def _here(self, exercise: Exercise, file: Path) -> Verdict:
+        """The verdict on code that runs in this process, where there is no other: without a time limit."""
+        if exercise.compiled:
+            return not_judged(exercise, NO_CYTHON, self.seed)
+        if file in self.dead:
+            return self._broken(exercise, *self.dead[file])
+        if file not in self.loaded:
+            try:
+                self.loaded[file] = load(file)
+            except Exception as error:
+                return self._unloadable(error, exercise, file)
+        function: Any = getattr(self.loaded[file], exercise.name, None)
+        unusable = self._unusable(what_stands(function), type(function).__name__, exercise, file)
+        return judged_here(exercise, function, self.seed) if unusable is None else unusable
 
     def stop(self) -> None:
         """Kill the process and whatever it started."""
@@ -99,10 +127,21 @@ class Runner:
                 error = exception_of(message["raised"])
             except Exception:
                 raise Ended("loading", GARBAGE) from None
-            facts = exception_facts(error, str(file))
-            self.dead[file] = "the file cannot be loaded", facts, "; ".join(text for _, text in facts)
-            return self._broken(exercise, *self.dead[file])
-        found, kind = message.get("found"), str(message.get("type"))
+            return self._unloadable(error, exercise, file)
+        unusable = self._unusable(message.get("found"), str(message.get("type")), exercise, file)
+        if unusable is not None:
+            return unusable
+        signature = signature_of(message.get("parameters"))
+        return Remote(child, target(str(file), exercise.name, borrowed(exercise)), signature=signature)
+
+    # ------------------------------------------------------------ what could not be tried
+    def _unloadable(self, error: BaseException, exercise: Exercise, file: Path) -> Verdict:
+        facts = exception_facts(error, str(file))
+        self.dead[file] = "the file cannot be loaded", facts, "; ".join(text for _, text in facts)
+        return self._broken(exercise, *self.dead[file])
+
+    def _unusable(self, found: Any, kind: str, exercise: Exercise, file: Path) -> Verdict | None:
+        """The verdict on what is no function of the student's; None where it is one (loading.what_stands)."""
         if found == "nothing":
             return Verdict(NOT_STARTED, note=f"{file.name} has no function {exercise.name}")
         if found == "no function":
@@ -111,10 +150,8 @@ class Runner:
         if found == "the library's":
             fact = f"{exercise.name} is the library's own function, imported: write it yourself"
             return self._broken(exercise, "", [("found", fact)], fact)
-        signature = signature_of(message.get("parameters"))
-        return Remote(child, target(str(file), exercise.name, borrowed(exercise)), signature=signature)
+        return None
 
-    # ------------------------------------------------------------ what could not be tried
     def _broken(self, exercise: Exercise, verdict: str, facts: Facts, cause: str) -> Verdict:
         return Verdict(WRONG, assemble(exercise, verdict, "", facts, [], self.seed), cause)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.grading.loading import load, module_of
+from npsoftmax.grading.loading import load, module_of, what_stands
 from npsoftmax.grading.processes import MARK, keep
 from npsoftmax.grading.wire import Blobs, Packer, Unpacker, framed
 
@@ -92,12 +92,8 @@ class Worker:
             with warnings.catch_warnings():
                 self.modules[file] = load(Path(file))
         value = getattr(self.modules[file], name, None)
-        if value is None:
-            return {"found": "nothing"}
-        if not callable(value):
-            return {"found": "no function", "type": type(value).__name__}
-        borrowed = (getattr(value, "__module__", None) or "").startswith("npsoftmax.")
-        return {"found": "the library's" if borrowed else "a function", "parameters": parameters(value)}
+        found = {"found": what_stands(value), "type": type(value).__name__}
+        return found | ({"parameters": parameters(value)} if callable(value) else {})
 
     def _call(self, function: Any, request: dict[str, Any], blobs: Blobs) -> tuple[dict[str, Any], Blobs]:
         """Call a function, `times` times. result: what it returned last; changed: the inputs that it changed."""
