@@ -184,6 +184,8 @@ def _of_layer(layer: Layer, path: str, image: Image) -> dict[str, Place]:
     arrays = {**layer.params, **layer.buffers}
     if isinstance(layer, layers.Dense):
         return _linear("", path, arrays, image)
+    if isinstance(layer, layers.Embedding):
+        return {"w": _same(f"{path}.weight", arrays["w"].shape)}
     if isinstance(layer, layers.Conv2d):
         return _named(path, arrays, w=_conv(arrays["w"].shape))
     if isinstance(layer, layers.PatchEmbed):

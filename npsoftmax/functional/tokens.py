@@ -1,14 +1,47 @@
-"""What is done to a row of tokens: one put in front, positions added, all made one vector."""
+"""What is done to a row of tokens: each made a vector, one put in front, positions added, all made one vector."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, taken
+from npsoftmax.arguments import fit, gradient_like, places, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import unknown_name
 
 POOLS = ("class", "mean", "sum")
+
+
+def embedding_forward(w: Array, x: Array) -> tuple[Array, Any]:
+    """y_nt = w[x_nt]: the row of the table that a token has the number of. w (V, D), x (N, T) whole -> y (N, T, D)."""
+    (w,) = taken("w (V, D)", w)
+    x = places(x, "x", 0, len(w))
+    fit("x (N, T)", x.shape)
+    return w[x], (x, w.shape)
+
+
+def embedding_backward(dy: Array, cache: Any) -> Array:
+    """dw_v = Σ of dy_nt over all n, t with x_nt = v. dy (N, T, D) -> dw (V, D), 0 in the rows of tokens not there."""
+    x, shape = cache
+    dy = gradient_like(dy, (*x.shape, shape[1]))
+    xp = array_module(dy)
+    dw = xp.zeros(shape, dtype=dy.dtype)
+    xp.add.at(dw, x, dy)  # += would count a token that occurs twice only once
+    return dw
+
+
+def embedding_rows_forward(w: Array, x: Array) -> tuple[Array, Any]:
+    """`embedding_forward`, for a backward of the rows that were used. w (V, D), x (N, T) whole -> y (N, T, D)."""
+    return embedding_forward(w, x)
+
+
+def embedding_rows_backward(dy: Array, cache: Any) -> tuple[Array, Array]:
+    """Each piece of dy with the row that it is a gradient of, for whoever sums them.
+
+    dy (N, T, D) -> rows (N·T,), a row as often as its token occurs, and their gradients (N·T, D).
+    """
+    x, shape = cache
+    dy = gradient_like(dy, (*x.shape, shape[1]))
+    return x.reshape(-1), dy.reshape(-1, shape[1])
 
 
 def class_token_forward(x: Array, token: Array) -> tuple[Array, Any]:

@@ -6,6 +6,7 @@ from npsoftmax.layers.containers import Residual, Sequential, all_layers
 from npsoftmax.layers.conv import Conv2d, ConvReLU2d
 from npsoftmax.layers.dense import Dense
 from npsoftmax.layers.elementwise import GELU, Dropout, Flatten, ReLU, StochasticDepth
+from npsoftmax.layers.embedding import Embedding
 from npsoftmax.layers.norm import BatchNorm, BatchNormReLU, LayerNorm
 from npsoftmax.layers.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MaxPoolReLU2d
 from npsoftmax.layers.tokens import ClassToken, PatchEmbed, PositionEmbedding, TokenPool
@@ -22,6 +23,7 @@ __all__ = [
     "ConvReLU2d",
     "Dense",
     "Dropout",
+    "Embedding",
     "FeedForward",
     "Flatten",
     "GlobalAvgPool",

@@ -36,10 +36,14 @@ def check_unused(caches: list[Any], layers: int) -> None:
 
 
 class Layer(HoldsTrees, ABC):
-    """A function with parameters. Subclasses set `params` (and `buffers`) and define forward and backward."""
+    """A function with parameters. Subclasses set `params` (and `buffers`) and define forward and backward.
+
+    takes_tokens: whether x are the whole numbers of words, (N, T), and no real numbers.
+    """
 
     params: Tree
     buffers: Tree
+    takes_tokens: bool = False
 
     def __init__(self) -> None:
         self.params, self.buffers = {}, {}

@@ -47,12 +47,13 @@ class Sequential(Layer):
                     )
                 seen.add(id(part))
         self.layers = layers
+        self.takes_tokens = any(layer.takes_tokens for layer in list(layers.values())[:1])
         self.params = {name: layer.params for name, layer in layers.items() if layer.params}
         self.buffers = {name: layer.buffers for name, layer in layers.items() if layer.buffers}
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         check_rng(rng, optional=True)
-        x, caches = real(x), []
+        x, caches = x if self.takes_tokens else real(x), []
         for name, layer in self.layers.items():
             x, cache = layer.forward(x, train=train, rng=rng and rng.child(name))
             caches.append(cache)

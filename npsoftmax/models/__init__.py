@@ -15,6 +15,7 @@ from npsoftmax.models.base import Model, assemble
 from npsoftmax.models.cnn import convnet, tinyvgg
 from npsoftmax.models.mlp import mlp
 from npsoftmax.models.resnet import resnet9, speednet
+from npsoftmax.models.tokens import token_mlp
 from npsoftmax.models.vit import vit, vit_e4, vit_small
 
 MODELS: dict[str, Callable[..., Sequential]] = {
@@ -26,9 +27,11 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "vit": vit,
     "vit_small": vit_small,
     "vit_e4": vit_e4,
+    "token_mlp": token_mlp,
 }
+OF_TOKENS = ("token_mlp",)  # they take windows of words, all others images
 
-__all__ = ["MODELS", "Model", "build_model", "model_builder"]
+__all__ = ["MODELS", "OF_TOKENS", "Model", "build_model", "model_builder"]
 
 
 def model_builder(name: str) -> Callable[..., Sequential]:

@@ -20,7 +20,7 @@ pytestmark = [
 LAYERS, built = table("layers/test_layers.py", "CASES"), table("layers/test_layers.py", "build")
 HEADS, head_label = (table("heads/test_head_properties.py", name) for name in ("CASES", "label"))
 built_head = table("heads/test_head_properties.py", "build")
-TINY = table("models/test_models.py", "TINY")
+TINY, samples = table("models/test_models.py", "TINY"), table("models/test_models.py", "samples")
 # On the stand-in, those that reach every kernel; the whole table is compared with NumPy in test_parity.py.
 FEW_LAYERS = ("Dense", "ConvReLU2d", "MaxPoolReLU2d", "BatchNormReLU", "LayerNorm", "GELU", "MultiHeadAttention")
 FEW_MODELS = ("mlp", "convnet")
@@ -71,7 +71,7 @@ def test_model(name, device, request):
     options, shape = TINY[name]
     model = build_model(name, "softmax", ClassInfo(7), shape, model_opts=options).to(device, np.float64)
     rng = np.random.default_rng(0)
-    x, t = moved((rng.standard_normal((4, *shape)), rng.integers(0, 7, 4)), device)
+    x, t = moved((samples(name, 4), rng.integers(0, 7, 4)), device)
     if not is_gpu(request) and name not in FEW_MODELS:
         pytest.skip("of models, a few are checked on the stand-in")
     effort = {"elements": 10} if is_gpu(request) else {"elements": 0, "directions": 1}

@@ -33,7 +33,7 @@ PAIRS = table("functional/test_pairs.py", "CASES")
 LAYERS, built = table("layers/test_layers.py", "CASES"), table("layers/test_layers.py", "build")
 HEAD_CASES, head_label = (table("heads/test_head_properties.py", name) for name in ("CASES", "label"))
 built_head = table("heads/test_head_properties.py", "build")
-TINY = table("models/test_models.py", "TINY")
+TINY, samples = table("models/test_models.py", "TINY"), table("models/test_models.py", "samples")
 MAPPING_CASES = table("functional/test_softmax_mappings.py", "CASES")
 
 
@@ -163,7 +163,7 @@ def model_of(name, head="softmax", backend=None, dtype=np.float64):
 @pytest.mark.parametrize("name", MODELS)
 def test_model(name, device, cpu):
     on_host, on_device = (model_of(name, backend=backend) for backend in (cpu, device))
-    x, t, rng = normal((5, *on_host.input_shape)), np.array([1, 6, 0, 1, 2]), Rng(1).at(4)
+    x, t, rng = samples(name, 5), np.array([1, 6, 0, 1, 2]), Rng(1).at(4)
     value, cache = on_host.loss(x, t, train=True, rng=rng)
     found, device_cache = on_device.loss(*moved((x, t), device), train=True, rng=rng)
     assert_same(found, value, device, "loss")

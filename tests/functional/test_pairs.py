@@ -48,8 +48,9 @@ MODULES = (
     *(softmax_attention, fused_attention, two_level, adaptive, sampled, tokens, centres, noise, binary),
     *(harmonic, logits, ordinal, sink),
 )
-# Their gradients are those of rows: tests/heads/test_sampled.py, tests/functional/test_drawn_classes.py.
-ELSEWHERE = {"sampled_softmax", "drawn_centres", "noise_contrast"}
+# Their gradients are those of rows: tests/heads/test_sampled.py, tests/functional/test_drawn_classes.py,
+# tests/layers/test_embedding.py.
+ELSEWHERE = {"sampled_softmax", "drawn_centres", "noise_contrast", "embedding_rows"}
 
 
 def own_names(module, ending):
@@ -228,6 +229,7 @@ CASES = {
     "relu_fused": Case("relu_fused", ((3, 4, 5),)),
     "gelu": Case("gelu", ((3, 4, 5),)),
     "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
+    "embedding": Case("embedding", ((5, 3),), (np.array([[4, 0, 4], [1, 4, 0]]),)),
     "class_token": Case("class_token", ((2, 4, 5), (5,))),
     "position_embedding": Case("position_embedding", ((2, 4, 5), (4, 5))),
     **{f"token_pool {kind}": Case("token_pool", ((2, 4, 5),), (kind,)) for kind in ("class", "mean", "sum")},

@@ -19,7 +19,7 @@ from npsoftmax.backend import to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_head
 from npsoftmax.heads import HEADS, ClassInfo, head_class
-from npsoftmax.models import MODELS, build_model
+from npsoftmax.models import MODELS, OF_TOKENS, build_model
 from npsoftmax.models.trunks import features_of
 from npsoftmax.options import check_options, option_defaults
 from npsoftmax.params import SparseRows, leaves, replace_leaves
@@ -336,8 +336,8 @@ def test_a_model_with_this_head_trains_and_predicts(case):
 
 @pytest.fixture(scope="module", params=MODELS)
 def trunk_width(request):
-    trunk = MODELS[request.param]((32, 32, 3), rng=Rng(0))
-    return features_of(trunk, (32, 32, 3))
+    shape = (8,) if request.param in OF_TOKENS else (32, 32, 3)
+    return features_of(MODELS[request.param](shape, rng=Rng(0)), shape)
 
 
 @pytest.mark.parametrize("name", NAMES)

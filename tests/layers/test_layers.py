@@ -173,9 +173,10 @@ def test_every_layer_has_a_case():
             yield sub
             yield from subclasses(sub)
 
+    elsewhere = {"Embedding"}  # it takes words: test_embedding.py
     concrete = {c for c in subclasses(Layer) if c.__module__.startswith("npsoftmax.layers") and c.__name__[0] != "_"}
     tested = {type(layer) for make, _ in CASES.values() for layer in all_layers(make())}
-    assert concrete <= tested
+    assert {c for c in concrete if c.__name__ not in elsewhere} <= tested
     assert {c.__name__ for c in concrete} <= set(layers.__all__)
 
 

@@ -13,7 +13,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import check_model
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.layers import Conv2d, all_layers
-from npsoftmax.models import MODELS, build_model, model_builder
+from npsoftmax.models import MODELS, OF_TOKENS, build_model, model_builder
 from npsoftmax.models.trunks import features_of
 from npsoftmax.params import SparseRows, leaves
 from npsoftmax.random import Rng
@@ -30,6 +30,7 @@ TINY = {
     "vit": ({"patch": 2, "dim": 6, "depth": 2, "heads": 2, "mlp": 5, "dropout": 0.1, "drop_path": 0.1}, (4, 6, 2)),
     "vit_small": ({"dim": 4, "depth": 1, "heads": 2, "mlp": 3}, (4, 8, 1)),
     "vit_e4": ({"patch": 3, "dim": 4, "heads": 2, "mlp": 6}, (6, 3, 2)),
+    "token_mlp": ({"words": 6, "embedding": 3, "hidden": (5, 4), "dropout": 0.1}, (2,)),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 every_head = pytest.mark.parametrize("head", [head for head in HEADS if not HEADS[head].legacy])
@@ -45,10 +46,17 @@ def tiny(name, head="softmax", dtype=np.float64, **options):
     return build_model(name, head, CLASSES, shape, model_opts=model_opts, **options).to(get_backend("numpy"), dtype)
 
 
+def samples(name, n, dtype=np.float64, seed=0):
+    """Of the tiny version of a model: n images, or n windows of words."""
+    (options, shape), rng = TINY[name], np.random.default_rng(seed)
+    if name in OF_TOKENS:
+        return rng.integers(0, options["words"], (n, *shape))
+    return rng.standard_normal((n, *shape)).astype(dtype)
+
+
 def batch(model, n=5, seed=0):
-    rng = np.random.default_rng(seed)
     dtype = next(p.dtype for _, p in leaves(model.params))
-    return rng.standard_normal((n, *model.input_shape)).astype(dtype), rng.integers(0, CLASSES.n, n)
+    return samples(model.name, n, dtype, seed), np.random.default_rng(seed + 1).integers(0, CLASSES.n, n)
 
 
 # ---------------------------------------------------------------- every model, every head

@@ -14,7 +14,7 @@ from npsoftmax.data import Batches, augment
 from npsoftmax.data.normalize import Normalization
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.models import MODELS, build_model
+from npsoftmax.models import MODELS, OF_TOKENS, build_model
 from npsoftmax.params import SparseRows, leaves, tree_map
 from npsoftmax.random import Rng
 from npsoftmax.training.mixing import mix, mixed_backward, mixed_forward
@@ -22,6 +22,7 @@ from npsoftmax.training.mixing import mix, mixed_backward, mixed_forward
 CLASSES = ClassInfo(6, np.arange(6, 0, -1), np.array([0, 0, 1, 1, 2, 2]))
 IMAGES, LABELS = np.random.default_rng(0).random((4, 16, 16, 3)).astype(np.float32), np.array([0, 5, 2, 2])
 OPTIONS = {"legacy_adaptive_untrained": {"cutoffs": (2, 4)}}
+OF_IMAGES = [name for name in MODELS if name not in OF_TOKENS]
 pytestmark = pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning", "ignore:adaptive softmax")
 
 
@@ -154,7 +155,7 @@ def test_models_are_still_copied_and_pickled():
 
 
 # ---------------------------------------------------------------- caches
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_a_cache_used_twice_says_so(name):
     whole = build_model(name, "softmax", CLASSES)
     _, cache = whole.loss(np.zeros((1, 32, 32, 3), np.float32), np.array([0]), train=True, rng=Rng(0))
@@ -215,6 +216,7 @@ ARGUMENTS = {
     "Conv2d": (2, 3, 3),
     "ConvReLU2d": (2, 3, 3),
     "ClassToken": (4,),
+    "Embedding": (6, 4),
     "FeedForward": (4, 8),
     "MultiHeadAttention": (4, 2),
     "PatchEmbed": (2, 3, 4),
@@ -225,7 +227,7 @@ ARGUMENTS = {
 WITH_RNG = {
     **{f"layers.{n}": lambda rng, n=n: getattr(layers, n)(*ARGUMENTS[n], rng=rng) for n in ARGUMENTS},
     **{f"heads.{n}": lambda rng, n=n: HEADS[n](6, CLASSES, rng=rng) for n in HEADS},
-    **{f"models.{n}": lambda rng, n=n: MODELS[n]((32, 32, 3), rng=rng) for n in MODELS},
+    **{f"models.{n}": lambda rng, n=n: MODELS[n]((8,) if n in OF_TOKENS else (32, 32, 3), rng=rng) for n in MODELS},
     "Sequential.forward": lambda rng: CONTAINERS["Sequential"][0]().forward(np.ones((3, 4), "f"), rng=rng),
     "Residual.forward": lambda rng: CONTAINERS["Residual"][0]().forward(np.ones((3, 4), "f"), rng=rng),
     "FeedForward.forward": lambda rng: CONTAINERS["FeedForward"][0]().forward(np.ones((3, 5, 4), "f"), rng=rng),
@@ -301,7 +303,7 @@ def test_a_head_refuses_the_loss_of_no_samples_and_predicts_none(name):
     assert (log_p.shape, log_p.dtype, best.shape, best.dtype.kind) == ((0, 6), np.float32, (0, 2), "i")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_a_model_refuses_the_loss_of_no_samples_and_predicts_none(name):
     whole, x = build_model(name, "softmax", CLASSES), np.zeros((0, 32, 32, 3), np.float32)
     with pytest.raises(InputError, match="a mean over samples, but this batch has none"):

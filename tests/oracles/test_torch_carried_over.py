@@ -19,7 +19,7 @@ import npsoftmax  # noqa: E402
 from npsoftmax.backend import get_backend  # noqa: E402
 from npsoftmax.bench.twins import TWINS  # noqa: E402
 from npsoftmax.heads import ClassInfo  # noqa: E402
-from npsoftmax.models import MODELS, build_model  # noqa: E402
+from npsoftmax.models import MODELS, OF_TOKENS, build_model  # noqa: E402
 from npsoftmax.random import Rng  # noqa: E402
 from npsoftmax.torch_weights import load_torch, load_torch_tensors, save_torch, torch_tensors  # noqa: E402
 
@@ -43,7 +43,7 @@ def pair(case, head="softmax", seed=0, classes=CLASSES, **head_opts):
     model = build_model(name, head, classes, shape, seed=seed, model_opts=both | ours, head_opts=head_opts)
     model.to(get_backend())
     rng = np.random.default_rng(seed)
-    x = rng.standard_normal((6, *shape)).astype(np.float32)
+    x = rng.integers(0, 19, (6, *shape)) if name in OF_TOKENS else rng.standard_normal((6, *shape)).astype(np.float32)
     for step in range(3):
         _, cache = model.loss(x, rng.integers(0, classes.n, 6), train=True, rng=Rng(seed).at(step))
         shrink(model.params, model.backward(cache))
@@ -66,7 +66,9 @@ def shrink(params, grads):
 
 
 def first(x):
-    """Images with the channels first."""
+    """Images with the channels first; words as they are."""
+    if x.ndim == 2:
+        return torch.from_numpy(x)
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
 

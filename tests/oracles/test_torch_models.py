@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch_twins import FixedDropout, agree, make_twin, tensor  # noqa: E402
 
 from npsoftmax.backend import get_backend  # noqa: E402
-from npsoftmax.models import MODELS, build_model  # noqa: E402
+from npsoftmax.models import MODELS, OF_TOKENS, build_model  # noqa: E402
 from npsoftmax.params import leaves  # noqa: E402
 from npsoftmax.random import Rng  # noqa: E402
 
@@ -33,17 +33,20 @@ CASES = {
     "resnet9 without dropout": ("resnet9", {"widths": (8, 16, 24, 32), "dropout": 0.0}, 4),
     "resnet9 in full": ("resnet9", {}, 4),
     "speednet": ("speednet", {"widths": (16, 24, 32)}, 6),
+    "token_mlp": ("token_mlp", {"words": 20, "embedding": 5, "hidden": (16, 12), "dropout": 0.3}, 6),
 }
 
 
 def build(case, seed):
     """Model, its twins (trunk, head) and a batch of 32x32 images."""
     name, options, n = CASES[case]
-    model = build_model(name, seed=seed, model_opts=options).to(get_backend("numpy"), np.float64)
+    shape = (8,) if name in OF_TOKENS else (32, 32, 3)
+    model = build_model(name, input_shape=shape, seed=seed, model_opts=options).to(get_backend("numpy"), np.float64)
     trunk = make_twin(model.trunk, model.input_shape)
     head = make_twin(model.head.map, (model.head.features,), trunk.image)
     rng = np.random.default_rng(seed)
-    return model, trunk, head, rng.standard_normal((n, 32, 32, 3)), rng.integers(0, 100, n)
+    x = rng.integers(0, options["words"], (n, 8)) if name in OF_TOKENS else rng.standard_normal((n, *shape))
+    return model, trunk, head, x, rng.integers(0, 100, n)
 
 
 def their_loss(trunk, head, x, t, rng=None):

@@ -41,6 +41,14 @@ def mlp(shape, hidden):
     return sequential(**parts), features
 
 
+def token_mlp(shape, words, embedding, hidden):
+    parts, features = {"embedding": nn.Embedding(words, embedding), "flatten": nn.Flatten()}, shape[0] * embedding
+    for number, width in enumerate(hidden, start=1):
+        parts |= {f"fc{number}": nn.Linear(features, width), f"relu{number}": nn.ReLU()}
+        features = width
+    return sequential(**parts), features
+
+
 def convnet(shape, widths, fc, logits=None):
     height, width, channels = shape
     parts = {}
@@ -130,7 +138,7 @@ def vit(shape, patch, dim, depth, heads, mlp, activation="gelu", norm="pre", poo
     return trunk, dim
 
 
-# name -> the model, its builder here, options of both, those of ours alone, shape of an image
+# name -> the model, its builder here, options of both, those of ours alone, shape of a sample
 CASES = {
     "mlp": ("mlp", mlp, {"hidden": (9, 8)}, {}, (4, 5, 3)),
     "mlp, no hidden layer": ("mlp", mlp, {"hidden": ()}, {}, (4, 5, 3)),
@@ -154,4 +162,5 @@ CASES = {
         {},
         (6, 9, 3),
     ),
+    "token_mlp": ("token_mlp", token_mlp, {"words": 20, "embedding": 4, "hidden": (9, 8)}, {}, (5,)),
 }

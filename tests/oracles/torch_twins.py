@@ -21,7 +21,9 @@ TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
 
 
 def tensor(a):
-    """A float64 tensor of its own, images channels first."""
+    """A float64 tensor of its own, images channels first; words as whole numbers."""
+    if np.asarray(a).dtype.kind in "iu":
+        return torch.tensor(np.asarray(a, dtype=np.int64))
     a = np.moveaxis(a, -1, 1) if np.ndim(a) == 4 else a
     return torch.tensor(np.ascontiguousarray(a), dtype=torch.float64)
 
@@ -145,6 +147,8 @@ def make_twin(layer, shape, image=None):
     if kind is layers.Dense:
         module = nn.Linear(layer.inputs, layer.outputs, bias="b" in layer.params, dtype=torch.float64)
         return Twin(module).tie(layer, {"w": "weight", "b": "bias"}, {"w": dense_weight(image)})
+    if kind is layers.Embedding:
+        return Twin(nn.Embedding(layer.words, layer.dim, dtype=torch.float64)).tie(layer, {"w": "weight"})
     if kind in FUSED:
         inner = make_twin(FUSED[kind](layer), shape)
         twin = Twin(ThenReLU(inner.module))
