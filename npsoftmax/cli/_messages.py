@@ -6,12 +6,12 @@ from typing import Any
 
 
 def headline(session: Any) -> str:
-    """The model, the images and the machine of a run."""
+    """The model, the data and the machine of a run."""
     config, model = session.config, session.model
     held_out = "no validation" if session.validation is None else f"{len(session.validation.y):,} for validation"
     what = (
         f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
-        f"{session.train_images:,} images to train, {held_out}, {len(session.test.y):,} to test"
+        f"{session.train_images:,} {session.dataset.samples} to train, {held_out}, {len(session.test.y):,} to test"
     )
     return f"{_label(config.recipe, config.shortened)}{what}{_where(session.backend)}{_shared(session.group)}"
 

@@ -61,13 +61,15 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         group,
         "--data",
         "auto (CIFAR-100 if it is on disk, else synthetic100), cifar100, cifar100-superclasses, cifar10, synthetic100, "
-        "digits; or your own images: folder:PATH, a folder for each class, or arrays:FILE.npz (docs/your-own-data.md)",
+        "digits; stdlib_tokens, the next token of Python's standard library (docs/tokens.md); or your own images: "
+        "folder:PATH, a folder for each class, or arrays:FILE.npz (docs/your-own-data.md)",
         metavar="NAME",
     )
     add(
         group,
         "--data-dir",
-        "folder that holds the CIFAR files, also $NPSOFTMAX_DATA; or where images of your own lie now",
+        "folder that holds the CIFAR files, also $NPSOFTMAX_DATA; where images of your own lie now; or source files "
+        "for stdlib_tokens, in place of those of the standard library",
         metavar="DIR",
     )
     add(
@@ -79,12 +81,19 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     )
     add(
         group,
-        "--limit-train",
-        "use only this many training images, the classes balanced",
+        "--vocabulary",
+        "words that stdlib_tokens has, the most frequent ones; not set means 10,000",
         type=whole_number,
         metavar="N",
     )
-    add(group, "--limit-test", "use only this many test images, the classes balanced", type=whole_number, metavar="N")
+    add(
+        group,
+        "--limit-train",
+        "use only this many training samples, the classes balanced",
+        type=whole_number,
+        metavar="N",
+    )
+    add(group, "--limit-test", "use only this many test samples, the classes balanced", type=whole_number, metavar="N")
     add(
         group,
         "--val-split",

@@ -64,7 +64,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from npsoftmax.data.load import SUPERCLASSES, find_dataset
 
-    rows = [("NAME", "CLASSES", "IMAGES", "WHERE")]
+    rows = [("NAME", "CLASSES", "SAMPLES", "WHERE")]
     for name, classes in (("cifar100", "100"), ("cifar10", "10")):
         found = find_dataset(name, args.data_dir)
         where = str(found[1]) if found else f"not found; type: npsoftmax data download {name}"
@@ -73,8 +73,9 @@ def _list(args: argparse.Namespace) -> int:
             rows.append((SUPERCLASSES, "20", "50,000 + 10,000", "the same images, labelled by superclass"))
     rows.append(("synthetic100", "100", "10,000 + 2,000", "drawn when asked for"))
     rows.append(("digits", "10", "1,437 + 360", "comes with scikit-learn"))
+    rows.append(("stdlib_tokens", "10,000", "970,000 + 20,000", "the next token of Python's library (docs/tokens.md)"))
     rows.append(("folder:PATH", "yours", "yours", "a folder for each class (docs/your-own-data.md)"))
     rows.append(("arrays:FILE.npz", "yours", "yours", "images and labels that np.savez wrote"))
-    for name, classes, images, where in rows:
-        print(f"{name:<21} {classes:>7}  {images:<16} {where}")
+    for name, classes, samples, where in rows:
+        print(f"{name:<21} {classes:>7}  {samples:<16} {where}")
     return 0

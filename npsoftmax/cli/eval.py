@@ -58,7 +58,7 @@ def scores(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         raise InputError("this run held out no validation images; use --split test.")
     with single_threaded_blas():
         metrics = metrics_of(session.model, predict_all(session.model, batches, session.backend, session.rng))
-    return f"{session.chosen}, {len(batches.y):,} {split} images of {session.dataset.name}", metrics
+    return f"{session.chosen}, {len(batches.y):,} {split} {session.dataset.samples} of {session.dataset.name}", metrics
 
 
 def weights(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:

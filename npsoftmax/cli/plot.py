@@ -93,6 +93,7 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
         )
     _, first = np.unique(test.y, return_index=True)  # the first image of each class
     chosen = first[np.linspace(0, len(first) - 1, min(IMAGES, len(first))).astype(int)]
+    assert test.normalize is not None  # it takes images
     x = session.backend.asarray(test.normalize.apply(test.x[chosen]))
     with single_threaded_blas():
         maps, predicted = to_numpy(model.trunk.attention_maps(x)), to_numpy(model.predict(x))[:, 0]

@@ -1,4 +1,4 @@
-"""`npsoftmax predict RUN IMAGES`: what a trained network says of image files."""
+"""`npsoftmax predict RUN FILES`: what a trained network says of image files, or what comes next in source files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ def add_parser(subparsers: Any) -> None:
         "predict",
         help="classes and probabilities of image files, by a run",
         description="Name the classes of image files, with probabilities, by the network of a run. The images are cut "
-        "to the middle and brought to the size that the network was trained on. No training data is needed.",
+        "to the middle and brought to the size that the network was trained on. Of a run on stdlib_tokens it names the "
+        "word that follows the end of a source file, which may end anywhere. No training data is needed.",
     )
     parser.add_argument("directory", metavar="RUN", help="the run directory")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="image files, or folders of them")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="FILES",
+        help="image files, or folders of them; source files for a run on words",
+    )
     parser.add_argument("--top", type=whole_number, default=3, metavar="N", help="classes an image (default: 3)")
     parser.add_argument(
         "--checkpoint", choices=("best", "last", "previous"), default="best", help="which parameters (default: best)"

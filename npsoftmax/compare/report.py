@@ -103,7 +103,8 @@ def circumstances(comparison: Comparison, results: Sequence[RowResult]) -> list[
     runs = [run for result in results for run in result.runs]
     missing = sum(outcome.run is None for result in results for outcome in result.outcomes)
     lines = [
-        f"Data: {runs[0].summary['dataset']}, {runs[0].summary['train_images']:,} images to train. "
+        f"Data: {runs[0].summary['dataset']}, {runs[0].summary['train_images']:,} "
+        f"{runs[0].summary.get('samples', 'images')} to train. "
         f"{counted(len(runs), 'run')}, {duration(runs)} in all, by {the_machine(comparison)}.",
         *(f"Typed: {command}" for command in comparison.commands),
     ]

@@ -8,14 +8,17 @@ import numpy as np
 
 from npsoftmax.backend import Array, Backend
 from npsoftmax.data.augment import get_augmentation
-from npsoftmax.data.device import DeviceImages
+from npsoftmax.data.device import DeviceImages, DeviceTokens
 from npsoftmax.data.normalize import Normalization
 from npsoftmax.errors import InputError
 from npsoftmax.random import Rng, check_rng
 
 
 class Batches:
-    """Images x, uint8 (N, H, W, C), and labels y, (N,), in batches of `batch_size`.
+    """Samples x and labels y, (N,), in batches of `batch_size`.
+
+    Samples are images, uint8 (N, H, W, C), or, where `normalize` is None, windows of words, whole numbers (N, T), which
+    are neither normalised nor augmented.
 
     Order and noise are functions of (rng, epoch, sample): an epoch drawn again, or alone, is the same.
     The last batch is smaller where batch_size does not divide N, or is left out with `drop_last`.
@@ -30,14 +33,16 @@ class Batches:
         batch_size: int,
         *,
         rng: Rng,
-        normalize: Normalization,
+        normalize: Normalization | None,
         augment: str = "none",
         shuffle: bool = True,
         drop_last: bool = False,
         backend: Backend | None = None,
     ):
         check_rng(rng)
-        if x.dtype != np.uint8 or x.ndim != 4:
+        if normalize is None:
+            _check_tokens(x, augment)
+        elif x.dtype != np.uint8 or x.ndim != 4:
             raise InputError(f"images must be uint8 (N, H, W, C), but are {x.dtype} {x.shape}.")
         if len(x) != len(y):
             raise InputError(f"there are {len(x)} images but {len(y)} labels.")
@@ -48,9 +53,9 @@ class Batches:
         self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
         self.normalize, self.augment = normalize, get_augmentation(augment)
         self.shuffle, self.drop_last = shuffle, drop_last
-        self.there = None  # the images on the device, where there is one
+        self.there: DeviceImages | DeviceTokens | None = None  # the samples on the device, where there is one
         if backend is not None and not backend.on_host:
-            self.there = DeviceImages(x, normalize, augment, backend)
+            self.there = DeviceTokens(x, backend) if normalize is None else DeviceImages(x, normalize, augment, backend)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -69,7 +74,7 @@ class Batches:
     def epoch(
         self, epoch: int, first: int = 0, part: Callable[[int], slice] = slice
     ) -> Iterator[tuple[Array, np.ndarray, Array]]:
-        """Yields x float32 (n, H, W, C), y int64 (n,) and the indices of the samples in the whole x, (n,).
+        """Yields x, float32 (n, H, W, C) or words (n, T), y int64 (n,) and the samples' indices in the whole x, (n,).
 
         x and the indices are on the device where there is one, y is on the host. Begins with batch number `first`,
         without making those before it. Of a batch of N samples, those in part(N) are made: the ones that stand there in
@@ -87,5 +92,14 @@ class Batches:
                 samples = order_there[here][own]
                 yield self.there.batch(samples, noise.at(epoch, samples)), labels, samples
                 continue
-            images = self.augment(self.x[samples], noise.at(epoch, samples))
-            yield self.normalize.apply(images), labels, samples
+            x = self.x[samples]
+            if self.normalize is not None:
+                x = self.normalize.apply(self.augment(x, noise.at(epoch, samples)))
+            yield x, labels, samples
+
+
+def _check_tokens(x: np.ndarray, augment: str) -> None:
+    if x.dtype.kind not in "iu" or x.ndim != 2:
+        raise InputError(f"windows of words must be whole numbers (N, T), but are {x.dtype} {x.shape}.")
+    if augment != "none":
+        raise InputError(f"--augment {augment} is for images, and these are windows of words. Leave it out.")

@@ -1,4 +1,4 @@
-"""What every data set is, once loaded: images, labels and names, checked."""
+"""What every data set is, once loaded: images or windows of words, labels and names, checked."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ DRAWN_FOR_TEST = 0.2  # the share of images that is put aside where nothing says
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels of a training and a test set, with the names of the classes.
+    """Samples and labels of a training and a test set, with the names of the classes.
 
-    x_train, x_test: uint8 (N, H, W, C); y_train, y_test: int64 (N,), below the number of class names.
-    held_out: None, or which training images are for validation, bool (N,), where the data set itself says so.
+    x_train, x_test: images, uint8 (N, H, W, C); or, where `words` is given, windows of words, uint16 (N, T), each word
+    a number below `words`. y_train, y_test: int64 (N,), below the number of class names.
+    held_out: None, or which training samples are for validation, bool (N,), where the data set itself says so.
     coarse: None, or the superclass of each class, int64 (n_classes,), into coarse_names.
-    note: one line for the user, where the data came from. fingerprint: of a user's own data, the SHA-256 of it all.
+    note: one line for the user, where the data came from. fingerprint: of data that may change, the SHA-256 of it all.
     Raises InputError when these do not fit together.
     """
 
@@ -34,12 +35,15 @@ class Dataset:
     note: str = ""
     held_out: np.ndarray | None = None
     fingerprint: str = ""
+    words: int | None = None
 
     def __post_init__(self) -> None:
-        self._check_images("training", self.x_train, self.y_train)
-        self._check_images("test", self.x_test, self.y_test)
+        self._check_samples("training", self.x_train, self.y_train)
+        self._check_samples("test", self.x_test, self.y_test)
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            raise self._error(f"training images are {self.x_train.shape[1:]} and test images {self.x_test.shape[1:]}")
+            raise self._error(
+                f"training {self.samples} are {self.x_train.shape[1:]} and test {self.samples} {self.x_test.shape[1:]}"
+            )
         if len(set(self.class_names)) != len(self.class_names):
             raise self._error("two classes have the same name")
         if (self.coarse is None) != (self.coarse_names is None):
@@ -53,14 +57,23 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of one image."""
+        """(H, W, C) of one image, (T,) of a window of words."""
         return self.x_train.shape[1:]
 
-    def _check_images(self, split: str, x: np.ndarray, y: np.ndarray) -> None:
-        if x.ndim != 4 or x.dtype != np.uint8:
-            raise self._error(f"{split} images must be uint8 (N, H, W, C), but are {x.dtype} {x.shape}")
+    @property
+    def samples(self) -> str:
+        """What samples are called in sentences."""
+        return "images" if self.words is None else "windows"
+
+    def _check_samples(self, split: str, x: np.ndarray, y: np.ndarray) -> None:
+        ndim, dtype, form = (4, np.uint8, "(N, H, W, C)") if self.words is None else (2, np.uint16, "(N, T)")
+        if x.ndim != ndim or x.dtype != dtype:
+            expected = f"{np.dtype(dtype)} {form}"
+            raise self._error(f"{split} {self.samples} must be {expected}, but are {x.dtype} {x.shape}")
         if len(x) == 0:
-            raise self._error(f"there are no {split} images")
+            raise self._error(f"there are no {split} {self.samples}")
+        if self.words is not None and x.max() >= self.words:
+            raise self._error(f"{split} words must be 0 to {self.words - 1}, but reach {x.max()}")
         self._check_labels(f"{split} labels", y, len(x), self.n_classes)
 
     def _check_labels(self, what: str, y: np.ndarray, length: int, n_classes: int) -> None:

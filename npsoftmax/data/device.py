@@ -1,4 +1,4 @@
-"""Images that live on a device: uploaded once, as bytes, and made into batches there in one pass.
+"""Samples that live on a device: uploaded once, images as bytes, and made into batches there in one pass.
 
 A batch is the one that the host would have made: the same draws decide, and the arithmetic is the same.
 """
@@ -40,3 +40,14 @@ class DeviceImages:
         arrays = self.x, samples, u, colours, self.scale, self.shift, y
         kernels.each("make_batch", y.size, *arrays, self.draws, self.border, self.side, h, w, c)
         return y
+
+
+class DeviceTokens:
+    """Windows of words x, whole numbers (N, T), on the device of `backend`."""
+
+    def __init__(self, x: np.ndarray, backend: Backend):
+        self.backend, self.x = backend, backend.asarray(x)
+
+    def batch(self, samples: Array, rng: Rng) -> Array:
+        """The windows of `samples` (n,). -> (n, T)"""
+        return self.x[samples]

@@ -6,18 +6,22 @@ import dataclasses
 import shlex
 from pathlib import Path
 
+import numpy as np
+
 from npsoftmax.data.cifar import read_cifar
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.digits import load_digits
 from npsoftmax.data.editions import CIFAR_NAMES, Edition, default_places, editions_of, find_archive, find_cifar
 from npsoftmax.data.own import ARRAYS, FOLDER, is_own, load_own
-from npsoftmax.data.split import stratified_subset
+from npsoftmax.data.split import evenly_spaced, stratified_subset
+from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
+from npsoftmax.data.stdlib_tokens import VOCABULARY, WINDOW, load_stdlib_tokens
 from npsoftmax.data.synthetic import N_TEST, N_TRAIN, make_synthetic100
 from npsoftmax.errors import InputError, unknown_name
 
 # The 20 superclasses of CIFAR-100 as its labels.
 SUPERCLASSES = "cifar100-superclasses"
-# Name -> number of classes, shape of an image, and whether the classes have superclasses.
+# Name -> number of classes, shape of a sample, and whether the classes have superclasses.
 SHAPES_OF: dict[str, tuple[int, tuple[int, ...], bool]] = {
     "auto": (100, (32, 32, 3), True),
     "cifar100": (100, (32, 32, 3), True),
@@ -25,6 +29,7 @@ SHAPES_OF: dict[str, tuple[int, tuple[int, ...], bool]] = {
     SUPERCLASSES: (20, (32, 32, 3), False),
     "synthetic100": (100, (32, 32, 3), True),
     "digits": (10, (8, 8, 1), False),
+    STDLIB_TOKENS: (VOCABULARY, (WINDOW,), False),
 }
 DATASETS = tuple(SHAPES_OF)
 
@@ -38,6 +43,7 @@ def load_dataset(
     limit_train: int | None = None,
     limit_test: int | None = None,
     image_size: int | None = None,
+    vocabulary: int | None = None,
     check_md5: bool = True,
 ) -> Dataset:
     """Load the data set called `name`; its `note` says in one line what it is and where it came from.
@@ -45,18 +51,24 @@ def load_dataset(
     auto: CIFAR-100 where it is found, else synthetic100. cifar100-superclasses: its images under 20 labels. data_dir:
     the folder of the CIFAR files, or the one around it; without it $NPSOFTMAX_DATA and the user's cache are searched.
     folder:PATH and arrays:FILE.npz are images of your own (docs/your-own-data.md): image_size is what those of a folder
-    are cut to (None: 32), and data_dir where they lie now, if no more at PATH.
+    are cut to (None: 32), and data_dir where they lie now, if no more at PATH. stdlib_tokens is the next token of
+    source files (docs/tokens.md): vocabulary is how many words there are (None: 10,000), and data_dir has other files
+    than those of Python's standard library.
     download: fetch CIFAR when it is not there. seed: of synthetic100, and of the test images where your own data says
-    of none that they are. limit_train, limit_test: take this many images,
+    of none that they are. limit_train, limit_test: take this many samples,
     every class its share. check_md5=False reads CIFAR files of other content than the official one.
     Raises InputError for an unknown name, files that are missing or damaged, and limits out of range.
     """
+    if vocabulary is not None and name != STDLIB_TOKENS:
+        raise InputError(f"--vocabulary is for {STDLIB_TOKENS}, but {name} has images. Leave it out.")
     if is_own(name):
         return _limit(load_own(name, data_dir, image_size, seed), limit_train, limit_test)
     if name not in DATASETS:
         raise unknown_data(name)
     if image_size is not None:
         raise InputError(f"--image-size is for {FOLDER}PATH, but {name} has images of one size. Leave it out.")
+    if name == STDLIB_TOKENS:
+        return _limit(load_stdlib_tokens(data_dir, vocabulary), limit_train, limit_test)
     if name == "digits":
         return _limit(load_digits(), limit_train, limit_test)
     if name == "synthetic100":
@@ -150,7 +162,7 @@ def _limit(dataset: Dataset, limit_train: int | None, limit_test: int | None) ->
     n_test = _check_limit("--limit-test", limit_test, len(dataset.x_test))
     if n_train == len(dataset.x_train) and n_test == len(dataset.x_test):
         return dataset
-    train, test = stratified_subset(dataset.y_train, n_train), stratified_subset(dataset.y_test, n_test)
+    train, test = _training_samples(dataset, n_train), _share(dataset, dataset.y_test, n_test)
     return dataclasses.replace(
         dataset,
         held_out=None if dataset.held_out is None else dataset.held_out[train],
@@ -159,6 +171,22 @@ def _limit(dataset: Dataset, limit_train: int | None, limit_test: int | None) ->
         x_test=dataset.x_test[test],
         y_test=dataset.y_test[test],
     )
+
+
+def _training_samples(dataset: Dataset, count: int) -> np.ndarray:
+    """`count` of the training samples; where the data set says which are for validation, of both kinds their share."""
+    y = dataset.y_train
+    if dataset.held_out is None:
+        return _share(dataset, y, count)
+    training, held_out = np.flatnonzero(~dataset.held_out), np.flatnonzero(dataset.held_out)
+    fewer = min(max(1, round(count * len(held_out) / len(y))), count - 1) if len(held_out) else 0
+    chosen = training[_share(dataset, y[training], count - fewer)], held_out[_share(dataset, y[held_out], fewer)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _share(dataset: Dataset, y: np.ndarray, count: int) -> np.ndarray:
+    """Every class its share; of windows of words, evenly spaced ones, from all files."""
+    return stratified_subset(y, count) if dataset.words is None else evenly_spaced(len(y), count)
 
 
 def _check_limit(option: str, limit: int | None, available: int) -> int:

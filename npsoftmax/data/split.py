@@ -43,3 +43,8 @@ def stratified_subset(y: np.ndarray, count: int, order: np.ndarray | None = None
     # The r-th of a class of n stands at (r + 1/2) / n: the smallest places are an equal share of every class.
     place = (rank + 0.5) / sizes[labels[by_class]]
     return np.sort(order[by_class[np.argsort(place, kind="stable")[:count]]])
+
+
+def evenly_spaced(n: int, count: int) -> np.ndarray:
+    """`count` of the numbers 0 … n-1, ascending, as far from each other as can be; all where there are no more."""
+    return np.arange(n) if count >= n else np.arange(count) * n // count

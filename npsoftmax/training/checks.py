@@ -13,14 +13,15 @@ from npsoftmax.data.load import SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
 from npsoftmax.data.own import FOLDER, is_own
 from npsoftmax.data.split import train_validation_split
+from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.layers import Conv2d, all_layers
 from npsoftmax.layers.initialisation import shapes_only
-from npsoftmax.models import Model, build_model
+from npsoftmax.models import Model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.session import make_optimizer, schedule_of
+from npsoftmax.training.session import make_optimizer, model_of, refuse_on_tokens, schedule_of
 
 MANY = 10**6  # steps an epoch: more than any run has
 
@@ -40,9 +41,10 @@ def check_settings(config: TrainConfig, source: str) -> None:
         if name not in known:
             raise unknown_name(what, name, known)
     get_augmentation(config.augment)
+    refuse_on_tokens(config)
     if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
         train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
-    for name in ("limit_train", "limit_test", "threads", "clip_value", "clip_norm"):
+    for name in ("vocabulary", "limit_train", "limit_test", "threads", "clip_value", "clip_norm"):
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise InputError(f"--{name.replace('_', '-')} is {value}, but a number above 0 was expected.")
@@ -58,21 +60,15 @@ def model_without_parameters(config: TrainConfig) -> Model:
     classes = ClassInfo(n, np.arange(n, 0, -1), np.arange(n) // 5 if has_superclasses else None)
     with shapes_only(), warnings.catch_warnings():  # what a head warns of, it says when it is trained
         warnings.simplefilter("ignore")
-        model = build_model(
-            config.model,
-            config.head,
-            classes,
-            input_shape,
-            model_opts=config.model_opts,
-            head_opts=config.head_opts,
-        )
+        model = model_of(config, classes, input_shape, n + 2 if config.data == STDLIB_TOKENS else None)
     return model.use_convolution(config.conv)
 
 
 def _shape_of(config: TrainConfig) -> tuple[int, tuple[int, ...], bool]:
     """As SHAPES_OF; of a user's own data, which is read for it."""
     if not is_own(config.data):
-        return SHAPES_OF[config.data]
+        n, shape, has_superclasses = SHAPES_OF[config.data]
+        return config.vocabulary or n, shape, has_superclasses
     dataset = load_dataset(config.data, config.data_dir, image_size=config.image_size)
     return dataset.n_classes, dataset.input_shape, False
 
@@ -90,6 +86,11 @@ def without_effect(config: TrainConfig) -> dict[str, str]:
         found["data_dir"] = f"{config.data} is not read from a folder"
     if not config.data.startswith(FOLDER):
         found["image_size"] = f"it is for --data {FOLDER}PATH"
+    if config.data != STDLIB_TOKENS:
+        found["vocabulary"] = f"it is for --data {STDLIB_TOKENS}"
+    else:
+        found["normalize"] = f"{config.data} has words, and nothing to normalise"
+        found["val_split"] = f"{config.data} itself says which files are for validation"
     if not config.val_split and config.tested == "best":
         found["tested"] = "nothing is held out, so no epoch is the best"
     if config.conv != "auto" and not any(

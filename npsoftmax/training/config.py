@@ -37,6 +37,7 @@ class TrainConfig:
     data: str = "auto"
     data_dir: str | None = None
     image_size: int | None = None
+    vocabulary: int | None = None
     limit_train: int | None = None
     limit_test: int | None = None
     val_split: int | float = 0.1

@@ -75,6 +75,7 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "planned_epochs": config.epochs,
         "seed": config.seed,
         "train_images": session.train_images,
+        "samples": session.dataset.samples,
         "likelihood": model.head.likelihood,
         "legacy": model.head.legacy,
         "seconds_per_epoch": state.total_seconds / state.epoch if state.epoch else None,

@@ -1,4 +1,4 @@
-"""A run's network on image files: no training data is read."""
+"""A run's network on files, images or the beginnings of source files: no training data is read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from npsoftmax.backend import to_numpy
 from npsoftmax.data.normalize import Normalization
 from npsoftmax.data.pictures import read_picture
+from npsoftmax.data.source import read_beginning
+from npsoftmax.data.stdlib_tokens import window_before_the_end
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.models import Model
@@ -21,10 +23,13 @@ from npsoftmax.training.session import Chosen, load_model, load_run
 
 @dataclass(frozen=True)
 class Predictor:
-    """The classes of image files, by a model of a run. seed: of the noise of heads that draw it in evaluation."""
+    """The classes of files, by a model of a run: what is on an image, or the next word of a source file.
+
+    normalization: None where the model takes words. seed: of the noise of heads that draw it in evaluation.
+    """
 
     model: Model
-    normalization: Normalization
+    normalization: Normalization | None
     names: tuple[str, ...]
     chosen: Chosen
     seed: int
@@ -43,7 +48,8 @@ class Predictor:
             assert session.chosen is not None
             return cls(session.model, session.train.normalize, session.dataset.class_names, session.chosen, seed)
         names = written.get("names")
-        normalization = Normalization.from_dict(written["normalization"])
+        of_images = written["normalization"] is not None
+        normalization = Normalization.from_dict(written["normalization"]) if of_images else None
         model, chosen = load_model(path, checkpoint)
         if not isinstance(names, list) or len(names) != model.head.classes.n:
             raise InputError(f"{run.classes_file}: names must be a list of {model.head.classes.n} class names.")
@@ -51,10 +57,16 @@ class Predictor:
 
     def __call__(self, files: list[Path], top: int) -> list[list[tuple[str, float]]]:
         """Of each file the `top` most probable classes with their probabilities, best first."""
-        x = self.normalization.apply(np.stack([read_picture(path, self.model.input_shape) for path in files]))
-        log_prob = to_numpy(self.model.log_prob(x, rng=Rng(self.seed, "predict")))
+        log_prob = to_numpy(self.model.log_prob(self._read(files), rng=Rng(self.seed, "predict")))
         best = np.argsort(-log_prob, axis=1, kind="stable")[:, :top]
         return [
             [(self.names[label], float(np.exp(row[label]))) for label in labels]
             for row, labels in zip(log_prob, best, strict=True)
         ]
+
+    def _read(self, files: list[Path]) -> np.ndarray:
+        """The files as the model takes them."""
+        if self.normalization is None:
+            (length,) = self.model.input_shape
+            return np.stack([window_before_the_end(read_beginning(path), self.names, length) for path in files])
+        return self.normalization.apply(np.stack([read_picture(path, self.model.input_shape) for path in files]))

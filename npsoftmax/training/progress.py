@@ -13,7 +13,7 @@ COLUMNS = {
     "val loss": 9,
     "val acc": 8,
     "lr": 9,
-    "images/s": 9,
+    "samples/s": 9,
     "time": 7,
 }
 
@@ -68,7 +68,7 @@ class Progress:
             return
         speed = (seen - self._seen_before) / max(time.perf_counter() - self._started, 1e-9)
         shown = f"loss {loss:.3f}" + ("" if accuracy is None else f"  acc {accuracy:.1%}")
-        self._bar.update(self._task, completed=seen, loss=shown, speed=f"{speed:,.0f} images/s")
+        self._bar.update(self._task, completed=seen, loss=shown, speed=f"{speed:,.0f} samples/s")
 
     def end_bar(self) -> None:
         if self._bar is not None:

@@ -135,7 +135,7 @@ class RunDirectory:
         self,
         config: TrainConfig,
         dataset: Dataset,
-        normalization: Normalization,
+        normalization: Normalization | None,
         backend: Backend,
         machine: dict[str, Any] | None = None,
     ) -> None:
@@ -156,14 +156,15 @@ class RunDirectory:
             "coarse_names": dataset.coarse_names,
             "counts": np.bincount(dataset.y_train[kept], minlength=dataset.n_classes).tolist(),
             "input_shape": list(dataset.input_shape),
-            "normalization": normalization.to_dict(),
+            "normalization": None if normalization is None else normalization.to_dict(),
+            "words": dataset.words,
             "data_sha256": dataset.fingerprint,
         }
         write_json(self.classes_file, classes)
         config.save(self.config_file)
 
     def classes(self) -> tuple[ClassInfo | None, tuple[int, ...]]:
-        """The classes of the run and the shape of an image; (None, ()) where an older version did not write them.
+        """The classes of the run and the shape of a sample; (None, ()) where an older version did not write them.
 
         InputError where what is written cannot be.
         """
@@ -177,9 +178,22 @@ class RunDirectory:
             raise InputError(f"{self.classes_file}: counts, coarse and input_shape must be lists of whole numbers.")
         return ClassInfo(len(counts), np.array(counts), None if coarse is None else np.array(coarse)), tuple(shape)
 
+    def words(self) -> int | None:
+        """How many words the run's windows are of; None for images. InputError for what is no number."""
+        words = read_json(self.classes_file).get("words") if self.classes_file.is_file() else None
+        if words is not None and not _are_counts([words]):
+            raise InputError(f"{self.classes_file}: words must be a whole number, or null.")
+        return words
+
     def check_data(self, dataset: Dataset) -> None:
-        """InputError where `dataset` is a user's own and no more what this run was trained on."""
+        """InputError where `dataset` is one that may change, and no more what this run was trained on."""
         before = read_json(self.classes_file).get("data_sha256") if self.classes_file.is_file() else None
+        if before and before != dataset.fingerprint and dataset.words is not None:
+            raise InputError(
+                f"the source files of {dataset.name} are not those that {self.path} was trained on (content "
+                f"{before[:12]}): {dataset.note}. Use the Python that {self.path / 'env.json'} names, or say with "
+                "--data-dir where its standard library is."
+            )
         if before and before != dataset.fingerprint:
             raise InputError(
                 f"the images of {dataset.name} are no more those that {self.path} was trained on: {dataset.note}. "

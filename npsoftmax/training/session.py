@@ -10,10 +10,11 @@ import numpy as np
 
 from npsoftmax.backend import Backend, get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, training_split
+from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.host import available_cpus, set_threads
-from npsoftmax.models import Model, build_model
+from npsoftmax.models import OF_TOKENS, Model, build_model
 from npsoftmax.models.trunks import NOT_WEIGHTS
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
@@ -81,11 +82,13 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
         limit_train=config.limit_train,
         limit_test=config.limit_test,
         image_size=config.image_size,
+        vocabulary=config.vocabulary,
     )
+    refuse_on_tokens(config)
     config = replace(config, data=dataset.name)
     kept, held_out = training_split(dataset, config.val_split, config.seed)
     classes = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes, dataset.coarse)
-    model = _model_of(config, classes, dataset.input_shape).to(backend)
+    model = model_of(config, classes, dataset.input_shape, dataset.words).to(backend)
     model.use_convolution(config.conv)
     if model.head.mixes_samples and group.size > 1:
         raise InputError(
@@ -95,7 +98,7 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     if config.sync_batch_norm and group.shared_batch is not None:
         model.share_batch_norm(group.shared_batch)
     rng = Rng(config.seed)
-    normalization = fit_normalization(config.normalize, dataset.x_train[kept])
+    normalization = None if dataset.words else fit_normalization(config.normalize, dataset.x_train[kept])
 
     def batches(x: np.ndarray, y: np.ndarray, **options: Any) -> Batches:
         return Batches(x, y, rng=rng, normalize=normalization, backend=backend, **options)
@@ -109,16 +112,34 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     return Session(config, dataset, model, backend, train, len(kept), validation, test, rng, group)
 
 
-def _model_of(config: TrainConfig, classes: ClassInfo, input_shape: tuple[int, ...]) -> Model:
+def model_of(config: TrainConfig, classes: ClassInfo, input_shape: tuple[int, ...], words: int | None) -> Model:
+    """The model that `config` names, for data with so many words, or (None) for images.
+
+    InputError where the model takes the other kind.
+    """
+    if (words is not None) != (config.model in OF_TOKENS):
+        kind = "images" if words is None else "windows of words"
+        fitting = "--data stdlib_tokens" if words is None else f"--model {', '.join(OF_TOKENS)}"
+        raise InputError(f"{config.data} has {kind}, which --model {config.model} does not take; try {fitting}.")
+    if words is not None and config.model_opts.get("words", words) != words:
+        raise InputError(f"option words of {config.model} is what the data has, {words}; leave it out.")
     return build_model(
         config.model,
         config.head,
         classes,
         input_shape,
         seed=config.seed,
-        model_opts=config.model_opts,
+        model_opts=config.model_opts if words is None else config.model_opts | {"words": words},
         head_opts=config.head_opts,
     )
+
+
+def refuse_on_tokens(config: TrainConfig) -> None:
+    """InputError for what changes images, where the data has none."""
+    changes = {"augment": config.augment != "none", "mixup": config.mixup, "cutmix": config.cutmix}
+    for name, is_set in changes.items():
+        if is_set and config.data == STDLIB_TOKENS:
+            raise InputError(f"--{name} is for images, but {config.data} has words. Leave it out.")
 
 
 def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
@@ -197,7 +218,7 @@ def load_model(path: str | Path, checkpoint: str = "best", **changes: Any) -> tu
         assert session.chosen is not None
         return session.model, session.chosen
     chosen = choose_checkpoint(run, checkpoint)
-    model = _model_of(TrainConfig.load(run.config_file), classes, input_shape)
+    model = model_of(TrainConfig.load(run.config_file), classes, input_shape, run.words())
     return model, _fill(model, chosen)
 
 

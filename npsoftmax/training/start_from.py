@@ -12,7 +12,7 @@ from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.session import Session, choose_checkpoint
 
 # What a run takes over from the one that it starts from, unless something else is said.
-TAKEN = ("data", "data_dir", "image_size", "model", "model_opts", "normalize", "head", "head_opts")
+TAKEN = ("data", "data_dir", "image_size", "vocabulary", "model", "model_opts", "normalize", "head", "head_opts")
 
 
 def settings_taken(path: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def settings_taken(path: str, given: dict[str, Any]) -> dict[str, Any]:
     config = TrainConfig.load(run.config_file)
     taken = {name: getattr(config, name) for name in TAKEN}
     if "data" in given:
-        taken |= {"data_dir": None, "image_size": None}
+        taken |= {"data_dir": None, "image_size": None, "vocabulary": None}
     if "head" in given and given["head"] != config.head:
         taken["head_opts"] = {}
     if given.get("model", config.model) != config.model:

@@ -17,14 +17,14 @@ from npsoftmax.data import AUGMENTATIONS, Batches, fit_normalization
 from npsoftmax.data.augment import DRAWS
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.models import MODELS, build_model
+from npsoftmax.models import MODELS, OF_TOKENS, build_model
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays
 from npsoftmax.training.clipping import clip_by_norm, clip_by_value
 from npsoftmax.training.optimizers import OPTIMIZERS
 
-TINY = table("models/test_models.py", "TINY")
+TINY, samples = table("models/test_models.py", "TINY"), table("models/test_models.py", "samples")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning"),
     pytest.mark.filterwarnings("ignore:adaptive softmax"),
@@ -46,6 +46,15 @@ def test_batches_are_those_of_the_host(augment, shape, strict, monkeypatch):
     for got, want in zip(found, expected, strict=True):
         assert_same([got[0], got[2]], [want[0], want[2]], strict, augment, rtol=0, atol=0)
         assert got[1].dtype == want[1].dtype and (got[1] == want[1]).all(), "labels are on the host"
+
+
+def test_windows_of_words_are_those_of_the_host(strict):
+    x, y = np.arange(33, dtype=np.uint16).reshape(11, 3), np.arange(11)
+    here, there = (Batches(x, y, 4, rng=Rng(3), normalize=None, backend=backend) for backend in (None, strict))
+    with strict_cupy.no_waiting():
+        found = list(there.epoch(2))
+    for got, want in zip(found, here.epoch(2), strict=True):
+        assert_same([got[0], got[2]], [want[0], want[2]], strict, "words", rtol=0, atol=0)
 
 
 def test_every_augmentation_can_be_made_on_a_device():
@@ -86,11 +95,11 @@ def device_model(name, head, strict, **options):
     if head == "legacy_adaptive_untrained":
         model_opts, options = {**model_opts, "logits": 7}, {"head_opts": {"cutoffs": (3, 5)}, **options}
     model = build_model(name, head, classes, shape, model_opts=model_opts, **options).to(strict)
-    x = np.random.default_rng(0).standard_normal((5, *shape)).astype(np.float32)
+    x = samples(name, 5, np.float32)
     return model, strict.asarray(x), strict.asarray(LABELS)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in OF_TOKENS])  # those sort a batch's words
 def test_a_step_of_no_model_waits_for_the_device(name, strict):
     model, x, t = device_model(name, "softmax", strict)
     optimizer = OPTIMIZERS["adam"](model.params)

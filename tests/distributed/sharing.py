@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import npsoftmax
 from npsoftmax.backend import get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization
 from npsoftmax.heads import ClassInfo
@@ -32,6 +33,10 @@ VIT = {
         "dropout": 0.1, "attention_dropout": 0.2, "drop_path": 0.3,
     },
 }  # fmt: skip
+WORDS = {
+    "data": "stdlib_tokens", "data_dir": str(Path(npsoftmax.__file__).parent / "layers"), "vocabulary": 300,
+    "model": "token_mlp", "model_opts": {"embedding": 6, "hidden": (12,)}, "head": "hierarchical",
+}  # fmt: skip
 CASES = {
     "mlp": {},
     "adam, an odd batch": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "batch_size": 7},
@@ -53,6 +58,7 @@ CASES = {
     "sparse rows": {"head": "hierarchical", "weight_decay": 0.01},
     "sparse rows, mixed": {"head": "hierarchical", "mixup": 0.5},
     "sparse rows, sampled": {"head": "sampled"},
+    "words": WORDS,
     "early stopping": {"early_stop": 1, "lr": 1e-9, "epochs": 5},
 }
 MANY = 20_000  # classes: enough for gradients of a few rows
