@@ -13,6 +13,8 @@ from npsoftmax._version import __version__
 if TYPE_CHECKING:  # what _HOME says, for type checkers and editors
     from npsoftmax.backend import get_backend as get_backend
     from npsoftmax.data import load_dataset as load_dataset
+    from npsoftmax.diagnosis import doctor as doctor
+    from npsoftmax.diagnosis import doctor_torch as doctor_torch
     from npsoftmax.errors import InputError as InputError
     from npsoftmax.estimators import ImageClassifier as ImageClassifier
     from npsoftmax.estimators import SoftmaxClassifier as SoftmaxClassifier
@@ -40,6 +42,8 @@ _HOME = {
     "check": "npsoftmax.grading.inline",
     "check_gradients": "npsoftmax.gradcheck",
     "load_dataset": "npsoftmax.data",
+    "doctor": "npsoftmax.diagnosis",
+    "doctor_torch": "npsoftmax.diagnosis",
     "load_run": "npsoftmax.training",
     "ImageClassifier": "npsoftmax.estimators",
     "SoftmaxClassifier": "npsoftmax.estimators",

@@ -26,6 +26,7 @@ COMMANDS = {
     "predict": "classes and probabilities of image files, by a run",
     "plot": "draw the plots of a run again",
     "compare": "run several recipes or heads and write a report",
+    "doctor": "find a wrong wiring in somebody else's work, from its numbers",
     "heads": "the table of softmax heads, or one head with its options",
     "tree": "the tree of a run's head, or one that is learned from a run",
     "grade": "check the exercises of an assignment",

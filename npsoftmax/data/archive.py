@@ -23,7 +23,7 @@ def read_arrays(name: str, path: Path, seed: int) -> Dataset:
     Images: bytes (N, H, W, C), or (N, H, W) for grey ones. Labels: whole numbers from 0, or words, which become the
     names of the classes. Raises InputError for anything else.
     """
-    arrays = _read(path)
+    arrays = read_npz(path, EXPECTED)
     parts = PARTS if all(part in arrays for part in PARTS) else WHOLE
     if not all(part in arrays for part in parts):
         raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}, but {EXPECTED}.")
@@ -42,13 +42,14 @@ def read_arrays(name: str, path: Path, seed: int) -> Dataset:
     return with_drawn_test(name, x, y, names, note, seed)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, expected: str) -> dict[str, np.ndarray]:
+    """The arrays of a file of np.savez by name. InputError, with what was `expected`, where there are none to read."""
     if not path.exists():
-        raise InputError(f"there is no file {path}; it is made by np.savez, and {EXPECTED}.")
+        raise InputError(f"there is no file {path}; it is made by np.savez, and {expected}.")
     try:
         with np.load(path, allow_pickle=False) as file:
             if isinstance(file, np.ndarray):
-                raise InputError(f"{path} holds one array (np.save), but {EXPECTED}: write them with np.savez.")
+                raise InputError(f"{path} holds one array (np.save), but {expected}: write them with np.savez.")
             return {key: file[key] for key in file.files}
     except InputError:
         raise
