@@ -180,6 +180,15 @@ def mixed_confusion_matrices() -> Numbers:
         yield f"accuracy % by the matrix of the {name}", 100 * np.trace(matrix) / matrix.sum()
 
 
+def sink_that_was_not_shifted() -> Numbers:
+    """Where all 100 scores are low, and where one is sure: a sink, and one beside shifted scores."""
+    low, truth = np.full((1, C), -50.0), np.zeros(1, int)
+    for name in ("sink", "legacy_softmax1_unshifted"):
+        one = of_scores(name)
+        yield f"p of none, all scores -50, {name}", 1 - np.exp(one.log_prob(low)).sum()
+        yield f"loss of a right and sure answer, {name}", float(one.loss(said(truth, 50.0), truth)[0])
+
+
 CHECKS: tuple[tuple[str, Callable[[], Numbers]], ...] = (
     ("Softmax applied twice", double_softmax),
     ("Probabilities where logarithms are wanted", probabilities_for_logarithms),
@@ -192,6 +201,7 @@ CHECKS: tuple[tuple[str, Callable[[], Numbers]], ...] = (
     ("Softmax plus noise", softmax_plus_noise),
     ("Logarithms of [8, 7, 1]", logarithms),
     ("A confusion matrix of two models", mixed_confusion_matrices),
+    ("A sink that was not shifted", sink_that_was_not_shifted),
 )
 
 

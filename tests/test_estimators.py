@@ -76,7 +76,7 @@ def test_every_head_is_a_classifier(head, blobs):
     assert p.shape == (len(x), 3) and p.dtype == np.float64 and set(classifier.predict(x)) <= {"ant", "bee", "cat"}
     assert np.isfinite(log_p).all() or not HEADS[head].likelihood
     np.testing.assert_array_equal(np.exp(log_p), p)
-    if head != "legacy_heap128":  # which leaks, and says so
+    if head != "legacy_heap128" and HEADS[head].distribution:  # the heap leaks, and says so
         np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
     if not HEADS[head].legacy:
         assert classifier.score(x, y) > 0.97

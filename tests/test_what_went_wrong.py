@@ -31,6 +31,7 @@ EXPECTED = {
     "softmax_plus_noise": [None, None],
     "logarithms": list(np.log(np.exp([8, 7, 1]) / np.exp([8, 7, 1]).sum())),
     "mixed_confusion_matrices": [60, 13, 36.5],
+    "sink_that_was_not_shifted": [1, 0, 1 / 101, math.log(2)],
 }
 
 

@@ -6,6 +6,7 @@ from npsoftmax.heads.base import ClassInfo, Head, LegacyWiringWarning, top_k
 from npsoftmax.heads.cosine import CosineHead
 from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
 from npsoftmax.heads.gumbel import GumbelSoftmaxHead, LogGumbelSoftmaxHead
+from npsoftmax.heads.harmonic import HarmonicHead
 from npsoftmax.heads.hierarchical import HierarchicalHead
 from npsoftmax.heads.imbalance import BalancedHead
 from npsoftmax.heads.legacy_flat import (
@@ -13,6 +14,7 @@ from npsoftmax.heads.legacy_flat import (
     LegacyDoubleGumbelHead,
     LegacyDoubleSoftmaxHead,
     LegacyNLLOnProbabilitiesHead,
+    LegacySoftmax1UnshiftedHead,
     LegacyTaylorUnloggedHead,
 )
 from npsoftmax.heads.legacy_tree import (
@@ -22,6 +24,7 @@ from npsoftmax.heads.legacy_tree import (
 )
 from npsoftmax.heads.margin import HingeHead, SMSoftmaxHead, SMTaylorSoftmaxHead
 from npsoftmax.heads.sampled import SampledSoftmaxHead
+from npsoftmax.heads.sink import SinkHead
 from npsoftmax.heads.sparsemax import Entmax15Head, SparsemaxHead
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead, SphericalHead, TaylorSoftmaxHead
 
@@ -42,12 +45,15 @@ HEADS: dict[str, type[Head]] = {
     "sampled": SampledSoftmaxHead,
     "balanced": BalancedHead,
     "cosine": CosineHead,
+    "harmonic": HarmonicHead,
+    "sink": SinkHead,
     "hinge": HingeHead,
     "legacy_double_softmax": LegacyDoubleSoftmaxHead,
     "legacy_double_gumbel": LegacyDoubleGumbelHead,
     "legacy_nll_on_probabilities": LegacyNLLOnProbabilitiesHead,
     "legacy_taylor_unlogged": LegacyTaylorUnloggedHead,
     "legacy_batch_axis_softmax": LegacyBatchAxisSoftmaxHead,
+    "legacy_softmax1_unshifted": LegacySoftmax1UnshiftedHead,
     "legacy_heap128": LegacyHeap128Head,
     "legacy_hierarchical_missing_step": LegacyHierarchicalMissingStepHead,
     "legacy_adaptive_untrained": LegacyAdaptiveUntrainedHead,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, to_numpy
-from npsoftmax.functional import gumbel, softmax, taylor
+from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.functional import gumbel, sink, softmax, taylor
 from npsoftmax.functional import loss as losses
 from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.flat import FlatHead
@@ -198,3 +198,33 @@ class LegacyNLLOnProbabilitiesHead(NoisyHead):
     def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
         map_cache, loss_cache = cache
         return gumbel.gumbel_softmax_backward(losses.nll_backward(dlosses, loss_cache), map_cache)
+
+
+class LegacySoftmax1UnshiftedHead(FlatHead):
+    """Softmax with a 1 in the denominator, of which the maximum was not subtracted: p_c = e^{s_c} / (1 + Σ_j e^{s_j}).
+
+    s = z - max z, so this is a sink whose score is the largest of the row, whatever that is. "None of these" has from
+    1 / (C + 1) to half of the probability and depends on no constant in z; p_y is at most 1/2, the loss at least ln 2.
+    """
+
+    legacy, distribution, soft_targets = True, False, True
+    card = Card(
+        "exp(z - max z) / (1 + Σ exp(z - max z))",
+        "github.com/kyegomez/AttentionIsOFFByOne, 2023 (its issue 5), and its copies",
+        mistake="the maximum is subtracted from the scores and not from the 1, which so is as large as the best class",
+        instead="sink, or in attention the mapping softmax1",
+    )
+
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        y, sink_cache = sink.log_sink_softmax_forward(z, z.max(axis=1))
+        found, cache = losses.nll_forward(y, targets)
+        return found, (z.argmax(axis=1), sink_cache, cache)
+
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        top, sink_cache, loss_cache = cache
+        dz, dsink = sink.log_sink_softmax_backward(losses.nll_backward(dlosses, loss_cache), sink_cache)
+        dz[array_module(dz).arange(len(dz)), top] += dsink  # the sink's score is that of the best class
+        return dz
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return sink.log_sink_softmax_forward(z, z.max(axis=1))[0]

@@ -58,7 +58,7 @@ def assert_same(one, other, rtol=1e-11, atol=1e-14):
 @pytest.mark.parametrize("name", OF_SCORES)
 def test_without_the_linear_map_the_features_are_the_scores(name):
     head, whole, (h, t) = of_scores(name), build(name), batch()
-    assert head.params == {}
+    assert set(head.params) <= {"sink"}
     assert head.macs() == 0
     assert whole.macs() == 35
     z, _ = whole.scores(h)
@@ -85,7 +85,8 @@ def test_scores_of_exactly_ten_thousand_and_zero(name, dtype, n):
             assert all(np.isfinite(x).all() for x in found.values())
             assert found["h"].dtype == dtype
     p = np.exp(head.log_prob(z))
-    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12 if dtype is np.float64 else 1e-4)
+    if head.distribution:
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12 if dtype is np.float64 else 1e-4)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "gumbel_softmax", "taylor_softmax", "spherical", "cosine"])
@@ -134,6 +135,68 @@ def test_a_temperature_divides_the_scores():
     head, warm, (z, t) = of_scores("softmax"), of_scores("softmax", temperature=2.5), batch(features=7)
     assert warm.loss(z, t)[0] == pytest.approx(head.loss(z / 2.5, t)[0], rel=1e-14)
     np.testing.assert_allclose(warm.log_prob(z), head.log_prob(z / 2.5), rtol=1e-14)
+
+
+# ---------------------------------------------------------------- options of softmax, sink, harmonic
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_penalties_act_in_training_alone_and_bounds_always(name):
+    plain, (h, t) = build(name), batch()
+    penalised, bounded = build(name, z_loss=0.1, max_sup=0.2), build(name, soft_cap=1.0, logit_norm=0.5)
+    assert_same(evaluate(plain, h, t), evaluate(penalised, h, t))
+    z, _ = plain.scores(h)
+    size = np.log(np.exp(z).sum(axis=1))
+    expected = plain.loss(h, t)[0] + np.mean(0.1 * size**2 + 0.2 * (z.max(axis=1) - z.mean(axis=1)))
+    assert evaluate(penalised, h, t, train=True)["loss"] == pytest.approx(expected, rel=1e-13)
+    assert evaluate(bounded, h, t, train=True)["loss"] == evaluate(bounded, h, t)["loss"] != plain.loss(h, t)[0]
+    z, _ = bounded.scores(1e6 * h)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 2, rtol=1e-6)
+    capped, _ = build(name, soft_cap=1.0).scores(1e6 * h)
+    assert np.abs(capped).max() <= 1
+
+
+def test_max_sup_is_label_smoothing_where_the_answer_is_right():
+    (z, _), c = batch(features=7), 7
+    t, wrong = z.argmax(axis=1), z.argmin(axis=1)
+    smooth, suppressed = of_scores("softmax", label_smoothing=0.2), of_scores("softmax", max_sup=0.2)
+    assert_same(evaluate(smooth, z, t, train=True), evaluate(suppressed, z, t, train=True))
+    pushed = evaluate(suppressed, z, wrong, train=True)["h"] - evaluate(smooth, z, wrong, train=True)["h"]
+    expected = 0.2 / 4 * (np.eye(c)[t] - np.eye(c)[wrong])  # the best class instead of the target
+    np.testing.assert_allclose(pushed, expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("option", ["soft_cap", "logit_norm", "z_loss", "max_sup"])
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, "word"])
+def test_options_of_softmax_that_are_no_sizes_are_refused(option, value):
+    with pytest.raises(InputError, match=f"{option} is {value!r}"):
+        build("softmax", **{option: value})
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, "word"])
+def test_a_power_of_the_distance_that_is_none_is_refused(value):
+    with pytest.raises(InputError, match=f"power is {value!r}"):
+        build("harmonic", power=value)
+
+
+def test_harmonic_does_not_see_how_large_features_and_centres_are():
+    head, (h, t) = build("harmonic"), batch()
+    before = head.loss(h, t)[0]
+    replace_leaves(head.params, lambda _, w: 1e3 * w)
+    assert head.loss(1e3 * h, t)[0] == pytest.approx(before, rel=1e-4)  # but for ε
+    np.testing.assert_array_equal(head.predict(head.params["w"].T.copy())[:, 0], np.arange(7))
+
+
+def test_none_of_these_where_every_score_is_low():
+    head, (h, t) = build("sink", sink=-1.0), batch()
+    assert head.params["sink"].shape == (1,)
+    assert build("sink", learned=False).params.keys() == {"w", "b"}
+    np.testing.assert_allclose(head.none_of_these(h), 1 - np.exp(head.log_prob(h)).sum(axis=1), rtol=1e-12)
+    of = of_scores("sink")
+    assert of.none_of_these(np.full((1, 7), -40.0)) == pytest.approx(1)
+    assert of.none_of_these(np.full((1, 7), 40.0)) < 1e-17
+    look = head.closer_look(h, t, None)["none_of_these"]["mean_p"]
+    assert look == pytest.approx(head.none_of_these(h).sum())
+    with pytest.raises(InputError, match="sink is nan"):
+        build("sink", sink=np.nan)
 
 
 # ---------------------------------------------------------------- Gumbel

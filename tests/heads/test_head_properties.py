@@ -36,7 +36,10 @@ NAMES = [name for name in HEADS if name not in SPECIAL]
 CASES = [
     *((name, {}) for name in NAMES),
     ("softmax", {"label_smoothing": 0.1, "temperature": 2.5, "bias": False}),
+    ("softmax", {"soft_cap": 2.0, "z_loss": 0.01, "temperature": 1.5}),
+    ("softmax", {"logit_norm": 0.3, "max_sup": 0.1, "label_smoothing": 0.1}),
     ("log_softmax", {"label_smoothing": 0.1, "temperature": 0.5}),
+    ("log_softmax", {"soft_cap": 4.0, "logit_norm": 0.5, "z_loss": 0.02, "max_sup": 0.2, "temperature": 0.7}),
     ("gumbel_softmax", {"tau": 5.0, "tau_end": 0.5, "anneal_steps": 10, "label_smoothing": 0.1}),
     ("gumbel_softmax", {"tau": 0.9, "noise": "normal", "eval_noise": True}),
     ("log_gumbel_softmax", {"tau": 3.0, "eval_noise": True, "label_smoothing": 0.1}),
@@ -47,6 +50,8 @@ CASES = [
     ("spherical", {"eps": 1.0, "label_smoothing": 0.1}),
     ("balanced", {"prior": "train", "strength": 0.5, "label_smoothing": 0.1}),
     ("cosine", {"scale": 4.0, "label_smoothing": 0.1}),
+    ("harmonic", {"power": 4.0, "label_smoothing": 0.1}),
+    ("sink", {"sink": 2.0, "learned": False}),
     ("hinge", {"margin": 3.0}),
     ("hinge", {"margin": 2.0, "rivals": "worst"}),
     ("hierarchical", {"tree": "huffman"}),
@@ -180,12 +185,15 @@ sizes = {
 
 
 def agrees_with_itself(head, h, t):
-    """Σ p = 1; loss = -mean log p[target] for a likelihood; predict ranks by log p, ties to the lowest label."""
+    """Σ p = 1 for a distribution; loss = -mean log p[target] for a likelihood; predict ranks by log p."""
     log_p = head.log_prob(h, rng=RNG)
     n, c = len(h), head.classes.n
     assert log_p.shape == (n, c)
     assert not np.isnan(log_p).any()
-    np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=0, atol=1e-12)
+    if head.distribution:
+        np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=0, atol=1e-12)
+    if hasattr(head, "none_of_these"):
+        np.testing.assert_allclose(np.exp(log_p).sum(axis=1) + head.none_of_these(h), 1, rtol=0, atol=1e-12)
     if head.likelihood:
         expected = -log_p[np.arange(n), t].mean()
         np.testing.assert_allclose(head.loss(h, t, rng=RNG)[0], expected, rtol=1e-12, atol=1e-13)
@@ -233,7 +241,8 @@ def test_scores_of_ten_thousand(case, dtype, classes):
     h = (h * 3e4).astype(dtype)  # with weights of about 0.45, scores of ±1e4 and beyond
     log_p = head.log_prob(h, rng=RNG)
     assert not np.isnan(log_p).any()
-    np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, atol=1e-12 if dtype is np.float64 else 1e-4)
+    if head.distribution:
+        np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, atol=1e-12 if dtype is np.float64 else 1e-4)
     for train in (True, False):
         value, cache = head.loss(h, t, train=train, rng=RNG)
         assert np.isfinite(value)

@@ -23,6 +23,7 @@ FLAT_LEGACY = (
     "legacy_nll_on_probabilities",
     "legacy_taylor_unlogged",
     "legacy_batch_axis_softmax",
+    "legacy_softmax1_unshifted",
 )
 
 
@@ -225,3 +226,27 @@ def test_batch_axis_softmax_never_trains_its_bias():
     grads = dict(leaves(head.backward(head.loss(h, np.arange(6))[1])[1]))
     assert np.abs(grads["b"]).max() < 1e-16
     assert np.abs(grads["w"]).max() > 1e-3
+
+
+# ---------------------------------------------------------------- a sink that was not shifted
+def test_an_unshifted_sink_ties_with_the_best_class_whatever_it_says():
+    head, (z, t) = of_scores("legacy_softmax1_unshifted"), batch(scale=5.0)
+    log_p = head.log_prob(z)
+    none = 1 - np.exp(log_p).sum(axis=1)
+    np.testing.assert_allclose(none, np.exp(log_p).max(axis=1), rtol=1e-9)
+    assert (none <= 0.5).all() and (none >= 1 / (C + 1)).all()
+    np.testing.assert_allclose(head.log_prob(z + 100), log_p, rtol=1e-9)
+    right, _ = saturated(right=64)
+    assert head.loss(right, t)[0] >= head.loss(right, np.arange(64) % C)[0] == pytest.approx(np.log(2), rel=1e-12)
+
+
+def test_an_unshifted_sink_pushes_the_best_class_down():
+    head, plain, (z, t) = of_scores("legacy_softmax1_unshifted"), of_scores("sink"), batch()
+    z = z - z.max(axis=1, keepdims=True)  # where its one is the right one
+    value, cache = head.loss(z, t)
+    expected, its_cache = plain.loss(z, t)
+    assert value == pytest.approx(expected, rel=1e-13)
+    dz, its_dz = head.backward(cache)[0], plain.backward(its_cache)[0]
+    best = np.eye(C)[z.argmax(axis=1)]
+    np.testing.assert_allclose(dz - its_dz, best * plain.none_of_these(z)[:, None] / 64, atol=1e-15)
+    np.testing.assert_allclose(dz.sum(axis=1), 0, atol=1e-15)

@@ -111,6 +111,46 @@ def test_cosine(monkeypatch):
     compare(build("cosine", scale=8.0), True, F.cross_entropy, lambda z: F.log_softmax(z, dim=1), scores=scores)
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("train", [True, False])
+def test_softmax_capped_normalised_and_with_penalties(name, train):
+    options = {"soft_cap": 3.0, "logit_norm": 0.2, "z_loss": 0.01, "max_sup": 0.1}
+    head = build(name, label_smoothing=0.1, temperature=1.5, **options)
+
+    def scores(theirs):
+        z = 3 * torch.tanh(linear(theirs) / 3)
+        return z / torch.sqrt(z.square().sum(dim=1, keepdim=True) + 1e-6) / 0.2 / 1.5
+
+    def their_loss(z, t):
+        if not train:
+            return F.cross_entropy(z, t)
+        lead = z.amax(dim=1) - z.mean(dim=1)
+        penalties = 0.01 * torch.logsumexp(z, dim=1).square() + 0.1 * lead
+        return F.cross_entropy(z, t, label_smoothing=0.1) + penalties.mean()
+
+    compare(head, train, their_loss, lambda z: F.log_softmax(z, dim=1), scores=scores)
+
+
+@pytest.mark.parametrize("power", [None, 3.0])
+def test_harmonic(power):
+    def scores(theirs):
+        square = (theirs["h"][:, :, None] - theirs["w"][None]).square().sum(dim=1) + 1e-4
+        return -(power or D**0.5) / 2 * torch.log(square)
+
+    compare(build("harmonic", power=power), True, F.cross_entropy, lambda z: F.log_softmax(z, dim=1), scores=scores)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_sink(learned):
+    head = build("sink", sink=1.5, learned=learned)
+
+    def scores(theirs):
+        b = theirs["sink"] if learned else torch.tensor([1.5], dtype=float)
+        return torch.cat([linear(theirs), b.expand(N, 1)], dim=1)
+
+    compare(head, True, F.cross_entropy, lambda z: F.log_softmax(z, dim=1)[:, :C], scores=scores)
+
+
 # ---------------------------------------------------------------- polynomials, by automatic differentiation
 def polynomial(z, order):
     return sum(z**k / torch.exp(torch.lgamma(torch.tensor(k + 1.0, dtype=float))) for k in range(order + 1))
@@ -174,6 +214,11 @@ def test_hinge_of_the_worst_rival():
 
 
 # ---------------------------------------------------------------- legacy wirings
+def unshifted_softmax1(z):
+    e = torch.exp(z - z.amax(dim=1, keepdim=True))
+    return e / (1 + e.sum(dim=1, keepdim=True))
+
+
 @pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning")
 def test_legacy_wirings():
     noise = torch.tensor(RNG.gumbel((N, C), float))
@@ -182,6 +227,7 @@ def test_legacy_wirings():
         "legacy_double_gumbel": lambda z, t: F.cross_entropy(F.softmax(z + noise, dim=1), t),
         "legacy_nll_on_probabilities": lambda z, t: F.nll_loss(F.softmax(z, dim=1), t),
         "legacy_batch_axis_softmax": lambda z, t: F.cross_entropy(F.softmax(z, dim=0), t),
+        "legacy_softmax1_unshifted": lambda z, t: F.nll_loss(torch.log(unshifted_softmax1(z)), t),
         "legacy_taylor_unlogged": lambda z, t: F.cross_entropy(polynomial(z, 2) / polynomial(z, 2).sum(), t),
     }
     for name, their_loss in wirings.items():
