@@ -117,7 +117,9 @@ def widths(ax):
 
 
 # ---------------------------------------------------------------- all figures
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", ["hundred", *(pytest.param(s, marks=pytest.mark.slow) for s in SHAPES if s != "hundred")]
+)
 @pytest.mark.parametrize("name", ALL)
 def test_no_text_overlaps_another_or_leaves_the_figure(runs, shape, name):
     figure = plots.FIGURES[name][0](runs[shape])
@@ -360,7 +362,10 @@ GIVES = {
 }
 
 
-@pytest.mark.parametrize("name", GIVES)
+FIRST, *OTHERS = GIVES
+
+
+@pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_a_finished_run_that_lost_a_file_is_drawn_without_it_and_says_so(tmp_path, name, capsys):
     folder = make_run(tmp_path / "run", n_groups=2)
     (folder / name).unlink()
@@ -474,7 +479,13 @@ def test_the_command_says_when_there_is_nothing_yet(tmp_path, capsys):
     assert "nothing is recorded yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("form", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PNG")])
+FORMATS = [
+    ("svg", b"<?xml"),
+    *(pytest.param(*f, marks=pytest.mark.slow) for f in (("pdf", b"%PDF"), ("PNG", b"\x89PNG"))),
+]
+
+
+@pytest.mark.parametrize(("form", "begins"), FORMATS)
 def test_the_command_writes_other_formats_the_same_every_time(tmp_path, form, begins, capsys):
     folder = make_run(tmp_path / "run", finished=False, steps=5)
     assert run_command(folder, "--format", form) == 0

@@ -33,6 +33,7 @@ TINY = {
     "token_mlp": ({"words": 6, "embedding": 3, "hidden": (5, 4), "dropout": 0.1}, (2,)),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
+LONG = ("vit", "resnet9")  # layers and blocks alone are checked every day
 every_head = pytest.mark.parametrize("head", [head for head in HEADS if not HEADS[head].legacy])
 
 # Legacy wirings promise neither a probability nor a gradient worth following; they say so when they are built.
@@ -69,8 +70,8 @@ def check_gradients(name, head, train, elements=3):
     check_model(model, *batch(model), train=train, rng=Rng(1) if train else None, elements=elements).assert_ok()
 
 
-@every_model
 @pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in MODELS])
 def test_gradients_of_every_model(name, train):
     check_gradients(name, "softmax", train)
 

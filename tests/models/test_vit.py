@@ -30,6 +30,7 @@ def batch(n=3):
     return rng.standard_normal((n, *SHAPE)), rng.integers(0, 5, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in NAMES if not MAPPINGS[n].biased])
 def test_gradients_with_every_mapping_in_training(name):
     check_model(tiny(attention=name), *batch(), train=True, rng=Rng(1), elements=5).assert_ok()
@@ -45,10 +46,15 @@ def test_the_mapping_is_in_every_block(name):
     "options",
     [
         {"pool": "sum"},
-        {"pool": "mean", "norm": "post", "activation": "relu"},
         {"position": "sinusoidal", "depth": 1},
-        {"dropout": 0.2, "attention_dropout": 0.0, "drop_path": 0.4},
-        {"attention": "gumbel_softmax", "attention_opts": {"tau": 0.5}, "logits": 3, "relu_logits": True},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                {"pool": "mean", "norm": "post", "activation": "relu"},
+                {"dropout": 0.2, "attention_dropout": 0.0, "drop_path": 0.4},
+                {"attention": "gumbel_softmax", "attention_opts": {"tau": 0.5}, "logits": 3, "relu_logits": True},
+            )
+        ),
     ],
 )
 def test_gradients_with_options(options):

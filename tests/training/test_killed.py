@@ -230,7 +230,7 @@ def test_a_run_killed_at_each_thing_it_does_to_a_file(tmp_path, monkeypatch, war
 
 
 def test_a_run_killed_at_some_things_it_does_to_a_file(tmp_path, monkeypatch, warm):
-    killed_at(lambda calls: range(8, calls + 1, calls // 7), tmp_path, monkeypatch)
+    killed_at(lambda calls: range(8, calls + 1, calls // 4), tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
@@ -239,7 +239,7 @@ def test_a_disk_that_is_full_at_any_moment(tmp_path, monkeypatch, capsys):
 
 
 def test_a_disk_that_is_full_at_some_moments(tmp_path, monkeypatch, capsys):
-    full_at(lambda calls: range(6, calls + 1, calls // 7), tmp_path, monkeypatch, capsys)
+    full_at(lambda calls: range(6, calls + 1, calls // 4), tmp_path, monkeypatch, capsys)
 
 
 # ---------------------------------------------------------------- limits of the system itself

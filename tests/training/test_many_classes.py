@@ -64,6 +64,7 @@ def epochs(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_million_classes_train(tmp_path):
     made = replace(session(1_000_000), validation=None)
     trainer, state = run(made, tmp_path / "run")
@@ -101,7 +102,7 @@ def test_with_many_classes_the_loss_stands_for_the_likelihood(monkeypatch, head)
         assert many[name] == (score if score is None else pytest.approx(score, rel=1e-6)), name
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.slow), "adam"])
 def test_rows_that_are_updated_now_and_then_resume_to_the_last_bit(tmp_path, optimizer):
     """Sparse rows: momentum and moments of the rows that a step does not touch are in the checkpoint too."""
     options = {"optimizer": optimizer, "epochs": 4, "weight_decay": 1e-2}

@@ -60,10 +60,11 @@ CASES = {
 }  # fmt: skip
 for head in ("adaptive", "legacy_adaptive_untrained"):
     CASES[f"head {head}"]["head_opts"] = {"cutoffs": (4, 8)}
+LONG = ("model vit", "model resnet9", "model vit_small")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow) if c in LONG else c for c in CASES])
 def test_two_epochs_and_two_with_a_death_between_are_four(tmp_path, case):
     """Stopped after two epochs, dead three steps into the third with a checkpoint every second one, and gone on."""
     options = CASES[case]
