@@ -171,12 +171,12 @@ def _log_prob(log_prob: Array, targets: np.ndarray, n_classes: int) -> np.ndarra
 def write_confusion(path: Path, matrix: Array, names: Sequence[str]) -> None:
     """CSV of a confusion matrix (C, C): a header of class names, then a row a true class, its name first."""
     rows = ([name, *row] for name, row in zip(names, to_numpy(matrix).tolist(), strict=True))
-    _write(path, [CORNER, *names], rows)
+    write_csv(path, [CORNER, *names], rows)
 
 
 def read_confusion(path: Path) -> tuple[np.ndarray, list[str]]:
     """(matrix (C, C) int64, class names) of a file of `write_confusion`; InputError names the wrong line."""
-    lines = _lines(path)
+    lines = csv_lines(path)
     line, header = next(lines, (1, []))
     names = header[1:]
     if header[:1] != [CORNER] or not names:
@@ -198,7 +198,7 @@ def write_reliability(path: Path, table: dict[str, np.ndarray]) -> None:
     """CSV of a reliability table, a row a bin; the confidence and accuracy of an empty bin are left blank."""
     columns = [to_numpy(table[name]).tolist() for name in RELIABILITY_COLUMNS]
     rows = (["" if math.isnan(value) else value for value in row] for row in zip(*columns, strict=True))
-    _write(path, RELIABILITY_COLUMNS, rows)
+    write_csv(path, RELIABILITY_COLUMNS, rows)
 
 
 def read_reliability(path: Path) -> dict[str, np.ndarray]:
@@ -223,7 +223,7 @@ def read_columns(path: Path, required: Iterable[str]) -> dict[str, np.ndarray]:
     Raises InputError naming the file and the line: a column missing, a row too short or too long, a cell that
     is no number.
     """
-    lines = _lines(path)
+    lines = csv_lines(path)
     line, header = next(lines, (1, []))
     missing = [name for name in required if name not in header]
     if missing:
@@ -232,12 +232,13 @@ def read_columns(path: Path, required: Iterable[str]) -> dict[str, np.ndarray]:
     for line, cells in lines:
         if len(cells) != len(header):
             raise InputError(f"{path} line {line}: {len(cells)} cells under {len(header)} columns.")
-        rows.append([_number(path, line, cell) for cell in cells])
+        rows.append([csv_number(path, line, cell) for cell in cells])
     values = np.array(rows, dtype=np.float64).reshape(len(rows), len(header))
     return {name: values[:, i] for i, name in enumerate(header)}
 
 
-def _write(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:
+    """A CSV file of a header and rows, all of it or (WriteError) nothing."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -245,7 +246,7 @@ def _write(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None
     write_replacing(path, text.getvalue().encode())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every complete line of a CSV file; blank lines are passed over."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -260,7 +261,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path} line {reader.line_num}: {error}.") from error
 
 
-def _number(path: Path, line: int, cell: str) -> float:
+def csv_number(path: Path, line: int, cell: str) -> float:
+    """The number in a cell, NaN where it is blank; InputError names the line."""
     try:
         return float(cell) if cell.strip() else math.nan
     except ValueError:

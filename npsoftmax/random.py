@@ -96,6 +96,14 @@ class Rng:
         top = (self.bits(shape, xp) >> xp.uint32(9)).astype(dtype)
         return (top + xp.asarray(0.5, dtype=dtype)) * xp.asarray(2.0**-23, dtype=dtype)
 
+    def fine_uniform(self, n: int) -> np.ndarray:
+        """n uniform numbers of this step, float64 in (0, 1], of 64 random bits each; the same for any samples.
+
+        The 23 bits of `uniform` would never choose some of a million classes.
+        """
+        bits = self.at(self.step).bits((1, 2 * n))[0].astype(np.float64)
+        return (bits[::2] * 2.0**32 + bits[1::2] + 0.5) * 2.0**-64
+
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:
         """Standard normal, by Box and Muller (1958) from two uniforms an element."""
         u = self.uniform((*_sizes(shape), 2), _wide(dtype), xp)

@@ -121,6 +121,7 @@ RUNS = {
     "docs/threads-and-memory.md": A_MODEL,
     "docs/your-own-data.md": IN_A_FOLDER,
     "docs/listening.md": IN_A_FOLDER,
+    "docs/multi-label.md": IN_A_FOLDER,
 }
 # Blocks that begin like this; tests/test_estimators.py and tests/oracles/test_torch_doctor.py do the same.
 LEFT_OUT = {"README.md": "from sklearn", "docs/doctor.md": "# PyTorch"}

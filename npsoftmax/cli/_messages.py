@@ -39,7 +39,12 @@ def result_line(summary: dict[str, Any]) -> str:
     parts = [f"accuracy {test['accuracy']:.2%}"]
     if test["top5"] is not None:
         parts.append(f"top-5 {test['top5']:.2%}")
+    if "subset_accuracy" in test:  # sets of labels
+        parts.append(f"whole sets {test['subset_accuracy']:.2%}")
+        parts.append(f"micro F1 {test['f1_micro']:.4f}")
     parts.append(f"macro F1 {test['f1_macro']:.4f}")
+    if test.get("mean_average_precision") is not None:
+        parts.append(f"mAP {test['mean_average_precision']:.4f}")
     if test["nll"] is not None:
         parts.append(f"NLL {test['nll']:.4f}")
     if test["ece"] is not None:

@@ -62,7 +62,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from npsoftmax.data.load import SUPERCLASSES, find_dataset
+    from npsoftmax.data.load import BOTH_LEVELS, DIGIT_SETS, SUPERCLASSES, find_dataset
 
     rows = [("NAME", "CLASSES", "SAMPLES", "WHERE")]
     for name, classes in (("cifar100", "100"), ("cifar10", "10")):
@@ -71,8 +71,10 @@ def _list(args: argparse.Namespace) -> int:
         rows.append((name, classes, "50,000 + 10,000", where))
         if name == "cifar100":
             rows.append((SUPERCLASSES, "20", "50,000 + 10,000", "the same images, labelled by superclass"))
+            rows.append((BOTH_LEVELS, "120", "50,000 + 10,000", "the same, by class and superclass: label sets"))
     rows.append(("synthetic100", "100", "10,000 + 2,000", "drawn when asked for"))
     rows.append(("digits", "10", "1,437 + 360", "comes with scikit-learn"))
+    rows.append((DIGIT_SETS, "10", "4,000 + 1,000", "rows of digits: label sets (docs/multi-label.md)"))
     rows.append(("stdlib_tokens", "10,000", "970,000 + 20,000", "the next token of Python's library (docs/tokens.md)"))
     rows.append(("folder:PATH", "yours", "yours", "a folder for each class (docs/your-own-data.md)"))
     rows.append(("arrays:FILE.npz", "yours", "yours", "images and labels that np.savez wrote"))

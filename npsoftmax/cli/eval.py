@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=2))
     else:
+        width = max(16, *map(len, found))
         for name, value in found.items():
-            print(f"{name:<16} {_shown(value)}")
+            print(f"{name:<{width}} {_shown(value)}")
     return 0
 
 

@@ -32,7 +32,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILES",
         help="image files, or folders of them; source files for a run on words",
     )
-    parser.add_argument("--top", type=whole_number, default=3, metavar="N", help="classes an image (default: 3)")
+    parser.add_argument(
+        "--top",
+        type=whole_number,
+        metavar="N",
+        help="classes an image (default: 3; of sets of labels those in the set)",
+    )
     parser.add_argument(
         "--checkpoint", choices=("best", "last", "previous"), default="best", help="which parameters (default: best)"
     )
@@ -46,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a row an image; returns the exit code."""
     from npsoftmax.training.predict import Predictor
 
-    if args.top < 1:
+    if args.top is not None and args.top < 1:
         raise InputError(f"--top is {args.top}, but at least 1 class is needed.")
     predictor = Predictor.of_run(args.directory, args.checkpoint)
     files = image_files(args.images)
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     width = max(len(row["file"]) for row in found)
     for row in found:
         guesses = "   ".join(f"{guess['class']} {guess['probability']:.1%}" for guess in row["predictions"])
-        print(f"{row['file']:<{width}}  {guesses}")
+        print(f"{row['file']:<{width}}  {guesses or '(no label)'}")
     return 0
 
 
@@ -76,7 +81,7 @@ def image_files(given: list[Path]) -> list[Path]:
     return found
 
 
-def _predictions(predictor: Any, files: list[Path], top: int) -> Iterator[dict[str, Any]]:
+def _predictions(predictor: Any, files: list[Path], top: int | None) -> Iterator[dict[str, Any]]:
     for start in range(0, len(files), BATCH):
         part = files[start : start + BATCH]
         for path, guesses in zip(part, predictor(part, top), strict=True):

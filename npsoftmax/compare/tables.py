@@ -52,6 +52,9 @@ SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
     ("precision", test_score("precision_macro"), "{:.4f}", 1),
     ("recall", test_score("recall_macro"), "{:.4f}", 1),
     ("F1", test_score("f1_macro"), "{:.4f}", 1),
+    ("whole sets %", test_score("subset_accuracy"), "{:.2f}", 100),
+    ("micro F1", test_score("f1_micro"), "{:.4f}", 1),
+    ("mAP", test_score("mean_average_precision"), "{:.4f}", 1),
     ("NLL", test_score("nll"), "{:.3f}", 1),
     ("ECE", test_score("ece"), "{:.3f}", 1),
     ("parameters", summary_value("parameters"), "{:,.0f}", 1),
@@ -64,6 +67,9 @@ SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
 EXPLAINED = {
     "top-5 %": "top-5: the true class is among the five that are thought most likely",
     "precision": "precision, recall and F1: means over the classes",
+    "whole sets %": "accuracy: of sets of labels, |true ∩ predicted| / |true ∪ predicted|; whole sets: those without a "
+    "mistake",
+    "mAP": "mAP: the mean over the labels of the average precision",
     "NLL": f"NLL: mean −log of the probability of the true class, {NOTHING} where the loss is no likelihood",
     "ECE": "ECE: how far confidence and accuracy are apart, 0 is best",
     "s/epoch": "s/epoch: seconds of the fastest epoch",

@@ -21,7 +21,8 @@ def read_arrays(name: str, path: Path, seed: int) -> Dataset:
     the test.
 
     Images: bytes (N, H, W, C), or (N, H, W) for grey ones. Labels: whole numbers from 0, or words, which become the
-    names of the classes. Raises InputError for anything else.
+    names of the classes; or label sets (N, C), 1 or true where a label is in the set, 0 or false where it is not.
+    Raises InputError for anything else.
     """
     arrays = read_npz(path, EXPECTED)
     parts = PARTS if all(part in arrays for part in PARTS) else WHOLE
@@ -35,7 +36,8 @@ def read_arrays(name: str, path: Path, seed: int) -> Dataset:
     for key, x, y in zip(parts[::2], images, labels, strict=True):
         if len(x) != len(y):
             raise InputError(f"{path}: {key} has {len(x)} images and {key.replace('x', 'y', 1)} {len(y)} labels.")
-    note = f"{sum(map(len, labels)):,} images of {len(names)} classes in {path}"
+    of = f"with sets of {len(names)} labels" if labels[0].ndim == 2 else f"of {len(names)} classes"
+    note = f"{sum(map(len, labels)):,} images {of} in {path}"
     if parts is PARTS:
         return Dataset(name, images[0], labels[0], images[1], labels[1], names, note=note)
     (x,), (y,) = images, labels
@@ -82,11 +84,16 @@ def _images(path: Path, key: str, x: np.ndarray) -> np.ndarray:
 def _labels(
     path: Path, keys: tuple[str, ...], arrays: dict[str, np.ndarray]
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Labels as int64, of each part, and the names of the classes."""
+    """Labels as int64, or label sets as uint8, of each part, and the names of the classes."""
     given = [arrays[key] for key in keys]
+    if any(y.ndim == 2 for y in given):
+        return _label_sets(path, keys, arrays)
     for key, y in zip(keys, given, strict=True):
         if y.ndim != 1 or y.dtype.kind not in "iuUS":
-            raise InputError(f"{path}: {key} is {y.dtype} {y.shape}, but whole numbers (N,) or words were expected.")
+            raise InputError(
+                f"{path}: {key} is {y.dtype} {y.shape}, but whole numbers (N,) or words were expected, or sets of "
+                "labels (N, C) of 0 and 1."
+            )
     words = any(y.dtype.kind in "US" for y in given)
     if words:
         if NAMES in arrays or len({y.dtype.kind in "US" for y in given}) > 1:
@@ -108,3 +115,26 @@ def _labels(
             "expected."
         )
     return [y.astype(np.int64) for y in given], tuple(map(str, names))
+
+
+def _label_sets(
+    path: Path, keys: tuple[str, ...], arrays: dict[str, np.ndarray]
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Label sets as uint8 (N, C), of each part, and the names of the labels."""
+    given = [arrays[key] for key in keys]
+    for key, y in zip(keys, given, strict=True):
+        if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biu" or y.max(initial=0) > 1 or y.min(initial=0) < 0:
+            numbers = f" from {y.min()} to {y.max()}" if y.dtype.kind in "iu" and y.size else ""
+            raise InputError(
+                f"{path}: {key} is {y.dtype} {y.shape}{numbers}, but whole numbers (N,) were expected, or sets of at "
+                "least two labels (N, C): 1 where a label is in the set, 0 where it is not."
+            )
+    c = given[0].shape[1]
+    if any(y.shape[1] != c for y in given):
+        raise InputError(f"{path}: {keys[0]} has {c} labels and {keys[1]} {given[1].shape[1]}; the same were expected.")
+    names = arrays.get(NAMES, np.arange(c).astype(str))
+    if names.ndim != 1 or names.dtype.kind not in "US" or len(names) != c:
+        raise InputError(
+            f"{path}: {NAMES} is {names.dtype} {names.shape}, but words, one for each of {c} labels, were expected."
+        )
+    return [y.astype(np.uint8) for y in given], tuple(map(str, names))

@@ -15,7 +15,7 @@ from npsoftmax.random import Rng, check_rng
 
 
 class Batches:
-    """Samples x and labels y, (N,), in batches of `batch_size`.
+    """Samples x and labels y, (N,) or sets of them (N, C), in batches of `batch_size`.
 
     Samples are images, uint8 (N, H, W, C), or, where `normalize` is None, windows of words, whole numbers (N, T), which
     are neither normalised nor augmented.
@@ -76,6 +76,8 @@ class Batches:
     ) -> Iterator[tuple[Array, np.ndarray, Array]]:
         """Yields x, float32 (n, H, W, C) or words (n, T), y int64 (n,) and the samples' indices in the whole x, (n,).
 
+        Label sets are float32 (n, C), as a head takes them.
+
         x and the indices are on the device where there is one, y is on the host. Begins with batch number `first`,
         without making those before it. Of a batch of N samples, those in part(N) are made: the ones that stand there in
         the whole batch.
@@ -87,7 +89,7 @@ class Batches:
             here = slice(step * self.batch_size, (step + 1) * self.batch_size)
             own = part(len(order[here]))
             samples = order[here][own]
-            labels = self.y[samples].astype(np.int64, copy=False)
+            labels = self.y[samples].astype(np.int64 if self.y.ndim == 1 else np.float32, copy=False)
             if self.there is not None:
                 samples = order_there[here][own]
                 yield self.there.batch(samples, noise.at(epoch, samples)), labels, samples

@@ -17,7 +17,8 @@ class Dataset:
     """Samples and labels of a training and a test set, with the names of the classes.
 
     x_train, x_test: images, uint8 (N, H, W, C); or, where `words` is given, windows of words, uint16 (N, T), each word
-    a number below `words`. y_train, y_test: int64 (N,), below the number of class names.
+    a number below `words`. y_train, y_test: int64 (N,), below the number of class names; or, where an image has a set
+    of labels, uint8 (N, class names) of 0 and 1.
     held_out: None, or which training samples are for validation, bool (N,), where the data set itself says so.
     coarse: None, or the superclass of each class, int64 (n_classes,), into coarse_names.
     note: one line for the user, where the data came from. fingerprint: of data that may change, the SHA-256 of it all.
@@ -40,6 +41,8 @@ class Dataset:
     def __post_init__(self) -> None:
         self._check_samples("training", self.x_train, self.y_train)
         self._check_samples("test", self.x_test, self.y_test)
+        if self.y_train.ndim != self.y_test.ndim:
+            raise self._error(f"training labels are {self.y_train.shape} and test labels {self.y_test.shape}")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise self._error(
                 f"training {self.samples} are {self.x_train.shape[1:]} and test {self.samples} {self.x_test.shape[1:]}"
@@ -54,6 +57,11 @@ class Dataset:
     @property
     def n_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has a set of labels instead of one."""
+        return self.y_train.ndim == 2
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -77,6 +85,12 @@ class Dataset:
         self._check_labels(f"{split} labels", y, len(x), self.n_classes)
 
     def _check_labels(self, what: str, y: np.ndarray, length: int, n_classes: int) -> None:
+        if y.ndim == 2:
+            if y.dtype != np.uint8 or y.shape != (length, n_classes) or y.max(initial=0) > 1:
+                raise self._error(
+                    f"{what} must be uint8 ({length}, {n_classes}) of 0 and 1, but are {y.dtype} {y.shape}"
+                )
+            return
         if y.dtype != np.int64 or y.shape != (length,):
             raise self._error(f"{what} must be int64 ({length},), but are {y.dtype} {y.shape}")
         if length and not (y.min() >= 0 and y.max() < n_classes):
@@ -90,6 +104,8 @@ def with_drawn_test(
     name: str, x: np.ndarray, y: np.ndarray, class_names: tuple[str, ...], note: str, seed: int
 ) -> Dataset:
     """A data set of images that nobody has divided: a fifth of each class, drawn by `seed`, is the test set.
+
+    (Of images with label sets a fifth of all.)
 
     InputError where that leaves no image for the test.
     """

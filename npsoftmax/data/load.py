@@ -12,6 +12,7 @@ from npsoftmax.data.cifar import read_cifar
 from npsoftmax.data.dataset import Dataset
 from npsoftmax.data.digits import load_digits
 from npsoftmax.data.editions import CIFAR_NAMES, Edition, default_places, editions_of, find_archive, find_cifar
+from npsoftmax.data.label_sets import BOTH_LEVELS, DIGIT_SETS, load_digit_sets, under_both_levels
 from npsoftmax.data.own import ARRAYS, FOLDER, is_own, load_own
 from npsoftmax.data.split import evenly_spaced, stratified_subset
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
@@ -29,8 +30,11 @@ SHAPES_OF: dict[str, tuple[int, tuple[int, ...], bool]] = {
     SUPERCLASSES: (20, (32, 32, 3), False),
     "synthetic100": (100, (32, 32, 3), True),
     "digits": (10, (8, 8, 1), False),
+    DIGIT_SETS: (10, (8, 24, 1), False),
+    BOTH_LEVELS: (120, (32, 32, 3), False),
     STDLIB_TOKENS: (VOCABULARY, (WINDOW,), False),
 }
+LABEL_SETS = (DIGIT_SETS, BOTH_LEVELS)  # data sets with a set of labels an image
 DATASETS = tuple(SHAPES_OF)
 
 
@@ -48,7 +52,8 @@ def load_dataset(
 ) -> Dataset:
     """Load the data set called `name`; its `note` says in one line what it is and where it came from.
 
-    auto: CIFAR-100 where it is found, else synthetic100. cifar100-superclasses: its images under 20 labels. data_dir:
+    auto: CIFAR-100 where it is found, else synthetic100. cifar100-superclasses: its images under 20 labels;
+    cifar100-both: under both, a set of two labels each; digit_sets: one to three digits. data_dir:
     the folder of the CIFAR files, or the one around it; without it $NPSOFTMAX_DATA and the user's cache are searched.
     folder:PATH and arrays:FILE.npz are images of your own (docs/your-own-data.md): image_size is what those of a folder
     are cut to (None: 32), and data_dir where they lie now, if no more at PATH. stdlib_tokens is the next token of
@@ -71,11 +76,14 @@ def load_dataset(
         return _limit(load_stdlib_tokens(data_dir, vocabulary), limit_train, limit_test)
     if name == "digits":
         return _limit(load_digits(), limit_train, limit_test)
+    if name == DIGIT_SETS:
+        return _limit(load_digit_sets(), limit_train, limit_test)
     if name == "synthetic100":
         return _synthetic(seed, limit_train, limit_test)
-    if name == SUPERCLASSES:
+    if name in (SUPERCLASSES, BOTH_LEVELS):
         fine = load_dataset("cifar100", data_dir, download=download, check_md5=check_md5)
-        return _limit(_under_superclasses(fine), limit_train, limit_test)
+        relabelled = _under_superclasses(fine) if name == SUPERCLASSES else under_both_levels(fine)
+        return _limit(relabelled, limit_train, limit_test)
     wanted = "cifar100" if name == "auto" else name
     found = find_dataset(wanted, data_dir)
     if found is None and name == "auto" and data_dir is None:

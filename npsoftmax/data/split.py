@@ -11,8 +11,9 @@ from npsoftmax.random import Rng
 def train_validation_split(y: np.ndarray, size: int | float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation samples, each ascending; together all of 0 … N-1.
 
-    y: labels (N,); every class gives the same share (to within one sample). size: how many validation samples,
-    or a fraction in [0, 1) written with a decimal point; 0 for none. The choice depends on `seed` alone.
+    y: labels (N,); every class gives the same share (to within one sample); of label sets (N, C) any samples. size: how
+    many validation samples, or a fraction in [0, 1) written with a decimal point; 0 for none. The choice depends on
+    `seed` alone.
     Raises InputError when no training sample would be left.
     """
     count = round(size * len(y)) if isinstance(size, float) and 0 <= size < 1 else size
@@ -29,11 +30,14 @@ def train_validation_split(y: np.ndarray, size: int | float, seed: int) -> tuple
 def stratified_subset(y: np.ndarray, count: int, order: np.ndarray | None = None) -> np.ndarray:
     """Indices, ascending, of `count` samples in which each class has its share (to within one sample).
 
-    Samples that come first in `order` (None: as they are) are taken first. Raises InputError for a count that is
-    negative or above the number of samples.
+    Samples that come first in `order` (None: as they are) are taken first. y: labels (N,); of label sets (N, C) the
+    first in `order` are taken (None: drawn, always the same). Raises InputError for a count that is negative or above
+    the number of samples.
     """
     if not 0 <= count <= len(y):
         raise InputError(f"{count} samples were asked for, but there are {len(y)}.")
+    if y.ndim == 2:
+        return np.sort((Rng(0, "subset").permutation(len(y)) if order is None else order)[:count])
     order = np.arange(len(y)) if order is None else order
     labels = y[order]
     by_class = np.argsort(labels, kind="stable")  # each class in a run, inside it the given order

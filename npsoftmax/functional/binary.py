@@ -10,32 +10,39 @@ from npsoftmax.functional.noise import softplus
 from npsoftmax.functional.path import sigmoid
 
 
-def one_against_rest_forward(z: Array, q: Array) -> tuple[Array, Any]:
-    """Σ_c -q_c · log σ(z_c) - (1 - q_c) · log σ(-z_c) = Σ_c softplus(z_c) - q_c · z_c of every sample.
+def one_against_rest_forward(z: Array, q: Array, yes: Array | None = None) -> tuple[Array, Any]:
+    """Σ_c -yes_c · q_c · log σ(z_c) - (1 - q_c) · log σ(-z_c) of every sample; -log σ(z) = softplus(-z).
 
-    z (N, C); q (N, C) from 0 to 1, the share of "yes" of each class, or (N,) integer labels, which are one yes a sample
-    -> losses (N,).
+    z (N, C); q (N, C) from 0 to 1, the share of "yes" of each class, or (N,) integer labels, which are one yes a
+    sample; yes (C,): what each yes weighs, None for 1 -> losses (N,).
     """
     z, q = _targets(z, q)
     xp = array_module(z)
+    tail = xp.log1p(xp.exp(-xp.abs(z)))
+    if q.ndim == 1 and yes is None:
+        tail += xp.maximum(z, 0)
+        samples = xp.arange(len(q))
+        tail[samples, q] -= z[samples, q]
+        return tail.sum(axis=1), (z, q, None, None)
     if q.ndim == 1:
-        rise = xp.maximum(z, 0)
-        rise[xp.arange(len(q)), q] -= z[xp.arange(len(q)), q]
-    else:
-        rise = xp.maximum(z, 0) - q * z  # before the logarithm: where z is large and q is 1, both vanish
-    return (rise + xp.log1p(xp.exp(-xp.abs(z)))).sum(axis=1), (z, q)
+        q = (xp.arange(z.shape[1]) == q[:, None]).astype(z.dtype)
+    up, down = (q if yes is None else q * gradient_like(yes, z.shape[1:], "yes").astype(z.dtype)), 1 - q
+    losses = (down * (xp.maximum(z, 0) + tail) + up * (xp.maximum(-z, 0) + tail)).sum(axis=1)
+    return losses, (z, None, up, down)
 
 
 def one_against_rest_backward(dlosses: Array, cache: Any) -> Array:
-    """dz = (σ(z) - q) · dlosses. dlosses (N,) -> dz (N, C)."""
-    z, q = cache
+    """dz = ((1 - q) · σ(z) - yes · q · σ(-z)) · dlosses, which is (σ(z) - q) · dlosses where all weigh 1.
+
+    dlosses (N,) -> dz (N, C)
+    """
+    z, t, up, down = cache
     dlosses = gradient_like(dlosses, (len(z),), "dlosses")
-    dz = sigmoid(z)
-    if q.ndim == 1:
-        dz[array_module(z).arange(len(q)), q] -= 1
-    else:
-        dz = dz - q
-    return dz * dlosses[:, None]
+    p = sigmoid(z)
+    if t is None:
+        return (down * p - up * sigmoid(-z)) * dlosses[:, None]
+    p[array_module(z).arange(len(z)), t] -= 1
+    return p * dlosses[:, None]
 
 
 def log_sigmoid(z: Array) -> Array:

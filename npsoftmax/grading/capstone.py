@@ -122,6 +122,10 @@ def compare(
         raise InputError(f"--steps is {steps}, but at least 1 is needed.")
     functions = student_functions(folder, capstone, unfinished)
     images = load_dataset(data, data_dir)
+    if images.multi_label:
+        raise InputError(
+            f"--my-gradients trains on one label an image, but {data} has sets of them; type --data digits."
+        )
     reference, accuracy = train(capstone.build(images), images, steps, lambda i, loss: tell("library", i, loss))
     with in_place(functions, capstone):
         student, own = train(capstone.build(images), images, steps, lambda i, loss: tell("yours", i, loss))

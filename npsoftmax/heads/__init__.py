@@ -2,6 +2,7 @@
 
 from npsoftmax.errors import unknown_name
 from npsoftmax.heads.adaptive import AdaptiveHead
+from npsoftmax.heads.arcface import ArcFaceHead
 from npsoftmax.heads.base import ClassInfo, Head, LegacyWiringWarning, top_k
 from npsoftmax.heads.cosine import CosineHead
 from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
@@ -23,7 +24,9 @@ from npsoftmax.heads.legacy_tree import (
     LegacyHierarchicalMissingStepHead,
 )
 from npsoftmax.heads.margin import HingeHead, SMSoftmaxHead, SMTaylorSoftmaxHead
+from npsoftmax.heads.nce import NCEHead
 from npsoftmax.heads.sampled import SampledSoftmaxHead
+from npsoftmax.heads.sigmoid import SigmoidHead
 from npsoftmax.heads.sink import SinkHead
 from npsoftmax.heads.sparsemax import Entmax15Head, SparsemaxHead
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead, SphericalHead, TaylorSoftmaxHead
@@ -43,11 +46,14 @@ HEADS: dict[str, type[Head]] = {
     "hierarchical": HierarchicalHead,
     "adaptive": AdaptiveHead,
     "sampled": SampledSoftmaxHead,
+    "nce": NCEHead,
     "balanced": BalancedHead,
     "cosine": CosineHead,
+    "arcface": ArcFaceHead,
     "harmonic": HarmonicHead,
     "sink": SinkHead,
     "hinge": HingeHead,
+    "sigmoid": SigmoidHead,
     "legacy_double_softmax": LegacyDoubleSoftmaxHead,
     "legacy_double_gumbel": LegacyDoubleGumbelHead,
     "legacy_nll_on_probabilities": LegacyNLLOnProbabilitiesHead,

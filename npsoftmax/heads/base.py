@@ -62,7 +62,8 @@ class Head(HoldsTrees, ABC):
     params: arrays that train; buffers: fixed at construction and saved with them (a tree, a permutation, a prior).
     likelihood: whether, with train=False, loss = -mean log_prob[target]; class weights, smoothing, margins, noise,
     priors and sampling act in training only. soft_targets: whether it takes targets (N, C). distribution: whether
-    exp(log_prob) sums to 1 over the classes; not where several may be right, or none.
+    exp(log_prob) sums to 1 over the classes; not where several may be right, or none. multi_label: whether targets may
+    be sets of labels, (N, C) of 0 and 1, which are no soft targets.
     legacy: whether this is a published miswiring, kept to be studied; making one warns.
     reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in;
     labels on a device have to be copied from it first. mixes_samples: whether the result of a sample depends on the
@@ -74,6 +75,7 @@ class Head(HoldsTrees, ABC):
     likelihood: bool = True
     soft_targets: bool = False
     distribution: bool = True
+    multi_label: ClassVar[bool] = False
     legacy: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     mixes_samples: bool = False
@@ -173,6 +175,8 @@ class Head(HoldsTrees, ABC):
             kept = xp.asarray(~ignored, dtype=h.dtype)
             weights = kept if weights is None else weights * kept
         if self.class_weight is not None and train:
+            if targets.ndim == 2 and self.multi_label:  # the head weighs each label of a set
+                return h, targets, weights
             if targets.ndim == 2:
                 return h, targets * xp.asarray(self.class_weight, dtype=h.dtype), weights
             of_labels = array_module(targets).asarray(self.class_weight)[targets]
@@ -184,6 +188,10 @@ class Head(HoldsTrees, ABC):
         """The k most probable labels, best first; ties go to the lowest label. h (N, D) -> (N, k)."""
         check_k(k, self.classes.n)
         return top_k(self.log_prob(h, rng=rng), k)
+
+    def predict_sets(self, h: Array, *, rng: Rng | None = None) -> Array:
+        """Whether each label is in the predicted set. h (N, D) -> booleans (N, C). InputError if not `multi_label`."""
+        raise InputError(f"{type(self).__name__} gives one label a sample; for sets of labels take the head sigmoid.")
 
     def closer_look(self, h: Array, targets: Array, rng: Rng | None) -> dict[str, Any]:
         """What else summary.json says of the test set, by name; here nothing. h (N, D), targets (N,).
@@ -217,7 +225,7 @@ class Head(HoldsTrees, ABC):
             targets = array(targets, "labels")
         if targets.ndim != 2 or targets.shape != (len(h), self.classes.n):
             return h, labels(targets, len(h), self.classes.n)
-        if not self.soft_targets:
+        if not (self.soft_targets or self.multi_label):
             raise InputError(_no_soft_targets(type(self), targets.shape))
         return h, array_module(h).asarray(soft(targets, h.dtype))
 

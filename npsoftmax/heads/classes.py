@@ -49,7 +49,9 @@ class ClassInfo:
 
     @classmethod
     def from_labels(cls, y: np.ndarray, n: int, coarse: np.ndarray | None = None) -> ClassInfo:
-        """Count the classes in training labels (N,)."""
+        """Count the classes in training labels (N,), or in sets of labels, uint8 (N, n) of 0 and 1."""
         n = cls(n).n
+        if isinstance(y, np.ndarray) and y.dtype == np.uint8 and y.ndim == 2 and y.shape[1] == n:
+            return cls(n, y.sum(axis=0, dtype=np.int64), coarse)
         t = labels(y, len(y) if hasattr(y, "__len__") else 0, n, empty=True)
         return cls(n, np.bincount(np.asarray(t), minlength=n), coarse)

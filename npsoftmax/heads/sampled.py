@@ -96,9 +96,7 @@ class SampledSoftmaxHead(Head):
             raise InputError("sampled softmax draws classes in training, so loss(…, train=True) needs rng=Rng(seed).")
         check_rng(rng)
         xp, n = array_module(like), self.classes.n
-        bits = rng.at(rng.step).child("drawn").bits((1, 2 * self.samples))[0].astype(np.float64)
-        # 64 random bits: with the 23 of rng.uniform some of a million classes would never be drawn.
-        u = (bits[::2] * 2.0**32 + bits[1::2] + 0.5) * 2.0**-64
+        u = rng.at(rng.step).child("drawn").fine_uniform(self.samples)
         raw = np.exp(u * math.log(n + 1)) - 1 if self.drawn_from == "log_uniform" else u * n
         rank, times = np.unique(np.minimum(raw.astype(np.int64), n - 1), return_counts=True)
         q = np.log1p(1 / (rank + 1)) / math.log(n + 1) if self.drawn_from == "log_uniform" else 1 / n

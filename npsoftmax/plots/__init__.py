@@ -20,6 +20,7 @@ from npsoftmax.plots.curves import (
     running_mean,
     steps_figure,
 )
+from npsoftmax.plots.labels import labels_figure
 from npsoftmax.plots.run_files import Run, read_run
 from npsoftmax.plots.style import DPI, FORMATS, save_figure
 
@@ -34,6 +35,7 @@ __all__ = [
     "accuracy_figure",
     "confusion_figure",
     "draw_run",
+    "labels_figure",
     "learning_rate_figure",
     "loss_figure",
     "not_drawn",
@@ -53,10 +55,12 @@ FIGURES: dict[str, tuple[Callable[[Run], Figure], str]] = {  # name -> function,
     "confusion": (confusion_figure, "confusion"),
     "per_class": (per_class_figure, "confusion"),
     "reliability": (reliability_figure, "reliability"),
+    "labels": (labels_figure, "labels"),
 }
 
 
 NEEDS = {"epochs": "metrics.csv", "steps": "steps.csv", "confusion": "confusion.csv", "reliability": "reliability.csv"}
+NEEDS |= {"labels": "labels.csv"}
 
 
 def plot_run(run_dir: Path, form: str = "png") -> list[Path]:

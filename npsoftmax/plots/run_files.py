@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.metrics import CONFUSION_CLASSES, read_columns, read_confusion, read_reliability
+from npsoftmax.set_metrics import read_labels
 
 Columns = dict[str, np.ndarray]
 
@@ -34,6 +35,8 @@ class Run:
     coarse: np.ndarray | None  # (C,) the superclass of each class
     coarse_names: list[str]
     missing: tuple[str, ...] = ()  # the files that a finished run has, and this one has not (yet)
+    labels: Columns = field(default_factory=dict)  # where images have sets of them; then there is no confusion
+    label_names: list[str] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -46,7 +49,7 @@ class Run:
         parts = [str(self.summary[key]) for key in ("dataset", "model", "head") if self.summary.get(key)]
         accuracy = (self.summary.get("test") or {}).get("accuracy")
         if accuracy is not None:
-            parts.append(f"test accuracy {accuracy:.2%}")
+            parts.append(f"test accuracy{' of sets' if self.labels else ''} {accuracy:.2%}")
         if self.summary.get("interrupted"):
             done, planned = self.summary.get("epochs"), self.summary.get("planned_epochs")
             parts.append(f"interrupted after {done} of {planned} epochs")
@@ -78,14 +81,24 @@ def read_run(run_dir: Path) -> Run:
 
     epochs = read("metrics.csv", lambda path: read_columns(path, EPOCH_COLUMNS), {})
     steps = read("steps.csv", lambda path: read_columns(path, STEP_COLUMNS), {})
-    confusable = summary.get("classes", 0) <= CONFUSION_CLASSES
+    sets = _has_sets(folder, summary)
+    labels, label_names = read("labels.csv", read_labels, ({}, []), sets)
+    confusable = summary.get("classes", 0) <= CONFUSION_CLASSES and not sets
     confusion, names = read("confusion.csv", read_confusion, (np.zeros((0, 0), dtype=np.int64), []), confusable)
     coarse, coarse_names = read("classes.json", lambda path: _read_coarse(path, names), (None, []))
     # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
-    calibrated = not summary or (summary.get("test") or {}).get("ece") is not None
+    calibrated = not sets and (not summary or (summary.get("test") or {}).get("ece") is not None)
     reliability = read("reliability.csv", read_reliability, {}, calibrated)
     name = folder.resolve().name
-    return Run(name, summary, epochs, steps, confusion, reliability, names, coarse, coarse_names, tuple(missing))
+    files = epochs, steps, confusion, reliability, names, coarse, coarse_names
+    return Run(name, summary, *files, tuple(missing), labels, label_names)
+
+
+def _has_sets(folder: Path, summary: dict[str, Any]) -> bool:
+    """Whether the images of the run have sets of labels."""
+    if summary:
+        return summary.get("label_sets") is True
+    return (folder / "classes.json").is_file() and read_json(folder / "classes.json").get("label_sets") is True
 
 
 def _begun(path: Path) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 
 from npsoftmax.backend import BACKENDS
 from npsoftmax.data.augment import get_augmentation
-from npsoftmax.data.load import SHAPES_OF, load_dataset, unknown_data
+from npsoftmax.data.label_sets import DIGIT_SETS
+from npsoftmax.data.load import LABEL_SETS, SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
 from npsoftmax.data.own import FOLDER, is_own
 from npsoftmax.data.split import train_validation_split
@@ -21,7 +22,7 @@ from npsoftmax.layers.initialisation import shapes_only
 from npsoftmax.models import Model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.session import make_optimizer, model_of, refuse_on_tokens, schedule_of
+from npsoftmax.training.session import check_takes_sets, make_optimizer, model_of, refuse_on_tokens, schedule_of
 
 MANY = 10**6  # steps an epoch: more than any run has
 
@@ -56,21 +57,23 @@ def check_settings(config: TrainConfig, source: str) -> None:
 
 def model_without_parameters(config: TrainConfig) -> Model:
     """The model of the settings, with the shapes of its parameters alone. InputError for options that cannot be."""
-    n, input_shape, has_superclasses = _shape_of(config)
+    n, input_shape, has_superclasses, multi_label = _shape_of(config)
     classes = ClassInfo(n, np.arange(n, 0, -1), np.arange(n) // 5 if has_superclasses else None)
     with shapes_only(), warnings.catch_warnings():  # what a head warns of, it says when it is trained
         warnings.simplefilter("ignore")
         model = model_of(config, classes, input_shape, n + 2 if config.data == STDLIB_TOKENS else None)
+    if multi_label:
+        check_takes_sets(model, config.data)
     return model.use_convolution(config.conv)
 
 
-def _shape_of(config: TrainConfig) -> tuple[int, tuple[int, ...], bool]:
-    """As SHAPES_OF; of a user's own data, which is read for it."""
+def _shape_of(config: TrainConfig) -> tuple[int, tuple[int, ...], bool, bool]:
+    """As SHAPES_OF, and whether an image has a set of labels; of a user's own data, which is read for it."""
     if not is_own(config.data):
         n, shape, has_superclasses = SHAPES_OF[config.data]
-        return config.vocabulary or n, shape, has_superclasses
+        return config.vocabulary or n, shape, has_superclasses, config.data in LABEL_SETS
     dataset = load_dataset(config.data, config.data_dir, image_size=config.image_size)
-    return dataset.n_classes, dataset.input_shape, False
+    return dataset.n_classes, dataset.input_shape, False, dataset.multi_label
 
 
 def without_effect(config: TrainConfig) -> dict[str, str]:
@@ -82,7 +85,7 @@ def without_effect(config: TrainConfig) -> dict[str, str]:
         found["device"] = "it is for --backend cupy, and this is numpy"
     if not config.weight_decay:
         found["decay"] = "there is no --weight-decay"
-    if config.data in ("synthetic100", "digits"):
+    if config.data in ("synthetic100", "digits", DIGIT_SETS):
         found["data_dir"] = f"{config.data} is not read from a folder"
     if not config.data.startswith(FOLDER):
         found["image_size"] = f"it is for --data {FOLDER}PATH"

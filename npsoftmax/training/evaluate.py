@@ -21,6 +21,7 @@ from npsoftmax.heads import top_k
 from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
 from npsoftmax.models import Model
 from npsoftmax.random import Rng, check_rng
+from npsoftmax.set_metrics import label_table, overlap, set_metrics
 from npsoftmax.training.group import ALONE, Group
 
 TOP = 5
@@ -52,6 +53,28 @@ class Predictions:
         return float((self.labels[:, 0] == self.targets).mean())
 
 
+@dataclass
+class SetPredictions:
+    """What a model said of N images that have sets of labels: targets, sets (N, C), scores (N, C), the mean loss.
+
+    Scores are log-probabilities, kept for all images, since a label's precision is one over all of them.
+    """
+
+    targets: np.ndarray
+    sets: np.ndarray
+    scores: np.ndarray
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """|true ∩ predicted| / |true ∪ predicted|, on average."""
+        return float(overlap(self.targets, self.sets).mean())
+
+    def label_table(self) -> dict[str, np.ndarray]:
+        """As `set_metrics.label_table`."""
+        return label_table(self.targets, self.sets, self.scores)
+
+
 class _Part(NamedTuple):
     """Of some images: targets, labels, Σ loss, Σ log p of the target, reliability, and what the closer look found.
 
@@ -68,13 +91,18 @@ class _Part(NamedTuple):
 
 def predict_all(
     model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group = ALONE, *, closely: bool = False
-) -> Predictions:
+) -> Predictions | SetPredictions:
     """Run the model over all images, in their order, in evaluation; every process of `group` gets all of what is found.
 
     `rng` is for the heads that are told to draw noise there; loss, labels and probabilities see the same noise.
-    closely: ask the head for its `closer_look`, too.
+    closely: ask the head for its `closer_look`, too. Of images with sets of labels, SetPredictions.
     """
     check_rng(rng)
+    if batches.y.ndim == 2:
+        sets = group.gather(list(_predict_sets(model, batches, backend, rng, group)))
+        targets, said, scores, losses = zip(*itertools.chain(*sets), strict=True)
+        mean = math.fsum(losses) / len(batches.y)
+        return SetPredictions(np.concatenate(targets), np.concatenate(said), np.concatenate(scores), mean)
     parts = group.gather(list(_predict(model, batches, backend, rng, group, closely)))
     return _joined(list(itertools.chain(*parts)))
 
@@ -95,6 +123,18 @@ def _predict(
         closer = head.closer_look(h, targets, noise) if closely else {}
         looks = {name: look if isinstance(look, dict) else _other(look, t, k) for name, look in closer.items()}
         yield _Part(t, labels, float(loss) * len(t), log_likelihood, table, looks)
+
+
+def _predict_sets(
+    model: Model, batches: Batches, backend: Backend, rng: Rng, group: Group
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
+    """Targets, sets, scores (n, C) and Σ loss of each part of this process's batches."""
+    head = model.head
+    for h, t, samples in _features(model, batches, backend, group):
+        noise = rng.child("evaluation").at(0, samples)
+        loss, _ = head.loss(h, backend.asarray(t), rng=noise)
+        said = to_numpy(head.predict_sets(h, rng=noise))
+        yield t.astype(bool), said, to_numpy(head.log_prob(h, rng=noise)), float(loss) * len(t)
 
 
 def _other(log_prob: Array, targets: np.ndarray, k: int) -> _Part:
@@ -143,11 +183,13 @@ def _features(
             yield h[part], t[part], samples[part]
 
 
-def metrics_of(model: Model, predictions: Predictions) -> dict[str, Any]:
-    """accuracy, top5, macro precision, recall and F1, nll, ece.
+def metrics_of(model: Model, predictions: Predictions | SetPredictions) -> dict[str, Any]:
+    """accuracy, top5, macro precision, recall and F1, nll, ece; of sets of labels those of `set_metrics`.
 
     With more than MANY_CLASSES classes nll is the mean loss, which is the same, and ece is None.
     """
+    if isinstance(predictions, SetPredictions):
+        return set_metrics(predictions.targets, predictions.sets, predictions.scores)
     scores = classification_metrics(
         predictions.targets, predictions.labels, None, model.head.classes.n, likelihood=model.head.likelihood
     )

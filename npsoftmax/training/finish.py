@@ -6,8 +6,9 @@ from typing import Any
 
 from npsoftmax.host import single_threaded_blas
 from npsoftmax.metrics import CONFUSION_CLASSES, confusion_matrix, write_confusion, write_reliability
+from npsoftmax.set_metrics import write_labels
 from npsoftmax.training.checkpoint import restore_model, write_json
-from npsoftmax.training.evaluate import Predictions, metrics_of, predict_all
+from npsoftmax.training.evaluate import Predictions, SetPredictions, metrics_of, predict_all
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.session import Session
 from npsoftmax.training.state import State
@@ -18,7 +19,8 @@ def finish_run(session: Session, run: RunDirectory, state: State, interrupted: b
 
     All processes of a group share the work; the first one reads the parameters and writes.
     The test set is looked at here, once, and decides nothing. With very many classes there is no confusion matrix
-    (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py).
+    (CONFUSION_CLASSES) and no reliability table (MANY_CLASSES of evaluate.py); where images have sets of labels, a
+    table of the labels in the place of both.
     """
     with run.explaining_failures():
         return _finish(session, run, state, interrupted)
@@ -38,7 +40,7 @@ def _finish(session: Session, run: RunDirectory, state: State, interrupted: bool
     with single_threaded_blas():
         test = predict_all(model, session.test, session.backend, session.rng, group, closely=True)
         summary["test"] = metrics_of(model, test)
-        for name, found in test.closer.items():
+        for name, found in test.closer.items() if isinstance(test, Predictions) else ():
             summary[name] = metrics_of(model, found) if isinstance(found, Predictions) else found
         summary["validation"] = None
         if session.validation is not None:
@@ -49,11 +51,13 @@ def _finish(session: Session, run: RunDirectory, state: State, interrupted: bool
     return summary
 
 
-def _write(session: Session, run: RunDirectory, summary: dict[str, Any], test: Predictions) -> None:
-    if session.dataset.n_classes <= CONFUSION_CLASSES:
+def _write(session: Session, run: RunDirectory, summary: dict[str, Any], test: Predictions | SetPredictions) -> None:
+    if isinstance(test, SetPredictions):
+        write_labels(run.path / "labels.csv", test.label_table(), session.dataset.class_names)
+    elif session.dataset.n_classes <= CONFUSION_CLASSES:
         matrix = confusion_matrix(test.targets, test.labels[:, 0], session.dataset.n_classes)
         write_confusion(run.path / "confusion.csv", matrix, session.dataset.class_names)
-    if test.reliability is not None:
+    if isinstance(test, Predictions) and test.reliability is not None:
         write_reliability(run.path / "reliability.csv", test.reliability)
     write_json(run.summary_file, summary)
 
@@ -64,6 +68,7 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
     return {
         "dataset": session.dataset.name,
         "classes": session.dataset.n_classes,
+        "label_sets": session.dataset.multi_label,
         "model": config.model,
         "head": config.head,
         "recipe": config.recipe,

@@ -17,6 +17,8 @@ from npsoftmax.training.state import State
 class Pending(NamedTuple):
     """A step that was taken. Its mean loss () and how many predictions were right () may still be on the device.
 
+    Of images with sets of labels, `right` is a sum of shares.
+
     step: its number, from 1; images: in the whole batch. Loss and right are those of this process, which has `share` of
     them; right is None where it is not counted.
     """
@@ -47,7 +49,9 @@ class Ledger:
         InputError where a loss is not finite.
         """
         rows = []
-        own = [(float(s.loss) * s.share, int(s.right) if s.right is not None and s.share else 0) for s in self._pending]
+        own = [
+            (float(s.loss) * s.share, float(s.right) if s.right is not None and s.share else 0) for s in self._pending
+        ]
         whole = self.group.sum(np.array(own, dtype=np.float64).reshape(-1, 2)).tolist()
         for step, (loss, right) in zip(self._pending, whole, strict=True):
             if not math.isfinite(loss):
@@ -57,7 +61,7 @@ class Ledger:
                 )
             state.last_loss = loss
             state.loss_sum += loss * step.images
-            state.correct += int(right)
+            state.correct += int(right) if right.is_integer() else right
             state.seen += step.images
             state.images += step.images
             if step.step % self.log_every == 0 or step.step == 1:

@@ -25,7 +25,8 @@ from npsoftmax.training.session import Chosen, load_model, load_run
 class Predictor:
     """The classes of files, by a model of a run: what is on an image, or the next word of a source file.
 
-    normalization: None where the model takes words. seed: of the noise of heads that draw it in evaluation.
+    normalization: None where the model takes words. seed: of the noise of heads that draw it in evaluation. label_sets:
+    whether the run's images had sets of labels.
     """
 
     model: Model
@@ -33,6 +34,7 @@ class Predictor:
     names: tuple[str, ...]
     chosen: Chosen
     seed: int
+    label_sets: bool = False
 
     @classmethod
     def of_run(cls, path: str | Path, checkpoint: str = "best") -> Predictor:
@@ -53,15 +55,23 @@ class Predictor:
         model, chosen = load_model(path, checkpoint)
         if not isinstance(names, list) or len(names) != model.head.classes.n:
             raise InputError(f"{run.classes_file}: names must be a list of {model.head.classes.n} class names.")
-        return cls(model, normalization, tuple(map(str, names)), chosen, seed)
+        sets = written.get("label_sets") is True
+        return cls(model, normalization, tuple(map(str, names)), chosen, seed, sets)
 
-    def __call__(self, files: list[Path], top: int) -> list[list[tuple[str, float]]]:
-        """Of each file the `top` most probable classes with their probabilities, best first."""
-        log_prob = to_numpy(self.model.log_prob(self._read(files), rng=Rng(self.seed, "predict")))
-        best = np.argsort(-log_prob, axis=1, kind="stable")[:, :top]
+    def __call__(self, files: list[Path], top: int | None = None) -> list[list[tuple[str, float]]]:
+        """Of each file the `top` most probable classes with their probabilities, best first.
+
+        None: with sets of labels those in the set, which may be none; else 3.
+        """
+        h, rng = self.model.features(self._read(files)), Rng(self.seed, "predict").child("head")
+        log_prob = to_numpy(self.model.head.log_prob(h, rng=rng))
+        best = np.argsort(-log_prob, axis=1, kind="stable")
+        many = np.full(len(files), 3 if top is None else top)
+        if top is None and self.label_sets:
+            many = to_numpy(self.model.head.predict_sets(h, rng=rng)).sum(axis=1)
         return [
-            [(self.names[label], float(np.exp(row[label]))) for label in labels]
-            for row, labels in zip(log_prob, best, strict=True)
+            [(self.names[label], float(np.exp(row[label]))) for label in labels[:n]]
+            for row, labels, n in zip(log_prob, best, many.tolist(), strict=True)
         ]
 
     def _read(self, files: list[Path]) -> np.ndarray:

@@ -150,11 +150,14 @@ class RunDirectory:
         write_json(self.path / "env.json", environment(backend) | (machine or {}))
         coarse = None if dataset.coarse is None else [int(c) for c in dataset.coarse]
         kept, _ = training_split(dataset, config.val_split, config.seed)
+        counts = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes).counts
+        assert counts is not None  # they were counted
         classes = {
             "names": list(dataset.class_names),
             "coarse": coarse,
             "coarse_names": dataset.coarse_names,
-            "counts": np.bincount(dataset.y_train[kept], minlength=dataset.n_classes).tolist(),
+            "counts": counts.tolist(),
+            "label_sets": dataset.multi_label,
             "input_shape": list(dataset.input_shape),
             "normalization": None if normalization is None else normalization.to_dict(),
             "words": dataset.words,

@@ -10,6 +10,7 @@ import numpy as np
 
 from npsoftmax.backend import Backend, get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, training_split
+from npsoftmax.data.own import is_own
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
@@ -90,6 +91,8 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     classes = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes, dataset.coarse)
     model = model_of(config, classes, dataset.input_shape, dataset.words).to(backend)
     model.use_convolution(config.conv)
+    if dataset.multi_label:
+        check_takes_sets(model, config.data)
     if model.head.mixes_samples and group.size > 1:
         raise InputError(
             f"head {config.head!r} computes with all samples of a batch at once, so no processes can share one. "
@@ -110,6 +113,16 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **evaluation) if len(held_out) else None
     test = batches(dataset.x_test, dataset.y_test, **evaluation)
     return Session(config, dataset, model, backend, train, len(kept), validation, test, rng, group)
+
+
+def check_takes_sets(model: Model, data: str) -> None:
+    """InputError unless the head takes the sets of labels that the images of `data` have."""
+    if not model.head.multi_label:
+        single = "; where each set is of one label, store y.argmax(axis=1)" if is_own(data) else ""
+        raise InputError(
+            f"head {model.head_name!r} gives an image one label, but those of {data} have sets of labels; type --head "
+            f"sigmoid (docs/multi-label.md){single}."
+        )
 
 
 def model_of(config: TrainConfig, classes: ClassInfo, input_shape: tuple[int, ...], words: int | None) -> Model:

@@ -21,7 +21,7 @@ class State:
     step: int = 0
     step_in_epoch: int = 0
     loss_sum: float = 0.0
-    correct: int = 0
+    correct: int | float = 0  # with sets of labels, what is right of each is a share
     seen: int = 0
     epoch_seconds: float = 0.0
     train_seconds: float = 0.0

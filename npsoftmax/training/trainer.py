@@ -28,10 +28,11 @@ from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
 from npsoftmax.host import keep_freed_memory, single_threaded_blas
 from npsoftmax.params import Tree, leaves
+from npsoftmax.set_metrics import overlap
 from npsoftmax.training.callbacks import Callback
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, predict_all
+from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, SetPredictions, predict_all
 from npsoftmax.training.interrupt import HANG_UP, Interrupt
 from npsoftmax.training.ledger import Ledger, Pending
 from npsoftmax.training.out_of_memory import out_of_memory_message
@@ -40,6 +41,7 @@ from npsoftmax.training.resume import restore_run
 from npsoftmax.training.run_directory import METRICS, RunDirectory
 from npsoftmax.training.session import Session, make_optimizer, make_step, run_schedule
 from npsoftmax.training.state import State
+from npsoftmax.training.step import Forward
 
 
 class Trainer:
@@ -130,23 +132,27 @@ class Trainer:
         return made_ahead(batches) if self.session.backend.on_host else nullcontext(batches)
 
     def _step(self, x: Array, targets: np.ndarray, samples: Array) -> None:
-        state, head = self.state, self.model.head
+        state = self.state
         lr, momentum = self.schedule(state.step)
         images = self.session.train.length(state.step_in_epoch)
         try:
             found = self.step.forward(x, targets, samples, state.step, images)
         except InputError as error:  # a head refuses features that are not finite, and knows of no step
             raise InputError(f"at {state.place(state.step + 1, lr)}: {error}") from error
-        right = None
-        if self._predicts:
-            labels = head.predict(found.h, rng=found.rng.child("predict"))[:, 0]
-            right = (labels == self.session.backend.asarray(found.labels)).sum()
+        right = self._right(found) if self._predicts else None
         self.step.update(found, lr, momentum)
         state.step += 1
         state.step_in_epoch += 1
         self.ledger.add(Pending(state.step, lr, momentum, images, found.share, found.loss, right))
         if self.session.backend.on_host or state.step % self.config.log_every == 0:
             self._read_losses()
+
+    def _right(self, found: Forward) -> Array:
+        """How many images the head gets right; with sets of labels the sum of what is right of each."""
+        head, noise, labels = self.model.head, found.rng.child("predict"), self.session.backend.asarray(found.labels)
+        if self.session.dataset.multi_label:
+            return overlap(labels >= 0.5, head.predict_sets(found.h, rng=noise)).sum()
+        return (head.predict(found.h, rng=noise)[:, 0] == labels).sum()
 
     def _read_losses(self) -> None:
         rows = self.ledger.read_into(self.state)
@@ -206,7 +212,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.epoch(row)
 
-    def _validate(self) -> Predictions | None:
+    def _validate(self) -> Predictions | SetPredictions | None:
         session = self.session
         if session.validation is None:
             return None

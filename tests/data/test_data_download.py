@@ -216,8 +216,8 @@ def test_the_command_downloads_verifies_and_lists(server: Server, tmp_path: Path
     assert capsys.readouterr().out.count("md5 ok") == 3
     assert main(["data", "list", *where]) == 0
     listed = capsys.readouterr().out.splitlines()
-    names = ["cifar100", "cifar100-superclasses", "cifar10", "synthetic100", "digits", "stdlib_tokens"]
-    names += ["folder:PATH", "arrays:FILE.npz"]
+    names = ["cifar100", "cifar100-superclasses", "cifar100-both", "cifar10", "synthetic100", "digits", "digit_sets"]
+    names += ["stdlib_tokens", "folder:PATH", "arrays:FILE.npz"]
     assert [line.split()[0] for line in listed[1:]] == names
     assert listed[1].endswith(str(tmp_path / "cifar-100-python"))
 

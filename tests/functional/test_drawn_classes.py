@@ -299,8 +299,9 @@ def test_pytorch_agrees_on_noise_contrast(shifted):
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize("yes", [None, np.linspace(0.2, 9, C)], ids=["", "weighed"])
 @pytest.mark.parametrize("kind", ["labels", "several", "soft"])
-def test_pytorch_agrees_on_one_against_the_rest(kind):
+def test_pytorch_agrees_on_one_against_the_rest(kind, yes):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     z = rng.normal(size=(N, C)) * 4
@@ -308,10 +309,11 @@ def test_pytorch_agrees_on_one_against_the_rest(kind):
     q = np.eye(C)[T] if kind == "labels" else given
     x = torch.tensor(z, requires_grad=True)
     functional = torch.nn.functional
-    expected = functional.binary_cross_entropy_with_logits(x, torch.tensor(q, dtype=float), reduction="none").sum(dim=1)
+    options = {"reduction": "none", "pos_weight": None if yes is None else torch.tensor(yes)}
+    expected = functional.binary_cross_entropy_with_logits(x, torch.tensor(q, dtype=float), **options).sum(dim=1)
     d = np.arange(1.0, N + 1)
     (expected * torch.tensor(d)).sum().backward()
-    losses, cache = binary.one_against_rest_forward(z, given)
+    losses, cache = binary.one_against_rest_forward(z, given, yes)
     np.testing.assert_allclose(losses, expected.detach().numpy(), rtol=1e-10)
     np.testing.assert_allclose(binary.one_against_rest_backward(d, cache), x.grad.numpy(), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(binary.log_sigmoid(z), functional.logsigmoid(x).detach().numpy(), rtol=1e-10)

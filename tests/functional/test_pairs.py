@@ -285,6 +285,7 @@ CASES = {
     "centres": Case("centres", ((5, 4), (8, 4)), (LABELS,), kwargs={"scale": 4.0, "angle": 0.5, "gap": 0.2}),
     "one_against_rest": Case("one_against_rest", ((5, 8),), (LABELS,)),
     "one_against_rest, several": Case("one_against_rest", ((5, 8),), (YES,)),
+    "one_against_rest, weighed": Case("one_against_rest", ((5, 8),), (YES, np.arange(1.0, 9))),
     "path_loss": Case("path_loss", ((5, 4),), (SIGNS,), grads=1),
     "path_losses": Case("path_losses", ((5, 4),), (SIGNS,), grads=1),
     "path_losses_fused": Case("path_losses_fused", ((5, 4),), (SIGNS,), grads=1),

@@ -57,6 +57,11 @@ CASES = [
     ("hierarchical", {"tree": "huffman"}),
     ("hierarchical", {"tree": "superclass", "bias": False}),
     ("sampled", {"samples": 3, "distribution": "uniform"}),
+    ("nce", {"samples": 3, "distribution": "log_uniform", "bias": False}),
+    ("nce", {"form": "negative_sampling", "power": 1.0}),
+    ("arcface", {"form": "cosface", "margin": 0.2, "scale": 4.0}),
+    ("arcface", {"share": 0.5}),
+    ("sigmoid", {"threshold": 0.2, "bias": False}),
     ("legacy_double_gumbel", {"tau": 5.0}),
     ("legacy_nll_on_probabilities", {"noise": "normal", "tau": 2.0, "eval_noise": True}),
     ("legacy_taylor_unlogged", {"per_row": True, "order": 4}),
@@ -190,6 +195,7 @@ def agrees_with_itself(head, h, t):
     n, c = len(h), head.classes.n
     assert log_p.shape == (n, c)
     assert not np.isnan(log_p).any()
+    assert log_p.max() <= 1e-12
     if head.distribution:
         np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=0, atol=1e-12)
     if hasattr(head, "none_of_these"):

@@ -251,6 +251,10 @@ def test_a_head_without_soft_targets_says_so_and_who_takes_them(name):
             with pytest.raises(InputError, match=r"labels are float64|labels have shape|soft targets hold -"):
                 head.loss(h, q, train=True, rng=RNG)
         return
+    if head.multi_label:  # sets of labels, which are no soft targets
+        with pytest.raises(InputError, match=r"each lies from 0 \(no\) to 1 \(yes\)"):
+            head.loss(h, 2 * np.eye(7)[t], train=True, rng=RNG)
+        return
     for q in (soft_rows(), np.eye(7)[t]):
         with pytest.raises(InputError, match=r"takes no soft targets.*Soft targets are taken by .*SoftmaxHead"):
             head.loss(h, q, train=True, rng=RNG)
