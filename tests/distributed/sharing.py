@@ -82,7 +82,8 @@ def session_of(name, group):
     session = many_classes(config, group) if name.startswith("sparse") else prepare(config, group)
     session.model.to(session.backend, np.float64)
     for batches in (session.train, session.validation, session.test):
-        batches.normalize = Doubles(batches.normalize)
+        if batches.normalize is not None:  # words are no numbers to be made doubles
+            batches.normalize = Doubles(batches.normalize)
     return session
 
 
