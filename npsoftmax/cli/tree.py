@@ -15,6 +15,7 @@ classes that is learned from the images that the run trained on, whatever its he
 
   npsoftmax tree runs/softmax --from means --out tree.json
   npsoftmax train --head hierarchical --head-opt tree=tree.json
+  npsoftmax tree runs/softmax --from confusions --groups 32 --out groups.json
 """
 
 
@@ -35,6 +36,13 @@ def add_parser(subparsers: Any) -> None:
         help="means (of the features), confusions (of the head) or pixels (means of the images)",
         **plain,
     )
+    parser.add_argument(
+        "--groups",
+        type=whole_number,
+        metavar="G",
+        help="cut the learned tree in G groups of classes: two levels, a softmax over the groups and one in each",
+        **plain,
+    )
     parser.add_argument("--out", metavar="FILE", help="write the tree here, as nested lists: FILE.json")
     parser.add_argument(
         "--checkpoint", choices=("best", "last", "previous"), default="best", help="which parameters (default: best)"
@@ -47,37 +55,30 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tree, and write it where it is asked for; returns the exit code."""
     from npsoftmax.files import write_replacing
-    from npsoftmax.heads import tree as trees
 
     if args.out is not None and not args.out.endswith(".json"):
         raise InputError(f"--out {args.out}: the name of a tree's file ends with .json, such as tree.json.")
-    text, what, children = _learned(args) if "source" in args else _of_head(args)
+    text, what, nested = _learned(args) if "source" in args else _of_head(args)
     print(text)
-    if children is not None:
-        depths = trees.depths(children)
-        print(
-            f"{len(depths):,} classes, {depths.min()} to {depths.max()} decisions each, {depths.mean():.2f} on average"
-        )
     print(what)
-    if args.out is None:
-        return 0
-    if children is None:
-        raise InputError("nothing was written to --out: this tree has two levels, and a file holds a tree of pairs.")
-    write_replacing(Path(args.out), f"{trees.to_json(children)}\n".encode())
-    print(f"{args.out} is written; to train with it: --head hierarchical --head-opt tree={args.out}")
+    if args.out is not None:
+        write_replacing(Path(args.out), f"{nested}\n".encode())
+        print(f"{args.out} is written; to train with it: --head hierarchical --head-opt tree={args.out}")
     return 0
 
 
-def _of_head(args: argparse.Namespace) -> tuple[str, str, Any]:
-    """The tree of the run's own head: its text, what it is, and its children, None for two levels."""
+def _of_head(args: argparse.Namespace) -> tuple[str, str, str]:
+    """The tree of the run's own head: its lines, what it is, and as JSON."""
     from npsoftmax.backend import to_numpy
     from npsoftmax.files import read_json
+    from npsoftmax.heads import tree as trees
     from npsoftmax.heads.hierarchical import HierarchicalHead
-    from npsoftmax.training import RunDirectory
+    from npsoftmax.training import RunDirectory, TrainConfig
     from npsoftmax.training.session import load_model
 
-    if "threads" in args:
-        raise InputError("--threads would have no effect without --from, which learns a tree. Leave it out.")
+    for name in ("threads", "groups"):
+        if name in args:
+            raise InputError(f"--{name} would have no effect without --from, which learns a tree. Leave it out.")
     changes = {"data_dir": args.data_dir} if "data_dir" in args else {}
     model, chosen = load_model(args.directory, args.checkpoint, **changes)
     if not isinstance(model.head, HierarchicalHead):
@@ -85,19 +86,19 @@ def _of_head(args: argparse.Namespace) -> tuple[str, str, Any]:
             f"{args.directory} has the head {model.head_name}, which has no tree. To learn one from this run, type: "
             f"npsoftmax tree {args.directory} --from means --out tree.json"
         )
-    file = RunDirectory(Path(args.directory)).classes_file
-    known = read_json(file) if file.is_file() else {}
-    children = model.head.buffers.get("children")
+    run = RunDirectory(Path(args.directory))
+    known = read_json(run.classes_file) if run.classes_file.is_file() else {}
+    own = TrainConfig.load(run.config_file).head_opts.get("tree") == "superclass"  # else the groups are others
+    text = model.head.tree_text(known.get("names"), known.get("coarse_names") if own else None)
     what = f"the tree of {model.head_name} in {args.directory}, {chosen}"
-    return (
-        model.head.tree_text(known.get("names"), known.get("coarse_names")),
-        what,
-        None if children is None else to_numpy(children),
-    )
+    if "group" in model.head.buffers:
+        return text, f"two levels, {what}", trees.groups_to_json(model.head.buffers["group"])
+    children = to_numpy(model.head.buffers["children"])
+    return text, f"{_shape(children)}; {what}", trees.to_json(children)
 
 
-def _learned(args: argparse.Namespace) -> tuple[str, str, Any]:
-    """A tree that is learned from the run: its text, what it was made of, and its children."""
+def _learned(args: argparse.Namespace) -> tuple[str, str, str]:
+    """A tree that is learned from the run: its lines, what it was made of, and as JSON."""
     from npsoftmax.errors import unknown_name
     from npsoftmax.heads import tree as trees
     from npsoftmax.host import single_threaded_blas
@@ -108,9 +109,25 @@ def _learned(args: argparse.Namespace) -> tuple[str, str, Any]:
         raise unknown_name("--from", args.source, SOURCES)
     changes = {name: vars(args)[name] for name in ("data_dir", "threads") if name in args}
     session = load_run(args.directory, args.checkpoint, **changes)
+    names, classes = session.dataset.class_names, session.dataset.n_classes
+    if not 2 <= getattr(args, "groups", 2) <= classes // 2:
+        raise InputError(
+            f"--groups is {args.groups}, but from 2 to {classes // 2} groups of {classes} classes make sense."
+        )
     with single_threaded_blas():
         found = learned_tree(session, args.source)
     what = f"from the {SOURCES[args.source]}: {found.images:,} training images, {session.chosen}"
     if found.absent:
         what += f"; {len(found.absent)} classes have no image (class {found.absent[0]} is one)"
-    return trees.to_text(found.children, session.dataset.class_names), what, found.children
+    if "groups" in args:
+        group = trees.parts(found.children, args.groups)
+        return trees.groups_to_text(group, names), f"{args.groups} groups, {what}", trees.groups_to_json(group)
+    return trees.to_text(found.children, names), f"{_shape(found.children)}; {what}", trees.to_json(found.children)
+
+
+def _shape(children: Any) -> str:
+    """Classes and decisions, in words."""
+    from npsoftmax.heads import tree as trees
+
+    depths = trees.depths(children)
+    return f"{len(depths):,} classes, {depths.min()} to {depths.max()} decisions each, {depths.mean():.2f} on average"

@@ -11,6 +11,7 @@ from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.checks import check_k
+from npsoftmax.heads.tree_file import opened
 from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng
@@ -23,7 +24,8 @@ class HierarchicalHead(Head):
 
     tree: `balanced` (a heap), `halving` (recursive halving), `huffman` (short paths to frequent classes; Mikolov et al.
     2013, arXiv 1310.4546), `superclass` (softmax over the superclasses, then over the classes of one), nested pairs of
-    class numbers such as [[0, 1], 2], or the path of a .json file that holds them (`npsoftmax tree` learns one).
+    class numbers such as [[0, 1], 2], groups of any size for two levels, as in [[0, 1, 2], [3, 4]], or the path of a
+    .json file that holds either (`npsoftmax tree` learns one).
     order: of the leaves of balanced, halving and huffman, from left to right: `superclass`, where there are any, so
     that a decision near the root separates kinds of things, or `label`.
 
@@ -59,6 +61,10 @@ class HierarchicalHead(Head):
             if tree not in trees.BUILDERS:
                 raise InputError(f"order=label is for tree={', '.join(trees.BUILDERS)}; others have their own.")
             classes = ClassInfo(classes.n, classes.counts)
+        tree = opened(tree)
+        group = trees.groups_of(tree, classes.n)
+        if group is not None:
+            tree, classes = "superclass", ClassInfo(classes.n, classes.counts, group)
         if tree == "superclass":
             self.tree: BinaryTree | TwoLevel = TwoLevel(features, classes, rng=rng, bias=bias, init=init)
         else:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,19 @@ import numpy as np
 from npsoftmax.backend import to_numpy
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads.base import ClassInfo
+from npsoftmax.heads.tree_file import opened
 
 Nested = Sequence[Any]  # [[0, 1], [2, [3, 4]]]: a class number, or a pair of Nested
 
 BUILDERS = ("balanced", "halving", "huffman")
-MOST_TEXT = 2**19  # characters of a tree in the settings of a run: those of some 60,000 classes
 
 
 def build(tree: str | Nested, classes: ClassInfo) -> np.ndarray:
-    """The children (n - 1, 2) of a tree by name, as nested lists or their text, or from a JSON file of such lists.
+    """The children (n - 1, 2) of a tree by name, as nested pairs or their text, or from a JSON file of such pairs.
 
     Raises InputError for an unknown name, a file that cannot be read and a tree that does not hold every class once.
     """
+    tree = opened(tree)
     if not isinstance(tree, str):
         return from_nested(tree, classes.n)
     if tree == "balanced":
@@ -42,22 +42,7 @@ def build(tree: str | Nested, classes: ClassInfo) -> np.ndarray:
         return halving(leaf_order(classes))
     if tree == "huffman":
         return huffman(leaf_order(classes), _counts(classes))
-    if tree.startswith("["):
-        return from_nested(_parsed(tree, "its text"), classes.n)
-    if not tree.endswith(".json"):
-        raise unknown_name("tree (or path of a .json file of nested lists)", tree, (*BUILDERS, "superclass"))
-    return from_nested(_read(Path(tree)), classes.n)
-
-
-def written_out(tree: Any) -> Any:
-    """The option `tree` as a run keeps it: a file that can be read becomes the text in it, anything else stays.
-
-    So the run has its tree when the file is gone, or holds another one. A text of more than MOST_TEXT stays a file.
-    """
-    if not isinstance(tree, str) or not tree.endswith(".json") or not Path(tree).is_file():
-        return tree
-    text = json.dumps(_read(Path(tree)))
-    return text if len(text) <= MOST_TEXT and text.startswith("[") else str(Path(tree).absolute())
+    raise unknown_name("tree (or path of a .json file of nested lists)", tree, (*BUILDERS, "superclass"))
 
 
 def leaf_order(classes: ClassInfo) -> np.ndarray:
@@ -145,13 +130,37 @@ def from_nested(nested: Nested, n: int) -> np.ndarray:
                     row.append(n - 1 + child)
             children.append(row)
         level = below
+    _each_once(seen)
+    return np.array(children, dtype=np.int64)
+
+
+def groups_of(nested: Any, n: int) -> np.ndarray | None:
+    """Of a list of lists of class numbers that is no tree of pairs, [[0, 1, 2], [3, 4]], the group of each class (n,).
+
+    None for anything else. Raises InputError unless every class occurs once.
+    """
+    if not isinstance(nested, list | tuple) or not all(isinstance(group, list | tuple) and group for group in nested):
+        return None
+    if any(isinstance(c, list | tuple) for group in nested for c in group) or len(nested) < 2:
+        return None
+    if len(nested) == 2 and all(len(group) == 2 for group in nested):
+        return None
+    seen, found = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    for number, group in enumerate(nested):
+        for c in group:
+            seen[_class(c, n)] += 1
+            found[c] = number
+    _each_once(seen)
+    return found
+
+
+def _each_once(seen: np.ndarray) -> None:
     if (seen != 1).any():
         wrong = int(np.flatnonzero(seen != 1)[0])
         raise InputError(
-            f"option tree has class {wrong} {seen[wrong]} times, but each class from 0 to {n - 1} exactly once "
+            f"option tree has class {wrong} {seen[wrong]} times, but each class from 0 to {len(seen) - 1} exactly once "
             "was expected."
         )
-    return np.array(children, dtype=np.int64)
 
 
 def _pair(node: Any) -> Sequence[Any]:
@@ -182,20 +191,6 @@ def _counts(classes: ClassInfo) -> np.ndarray:
             "use tree=balanced."
         )
     return np.asarray(classes.counts)
-
-
-def _read(path: Path) -> Nested:
-    try:
-        return _parsed(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"option tree: {path} cannot be read as JSON: {error}.") from error
-
-
-def _parsed(text: str, where: str) -> Nested:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"option tree: {where} cannot be read as JSON: {error}.") from error
 
 
 # ---------------------------------------------------------------- shape of a tree
@@ -246,6 +241,31 @@ def depths(children: np.ndarray) -> np.ndarray:
     return depth[len(children) :]
 
 
+def parts(children: np.ndarray, count: int) -> np.ndarray:
+    """The tree cut into `count` parts, the largest in two again and again: which one each class is in.
+
+    children (n - 1, 2), 1 <= count <= n -> (n,): parts are numbered from left to right.
+    """
+    inner = len(children)
+    size = np.ones(2 * inner + 1, dtype=np.int64)
+    for node in range(inner - 1, -1, -1):
+        size[node] = size[children[node]].sum()
+    tops = {0}
+    for _ in range(count - 1):
+        largest = max(tops, key=lambda place: (size[place], -place))
+        tops.remove(largest)
+        tops.update(children[largest].tolist())
+    found, number, stack = np.empty(inner + 1, dtype=np.int64), -1, [0]
+    while stack:
+        place = stack.pop()
+        number += place in tops
+        if place < inner:
+            stack.extend(children[place, ::-1].tolist())
+        else:
+            found[place - inner] = number
+    return found
+
+
 # ---------------------------------------------------------------- text
 def to_json(children: np.ndarray) -> str:
     """The tree as nested pairs of class numbers, [[0, 1], 2], which `tree=` takes. children (n - 1, 2)."""
@@ -256,6 +276,12 @@ def to_json(children: np.ndarray) -> str:
         pair = (str(c - inner) if c >= inner else below.pop(c) for c in children[node].tolist())
         below[node] = f"[{', '.join(pair)}]"
     return below[0]
+
+
+def groups_to_json(group: np.ndarray) -> str:
+    """The classes of each group, [[0, 1, 2], [3, 4]], which `tree=` takes. group (n,)."""
+    group = to_numpy(group)
+    return json.dumps([np.flatnonzero(group == g).tolist() for g in range(int(group.max()) + 1)])
 
 
 def to_text(children: np.ndarray, names: Sequence[str] | None = None) -> str:

@@ -13,7 +13,7 @@ from npsoftmax.backend import PRECISIONS
 from npsoftmax.data.own import whole_name
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
-from npsoftmax.heads.tree import written_out
+from npsoftmax.heads.tree_file import written_out
 from npsoftmax.options import convert
 from npsoftmax.training.mixing import check_alpha
 

@@ -54,6 +54,19 @@ def run_and_look_again(nested, tmp_path, capsys):
     assert json.loads((tmp_path / "own.json").read_text()) == nested
 
 
+def test_groups_are_learned_and_trained_with_as_two_levels(made, tmp_path, capsys):
+    file, run = str(tmp_path / "groups.json"), str(tmp_path / "run")
+    assert main(["tree", str(made), "--from", "confusions", "--groups", "3", "--out", file]) == 0
+    assert "3 groups, from the confusions" in capsys.readouterr().out
+    nested = json.loads((tmp_path / "groups.json").read_text())
+    assert sorted(map(len, nested)) == [2, 3, 5] and sorted(classes_in(nested)) == list(range(10))
+    assert main(["train", *TINY, "--head", "hierarchical", "--head-opt", f"tree={file}", "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["tree", run, "--out", file]) == 0
+    assert "two levels, the tree of hierarchical" in capsys.readouterr().out
+    assert json.loads((tmp_path / "groups.json").read_text()) == nested
+
+
 def test_the_means_are_those_of_the_training_images(made):
     session = load_run(made)
     x, y = session.train.x, session.train.y
@@ -81,6 +94,7 @@ def test_classes_without_an_image_are_told(made):
         (["{run}", "--from", "mean"], "Did you mean 'means'"),
         (["{run}", "--from", "means", "--out", "tree.txt"], "ends with .json"),
         (["{run}", "--threads", "2"], "no effect without --from"),
+        (["{run}", "--from", "means", "--groups", "6"], "--groups is 6, but from 2 to 5 groups of 10 classes"),
         (["{tmp}/none", "--from", "means"], "there is no folder"),
         (["{run}", "--from", "confusions", "--checkpoint", "previous"], "previous"),
     ],

@@ -232,6 +232,13 @@ def test_gradients_are_rows_from_ten_thousand_classes_on(n, kind):
         assert {type(g) for g in grads.get("class", grads).values()} == {kind}
 
 
+def test_a_list_of_groups_is_the_tree_of_those_superclasses():
+    given = HierarchicalHead(6, ClassInfo(5), rng=Rng(0), tree=((2, 0, 1), (3, 4)))
+    same = HierarchicalHead(6, ClassInfo(5, coarse=np.array([0, 0, 0, 1, 1])), rng=Rng(0), tree="superclass")
+    h, _ = batch(given)
+    np.testing.assert_array_equal(given.log_prob(h), same.log_prob(h))
+
+
 def test_a_large_superclass_tree_predicts_what_its_log_probabilities_say():
     n = SPARSE_FROM
     head = HierarchicalHead(5, ClassInfo(n, coarse=np.arange(n) % 90), rng=Rng(0), tree="superclass", init="normal")

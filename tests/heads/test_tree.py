@@ -149,6 +149,35 @@ def test_a_tree_from_a_json_file(tmp_path):
     assert nested(built(str(path), 4)) == [[0, [3, 1]], 2]
 
 
+@given(counts, st.data())
+def test_a_tree_is_cut_in_parts_whose_classes_stand_together(counts, data):
+    children = built("huffman", len(counts), counts)
+    number = data.draw(st.integers(1, len(counts)))
+    group = tree.parts(children, number)
+    together = group[leaves_below(children, 0)]
+    assert together.tolist() == sorted(together.tolist())
+    assert sorted(set(group.tolist())) == list(range(number))
+
+
+def test_the_largest_part_is_cut_first():
+    assert tree.parts(tree.build([[[0, 1], [2, 3]], [4, 5]], ClassInfo(6)), 3).tolist() == [0, 0, 1, 1, 2, 2]
+    even = tree.parts(built("halving", 100), 32)
+    assert set(np.bincount(even)) == {3, 4}
+
+
+def test_a_list_of_groups_is_two_levels_and_a_tree_of_pairs_is_not():
+    assert tree.groups_of([[0, 4], [2, 1, 3]], 5).tolist() == [0, 1, 1, 1, 0]
+    assert tree.groups_of(((0,), (1, 2)), 3).tolist() == [0, 1, 1]
+    for pairs in ([[0, 1], [2, 3]], [[0, 1], 2], [[0, [1, 2]], [3, 4]], "balanced", [0, 1], [[0, 1, 2]], {"a": 1}):
+        assert tree.groups_of(pairs, 5) is None
+    group = np.array([1, 0, 1, 2])
+    np.testing.assert_array_equal(tree.groups_of(json.loads(tree.groups_to_json(group)), 4), group)
+    with pytest.raises(InputError, match="class 1 2 times"):
+        tree.groups_of([[0, 1, 1], [2, 3]], 4)
+    with pytest.raises(InputError, match="the class 'cat'"):
+        tree.groups_of([[0, "cat", 1], [2, 3]], 4)
+
+
 def test_a_chain_deeper_than_the_interpreter_recurses(tmp_path):
     chain = 0
     for c in range(1, 5000):
