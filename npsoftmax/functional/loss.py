@@ -62,11 +62,12 @@ def softmax_cross_entropy_fused_forward(
     xp = array_module(z)
     smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
     e, top, total, exponents = kernels.exp_rows(z, temperature)  # e^s, max z, Σ e^s, Σ s with s = (z - max z) / T
+    mass, log_total = mass_of(t), xp.log(total)
     if t.ndim == 1:
-        mass, gap = 1.0, z[xp.arange(len(t)), t] - top
+        gap = z[xp.arange(len(t)), t] - top
     else:
-        mass, gap = t.sum(axis=1), (t * (z - top[:, None])).sum(axis=1)
-    losses = mass * xp.log(total) - (1 - smoothing) * gap / temperature
+        gap, log_total = (t * (z - top[:, None])).sum(axis=1), mass * log_total
+    losses = log_total - (1 - smoothing) * gap / temperature
     if smoothing:
         losses = losses - mass * smoothing * exponents / z.shape[1]
     return losses, (e, total, t, mass, smoothing, temperature)
@@ -76,7 +77,9 @@ def softmax_cross_entropy_fused_backward(dlosses: Array, cache: Any) -> Array:
     """dz = (p · Σ_c q_c - q) · dlosses / T, q smoothed, in one pass over e^s. dlosses (N,) -> dz (N, C)."""
     e, total, t, mass, smoothing, temperature = cache
     slope = gradient_like(dlosses, total.shape, "dlosses") / temperature
-    height, low = slope * (1 - smoothing), slope * mass * (smoothing / e.shape[1]) if smoothing else None
+    height, low = slope, None
+    if smoothing:
+        height, low = slope * (1 - smoothing), slope * mass * (smoothing / e.shape[1])
     if t.ndim == 1:
         return kernels.scaled_less_onehot(e, t, slope / total, height, low)
     dz = e * (slope * mass / total)[:, None] - t * height[:, None]
@@ -91,9 +94,9 @@ def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[A
     """
     log_p, t = labels_or_soft(log_p, t)
     smoothing = _check_smoothing(label_smoothing)
-    losses = -(1 - smoothing) * at_targets(log_p, t)
+    losses = -at_targets(log_p, t)
     if smoothing:
-        losses = losses - smoothing * mass_of(t) * log_p.mean(axis=1)
+        losses = (1 - smoothing) * losses - smoothing * mass_of(t) * log_p.mean(axis=1)
     return losses, (log_p.shape, log_p.dtype, t, smoothing)
 
 
@@ -103,7 +106,7 @@ def nll_backward(dlosses: Array, cache: Any) -> Array:
     dlosses = gradient_like(dlosses, shape[:1], "dlosses")
     xp = array_module(t)
     dlog_p = xp.zeros(shape, dtype=dtype)
-    less_targets(dlog_p, t, dlosses * (1 - smoothing))
+    less_targets(dlog_p, t, dlosses * (1 - smoothing) if smoothing else dlosses)
     if smoothing:
         dlog_p -= (dlosses * mass_of(t) * (smoothing / shape[1]))[:, None]
     return dlog_p

@@ -141,13 +141,14 @@ class Head(HoldsTrees, ABC):
         """
         h, targets, weights = self._weighed(h, targets, weights, train, rng)
         losses, cache = self.losses_forward(h, targets, train, rng)
-        value = losses.mean() if weights is None else (weights * losses).mean()
-        return value, (losses, weights, cache)
+        total = (losses if weights is None else weights * losses).sum()
+        return total / len(losses), (losses, weights, cache)
 
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         """cache -> dh (N, D), grads (mirrors params)."""
         losses, weights, cache = cache
-        dlosses = array_module(losses).full_like(losses, number(dloss) / len(losses))
+        dlosses = array_module(losses).empty_like(losses)
+        dlosses.fill(number(dloss) / len(losses))
         return self.losses_backward(dlosses if weights is None else weights * dlosses, cache)
 
     def losses(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> Array:
