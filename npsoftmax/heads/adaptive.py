@@ -11,6 +11,7 @@ import numpy as np
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
+from npsoftmax.functional.loss import softmax_cross_entropy_fused_backward, softmax_cross_entropy_fused_forward
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import Card, ClassInfo, Head, top_k
 from npsoftmax.heads.checks import check_k
@@ -32,7 +33,7 @@ class AdaptiveHead(Head):
     Classes are ranked by how often they occur (by label where all occur equally often, or the counts are unknown).
     Rank r is in the shortlist if r < cutoffs[0], in cluster g (from 1 on) if cutoffs[g - 1] ≤ r < cutoffs[g]. Cluster g
     sees the features through a projection to max(1, ⌊D / div_value^g⌋). A step evaluates the clusters that occur in
-    the batch.
+    the batch; with soft targets, all.
     Grave et al. 2017, arXiv 1609.04309. Derivation: docs/adaptive.md.
 
     params head.w (cutoffs[0] + G, D), head.b with head_bias, tail1.proj (D₁, D), tail1.w (classes of cluster 1, D₁), …
@@ -41,6 +42,7 @@ class AdaptiveHead(Head):
     """
 
     reads_labels = True
+    soft_targets = True
     card = Card(
         "softmax(head)_g · softmax(tail_g)_c",
         "Grave et al., 2017 (arXiv 1609.04309)",
@@ -101,6 +103,9 @@ class AdaptiveHead(Head):
             }
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        if targets.ndim == 2:
+            losses, soft_cache = self._soft_forward(h, targets)
+            return losses, (True, soft_cache)
         in_head, tails = self._plan(targets, array_module(h))
         head = self.params["head"]
         nll, head_cache = linear_softmax_nll_forward(h, head["w"], head.get("b"), in_head)
@@ -111,7 +116,7 @@ class AdaptiveHead(Head):
             more, cache = linear_softmax_nll_forward(matmul(h_g, tail["proj"].T), tail["w"], None, columns)
             nll[samples] += more
             tail_caches.append((g, samples, h_g, cache))
-        return nll, (head_cache, tail_caches)
+        return nll, (False, (head_cache, tail_caches))
 
     def _plan(self, targets: Array, xp: Any) -> tuple[Array, list[tuple[int, Array, Array]]]:
         """The column of the head (N,) of each sample; and of each cluster that occurs its samples and their columns.
@@ -130,6 +135,9 @@ class AdaptiveHead(Head):
         return found[0], [(g, found[1, part], found[2, part]) for g, part in parts if part.start < part.stop]
 
     def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        soft, cache = cache
+        if soft:
+            return self._soft_backward(dlosses, cache)
         head_cache, tail_caches = cache
         dh, dw, db = linear_softmax_nll_backward(dlosses, head_cache)
         grads: Tree = {"head": {"w": dw} if db is None else {"w": dw, "b": db}}
@@ -139,6 +147,30 @@ class AdaptiveHead(Head):
             dlow, dw, _ = linear_softmax_nll_backward(dlosses[samples], tail_cache)
             dh[samples] += matmul(dlow, self.params[f"tail{g}"]["proj"])
             grads[f"tail{g}"] = {"proj": matmul(dlow.T, h_g), "w": dw}
+        return dh, grads
+
+    def _soft_forward(self, h: Array, q: Array) -> tuple[Array, Any]:
+        """A cross entropy of the short list with the masses of the clusters, and one in each cluster: O(C)."""
+        by_rank = q[:, self.buffers["order"]]
+        parts = [by_rank[:, first:end] for first, end in pairwise((0, *self.ends))]
+        mass = [part.sum(axis=1, keepdims=True) for part in parts[1:]]
+        wanted = [array_module(h).concatenate([parts[0], *mass], axis=1), *parts[1:]]
+        lows = [matmul(h, self.params[f"tail{g}"]["proj"].T) for g in range(1, self.clusters + 1)]
+        z = [self._head_scores(h), *(matmul(low, self.params[f"tail{g}"]["w"].T) for g, low in enumerate(lows, 1))]
+        losses, caches = zip(*map(softmax_cross_entropy_fused_forward, z, wanted), strict=True)
+        return sum(losses[1:], start=losses[0]), (h, lows, caches)
+
+    def _soft_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        h, lows, caches = cache
+        dz, *dz_tails = (softmax_cross_entropy_fused_backward(dlosses, part) for part in caches)
+        head = self.params["head"]
+        dh = matmul(dz, head["w"])
+        grads: Tree = {"head": {"w": matmul(dz.T, h)} | ({"b": dz.sum(axis=0)} if "b" in head else {})}
+        for g, (low, dz) in enumerate(zip(lows, dz_tails, strict=True), start=1):
+            tail = self.params[f"tail{g}"]
+            dlow = matmul(dz, tail["w"])
+            dh += matmul(dlow, tail["proj"])
+            grads[f"tail{g}"] = {"proj": matmul(dlow.T, h), "w": matmul(dz.T, low)}
         return dh, grads
 
     def _no_gradient(self, p: Array) -> Array | SparseRows:
@@ -180,10 +212,13 @@ class AdaptiveHead(Head):
 
     def _head_log_prob(self, h: Array) -> Array:
         """log p of the classes of the shortlist, then of the clusters. h (N, D) -> (N, cutoffs[0] + G)."""
+        return log_softmax_forward(self._head_scores(h))[0]
+
+    def _head_scores(self, h: Array) -> Array:
         z = matmul(h, self.params["head"]["w"].T)
         if "b" in self.params["head"]:
             z += self.params["head"]["b"]
-        return log_softmax_forward(z)[0]
+        return z
 
     def _tail_log_prob(self, h: Array, head: Array, g: int) -> Array:
         """log p of the classes of cluster g, given the log p of the head. h (N, D) -> (N, classes of cluster g)."""

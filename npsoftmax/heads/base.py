@@ -147,8 +147,7 @@ class Head(HoldsTrees, ABC):
     def backward(self, cache: Any, dloss: float = 1.0) -> tuple[Array, Tree]:
         """cache -> dh (N, D), grads (mirrors params)."""
         losses, weights, cache = cache
-        dlosses = array_module(losses).empty_like(losses)
-        dlosses.fill(number(dloss) / len(losses))
+        dlosses = array_module(losses).full(losses.shape, number(dloss) / len(losses), losses.dtype)
         return self.losses_backward(dlosses if weights is None else weights * dlosses, cache)
 
     def losses(self, h: Array, targets: Array, *, train: bool = False, rng: Rng | None = None) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import path
+from npsoftmax.functional.loss import nll_backward, nll_forward
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
 from npsoftmax.heads.on_host import OnHost
@@ -53,6 +54,18 @@ class BinaryTree(HoldsTrees):
         """dlosses (N,) -> dh (N, D), grads."""
         map_cache, (pair, loss_cache) = cache
         return self.map.backward(getattr(path, f"{pair}_backward")(dlosses, loss_cache), map_cache)
+
+    def soft_forward(self, h: Array, q: Array) -> tuple[Array, Any]:
+        """-Σ_c q_c · log p_c from all log p, O(C). h (N, D), q (N, C) -> (N,), cache."""
+        log_p, tree_cache = path.tree_log_prob_forward(self.map.all(h), self.buffers["children"], self._levels())
+        losses, loss_cache = nll_forward(log_p, q)
+        return losses, (h, tree_cache, loss_cache)
+
+    def soft_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        """What a node gets is the mass of q below each of its sides. dlosses (N,) -> dh (N, D), grads."""
+        h, tree_cache, loss_cache = cache
+        dz = path.tree_log_prob_backward(nll_backward(dlosses, loss_cache), tree_cache)
+        return self.map.all_backward(dz, h)
 
     def log_prob(self, h: Array) -> Array:
         return path.tree_log_prob_forward(self.map.all(h), self.buffers["children"], self._levels())[0]

@@ -29,11 +29,13 @@ class HierarchicalHead(Head):
     order: of the leaves of balanced, halving and huffman, from left to right: `superclass`, where there are any, so
     that a decision near the root separates kinds of things, or `label`.
 
-    A step reads the rows on its path only, O(depth). Below 10,000 classes gradients are dense nevertheless, and a
-    device multiplies by all rows, O(C); from 10,000 on they are SparseRows. A prediction opens the most probable nodes
-    first: at most depth / p nodes where the winner has probability p, O(C) at worst. Derivation: docs/hierarchical.md.
+    A step reads the rows on its path only, O(depth), but with soft targets all, O(C). Below 10,000 classes gradients
+    are dense nevertheless, and a device multiplies by all rows, O(C); from 10,000 on they are SparseRows. A prediction
+    opens the most probable nodes first: at most depth / p nodes where the winner has probability p, O(C) at worst.
+    Derivation: docs/hierarchical.md.
     """
 
+    soft_targets = True
     card = Card(
         "Π over the nodes on the path of σ(±z_node)",
         "Morin and Bengio, 2005; Mikolov et al., 2013 (arXiv 1310.4546)",
@@ -72,10 +74,13 @@ class HierarchicalHead(Head):
         self.params, self.buffers = self.tree.params, self.tree.buffers
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
-        return self.tree.losses_forward(h, targets)
+        soft = targets.ndim == 2
+        losses, cache = self.tree.soft_forward(h, targets) if soft else self.tree.losses_forward(h, targets)
+        return losses, (soft, cache)
 
     def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
-        return self.tree.losses_backward(dlosses, cache)
+        soft, cache = cache
+        return self.tree.soft_backward(dlosses, cache) if soft else self.tree.losses_backward(dlosses, cache)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)

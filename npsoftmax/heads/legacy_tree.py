@@ -158,6 +158,7 @@ class LegacyAdaptiveUntrainedHead(AdaptiveHead):
     """
 
     legacy = True
+    soft_targets = False
 
     card = Card(
         "softmax(head)_g · softmax(tail_g)_c, predicted by argmax of the features",

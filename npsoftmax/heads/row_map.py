@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.backend import Array
+from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import rows as maps
 from npsoftmax.kernels import matmul
 from npsoftmax.kernels import tree as kernels
@@ -35,6 +35,12 @@ class RowMap(HoldsTrees):
         if "b" in self.params:
             z += self.params["b"]
         return z
+
+    def all_backward(self, dz: Array, h: Array) -> tuple[Array, Tree]:
+        """dz (N, R), h as given to `all` -> dh (N, D), grads (mirrors params)."""
+        rows = array_module(h).arange(self.rows)
+        dw, db = (self._gradient(rows, x) for x in (matmul(dz.T, h), dz.sum(axis=0)))
+        return matmul(dz, self.params["w"]), {"w": dw, "b": db} if "b" in self.params else {"w": dw}
 
     def chosen(self, h: Array, rows: Array) -> tuple[Array, Any]:
         """Scores of the rows (N, L) chosen for each sample, -1 for an empty place. h (N, D) -> z (N, L), cache."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
-from npsoftmax.functional import loss as losses
+from npsoftmax.functional.loss import softmax_cross_entropy_fused_backward as cross_entropy_backward
+from npsoftmax.functional.loss import softmax_cross_entropy_fused_forward as cross_entropy_forward
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo, top_k
@@ -63,29 +64,54 @@ class TwoLevel(HoldsTrees):
         z_group, group_cache = self.groups.forward(h)
         z_class, class_cache = self.classes.chosen(h, rows)
         z_class = xp.where(rows >= 0, z_class, -xp.inf)
-        group_loss, group_loss_cache = losses.softmax_cross_entropy_fused_forward(z_group, group)
-        class_loss, class_loss_cache = losses.softmax_cross_entropy_fused_forward(
-            z_class, self.buffers["place"][targets] - first
-        )
+        group_loss, group_loss_cache = cross_entropy_forward(z_group, group)
+        class_loss, class_loss_cache = cross_entropy_forward(z_class, self.buffers["place"][targets] - first)
         return group_loss + class_loss, (group_cache, class_cache, group_loss_cache, class_loss_cache)
 
     def losses_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
         """dlosses (N,) -> dh (N, D), grads."""
         group_cache, class_cache, group_loss_cache, class_loss_cache = cache
-        dz_group = losses.softmax_cross_entropy_fused_backward(dlosses, group_loss_cache)
-        dz_class = losses.softmax_cross_entropy_fused_backward(dlosses, class_loss_cache)
+        dz_group = cross_entropy_backward(dlosses, group_loss_cache)
+        dz_class = cross_entropy_backward(dlosses, class_loss_cache)
         dh_group, group_grads = self.groups.backward(dz_group, group_cache)
         dh_class, class_grads = self.classes.backward(dz_class, class_cache)
         return dh_group + dh_class, {"group": group_grads, "class": class_grads}
+
+    def soft_forward(self, h: Array, q: Array) -> tuple[Array, Any]:
+        """-Σ_c q_c · log p_c: a cross entropy of the masses of the superclasses, and one of the classes of each, O(C).
+
+        h (N, D), q (N, C) -> (N,), cache.
+        """
+        z_group, group_cache = self.groups.forward(h)
+        z, parts = self.classes.all(h), [self.buffers["members"][part] for part in self._parts()]
+        mass = array_module(h).stack([q[:, members].sum(axis=1) for members in parts], axis=1)  # (N, G)
+        found = [cross_entropy_forward(z_group, mass)]
+        found += [cross_entropy_forward(z[:, members], q[:, members]) for members in parts]
+        losses, caches = zip(*found, strict=True)
+        return sum(losses[1:], start=losses[0]), (h, group_cache, caches)
+
+    def soft_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        """dlosses (N,) -> dh (N, D), grads."""
+        h, group_cache, caches = cache
+        dz_group, *found = (cross_entropy_backward(dlosses, part) for part in caches)
+        dz = array_module(h).empty((len(h), self.n), dtype=h.dtype)
+        for part, dz_part in zip(self._parts(), found, strict=True):
+            dz[:, self.buffers["members"][part]] = dz_part
+        dh_group, group_grads = self.groups.backward(dz_group, group_cache)
+        dh_class, class_grads = self.classes.all_backward(dz, h)
+        return dh_group + dh_class, {"group": group_grads, "class": class_grads}
+
+    def _parts(self) -> list[slice]:
+        """Where each superclass stands in `members`."""
+        return [slice(first, end) for first, end in pairwise(self._on_host(self.buffers["start"]))]
 
     def log_prob(self, h: Array) -> Array:
         xp = array_module(h)
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
         z = self.classes.all(h)
         log_p = xp.empty_like(z)
-        start = self._on_host(self.buffers["start"])
-        for g in range(self.groups.outputs):
-            members = self.buffers["members"][start[g] : start[g + 1]]
+        for g, part in enumerate(self._parts()):
+            members = self.buffers["members"][part]
             log_p[:, members] = log_p_group[:, g : g + 1] + log_softmax_forward(z[:, members])[0]
         return log_p
 
@@ -95,15 +121,15 @@ class TwoLevel(HoldsTrees):
             return top_k(self.log_prob(h), k)
         xp = array_module(h)
         log_p_group = log_softmax_forward(self.groups.forward(h)[0])[0]
-        start = self._on_host(self.buffers["start"])
+        parts = self._parts()
 
         def candidates(samples: Array, g: int) -> tuple[Array, Array]:
-            members = self.buffers["members"][start[g] : start[g + 1]]
+            members = self.buffers["members"][parts[g]]
             rows = xp.ascontiguousarray(xp.broadcast_to(members, (len(samples), len(members))))
             z, _ = self.classes.chosen(h[samples], rows)
             return log_p_group[samples, g][:, None] + log_softmax_forward(z)[0], members
 
-        return best_in_groups(log_p_group, [end - first for first, end in pairwise(start)], k, candidates)
+        return best_in_groups(log_p_group, [part.stop - part.start for part in parts], k, candidates)
 
     def macs(self) -> int:
         """Those of the superclasses and of the classes of an average one."""

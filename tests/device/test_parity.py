@@ -114,6 +114,31 @@ def test_convolution_of_many_channels(cls, k, options, device):
 
 
 # ---------------------------------------------------------------- heads
+def check_what_people_bring(on_host, on_device, h, t, device):
+    """Weights of both kinds, a label to ignore, and soft targets, wherever these are."""
+    n, classes = len(h), on_host.classes.n
+    weights, rng = np.linspace(0, 2, n), Rng(5, "noise.head").at(3)
+    q = np.abs(normal((n, classes), 7)) if on_host.soft_targets else None
+    changed = {"class_weight": np.linspace(0.5, 2, classes), "ignore_label": -1}
+    for head in (on_host, on_device):
+        vars(head).update(changed)
+    t = np.where(np.arange(n) == 0, -1, t)
+    for targets in (t, q):
+        if targets is None:
+            continue
+        value, cache = on_host.loss(h, targets, weights=weights, train=True, rng=rng)
+        losses, gradients = on_host.losses(h, targets, rng=rng), on_host.backward(cache, 0.7)
+        there = moved((h, targets, weights), device)
+        ways = [there, (there[0], targets, weights)] if on_host.reads_labels or targets is q else [there]
+        for x, given, w in ways:
+            found, device_cache = on_device.loss(x, given, weights=w, train=True, rng=rng)
+            assert_same(found, value, device, "weighted loss")
+            assert_same(on_device.backward(device_cache, 0.7), gradients, device, "weighted gradient")
+            assert_same(on_device.losses(x, given, rng=rng), losses, device, "losses")
+    for head in (on_host, on_device):
+        vars(head).update(dict.fromkeys(changed))
+
+
 def check_head(on_host, on_device, h, t, device):
     for tree in (on_device.params, on_device.buffers):
         move_tree(tree, device)
@@ -123,6 +148,7 @@ def check_head(on_host, on_device, h, t, device):
         found, device_cache = on_device.loss(*there, train=train, rng=rng)
         assert_same(found, value, device, "loss")
         assert_same(on_device.backward(device_cache, 0.7), on_host.backward(cache, 0.7), device, "gradient")
+    check_what_people_bring(on_host, on_device, h, t, device)
     assert_same(on_device.log_prob(there[0], rng=rng), on_host.log_prob(h, rng=rng), device, "log_prob")
     for k in (1, 3):
         assert_same(on_device.predict(there[0], k, rng=rng), on_host.predict(h, k, rng=rng), device, "predict")

@@ -277,7 +277,7 @@ def test_adaptive_asks_a_device_for_the_clusters_of_the_labels_and_no_others(lab
     sizes = [n for n in np.histogram(rank, (0, 2, 4, 7))[0][1:] if n]
     for targets in (t, strict.asarray(t)):
         value, cache = head.loss(h, targets, train=True)
-        assert [len(samples) for _, samples, *_ in cache[-1][1]] == sizes
+        assert [len(samples) for _, samples, *_ in cache[-1][-1][1]] == sizes
         dh, grads = head.backward(cache)
         found.append([array.get() for array in (value, dh, *(g for _, g in leaves(grads)))])
     assert all((a == b).all() for a, b in zip(*found, strict=True)), "the same wherever the labels are"

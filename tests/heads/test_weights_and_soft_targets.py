@@ -16,9 +16,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning"),
 ]
 
-every_head = pytest.mark.parametrize("case", CASES, ids=label)
-SOFT = [case for case in CASES if HEADS[case[0]].soft_targets]
-every_soft_head = pytest.mark.parametrize("case", SOFT, ids=label)
+
+def of_cases(cases):
+    """Each head with its defaults every day; the others on request."""
+    return [pytest.param(case, id=label(case), marks=[pytest.mark.slow] if case[1] else []) for case in cases]
+
+
+every_head = pytest.mark.parametrize("case", of_cases(CASES))
+every_soft_head = pytest.mark.parametrize("case", of_cases([case for case in CASES if HEADS[case[0]].soft_targets]))
 WEIGHTS = np.array([0.5, 0.0, 3.0, 1.0])
 
 
