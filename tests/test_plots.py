@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from npsoftmax import plots
+from npsoftmax.calibration import Scaling, class_scores, fit_temperature
 from npsoftmax.cli import plot as command
 from npsoftmax.errors import InputError
 from npsoftmax.metrics import (
@@ -24,10 +25,14 @@ from npsoftmax.metrics import (
     write_reliability,
 )
 from npsoftmax.plots import many_lines
+from npsoftmax.training.calibrate import scores, table_of
+from npsoftmax.training.checkpoint import write_json
+from npsoftmax.training.conform import summary as summary_of
+from npsoftmax.training.held_out import Answers
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of a layout that does not fit
 
-ALL = ["loss", "accuracy", "learning_rate", "steps", "confusion", "per_class", "reliability"]
+ALL = ["loss", "accuracy", "learning_rate", "steps", "confusion", "per_class", "reliability", "calibrated", "set_sizes"]
 LONG = "large_omnivores_and_herbivores"
 
 
@@ -69,6 +74,19 @@ def evaluate(folder, n_classes, n_groups, random):
     test = classification_metrics(targets, ranked, log_prob, n_classes, likelihood=True)
     write_confusion(folder / "confusion.csv", confusion_matrix(targets, ranked, n_classes), names)
     write_reliability(folder / "reliability.csv", reliability(log_prob, targets))
+    found = Answers(log_prob, targets, random.uniform(size=len(targets)))
+    inside = class_scores(np.exp(log_prob), found.u) <= 0.9
+    scaling = Scaling.by_temperature(fit_temperature(log_prob, targets))
+    fitted = {
+        "calibration": {
+            "temperature": float(1 / scaling.scale),
+            "test": {"before": scores(found), "after": scores(found, scaling)},
+            "reliability": {"before": table_of(found), "after": table_of(found, scaling)},
+        },
+        "conformal": {"coverage": 0.9, "test": summary_of(inside, found)},
+    }
+    for name, content in fitted.items():
+        write_json(folder / f"{name}.json", content)
     classes = {"names": names, "coarse": coarse, "coarse_names": coarse_names}
     (folder / "classes.json").write_text(json.dumps(classes))
     summary = {"dataset": "cifar100", "model": "resnet18", "head": "two-level", "test": test}
@@ -392,6 +410,45 @@ def test_an_unfinished_run_says_what_is_not_drawn_yet_and_how_to_go_on(tmp_path,
     assert f"npsoftmax train --resume {folder} goes on" in told
 
 
+@pytest.mark.parametrize("name", ["calibration", "conformal"])
+def test_a_run_without_what_calibrate_and_conform_find_is_drawn_without_a_word(tmp_path, name, capsys):
+    folder = make_run(tmp_path / "run")
+    (folder / f"{name}.json").unlink()
+    assert run_command(folder) == 0
+    drawn = [figure for figure in ALL if figure != {"calibration": "calibrated", "conformal": "set_sizes"}[name]]
+    said = capsys.readouterr()
+    assert said.out.split() == [str(folder / "plots" / f"{figure}.png") for figure in drawn] and said.err == ""
+    (folder / f"{name}.json").write_text('{"test": 3}')
+    with pytest.raises(InputError, match=f"{name}.json has no test.*fit it again"):
+        plots.read_run(folder)
+
+
+def test_calibrated_shows_the_reliability_before_and_after(runs):
+    figure = plots.calibrated_figure(runs["hundred"])
+    found = runs["hundred"].calibration
+    assert f"ECE {found['test']['before']['ece']:.3f} before, {found['test']['after']['ece']:.3f} after" in title_of(
+        figure
+    )
+    for ax, when in ((figure.axes[0], "before"), (figure.axes[1], "after")):
+        table = found["reliability"][when]
+        heights = [bar.get_height() for bar in ax.patches][: sum(n > 0 for n in table["count"])]
+        assert heights == pytest.approx([a for a, n in zip(table["accuracy"], table["count"], strict=True) if n])
+
+
+def test_set_sizes_are_shares_of_the_images(runs):
+    figure = plots.set_sizes_figure(runs["ten"])
+    test = runs["ten"].conformal["test"]
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights == pytest.approx([100 * n / test["images"] for n in test["sizes"]]) and sum(
+        heights
+    ) == pytest.approx(100)
+    assert f"held on the test images: {100 * test['coverage']:.1f}%" in title_of(figure)
+
+
+def title_of(figure):
+    return figure.get_suptitle()
+
+
 @pytest.mark.parametrize("content", ["", "epoch,train_lo"])
 def test_a_table_without_a_whole_line_is_not_there_yet(tmp_path, content):
     folder = make_run(tmp_path / "run", finished=False)
@@ -403,7 +460,8 @@ def test_whatever_is_left_of_a_run_is_drawn(tmp_path):
     folder = make_run(tmp_path / "run")
     for name in ("config.toml", "metrics.csv", "steps.csv", "classes.json", "reliability.csv", "summary.json"):
         (folder / name).unlink()
-    assert [path.stem for path in plots.plot_run(folder)] == ["confusion", "per_class"]
+    left = ["confusion", "per_class", "calibrated", "set_sizes"]
+    assert [path.stem for path in plots.plot_run(folder)] == left
 
 
 def test_an_interrupted_run_says_so_in_its_titles(runs):

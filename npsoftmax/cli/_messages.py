@@ -9,6 +9,7 @@ def headline(session: Any) -> str:
     """The model, the data and the machine of a run."""
     config, model = session.config, session.model
     held_out = "no validation" if session.validation is None else f"{len(session.validation.y):,} for validation"
+    held_out += "" if session.calibration is None else f", {len(session.calibration.y):,} for calibration"
     what = (
         f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
         f"{session.train_images:,} {session.dataset.samples} to train, {held_out}, {len(session.test.y):,} to test"

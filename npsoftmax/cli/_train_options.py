@@ -103,6 +103,13 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     )
     add(
         group,
+        "--calibration-split",
+        "of the validation images, a fraction or how many, that choose no epoch, for npsoftmax calibrate and conform",
+        type=count_or_fraction,
+        metavar="F|N",
+    )
+    add(
+        group,
         "--normalize",
         "none (pixels/255), half (mean .5, deviation .5) or standard (of the training images)",
         metavar="NAME",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from npsoftmax.cli._parser import whole_number
@@ -19,7 +20,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--checkpoint", choices=("best", "last", "previous"), default="best", help="which parameters (default: best)"
     )
-    parser.add_argument("--split", choices=("test", "validation"), help="which images (default: test)", **plain)
+    parser.add_argument(
+        "--split", choices=("test", "validation", "calibration"), help="which images (default: test)", **plain
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="where the data is now", **plain)
     parser.add_argument("--backend", metavar="{numpy,cupy}", help="where to compute", **plain)
     parser.add_argument("--threads", type=whole_number, metavar="N", help="threads of the kernels", **plain)
@@ -48,17 +51,25 @@ def scores(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from npsoftmax.host import single_threaded_blas
     from npsoftmax.training.checks import refuse_without_effect
     from npsoftmax.training.evaluate import metrics_of, predict_all
+    from npsoftmax.training.fitted import Fitted
+    from npsoftmax.training.held_out import answers
     from npsoftmax.training.session import load_run
 
     changes = {name: vars(args)[name] for name in ("data_dir", "backend", "threads") if name in args}
     split = getattr(args, "split", "test")
     session = load_run(args.directory, args.checkpoint, **changes)
     refuse_without_effect({name: None for name in changes}, [session.config])
-    batches = session.test if split == "test" else session.validation
+    batches = {"test": session.test, "validation": session.validation, "calibration": session.calibration}[split]
     if batches is None:
-        raise InputError("this run held out no validation images; use --split test.")
+        raise InputError(f"this run held out no {split} images; use --split test.")
     with single_threaded_blas():
         metrics = metrics_of(session.model, predict_all(session.model, batches, session.backend, session.rng))
+    assert session.chosen is not None
+    fitted = Fitted.of(Path(args.directory), session.model, session.chosen)
+    if fitted:
+        metrics |= fitted.measure(session.model, answers(session, batches))
+    for note in fitted.notes:
+        print(f"note: {note}", file=sys.stderr)
     return f"{session.chosen}, {len(batches.y):,} {split} {session.dataset.samples} of {session.dataset.name}", metrics
 
 

@@ -34,6 +34,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the file; returns the exit code."""
     from npsoftmax.torch_weights import save_torch, torch_tensors
+    from npsoftmax.training.fitted import Fitted
     from npsoftmax.training.session import load_model
 
     path = Path(args.torch)
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     changes = {name: vars(args)[name] for name in ("data_dir",) if name in args}
     model, chosen = load_model(args.directory, args.checkpoint, **changes)
     save_torch(model, path)
+    fitted = Fitted.of(Path(args.directory), model, chosen)
     if new_folder:
         print(f"the folder {folder} was made")
     counts = model.head.classes.counts
@@ -51,4 +53,10 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{path}: {len(torch_tensors(model))} tensors of {model.name} with {model.head_name} head, by PyTorch's names"
     )
+    if fitted.scaling is not None:
+        how = f"temperature {fitted.temperature:.4g}" if fitted.temperature else "vector scaling"
+        print(
+            f"the run is calibrated ({how}), which is not in the weights: scale = γ and shift = b of calibration.json,"
+        )
+        print("log p' = log_softmax(γ · log p + b), are to be done after them")
     return 0

@@ -24,6 +24,8 @@ COMMANDS = {
     "train": "train a model and write a run directory",
     "eval": "evaluate a checkpoint of a run",
     "predict": "classes and probabilities of image files, by a run",
+    "calibrate": "fit a temperature to a run: probabilities that mean what they say",
+    "conform": "sets of classes that hold the right one as often as was asked for",
     "plot": "draw the plots of a run again",
     "compare": "run several recipes or heads and write a report",
     "doctor": "find a wrong wiring in somebody else's work, from its numbers",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from npsoftmax.plots import Run
 
 IMAGES = 6  # test images whose attention is drawn
+EXAMPLES = 8  # test images whose sets are drawn
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,10 +26,15 @@ def add_parser(subparsers: Any) -> None:
         help="also draw where the class token of a transformer looks, for a few test images (needs the data)",
     )
     parser.add_argument(
+        "--sets",
+        action="store_true",
+        help="also draw a few test images with the sets that npsoftmax conform found for them (needs the data)",
+    )
+    parser.add_argument(
         "--checkpoint",
         choices=("best", "last", "previous"),
         default=argparse.SUPPRESS,
-        help="whose attention (default: best)",
+        help="whose attention or sets (default: best)",
     )
     parser.add_argument("--format", default="png", metavar="NAME", help="png, svg or pdf (default: png)")
     parser.add_argument("--data-dir", default=argparse.SUPPRESS, metavar="DIR", help="where the data is now")
@@ -40,16 +46,19 @@ def plot(args: argparse.Namespace) -> int:
     from npsoftmax.plots import FORMATS, draw_run, read_run
 
     for name in ("data_dir", "checkpoint"):
-        if name in args and not args.attention:
-            raise InputError(f"--{name.replace('_', '-')} would have no effect without --attention. Leave it out.")
+        if name in args and not (args.attention or args.sets):
+            raise InputError(
+                f"--{name.replace('_', '-')} would have no effect without --attention or --sets. Leave it out."
+            )
     form = args.format.lower().removeprefix(".")
     if form not in FORMATS:
         raise unknown_name("--format", args.format, FORMATS)
     run = read_run(args.run_dir)
     paths = draw_run(run, args.run_dir / "plots", form)
-    if args.attention:
-        checkpoint = getattr(args, "checkpoint", "best")
-        paths.append(plot_attention(args.run_dir, getattr(args, "data_dir", None), checkpoint, form))
+    for wanted, draw in ((args.attention, plot_attention), (args.sets, plot_sets)):
+        if wanted:
+            checkpoint = getattr(args, "checkpoint", "best")
+            paths.append(draw(args.run_dir, getattr(args, "data_dir", None), checkpoint, form))
     for path in paths:
         print(path)
     if not paths:
@@ -76,12 +85,10 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
     import numpy as np
 
     from npsoftmax.backend import to_numpy
-    from npsoftmax.files import replacing
     from npsoftmax.host import single_threaded_blas
     from npsoftmax.models.vit import VisionTransformer
     from npsoftmax.plots import read_run
     from npsoftmax.plots.attention import attention_figure
-    from npsoftmax.plots.style import save_figure
     from npsoftmax.training import load_run
 
     session = load_run(run_dir, checkpoint, **({} if data_dir is None else {"data_dir": data_dir}))
@@ -101,7 +108,46 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
     figure = attention_figure(
         read_run(run_dir), test.x[chosen], maps, [names[t] for t in test.y[chosen]], [names[t] for t in predicted]
     )
-    path = Path(run_dir) / "plots" / f"attention.{form}"
+    return _save(figure, run_dir, "attention", form)
+
+
+def plot_sets(run_dir: Path, data_dir: str | None, checkpoint: str = "best", form: str = "png") -> Path:
+    """Draw test images with their sets, from small ones to large. InputError where there are no sets."""
+    import numpy as np
+
+    from npsoftmax.plots import read_run
+    from npsoftmax.plots.sets import set_examples_figure
+    from npsoftmax.training import load_run
+    from npsoftmax.training.conform import superclasses
+    from npsoftmax.training.fitted import Fitted
+    from npsoftmax.training.held_out import answers
+
+    session = load_run(run_dir, checkpoint, **({} if data_dir is None else {"data_dir": data_dir}))
+    assert session.chosen is not None
+    fitted = Fitted.of(run_dir, session.model, session.chosen)
+    if fitted.sets is None:
+        raise InputError(
+            " ".join([*fitted.notes[-1:], f"{run_dir} has no sets: type npsoftmax conform {run_dir} --coverage 0.95"])
+        )
+    test, dataset = session.test, session.dataset
+    found = answers(session, test)
+    p = np.exp(found.log_prob)
+    inside, _ = fitted.sets.of(session.model.head, p, found.u)
+    sizes = inside.sum(axis=1)
+    order = np.argsort(sizes, kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(EXAMPLES, len(order))).astype(int)]
+    groups, names = superclasses(dataset.coarse, dataset.coarse_names), dataset.class_names
+    words = fitted.sets.in_words(session.model.head, p[chosen], found.u[chosen], names, groups)
+    truth, counts = [names[t] for t in found.targets[chosen]], sizes[chosen].tolist()
+    figure = set_examples_figure(read_run(run_dir), test.x[chosen], truth, words, counts)
+    return _save(figure, run_dir, "set_examples", form)
+
+
+def _save(figure: Any, run_dir: Path, name: str, form: str) -> Path:
+    from npsoftmax.files import replacing
+    from npsoftmax.plots.style import save_figure
+
+    path = Path(run_dir) / "plots" / f"{name}.{form}"
     with replacing(path) as beside:
         save_figure(figure, beside, form)
     return path

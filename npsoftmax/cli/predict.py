@@ -55,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--top is {args.top}, but at least 1 class is needed.")
     predictor = Predictor.of_run(args.directory, args.checkpoint)
     files = image_files(args.images)
-    print(f"{predictor.chosen} of {args.directory}", file=sys.stderr if args.json else sys.stdout)
+    fitted = f": {predictor.fitted.words}" if predictor.fitted else ""
+    for note in predictor.fitted.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{predictor.chosen} of {args.directory}{fitted}", file=sys.stderr if args.json else sys.stdout)
     found = list(_predictions(predictor, files, args.top))
     if args.json:
         print(json.dumps(found, indent=2))
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     for row in found:
         guesses = "   ".join(f"{guess['class']} {guess['probability']:.1%}" for guess in row["predictions"])
         print(f"{row['file']:<{width}}  {guesses or '(no label)'}")
+        if "set" in row:
+            print(f"{'':<{width}}  set: {', '.join(row['set'])}")
     return 0
 
 
@@ -84,6 +89,6 @@ def image_files(given: list[Path]) -> list[Path]:
 def _predictions(predictor: Any, files: list[Path], top: int | None) -> Iterator[dict[str, Any]]:
     for start in range(0, len(files), BATCH):
         part = files[start : start + BATCH]
-        for path, guesses in zip(part, predictor(part, top), strict=True):
+        for path, (guesses, held) in zip(part, predictor.predict(part, top), strict=True):
             listed = [{"class": name, "probability": probability} for name, probability in guesses]
-            yield {"file": str(path), "predictions": listed}
+            yield {"file": str(path), "predictions": listed} | ({} if held is None else {"set": held})

@@ -27,6 +27,26 @@ def train_validation_split(y: np.ndarray, size: int | float, seed: int) -> tuple
     return training, validation
 
 
+def choosing_calibration_split(
+    y: np.ndarray, held_out: np.ndarray, size: int | float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the images held out, those that choose the best epoch, and those that choose nothing; each ascending.
+
+    y: labels of all training images; held_out: indices into it. size: how many choose nothing, or a fraction in [0, 1)
+    of those held out; each class gives its share. The choice depends on `seed` alone. InputError where none would be
+    left to choose.
+    """
+    count = round(size * len(held_out)) if isinstance(size, float) and 0 <= size < 1 else size
+    if isinstance(count, float) or not 0 <= count <= max(0, len(held_out) - 1):
+        raise InputError(
+            f"--calibration-split is {size}, but a fraction below 1 (0.5) or a whole number below {len(held_out)}, the "
+            "number of validation images, was expected: it is a part of them."
+        )
+    order = Rng(seed, "calibration").permutation(len(held_out))
+    aside = stratified_subset(y[held_out], count, order)
+    return np.delete(held_out, aside), held_out[aside]
+
+
 def stratified_subset(y: np.ndarray, count: int, order: np.ndarray | None = None) -> np.ndarray:
     """Indices, ascending, of `count` samples in which each class has its share (to within one sample).
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.functional import path
 from npsoftmax.functional.loss import nll_backward, nll_forward
 from npsoftmax.heads import tree as trees
@@ -87,6 +87,9 @@ class BinaryTree(HoldsTrees):
     def macs(self) -> int:
         """Those of the longest path."""
         return self.map.features * self._depth()
+
+    def parents(self) -> np.ndarray:
+        return to_numpy(self.buffers["up"]) // 2
 
     def text(self, names: Sequence[str] | None, _: Sequence[str] | None = None) -> str:
         return trees.to_text(self.buffers["children"], names)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import tree as trees
@@ -93,6 +95,10 @@ class HierarchicalHead(Head):
 
     def macs(self) -> int:
         return self.tree.macs()
+
+    def parents(self) -> np.ndarray:
+        """Of each node the node above it, -1 of the root, which is 0; the last C nodes are the classes 0 … C - 1."""
+        return self.tree.parents()
 
     def tree_text(self, names: Sequence[str] | None = None, group_names: Sequence[str] | None = None) -> str:
         """The tree in lines, with the names of the classes; of a tree of two levels, with those of the superclasses."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.functional.loss import softmax_cross_entropy_fused_backward as cross_entropy_backward
 from npsoftmax.functional.loss import softmax_cross_entropy_fused_forward as cross_entropy_forward
@@ -134,6 +134,11 @@ class TwoLevel(HoldsTrees):
     def macs(self) -> int:
         """Those of the superclasses and of the classes of an average one."""
         return self.groups.inputs * (self.groups.outputs + self.n // self.groups.outputs)
+
+    def parents(self) -> np.ndarray:
+        return np.concatenate(
+            [[-1], np.zeros(self.groups.outputs, dtype=np.int64), 1 + to_numpy(self.buffers["group"])]
+        )
 
     def text(self, names: Sequence[str] | None, group_names: Sequence[str] | None = None) -> str:
         return trees.groups_to_text(self.buffers["group"], names, group_names)

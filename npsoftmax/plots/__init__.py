@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npsoftmax.files import replacing
-from npsoftmax.plots.calibration import reliability_figure
+from npsoftmax.plots.calibration import calibrated_figure, reliability_figure
 from npsoftmax.plots.classes import confusion_figure, per_class_figure
 from npsoftmax.plots.curves import (
     accuracy_figure,
@@ -22,6 +22,7 @@ from npsoftmax.plots.curves import (
 )
 from npsoftmax.plots.labels import labels_figure
 from npsoftmax.plots.run_files import Run, read_run
+from npsoftmax.plots.sets import set_sizes_figure
 from npsoftmax.plots.style import DPI, FORMATS, save_figure
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "FORMATS",
     "Run",
     "accuracy_figure",
+    "calibrated_figure",
     "confusion_figure",
     "draw_run",
     "labels_figure",
@@ -44,6 +46,7 @@ __all__ = [
     "read_run",
     "reliability_figure",
     "running_mean",
+    "set_sizes_figure",
     "steps_figure",
 ]
 
@@ -56,11 +59,14 @@ FIGURES: dict[str, tuple[Callable[[Run], Figure], str]] = {  # name -> function,
     "per_class": (per_class_figure, "confusion"),
     "reliability": (reliability_figure, "reliability"),
     "labels": (labels_figure, "labels"),
+    "calibrated": (calibrated_figure, "calibration"),
+    "set_sizes": (set_sizes_figure, "conformal"),
 }
 
 
 NEEDS = {"epochs": "metrics.csv", "steps": "steps.csv", "confusion": "confusion.csv", "reliability": "reliability.csv"}
 NEEDS |= {"labels": "labels.csv"}
+NEEDS |= {"calibration": "calibration.json", "conformal": "conformal.json"}  # of those who ask for it
 
 
 def plot_run(run_dir: Path, form: str = "png") -> list[Path]:

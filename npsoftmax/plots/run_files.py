@@ -34,6 +34,8 @@ class Run:
     names: list[str]  # of the C classes
     coarse: np.ndarray | None  # (C,) the superclass of each class
     coarse_names: list[str]
+    calibration: dict[str, Any] = field(default_factory=dict)  # what npsoftmax calibrate found
+    conformal: dict[str, Any] = field(default_factory=dict)  # what npsoftmax conform found
     missing: tuple[str, ...] = ()  # the files that a finished run has, and this one has not (yet)
     labels: Columns = field(default_factory=dict)  # where images have sets of them; then there is no confusion
     label_names: list[str] = field(default_factory=list)
@@ -89,9 +91,33 @@ def read_run(run_dir: Path) -> Run:
     # A head without log-probabilities has no calibration: its finished run has no reliability.csv.
     calibrated = not sets and (not summary or (summary.get("test") or {}).get("ece") is not None)
     reliability = read("reliability.csv", read_reliability, {}, calibrated)
-    name = folder.resolve().name
-    files = epochs, steps, confusion, reliability, names, coarse, coarse_names
-    return Run(name, summary, *files, tuple(missing), labels, label_names)
+    calibration = read("calibration.json", _read_fitted, {}, False)
+    conformal = read("conformal.json", _read_fitted, {}, False)
+    return Run(
+        folder.resolve().name,
+        summary,
+        epochs,
+        steps,
+        confusion,
+        reliability,
+        names,
+        coarse,
+        coarse_names,
+        calibration,
+        conformal,
+        tuple(missing),
+        labels,
+        label_names,
+    )
+
+
+def _read_fitted(path: Path) -> dict[str, Any]:
+    """What calibrate or conform wrote. InputError where it has no figures of the test images."""
+    found = read_json(path)
+    needed = {"calibration": ("test", "reliability", "temperature"), "conformal": ("test", "coverage")}[path.stem]
+    if any(name not in found for name in needed) or not isinstance(found["test"], dict):
+        raise InputError(f"{path} has no {', '.join(needed)}; fit it again or move it away.")
+    return found
 
 
 def _has_sets(folder: Path, summary: dict[str, Any]) -> bool:

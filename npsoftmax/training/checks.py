@@ -13,7 +13,7 @@ from npsoftmax.data.label_sets import DIGIT_SETS
 from npsoftmax.data.load import LABEL_SETS, SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
 from npsoftmax.data.own import FOLDER, is_own
-from npsoftmax.data.split import train_validation_split
+from npsoftmax.data.split import choosing_calibration_split, train_validation_split
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
@@ -45,6 +45,8 @@ def check_settings(config: TrainConfig, source: str) -> None:
     refuse_on_tokens(config)
     if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
         train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
+    if isinstance(config.calibration_split, float) or config.calibration_split < 0:
+        choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
     for name in ("vocabulary", "limit_train", "limit_test", "threads", "clip_value", "clip_norm"):
         value = getattr(config, name)
         if value is not None and not value > 0:

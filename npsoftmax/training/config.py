@@ -41,6 +41,7 @@ class TrainConfig:
     limit_train: int | None = None
     limit_test: int | None = None
     val_split: int | float = 0.1
+    calibration_split: int | float = 0
     normalize: str = "standard"
     augment: str = "none"
     mixup: float = 0.0

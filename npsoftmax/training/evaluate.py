@@ -112,7 +112,7 @@ def _predict(
 ) -> Iterator[_Part]:
     """What the head says of each part of this process's batches."""
     head, k = model.head, min(TOP, model.head.classes.n)
-    for h, t, samples in _features(model, batches, backend, group):
+    for h, t, samples in batch_features(model, batches, backend, group):
         noise, targets = rng.child("evaluation").at(0, samples), backend.asarray(t)
         t = to_numpy(t)
         loss, _ = head.loss(h, targets, rng=noise)
@@ -130,7 +130,7 @@ def _predict_sets(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
     """Targets, sets, scores (n, C) and Σ loss of each part of this process's batches."""
     head = model.head
-    for h, t, samples in _features(model, batches, backend, group):
+    for h, t, samples in batch_features(model, batches, backend, group):
         noise = rng.child("evaluation").at(0, samples)
         loss, _ = head.loss(h, backend.asarray(t), rng=noise)
         said = to_numpy(head.predict_sets(h, rng=noise))
@@ -170,7 +170,7 @@ def _joined_looks(looks: Sequence[Any], n: int) -> Predictions | dict[str, float
     return {name: sum(float(look[name]) for look in looks) / n for name in looks[0]}
 
 
-def _features(
+def batch_features(
     model: Model, batches: Batches, backend: Backend, group: Group = ALONE
 ) -> Iterator[tuple[Array, np.ndarray, Array]]:
     """Features (n, D) of this process's images, their targets and samples (n,): few enough at a time for the head."""

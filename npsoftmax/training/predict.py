@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from npsoftmax.files import read_json
 from npsoftmax.models import Model
 from npsoftmax.random import Rng
 from npsoftmax.training.config import TrainConfig
+from npsoftmax.training.conform import Groups, superclasses
+from npsoftmax.training.fitted import Fitted
+from npsoftmax.training.held_out import chances
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.session import Chosen, load_model, load_run
 
@@ -35,6 +38,8 @@ class Predictor:
     chosen: Chosen
     seed: int
     label_sets: bool = False
+    fitted: Fitted = field(default_factory=Fitted)
+    groups: Groups = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, path: str | Path, checkpoint: str = "best") -> Predictor:
@@ -48,7 +53,9 @@ class Predictor:
         if "normalization" not in written:
             session = load_run(path, checkpoint)
             assert session.chosen is not None
-            return cls(session.model, session.train.normalize, session.dataset.class_names, session.chosen, seed)
+            fitted = Fitted.of(run.path, session.model, session.chosen)
+            dataset, normalize = session.dataset, session.train.normalize
+            return cls(session.model, normalize, dataset.class_names, session.chosen, seed, fitted=fitted)
         names = written.get("names")
         of_images = written["normalization"] is not None
         normalization = Normalization.from_dict(written["normalization"]) if of_images else None
@@ -56,27 +63,49 @@ class Predictor:
         if not isinstance(names, list) or len(names) != model.head.classes.n:
             raise InputError(f"{run.classes_file}: names must be a list of {model.head.classes.n} class names.")
         sets = written.get("label_sets") is True
-        return cls(model, normalization, tuple(map(str, names)), chosen, seed, sets)
+        fitted = Fitted.of(run.path, model, chosen)
+        groups = superclasses(written.get("coarse"), written.get("coarse_names"))
+        return cls(model, normalization, tuple(map(str, names)), chosen, seed, sets, fitted, groups)
 
     def __call__(self, files: list[Path], top: int | None = None) -> list[list[tuple[str, float]]]:
-        """Of each file the `top` most probable classes with their probabilities, best first.
+        """Of each file the `top` most probable classes with their probabilities, best first: see `predict`."""
+        return [guesses for guesses, _ in self.predict(files, top)]
 
-        None: with sets of labels those in the set, which may be none; else 3.
+    def predict(
+        self, files: list[Path], top: int | None = None
+    ) -> list[tuple[list[tuple[str, float]], list[str] | None]]:
+        """Of each file the `top` most probable classes with their probabilities, best first; and its set, if any.
+
+        top None: with sets of labels those in the set, which may be none; else 3. The probabilities are calibrated
+        where the run is (npsoftmax calibrate); the set (npsoftmax conform) is made of the head's own: names of classes,
+        best first, or of subtrees.
         """
-        h, rng = self.model.features(self._read(files)), Rng(self.seed, "predict").child("head")
-        log_prob = to_numpy(self.model.head.log_prob(h, rng=rng))
+        read = self._read(files)
+        x = read if self.normalization is None else self.normalization.apply(read)
+        h, rng = self.model.features(x), Rng(self.seed, "predict").child("head")
+        own = to_numpy(self.model.head.log_prob(h, rng=rng))
+        log_prob = own if self.fitted.scaling is None else self.fitted.scaling(own)
         best = np.argsort(-log_prob, axis=1, kind="stable")
         many = np.full(len(files), 3 if top is None else top)
         if top is None and self.label_sets:
             many = to_numpy(self.model.head.predict_sets(h, rng=rng)).sum(axis=1)
-        return [
+        guesses = [
             [(self.names[label], float(np.exp(row[label]))) for label in labels[:n]]
             for row, labels, n in zip(log_prob, best, many.tolist(), strict=True)
         ]
+        return list(zip(guesses, self.sets_of(read, own), strict=True))
 
     def _read(self, files: list[Path]) -> np.ndarray:
-        """The files as the model takes them."""
+        """What is in the files: bytes of images (N, H, W, C), or windows of words (N, L)."""
         if self.normalization is None:
             (length,) = self.model.input_shape
             return np.stack([window_before_the_end(read_beginning(path), self.names, length) for path in files])
-        return self.normalization.apply(np.stack([read_picture(path, self.model.input_shape) for path in files]))
+        return np.stack([read_picture(path, self.model.input_shape) for path in files])
+
+    def sets_of(self, images: np.ndarray, log_prob: np.ndarray) -> list[list[str]] | list[None]:
+        """The set of each image in words. images: what was read, (N, …); log_prob (N, C): the head's own."""
+        if self.fitted.sets is None:
+            return [None] * len(images)
+        return self.fitted.sets.in_words(
+            self.model.head, np.exp(log_prob), chances(images, self.seed), self.names, self.groups
+        )

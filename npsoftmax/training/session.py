@@ -11,6 +11,7 @@ import numpy as np
 from npsoftmax.backend import Backend, get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, training_split
 from npsoftmax.data.own import is_own
+from npsoftmax.data.split import choosing_calibration_split
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
@@ -36,6 +37,7 @@ class Session:
     """What a run works with. `config` is resolved: its data set has a definite name.
 
     group: who trains with it; chosen: the checkpoint that its parameters are from, None for new ones.
+    calibration: images held out that choose nothing, None where there are none.
     """
 
     config: TrainConfig
@@ -49,6 +51,7 @@ class Session:
     rng: Rng
     group: Group = ALONE
     chosen: Chosen | None = None
+    calibration: Batches | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     refuse_on_tokens(config)
     config = replace(config, data=dataset.name)
     kept, held_out = training_split(dataset, config.val_split, config.seed)
+    held_out, aside = choosing_calibration_split(dataset.y_train, held_out, config.calibration_split, config.seed)
     classes = ClassInfo.from_labels(dataset.y_train[kept], dataset.n_classes, dataset.coarse)
     model = model_of(config, classes, dataset.input_shape, dataset.words).to(backend)
     model.use_convolution(config.conv)
@@ -110,9 +114,15 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
         dataset.x_train[kept], dataset.y_train[kept], batch_size=config.batch_size, augment=config.augment, shuffle=True
     )
     evaluation: dict[str, Any] = {"batch_size": EVALUATION_BATCH, "augment": "none", "shuffle": False}
-    validation = batches(dataset.x_train[held_out], dataset.y_train[held_out], **evaluation) if len(held_out) else None
+
+    def of_training_images(chosen: np.ndarray) -> Batches | None:
+        return batches(dataset.x_train[chosen], dataset.y_train[chosen], **evaluation) if len(chosen) else None
+
+    validation, calibration = of_training_images(held_out), of_training_images(aside)
     test = batches(dataset.x_test, dataset.y_test, **evaluation)
-    return Session(config, dataset, model, backend, train, len(kept), validation, test, rng, group)
+    return Session(
+        config, dataset, model, backend, train, len(kept), validation, test, rng, group, calibration=calibration
+    )
 
 
 def check_takes_sets(model: Model, data: str) -> None:
