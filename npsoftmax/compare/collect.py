@@ -140,6 +140,11 @@ def epochs_to_near_best(run: Run) -> float | None:
     return float(epochs[np.nanargmax(accuracy >= NEAR * np.nanmax(accuracy))])
 
 
+def first_epoch(run: Run) -> float | None:
+    """The accuracy in training of the first epoch."""
+    return float(run.epochs["train_accuracy"][0]) if run.epochs else None
+
+
 def gap(run: Run) -> float | None:
     """Accuracy in training less that of validation, in the last epoch; None where one of them was not measured."""
     if not run.epochs:

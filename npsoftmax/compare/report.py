@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npsoftmax.compare.claims import claim_table
 from npsoftmax.compare.collect import RowResult, collect, environment
 from npsoftmax.compare.figures import all_figures
 from npsoftmax.compare.plan import Comparison
@@ -83,7 +84,9 @@ def write_report(comparison: Comparison) -> list[Path]:
         raise InputError(f"no run in {comparison.path} is finished yet, so there is no report ({why}).")
     title = comparison.title or f"{counted(len(results), 'row')} compared"
     beside = rival_table(comparison.path, comparison.rows.values())
-    tables, about = [*all_tables(results), *([beside] if beside else [])], circumstances(comparison, results)
+    claims = claim_table(results)
+    tables = [*([claims] if claims else []), *all_tables(results), *([beside] if beside else [])]
+    about = circumstances(comparison, results)
     pictures = {name: as_svg(figure) for name, figure in all_figures(results).items()}
     folder = comparison.path / "figures"
     folder.mkdir(exist_ok=True)

@@ -7,9 +7,11 @@ A recipe is <report>/<row>.toml beside this file:
     open        settings that the source does not state and that are our choice
     [published] what the source reports: accuracy in percent; precision, recall, f1; loss; epoch_seconds
     [expected]  accuracy = [low, high], the range in which the row counts as reproduced
+    [[claim]]   what a source says of this row beside another: says, a sentence; source; than, the other recipe;
+                measure, one of MEASURES; better: higher, lower, or same (no difference that matters)
     [train]     settings of `npsoftmax train`, as in a run's config.toml
 
-Tables inside [train], such as model_opts, replace those of the recipe that is extended; so do the other two.
+Tables inside [train], such as model_opts, replace those of the recipe that is extended; so do the others.
 """
 
 from __future__ import annotations
@@ -29,6 +31,27 @@ SHORTENING = ("epochs", "limit_train", "limit_test", "batch_size")
 FREE = ("seed", "data_dir", "backend", "device", "precision", "threads", "conv", "log_every", "checkpoint_every")
 
 
+# What a claim may be about, and from which difference on two rows are not the same.
+MEASURES = {"accuracy": 0.01, "ece": 0.01, "nll": 0.02, "first_epoch": 0.01, "epochs_to_near_best": 1.0}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a source says of a row beside another one (`than`), to be judged by the differences of their seeds."""
+
+    says: str
+    source: str
+    than: str
+    measure: str
+    better: str
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASURES:
+            raise unknown_name("measure of a claim", self.measure, MEASURES)
+        if self.better not in ("higher", "lower", "same"):
+            raise unknown_name("side of a claim", self.better, ("higher", "lower", "same"))
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One row of a published report. published and expected are empty for rows that the report does not have."""
@@ -40,6 +63,7 @@ class Recipe:
     open: tuple[str, ...] = ()
     published: dict[str, float] = field(default_factory=dict)
     expected: dict[str, list[float]] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
 
     def config_with(self, changes: dict[str, Any]) -> TrainConfig:
         """The run's settings. InputError for a change that would make it another experiment."""
@@ -88,6 +112,7 @@ def load_recipe(name: str) -> Recipe:
         open=tuple(content.get("open", ())),
         published=content.get("published", {}),
         expected=content.get("expected", {}),
+        claims=tuple(Claim(**claim) for claim in content.get("claim", ())),
     )
 
 
