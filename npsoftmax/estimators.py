@@ -26,11 +26,11 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from npsoftmax.backend import Array, get_backend, to_numpy
 from npsoftmax.data import Batches, fit_normalization
-from npsoftmax.data.given import given_images
+from npsoftmax.data.given import given_images, given_words
 from npsoftmax.errors import InputError, in_python, in_words
 from npsoftmax.heads import ClassInfo
 from npsoftmax.host import single_threaded_blas
-from npsoftmax.models import build_model
+from npsoftmax.models import OF_TOKENS, build_model
 from npsoftmax.options import plain
 from npsoftmax.random import Rng
 from npsoftmax.training.config import TrainConfig
@@ -262,7 +262,8 @@ class ImageClassifier(_NetworkClassifier):
     Bytes, which are whole numbers of any type from 0 to 255, or true and false for 255 and 0, are augmented in training
     (`augment`: none, flip, standard, cutout) and normalised by what `normalize` finds in the training images (standard,
     half, none); floats are taken as they are, in float32; other whole numbers are refused. model, model_opts: one of
-    MODELS and its options; everything else as in SoftmaxClassifier; None is "off" for augment and normalize too.
+    MODELS and its options (of token_mlp words=V: X are windows of words below V, (N, T), and nothing is normalised);
+    everything else as in SoftmaxClassifier; None is "off" for augment and normalize too.
 
     After fit also image_shape_ (H, W, C) and normalization_ (None for floats). Of scikit-learn's common checks it gets
     only those without data, since theirs are tables; what they would look at is the same code as SoftmaxClassifier's.
@@ -311,8 +312,8 @@ class ImageClassifier(_NetworkClassifier):
         return tags
 
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
-        """Images, uint8 or float32 (N, H, W, C)."""
-        X = given_images(X)
+        """Images, uint8 or float32 (N, H, W, C), or words, int64 (N, T)."""
+        X = given_words(X) if self.model in OF_TOKENS else given_images(X)
         if reset:
             normalize, augment = (OFF[n] if (v := getattr(self, n)) is None else v for n in ("normalize", "augment"))
             self.image_shape_, self.dtype_ = X.shape[1:], X.dtype

@@ -1,4 +1,4 @@
-"""Images as a user has them, whole numbers, floats, true and false, or a list of images: as bytes or as floats."""
+"""Images as a user has them, whole numbers, floats, true and false, or a list of images; and windows of words."""
 
 from __future__ import annotations
 
@@ -38,6 +38,21 @@ def given_images(X: Any) -> np.ndarray:
             f"X[{finite.argmin()}]), but finite numbers are needed: leave these images out, or fill them."
         )
     return floats
+
+
+def given_words(X: Any) -> np.ndarray:
+    """Windows of words (N, T) as int64. InputError for what is no batch of whole numbers from 0 on."""
+    try:
+        x = np.asarray(X)
+    except (TypeError, ValueError) as error:  # windows of different lengths
+        raise InputError(
+            f"X is no array ({error}), but windows of words (N, T), all of one length, were expected."
+        ) from error
+    if x.ndim != 2 or x.dtype.kind not in "iu" or not x.size:
+        raise InputError(f"X is {x.dtype} {x.shape}, but windows of words, whole numbers (N, T), were expected.")
+    if x.min() < 0 or x.max() >= 2**31:
+        raise InputError(f"X has words from {x.min()} to {x.max()}, but they are numbered from 0.")
+    return x.astype(np.int64)
 
 
 def _array(X: Any) -> np.ndarray:
