@@ -106,6 +106,8 @@ class ArcFaceHead(Head):
         if rng is None:
             raise InputError("arcface with a share draws classes in training: loss(…, train=True) needs rng=Rng(seed).")
         n, s, place = self.classes.n, self.drawn, rng.at(rng.step).child("drawn")
+        if s == n:
+            return array_module(like).arange(n)
         # The first S different ones of a sequence of draws. So many draws nearly always hold them.
         draws = math.ceil(-1.05 * n * math.log1p(-s / n)) + 20
         drawn, first = np.unique(np.minimum((place.fine_uniform(draws) * n).astype(np.int64), n - 1), return_index=True)

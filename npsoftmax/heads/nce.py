@@ -74,7 +74,7 @@ class NCEHead(Head):
             start = uniform_fan_in if init == "default" else zeros
             self.params["b"] = start((classes.n,), features, rng.child("b"))
             if form == "nce":
-                self.params["b"] -= math.log(classes.n)  # so that Σ e^z is near 1 from the beginning
+                self.params["b"] = self.params["b"] - math.log(classes.n)  # so that Σ e^z begins near 1
         q = _shares(classes, distribution, self.power)
         self._up_to = np.cumsum(q)
         self.buffers["log_kq"] = np.log(self.samples * q).astype("float32")

@@ -166,11 +166,11 @@ def test_legacy_adaptive_untrained(device):
     )
 
 
-@pytest.mark.parametrize("name", ["hierarchical", "adaptive", "sampled", "superclass"])
+@pytest.mark.parametrize("name", ["hierarchical", "adaptive", "sampled", "superclass", "nce", "arcface"])
 def test_head_of_many_classes(name, device):
     """Where gradients are rows."""
-    options = {"tree": "superclass"} if name == "superclass" else {}
-    case = ("hierarchical" if options else name, options)
+    options = {"superclass": {"tree": "superclass"}, "arcface": {"share": 0.01}}.get(name, {})
+    case = ("hierarchical" if name == "superclass" else name, options)
     heads = [built_head(case, n=SPARSE_FROM) for _ in range(2)]
     # Sure of themselves: a search then opens few classes.
     check_head(*heads, 40 * normal((4, 5)), np.array([1, SPARSE_FROM - 1, 77, 1]), device)

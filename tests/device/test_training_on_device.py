@@ -73,7 +73,7 @@ def test_images_are_uploaded_once(strict, monkeypatch):
 
 # ---------------------------------------------------------------- a step does not wait
 # What has to: the rows of a sparse gradient are a shape that depends on values.
-WAIT = {"sampled"}
+WAIT = {"sampled", "nce"}
 LABELS = np.array([1, 6, 0, 1, 2])
 
 

@@ -232,3 +232,29 @@ def test_legacy_wirings():
     }
     for name, their_loss in wirings.items():
         compare(build(name), True, their_loss)
+
+
+# ---------------------------------------------------------------- one against the rest
+@pytest.mark.parametrize("train", [True, False])
+def test_sigmoid_of_labels(train):
+    def their_loss(z, t):
+        return F.binary_cross_entropy_with_logits(z, F.one_hot(t, C).double(), reduction="none").sum(dim=1).mean()
+
+    compare(build("sigmoid"), train, their_loss, F.logsigmoid)
+
+
+@pytest.mark.parametrize("class_weight", [None, tuple(np.linspace(0.2, 5, C))], ids=["", "weights"])
+def test_sigmoid_of_sets_of_labels(class_weight):
+    head = build("sigmoid", class_weight=class_weight)
+    h, sets = batch()[0], np.random.default_rng(1).integers(0, 2, (N, C))
+    theirs = {name: torch.tensor(x, requires_grad=True) for name, x in {"h": h, **dict(leaves(head.params))}.items()}
+    loss = torch.nn.BCEWithLogitsLoss(
+        reduction="none", pos_weight=None if class_weight is None else torch.tensor(class_weight)
+    )
+    expected = loss(linear(theirs), torch.tensor(sets, dtype=float)).sum(dim=1).mean()
+    expected.backward()
+    value, cache = head.loss(h, sets, train=True)
+    dh, grads = head.backward(cache)
+    np.testing.assert_allclose(value, expected.item(), **CLOSE)
+    for name, gradient in {"h": dh, **dict(leaves(grads))}.items():
+        np.testing.assert_allclose(gradient, theirs[name].grad.numpy(), **CLOSE, err_msg=name)

@@ -168,3 +168,57 @@ def test_a_sampled_step(n):
     for found, theirs in ((dh, x), (grads["w"], w), (grads["b"], b)):
         found = found.to_dense() if isinstance(found, SparseRows) else found
         np.testing.assert_allclose(found, theirs.grad.numpy(), **CLOSE)
+
+
+# ---------------------------------------------------------------- drawn noise, drawn centres
+def compare_rows(head, h, t, rng, expected, theirs):
+    """Loss and gradients of a training step; rows, where they are."""
+    expected.backward()
+    value, cache = head.loss(h, t, train=True, rng=rng)
+    dh, grads = head.backward(cache)
+    np.testing.assert_allclose(value, expected.item(), **CLOSE)
+    for name, their in theirs.items():
+        found = dh if name == "h" else grads[name]
+        found = found.to_dense() if isinstance(found, SparseRows) else found
+        np.testing.assert_allclose(found, their.grad.numpy(), **CLOSE, err_msg=name)
+
+
+@pytest.mark.parametrize("n", [50, SPARSE_FROM])
+@pytest.mark.parametrize("form", ["nce", "negative_sampling"])
+def test_a_step_against_noise(form, n):
+    head = build("nce", n, 8, samples=20, form=form)
+    rng = Rng(3, "noise").at(1)
+    h, t = batch(n, 8, 12)
+    drawn, times = head.draw(rng, h)
+    theirs = {"h": tensor(h), "w": tensor(head.params["w"]), "b": tensor(head.params["b"])}
+    z = theirs["h"] @ theirs["w"].T + theirs["b"]
+    s = z - torch.tensor(head.buffers["log_kq"]) if form == "nce" else z
+    labels = torch.tensor(t)
+    own, noise = (
+        s.gather(1, labels[:, None]),
+        s[:, torch.tensor(drawn)].repeat_interleave(torch.tensor(times).long(), dim=1),
+    )
+    yes = torch.cat([torch.ones_like(own), torch.zeros_like(noise)], dim=1)
+    both = torch.cat([own, noise], dim=1)
+    expected = F.binary_cross_entropy_with_logits(both, yes, reduction="none").sum(dim=1).mean()
+    compare_rows(head, h, t, rng, expected, theirs)
+
+
+@pytest.mark.parametrize("n", [50, SPARSE_FROM])
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_a_step_with_an_angular_margin(share, n):
+    """cos(arccos(c) + m) by PyTorch's own functions, and its backward."""
+    head = build("arcface", n, 8, share=share, margin=0.4, scale=6.0)
+    rng = Rng(3, "noise").at(1)
+    h, t = batch(n, 8, 12)
+    theirs = {"h": tensor(h), "w": tensor(head.params["w"])}
+    units, centres = (v / (v.square().sum(dim=1, keepdim=True) + 1e-6).sqrt() for v in theirs.values())
+    c = units @ centres.T
+    theta = torch.arccos(c)
+    lowered = torch.where(theta < torch.pi - 0.4, torch.cos(theta + 0.4), c + np.cos(0.4) - 1)
+    labels, listed = torch.tensor(t), torch.zeros(n, dtype=torch.bool)
+    listed[torch.tensor(head.draw(rng, h))] = True
+    own = F.one_hot(labels, n).bool()
+    others = torch.where(listed, 6 * c + np.log(n / head.drawn), torch.tensor(-torch.inf, dtype=c.dtype))
+    expected = F.cross_entropy(torch.where(own, 6 * lowered, others), labels)
+    compare_rows(head, h, t, rng, expected, theirs)
