@@ -13,14 +13,15 @@ from npsoftmax.cli.main import main
 from npsoftmax.data import load_dataset
 from npsoftmax.plots import read_run
 
-OPTIONS = ["--model", "mlp", "--model-opt", "hidden=24", "--epochs", "6", "--lr", "0.01", "--seed", "3", "--quiet"]
+OPTIONS = ["--model", "mlp", "--model-opt", "hidden=24", "--epochs", "10", "--lr", "0.02", "--seed", "3", "--quiet"]
+OPTIONS += ["--batch-size", "32"]
 SHORT = ["train", "--data", "digit_sets", "--limit-train", "600", "--limit-test", "100", "--head", "sigmoid", *OPTIONS]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets") / "run"
-    assert main([*SHORT, "--out", str(folder)]) == 0
+    assert main([*SHORT, "--no-plots", "--out", str(folder)]) == 0
     return folder
 
 
@@ -29,7 +30,7 @@ def test_a_run_learns_sets_and_says_how_well(run):
     test = summary["test"]
     assert summary["label_sets"] is True and summary["likelihood"] is False
     assert test["nll"] is test["ece"] is test["top5"] is None
-    assert 0.3 < test["subset_accuracy"] + 0.2 < test["accuracy"] + 0.2 < 1.2
+    assert 0.3 < test["subset_accuracy"] < test["accuracy"] < 1
     assert test["mean_average_precision"] > 0.6 and test["f1_micro"] > 0.5
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert float(rows[-1]["val_accuracy"]) > float(rows[0]["val_accuracy"])
@@ -76,13 +77,14 @@ def test_predict_names_the_labels_of_the_set(run, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1].count("%") == 4
     Image.fromarray(np.zeros((8, 24), np.uint8)).save(tmp_path / "nothing.png")
     assert main(["predict", str(run), str(tmp_path / "nothing.png")]) == 0
-    assert "(no label)" in capsys.readouterr().out or True
+    assert capsys.readouterr().out.splitlines()[1].endswith("(no label)")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, tmp_path):
     other = tmp_path / "run"
-    assert main([*SHORT, "--out", str(other), "--stop-after", "2", "--checkpoint-every", "2"]) == 0
-    assert main(["train", "--resume", str(other), "--quiet"]) == 0
+    assert main([*SHORT, "--out", str(other), "--stop-after", "2", "--checkpoint-every", "2", "--no-plots"]) == 0
+    assert main(["train", "--resume", str(other), "--quiet", "--no-plots"]) == 0
     assert (other / "labels.csv").read_bytes() == (run / "labels.csv").read_bytes()
     assert (
         json.loads((other / "summary.json").read_text())["test"]
