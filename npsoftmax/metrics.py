@@ -69,6 +69,22 @@ def classification_metrics(
     return scores
 
 
+def ordinal_metrics(targets: Array, predicted: Array) -> dict[str, float | None]:
+    """What counts where classes are ranks: how far a prediction is off. targets, predicted (N,).
+
+    mean_absolute_error = mean |i - j|, in ranks. quadratic_kappa = 1 - mean (i - j)² / what it would be if the same
+    predictions were shuffled: 1 for all right, 0 for chance; None where there is one rank only, and nothing to shuffle.
+    Source: Cohen, 1968.
+    """
+    i, j = (to_numpy(x).astype(np.float64) for x in (targets, predicted))
+    by_chance = i.var() + j.var() + (i.mean() - j.mean()) ** 2
+    kappa = 1 - np.mean((i - j) ** 2) / by_chance if by_chance else None
+    return {
+        "mean_absolute_error": float(np.mean(np.abs(i - j))),
+        "quadratic_kappa": None if kappa is None else float(kappa),
+    }
+
+
 def confusion_matrix(targets: Array, predicted: Array, n_classes: int) -> np.ndarray:
     """Counts (C, C) int64: row = true class, column = predicted class.
 

@@ -26,6 +26,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.files import write_replacing
 from npsoftmax.heads.adaptive import AdaptiveHead
 from npsoftmax.heads.flat import FlatHead
+from npsoftmax.heads.ordinal import OrdinalHead
 from npsoftmax.layers import Layer
 from npsoftmax.layers.base import Shape
 from npsoftmax.models import Model
@@ -234,9 +235,11 @@ def _of_head(model: Model, image: Image) -> dict[str, Place]:
         parameters = head.params
         for name in path:
             parameters = parameters[name]
-        dense = isinstance(head, FlatHead) or path == ["group"]
+        dense = isinstance(head, FlatHead | OrdinalHead) or path == ["group"]
         prefix = "".join(f"{name}." for name in path)
         table |= (_linear if dense else _rows)(prefix, ".".join(["head", *path]), parameters, image)
+    # What is no linear map: a sink, and the thresholds of ranks.
+    table |= {name: _same(f"head.{name}", a.shape) for name, a in leaves(head.params) if name not in table}
     # The ranks of sampled softmax are for training alone.
     buffers = {name: a for name, a in leaves(head.buffers) if model.head_name != "sampled"}
     return table | {name: _same(f"head.{name}", a.shape) for name, a in buffers.items()}

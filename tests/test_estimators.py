@@ -23,7 +23,7 @@ from npsoftmax.params import leaves
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 
 # What a head needs beside its defaults; legacy_adaptive_untrained takes the features as scores: as many as classes.
-HEAD_OPTS = {"legacy_adaptive_untrained": {"cutoffs": (1,)}}
+HEAD_OPTS = {"legacy_adaptive_untrained": {"cutoffs": (1,)}, "ordinal": {"form": "corn"}}  # ant, bee, cat have no order
 HIDDEN = {"legacy_adaptive_untrained": (16, 3)}
 ignore_what_heads_say = pytest.mark.filterwarnings("ignore:adaptive softmax", "ignore:Legacy")
 

@@ -14,7 +14,7 @@ from typing import Any
 from npsoftmax.arguments import gradient_like, number
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, as_number
-from npsoftmax.functional import sparse_mappings
+from npsoftmax.functional import entmax, sparse_mappings
 from npsoftmax.functional.softmax import positive
 from npsoftmax.functional.targets import at_targets, check_targets, labels_or_soft, less_targets, mass_of
 from npsoftmax.kernels import softmax as kernels
@@ -142,6 +142,26 @@ def entmax15_loss_forward(z: Array, t: Array) -> tuple[Array, Any]:
 
 
 def entmax15_loss_backward(dlosses: Array, cache: Any) -> Array:
+    """dz = (p · Σ_c q_c - q) · dlosses, q the one-hot or soft target. dlosses (N,) -> dz (N, C)."""
+    return _gap_gradient(dlosses, cache)
+
+
+def entmax_loss_forward(z: Array, t: Array, alpha: float = 1.5) -> tuple[Array, Any]:
+    """The same for any α > 1, p = entmax(z): zero once z_t leads by 1 / (α - 1).
+
+    Σ_c (p_c - onehot_c) · z_c + (1 - Σ_c p_c^α) / (α · (α - 1)) a sample, where with p = exp_α(u) the last part is
+    -Σ_c p_c · u_c / α: nothing is divided by α - 1. z (N, C), t (N,) labels or (N, C) soft -> losses (N,).
+    Source: Peters, Niculae and Martins, 2019; Blondel, Martins and Niculae, 2020.
+    """
+    z, t = labels_or_soft(z, t)
+    alpha = entmax.check_alpha(alpha)
+    p, c = entmax.normalised(z, alpha)
+    s = z - z.max(axis=1, keepdims=True)  # u + c
+    inside = (1 - 1 / alpha) * (p * s).sum(axis=1) + c[:, 0] / alpha
+    return mass_of(t) * inside - at_targets(s, t), (p, t)
+
+
+def entmax_loss_backward(dlosses: Array, cache: Any) -> Array:
     """dz = (p · Σ_c q_c - q) · dlosses, q the one-hot or soft target. dlosses (N,) -> dz (N, C)."""
     return _gap_gradient(dlosses, cache)
 

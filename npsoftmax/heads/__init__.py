@@ -6,10 +6,11 @@ from npsoftmax.heads.arcface import ArcFaceHead
 from npsoftmax.heads.base import ClassInfo, Head, LegacyWiringWarning, top_k
 from npsoftmax.heads.cosine import CosineHead
 from npsoftmax.heads.flat import FlatHead, LogSoftmaxHead, SoftmaxHead
+from npsoftmax.heads.focal import FocalHead, GeneralisedCrossEntropyHead
 from npsoftmax.heads.gumbel import GumbelSoftmaxHead, LogGumbelSoftmaxHead
 from npsoftmax.heads.harmonic import HarmonicHead
 from npsoftmax.heads.hierarchical import HierarchicalHead
-from npsoftmax.heads.imbalance import BalancedHead
+from npsoftmax.heads.imbalance import BalancedHead, LDAMHead
 from npsoftmax.heads.legacy_flat import (
     LegacyBatchAxisSoftmaxHead,
     LegacyDoubleGumbelHead,
@@ -25,10 +26,11 @@ from npsoftmax.heads.legacy_tree import (
 )
 from npsoftmax.heads.margin import HingeHead, SMSoftmaxHead, SMTaylorSoftmaxHead
 from npsoftmax.heads.nce import NCEHead
+from npsoftmax.heads.ordinal import OrdinalHead
 from npsoftmax.heads.sampled import SampledSoftmaxHead
 from npsoftmax.heads.sigmoid import SigmoidHead
 from npsoftmax.heads.sink import SinkHead
-from npsoftmax.heads.sparsemax import Entmax15Head, SparsemaxHead
+from npsoftmax.heads.sparsemax import Entmax15Head, EntmaxHead, SparsemaxHead
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead, SphericalHead, TaylorSoftmaxHead
 
 HEADS: dict[str, type[Head]] = {
@@ -43,15 +45,20 @@ HEADS: dict[str, type[Head]] = {
     "spherical": SphericalHead,
     "sparsemax": SparsemaxHead,
     "entmax15": Entmax15Head,
+    "entmax": EntmaxHead,
     "hierarchical": HierarchicalHead,
     "adaptive": AdaptiveHead,
     "sampled": SampledSoftmaxHead,
     "nce": NCEHead,
     "balanced": BalancedHead,
+    "ldam": LDAMHead,
+    "focal": FocalHead,
+    "generalised_cross_entropy": GeneralisedCrossEntropyHead,
     "cosine": CosineHead,
     "arcface": ArcFaceHead,
     "harmonic": HarmonicHead,
     "sink": SinkHead,
+    "ordinal": OrdinalHead,
     "hinge": HingeHead,
     "sigmoid": SigmoidHead,
     "legacy_double_softmax": LegacyDoubleSoftmaxHead,

@@ -64,6 +64,7 @@ class Head(HoldsTrees, ABC):
     priors and sampling act in training only. soft_targets: whether it takes targets (N, C). distribution: whether
     exp(log_prob) sums to 1 over the classes; not where several may be right, or none. multi_label: whether targets may
     be sets of labels, (N, C) of 0 and 1, which are no soft targets.
+    ordered: whether classes are ranks, so that it matters how far off a prediction is.
     legacy: whether this is a published miswiring, kept to be studied; making one warns.
     reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in;
     labels on a device have to be copied from it first. mixes_samples: whether the result of a sample depends on the
@@ -76,6 +77,7 @@ class Head(HoldsTrees, ABC):
     soft_targets: bool = False
     distribution: bool = True
     multi_label: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
     legacy: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     mixes_samples: bool = False

@@ -18,8 +18,8 @@ from npsoftmax.random import Rng
 _REFERENCE = "Banerjee et al., 2020 (arXiv 2011.11538)"
 
 
-def with_margin(z: Array, targets: Array, margin: float) -> Array:
-    """z (N, C) with the target's score lowered by `margin`: a shift, so its backward is the identity."""
+def with_margin(z: Array, targets: Array, margin: Array | float) -> Array:
+    """z (N, C) with the target's score lowered by `margin`, one or (N,): a shift, so its backward is the identity."""
     lowered = z.copy()
     lowered[array_module(z).arange(len(targets)), targets] -= margin
     return lowered

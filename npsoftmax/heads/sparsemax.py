@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.functional import entmax, sparse_mappings
 from npsoftmax.functional import loss as losses
-from npsoftmax.functional import sparse_mappings
-from npsoftmax.heads.base import Card, top_k
+from npsoftmax.heads.base import Card, ClassInfo, top_k
 from npsoftmax.heads.checks import check_k
 from npsoftmax.heads.flat import FlatHead
 from npsoftmax.random import Rng
 
 
 class SparseHead(FlatHead):
-    """What both share: no likelihood (-log 0 is infinite), and a ranking that goes on below probability 0."""
+    """What they share: no likelihood (-log 0 is infinite), and a ranking that goes on below probability 0."""
 
     likelihood = False
     soft_targets = True
@@ -60,6 +60,29 @@ class Entmax15Head(SparseHead):
 
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return log_or_minus_infinity(sparse_mappings.entmax15_forward(z)[0])
+
+
+class EntmaxHead(SparseHead):
+    """p = max((α - 1) z - θ, 0)^{1 / (α - 1)}: softmax, entmax15 and sparsemax are α = 1, 1.5 and 2 of this family.
+
+    alpha: above 1; the larger, the more classes have probability 0. The loss is 0 once the target leads by
+    1 / (α - 1). log_prob is -inf where p is 0, so no NLL is reported.
+    """
+
+    card = Card("max((α - 1) z - θ, 0)^(1 / (α - 1)), θ with Σ = 1", "Peters et al., 2019 (arXiv 1905.05702)")
+
+    def __init__(self, features: int, classes: ClassInfo, *, alpha: float = 1.25, **options: Any):
+        super().__init__(features, classes, **options)
+        self.alpha = entmax.check_alpha(alpha)
+
+    def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
+        return losses.entmax_loss_forward(z, targets, self.alpha)
+
+    def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:
+        return losses.entmax_loss_backward(dlosses, cache)
+
+    def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
+        return log_or_minus_infinity(entmax.entmax_forward(z, alpha=self.alpha)[0])
 
 
 def log_or_minus_infinity(p: Array) -> Array:

@@ -18,7 +18,13 @@ import numpy as np
 from npsoftmax.backend import Array, Backend, to_numpy
 from npsoftmax.data import Batches
 from npsoftmax.heads import top_k
-from npsoftmax.metrics import calibration_error, classification_metrics, joined_reliability, reliability
+from npsoftmax.metrics import (
+    calibration_error,
+    classification_metrics,
+    joined_reliability,
+    ordinal_metrics,
+    reliability,
+)
 from npsoftmax.models import Model
 from npsoftmax.random import Rng, check_rng
 from npsoftmax.set_metrics import label_table, overlap, set_metrics
@@ -184,9 +190,10 @@ def batch_features(
 
 
 def metrics_of(model: Model, predictions: Predictions | SetPredictions) -> dict[str, Any]:
-    """accuracy, top5, macro precision, recall and F1, nll, ece; of sets of labels those of `set_metrics`.
+    """accuracy, top5, macro precision, recall and F1, nll, ece; of ranks also those of `ordinal_metrics`.
 
-    With more than MANY_CLASSES classes nll is the mean loss, which is the same, and ece is None.
+    Of sets of labels those of `set_metrics`. With more than MANY_CLASSES classes nll is the mean loss, which is the
+    same, and ece is None.
     """
     if isinstance(predictions, SetPredictions):
         return set_metrics(predictions.targets, predictions.sets, predictions.scores)
@@ -197,4 +204,6 @@ def metrics_of(model: Model, predictions: Predictions | SetPredictions) -> dict[
         scores["nll"] = predictions.loss if predictions.nll is None else predictions.nll
     if predictions.reliability is not None:
         scores["ece"] = calibration_error(predictions.reliability)
+    if model.head.ordered:
+        scores |= ordinal_metrics(predictions.targets, predictions.labels[:, 0])
     return scores

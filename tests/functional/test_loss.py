@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import loss, softmax
+from npsoftmax.functional import loss, softmax, target_losses
 from npsoftmax.gradcheck import check_pair
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -29,6 +29,14 @@ CASES = {
     "nll smoothed": {"label_smoothing": 0.2},
     "sparsemax_loss": {},
     "entmax15_loss": {},
+    "entmax_loss": {},
+    "entmax_loss sparse": {"alpha": 1.9},
+    "focal": {},
+    "focal mild": {"gamma": 0.5},
+    "focal poly": {"gamma": 0.0, "epsilon": 2.0},
+    "focal both": {"gamma": 1.5, "epsilon": -0.5},
+    "generalised_cross_entropy": {},
+    "generalised_cross_entropy flat": {"q": 1.0},
     "hinge": {},
     "hinge wide": {"margin": 2.5},
     "multi_margin": {},
@@ -43,7 +51,8 @@ of_logits = pytest.mark.parametrize("case", [c for c in CASES if not c.startswit
 def rows_of(case):
     """The pair as it is: losses of samples, but for the readable one."""
     name = case.split()[0]
-    return getattr(loss, f"{name}_forward"), getattr(loss, f"{name}_backward")
+    module = loss if hasattr(loss, f"{name}_forward") else target_losses
+    return getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
 
 
 def pair(case):
@@ -78,7 +87,7 @@ def batch(n, c, seed=0, dtype=np.float64, scale=2.0):
 
 # ---------------------------------------------------------------- every loss
 def test_every_pair_is_tested():
-    names = {n.removesuffix("_forward") for n in dir(loss) if n.endswith("_forward")}
+    names = {n.removesuffix("_forward") for m in (loss, target_losses) for n in dir(m) if n.endswith("_forward")}
     assert names == {case.split()[0] for case in CASES}
 
 
@@ -242,7 +251,8 @@ def test_an_absent_class_is_pushed_down_by_all_and_up_by_none():
 
 # ---------------------------------------------------------------- sparse losses and hinge
 @pytest.mark.parametrize(
-    ("case", "margin"), [("sparsemax_loss", 1.0), ("entmax15_loss", 2.0), ("hinge", 1.0), ("multi_margin", 1.0)]
+    ("case", "margin"),
+    [("sparsemax_loss", 1.0), ("entmax15_loss", 2.0), ("entmax_loss", 2.0), ("hinge", 1.0), ("multi_margin", 1.0)],
 )
 def test_a_loss_with_a_margin_is_zero_beyond_it_and_positive_before(case, margin):
     forward, backward = pair(case)
@@ -260,7 +270,7 @@ def test_a_loss_with_a_margin_is_zero_beyond_it_and_positive_before(case, margin
 @pytest.mark.parametrize(
     "case",
     [
-        *("sparsemax_loss", "entmax15_loss", "hinge", "multi_margin"),
+        *("sparsemax_loss", "entmax15_loss", "entmax_loss", "entmax_loss sparse", "hinge", "multi_margin"),
         *("softmax_cross_entropy", "softmax_cross_entropy_fused"),
     ],
 )
@@ -286,6 +296,28 @@ def test_multi_margin_moves_the_target_and_all_that_come_too_close():
     losses, cache = loss.multi_margin_forward(z, np.array([0, 0]))
     assert losses.tolist() == [(2 + 1.5) / 4, 0]
     np.testing.assert_allclose(loss.multi_margin_backward(np.full(2, 4.0), cache), [[-2, 1, 1, 0], [0, 0, 0, 0]])
+
+
+# ---------------------------------------------------------------- losses of the target's probability
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["focal", "focal poly", "generalised_cross_entropy"])
+def test_a_loss_of_the_target_is_the_cross_entropy_at_its_mildest(name, dtype):
+    forward, backward = pair(name)
+    mildest = {"q": 1e-12} if name.startswith("gen") else {"gamma": 0.0, "epsilon": 0.0}
+    z, t = batch(6, 5, dtype=dtype)
+    expected, its_cache = FUSED[0](z, t)
+    value, cache = forward(z, t, **mildest)
+    np.testing.assert_allclose(value, expected, rtol=1e-6 if dtype is np.float32 else 1e-10)
+    np.testing.assert_allclose(backward(1.0, cache), FUSED[1](1.0, its_cache), rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_impossible_or_sure_teaches_nothing():
+    z, t = np.array([[0.0, 800.0], [800.0, 0.0]]), np.array([0, 0])
+    _, cache = target_losses.generalised_cross_entropy_forward(z, t)
+    assert np.abs(target_losses.generalised_cross_entropy_backward(np.ones(2), cache)).max() < 1e-200
+    losses, cache = target_losses.focal_forward(z, t)
+    np.testing.assert_array_equal(losses, [800, 0])
+    np.testing.assert_array_equal(target_losses.focal_backward(np.ones(2), cache), [[-1, 1], [0, 0]])
 
 
 # ---------------------------------------------------------------- soft targets
@@ -403,5 +435,15 @@ def oracle(torch, case, z, t):
             return torch.relu(options.get("margin", 1.0) + rival - z[own]).mean()
         case "multi_margin":
             return functional.multi_margin_loss(z, t, margin=options.get("margin", 1.0))
+        case "focal":
+            log_p = -functional.cross_entropy(z, t, reduction="none")
+            gamma, rest = options.get("gamma", 2.0), 1 - log_p.exp()
+            return (rest**gamma * (options.get("epsilon", 0.0) * rest - log_p)).mean()
+        case "generalised_cross_entropy":
+            q = options.get("q", 0.7)
+            return ((1 - torch.exp(-q * functional.cross_entropy(z, t, reduction="none"))) / q).mean()
+        case "entmax_loss":
+            alpha = options.get("alpha", 1.5)
+            return pytest.importorskip("entmax").entmax_bisect_loss(z, t, alpha, n_iter=100).mean()
         case name:
             return getattr(pytest.importorskip("entmax"), name)(z, t).mean()

@@ -125,7 +125,7 @@ def test_label_smoothing_acts_in_training_alone(name):
     assert_same(evaluate(plain, h, t), evaluate(smooth, h, t))
     trained = evaluate(smooth, h, t, train=True)["loss"]
     losses = [evaluate(plain, h, np.full(4, c), train=True)["loss"] for c in range(7)]
-    if name not in ("sm_softmax", "sm_taylor_softmax"):  # whose margin follows the target
+    if name not in ("sm_softmax", "sm_taylor_softmax", "ldam"):  # whose margin follows the target
         expected = 0.7 * evaluate(plain, h, t, train=True)["loss"] + 0.3 * np.mean(losses)
         np.testing.assert_allclose(trained, expected, rtol=1e-12)
     assert trained != evaluate(plain, h, t, train=True)["loss"]
@@ -197,6 +197,53 @@ def test_none_of_these_where_every_score_is_low():
     assert look == pytest.approx(head.none_of_these(h).sum())
     with pytest.raises(InputError, match="sink is nan"):
         build("sink", sink=np.nan)
+
+
+def test_margins_fall_with_the_fourth_root_of_the_size_of_a_class():
+    head = HEADS["ldam"](5, ClassInfo(3, counts=np.array([16, 256, 81])), rng=Rng(0), margin=0.6, scale=10.0)
+    np.testing.assert_allclose(head.buffers["margins"], [0.6, 0.3, 0.4], rtol=1e-6)
+    plain, (h, t) = HEADS["cosine"](5, ClassInfo(3), rng=Rng(0), scale=10.0), batch(classes=3)
+    assert_same(evaluate(head, h, t), evaluate(plain, h, t), rtol=1e-6)
+    assert evaluate(head, h, t, train=True)["loss"] > evaluate(plain, h, t)["loss"] + 1
+    with pytest.raises(InputError, match="class counts hold 0 for class 1"):
+        HEADS["ldam"](5, ClassInfo(3, counts=np.array([1, 0, 2])), rng=Rng(0))
+    with pytest.raises(InputError, match="this head needs the number of training samples"):
+        HEADS["ldam"](5, ClassInfo(3), rng=Rng(0))
+
+
+def test_vector_scaling_acts_in_training_alone_and_shrinks_rare_classes():
+    plain, scaled, (z, t) = of_scores("balanced"), of_scores("balanced", scaling=0.5), batch(features=7)
+    assert set(plain.buffers) == {"log_prior"}  # as runs from before have it
+    np.testing.assert_allclose(scaled.buffers["slope"], np.sqrt(np.arange(1, 8) / 7), rtol=1e-6)
+    assert_same(evaluate(plain, z, t), evaluate(scaled, z, t))
+    np.testing.assert_allclose(
+        evaluate(scaled, z, t, train=True)["h"],
+        scaled.buffers["slope"] * evaluate(plain, z * scaled.buffers["slope"], t, train=True)["h"],
+        rtol=1e-13,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        *(("focal", "epsilon", v) for v in (-1.0, np.nan, np.inf, "word")),
+        *(("focal", "gamma", v) for v in (-1.0, np.nan, np.inf, "word")),
+        *(("generalised_cross_entropy", "q", v) for v in (0.0, 1.5, np.nan, "word")),
+        *(("entmax", "alpha", v) for v in (1.0, 0.5, np.nan, np.inf, "word")),
+        *(("balanced", "scaling", v) for v in (-1.0, np.nan, np.inf)),
+    ],
+)
+def test_options_of_losses_that_are_out_of_range_are_refused(name, option, value):
+    with pytest.raises(InputError, match=f"{option} is {value!r}"):
+        build(name, **{option: value})
+
+
+def test_entmax_of_alpha_1_5_and_2_are_the_heads_of_these():
+    (h, t) = batch()
+    for alpha, name in ((1.5, "entmax15"), (2.0, "sparsemax")):
+        one, other = build("entmax", alpha=alpha), build(name)
+        assert_same(evaluate(one, h, t, train=True), evaluate(other, h, t, train=True), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(np.exp(one.log_prob(h)), np.exp(other.log_prob(h)), atol=1e-12)
 
 
 # ---------------------------------------------------------------- Gumbel

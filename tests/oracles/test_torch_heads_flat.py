@@ -111,6 +111,80 @@ def test_cosine(monkeypatch):
     compare(build("cosine", scale=8.0), True, F.cross_entropy, lambda z: F.log_softmax(z, dim=1), scores=scores)
 
 
+def test_vector_scaling():
+    head = build("balanced", strength=1.25, scaling=0.3)
+    share = torch.tensor(COUNTS / COUNTS.sum())
+    head.buffers |= {"log_prior": torch.log(share).numpy(), "slope": ((share / share.max()) ** 0.3).numpy()}
+    compare(
+        head,
+        True,
+        lambda z, t: F.cross_entropy(z * (share / share.max()) ** 0.3 + 1.25 * torch.log(share), t),
+        lambda z: F.log_softmax(z, dim=1),
+    )
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_ldam(train, monkeypatch):
+    """The loss of the published code: cosines, the margin from the largest, then the scale, and weights of classes."""
+    monkeypatch.setitem(cosine.cosine_forward.__kwdefaults__, "eps", 1e-9)
+    weights = torch.linspace(0.5, 2, C, dtype=float)
+    head = build("ldam", margin=0.5, scale=30.0, class_weight=tuple(weights.tolist()))
+    margins = 1 / torch.tensor(COUNTS, dtype=float) ** 0.25
+    margins = margins * (0.5 / margins.max())
+    head.buffers["margins"] = margins.numpy()
+
+    def scores(theirs):
+        return F.cosine_similarity(theirs["h"][:, None], theirs["w"].T[None], dim=2)
+
+    def their_loss(z, t):
+        lowered = z - margins[t][:, None] * F.one_hot(t, C) if train else z
+        losses = F.cross_entropy(30 * lowered, t, weight=weights if train else None, reduction="none")
+        return losses.mean()  # PyTorch's own mean would divide by the sum of the weights
+
+    compare(head, train, their_loss, lambda z: F.log_softmax(30 * z, dim=1), scores=scores)
+
+
+@pytest.mark.parametrize(("gamma", "epsilon"), [(2.0, 0.0), (0.0, 2.0), (0.5, -0.5)])
+def test_focal(gamma, epsilon):
+    def their_loss(z, t):
+        nll = F.cross_entropy(z, t, reduction="none")
+        rest = 1 - torch.exp(-nll)
+        return (rest**gamma * (nll + epsilon * rest)).mean()
+
+    compare(build("focal", gamma=gamma, epsilon=epsilon), True, their_loss, lambda z: F.log_softmax(z, dim=1))
+
+
+@pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
+def test_generalised_cross_entropy(q):
+    def their_loss(z, t):
+        return ((1 - F.softmax(z, dim=1).gather(1, t[:, None])[:, 0] ** q) / q).mean()
+
+    compare(build("generalised_cross_entropy", q=q), False, their_loss, lambda z: F.log_softmax(z, dim=1))
+
+
+@pytest.mark.parametrize("form", ["cumulative", "corn"])
+@pytest.mark.parametrize("n", [2, 3, C])
+def test_ordinal(form, n):
+    def scores(theirs):
+        if form == "corn":  # as coral_pytorch has it: binary cross entropies of the ranks that are reached
+            return linear(theirs)
+        gaps = F.softplus(theirs["theta"][1:])
+        b = torch.cat([theirs["theta"][:1], theirs["theta"][:1] + torch.cumsum(gaps, 0)])
+        return b - theirs["h"] @ theirs["w"]  # (N, C - 1)
+
+    def log_prob(z):
+        if form == "corn":
+            reached = torch.cumsum(F.logsigmoid(z), dim=1)
+            zero = torch.zeros(N, 1, dtype=float)
+            return torch.cat([zero, reached], dim=1) + torch.cat([F.logsigmoid(-z), zero], dim=1)
+        below = torch.cat([torch.zeros(N, 1), torch.sigmoid(z), torch.ones(N, 1)], dim=1)
+        return torch.log(torch.diff(below, dim=1))
+
+    compare(
+        build("ordinal", n=n, form=form), True, lambda z, t: F.nll_loss(log_prob(z), t), log_prob, n=n, scores=scores
+    )
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("train", [True, False])
 def test_softmax_capped_normalised_and_with_penalties(name, train):
@@ -198,6 +272,12 @@ def test_fenchel_young_losses_of_the_entmax_package(name):
     head, (h, _) = build(name), batch()
     expected = mapping(torch.tensor(head.scores(h)[0]), dim=1).numpy()
     np.testing.assert_allclose(np.exp(head.log_prob(h)), expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [1.1, 1.5, 1.8])
+def test_fenchel_young_losses_of_any_alpha(alpha):
+    entmax = pytest.importorskip("entmax")
+    compare(build("entmax", alpha=alpha), True, lambda z, t: entmax.entmax_bisect_loss(z, t, alpha, n_iter=100).mean())
 
 
 def test_hinge_is_pytorchs():
