@@ -28,6 +28,7 @@ from common import Job, entry, machine, name_list, run_worker
 BATCH, RATES, SWEEP_STEPS, STEPS = 512, (3e-3, 1e-2, 3e-2), 150, 500
 CURVE, LOOKED_AT = 8, 2000  # points of a curve, and validation windows that each is of
 SWEEP_LOOKED_AT = 5000
+RATES_OF = {"cosine": (1e-2, 3e-2, 1e-1)}  # of heads whose best rate lies beyond the others
 RARE = 1000  # words of this rank and beyond
 # Row -> head, options. `learned`: a tree of the class means of a first run, with the head FIRST.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -151,7 +152,7 @@ def all_jobs(args: argparse.Namespace, results: dict[str, Any]) -> list[tuple[st
     jobs = []
     rows = [row for row in ROWS if row in args.rows and ROWS[row][0] in HEADS]
     for row in rows:
-        jobs += [(f"sweep/{args.vocabulary[0]}/{row}/{lr:g}", lr) for lr in RATES]
+        jobs += [(f"sweep/{args.vocabulary[0]}/{row}/{lr:g}", lr) for lr in RATES_OF.get(row, RATES)]
     found = [(name, job_of(name, SWEEP_STEPS, lr, results)) for name, lr in jobs]
     for vocabulary in args.vocabulary:
         for row in rows:
@@ -185,8 +186,9 @@ def job_of(name: str, steps: int, lr: float | None, results: dict[str, Any]) -> 
 
 def best_rate(results: dict[str, Any], row: str) -> float | None:
     """The rate with the least mean -log p on validation; None before all were tried."""
+    vocabulary = next((name.split("/")[1] for name in results if name.startswith("sweep/")), "")
     tried = {name: found for name, found in results.items() if name.startswith("sweep/") and name.split("/")[2] == row}
-    if len(tried) < len(RATES):
+    if any(f"sweep/{vocabulary}/{row}/{lr:g}" not in tried for lr in RATES_OF.get(row, RATES)):
         return None
     scores = {float(name.split("/")[3]): found["validation"]["nll"] for name, found in tried.items()}
     return min(scores, key=lambda lr: scores[lr] if math.isfinite(scores[lr]) else math.inf)
