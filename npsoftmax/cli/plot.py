@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,17 +99,25 @@ def plot_attention(run_dir: Path, data_dir: str | None, checkpoint: str = "best"
             f"--attention draws what a transformer looks at, but {run_dir} is a run of {model.name}; train one with "
             "npsoftmax train --model vit_small."
         )
-    _, first = np.unique(test.y, return_index=True)  # the first image of each class
+    _, first = np.unique(test.y, axis=0, return_index=True)  # the first image of each class, or set of labels
     chosen = first[np.linspace(0, len(first) - 1, min(IMAGES, len(first))).astype(int)]
     assert test.normalize is not None  # it takes images
     x = session.backend.asarray(test.normalize.apply(test.x[chosen]))
     with single_threaded_blas():
-        maps, predicted = to_numpy(model.trunk.attention_maps(x)), to_numpy(model.predict(x))[:, 0]
+        maps, h = to_numpy(model.trunk.attention_maps(x)), model.features(x)
+        sets = session.dataset.multi_label
+        predicted = to_numpy(model.head.predict_sets(h) if sets else model.head.predict(h)[:, 0])
     names = session.dataset.class_names
-    figure = attention_figure(
-        read_run(run_dir), test.x[chosen], maps, [names[t] for t in test.y[chosen]], [names[t] for t in predicted]
-    )
+    truth, said = ([_in_words(t, names) for t in labels] for labels in (test.y[chosen], predicted))
+    figure = attention_figure(read_run(run_dir), test.x[chosen], maps, truth, said)
     return _save(figure, run_dir, "attention", form)
+
+
+def _in_words(label: Any, names: Sequence[str]) -> str:
+    """The name of a label, or of the labels of a set."""
+    if not label.ndim:
+        return names[label]
+    return " + ".join(name for name, there in zip(names, label, strict=True) if there) or "none"
 
 
 def plot_sets(run_dir: Path, data_dir: str | None, checkpoint: str = "best", form: str = "png") -> Path:

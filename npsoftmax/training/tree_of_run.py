@@ -37,11 +37,15 @@ class LearnedTree:
 def learned_tree(session: Session, source: str = "means") -> LearnedTree:
     """The tree that `source` gives, of the images that the session trains on and the parameters that it has.
 
-    InputError for an unknown source, and for confusions of very many classes.
+    InputError for an unknown source, for confusions of very many classes, and for sets of labels.
     """
     if source not in SOURCES:
         raise unknown_name("source of a tree", source, SOURCES)
     classes, y = session.dataset.n_classes, session.train.y
+    if session.dataset.multi_label:
+        raise InputError(
+            f"a tree is learned of images with one label each, but those of {session.dataset.name} have sets of labels."
+        )
     if source == "confusions" and classes > MOST_CONFUSED:
         raise InputError(
             f"there are {classes:,} classes, and a table of confusions has the square of that; the most are "

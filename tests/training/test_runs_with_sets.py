@@ -137,3 +137,21 @@ def test_sigmoid_trains_on_single_labels_too(tmp_path):
     test = json.loads((tmp_path / "run" / "summary.json").read_text())["test"]
     assert test["accuracy"] > 0.8 and test["nll"] is None
     assert (tmp_path / "run" / "confusion.csv").is_file()
+
+
+def test_a_tree_and_calibration_are_for_single_labels(run, capsys):
+    for words, said in (
+        (["tree", str(run), "--from", "means"], "those of digit_sets have sets of labels"),
+        (["calibrate", str(run)], "no probabilities that sum to 1"),
+        (["conform", str(run), "--coverage", "0.9"], "no probabilities that sum to 1"),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_attention_names_the_labels_of_sets(tmp_path, capsys):
+    words = ["--data", "digit_sets", "--limit-train", "40", "--limit-test", "12", "--model", "vit", "--epochs", "1"]
+    tiny = ["--model-opt", "dim=8", "--model-opt", "depth=1", "--model-opt", "heads=2", "--no-plots", "--quiet"]
+    assert main(["train", *words, *tiny, "--head", "sigmoid", "--out", str(tmp_path / "run")]) == 0
+    assert main(["plot", "--attention", str(tmp_path / "run")]) == 0
+    assert "attention.png" in capsys.readouterr().out
