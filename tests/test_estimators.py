@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -25,6 +26,15 @@ from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, pre
 # What a head needs beside its defaults; legacy_adaptive_untrained takes the features as scores: as many as classes.
 HEAD_OPTS = {"legacy_adaptive_untrained": {"cutoffs": (1,)}, "ordinal": {"form": "corn"}}  # ant, bee, cat have no order
 HIDDEN = {"legacy_adaptive_untrained": (16, 3)}
+EXPECTED = {
+    "adaptive": {
+        f"check_sample_weight_equivalence_on_{kind}_data": "adaptive ranks classes by samples, not by their weights"
+        for kind in ("dense", "sparse")
+    },
+    "entmax15": {
+        "check_class_weight_classifiers": "without hidden layers: its loss ends where the heavy class leads by 2"
+    },
+}
 ignore_what_heads_say = pytest.mark.filterwarnings("ignore:adaptive softmax", "ignore:Legacy")
 
 
@@ -59,7 +69,8 @@ def images(**options):
         SoftmaxClassifier(head="adaptive", optimizer="sgd", lr=0.1, clip_norm=1.0),
         SoftmaxClassifier(head="entmax15", hidden=()),
         ImageClassifier(),  # of these checks only the few that need no data: theirs are tables
-    ]
+    ],
+    expected_failed_checks=lambda classifier: EXPECTED.get(classifier.head, {}),
 )
 def test_scikit_learn_finds_nothing_wrong(estimator, check):
     check(estimator)
@@ -117,8 +128,105 @@ def test_heads_see_how_often_the_classes_occur(blobs):
 def test_what_would_be_dishonest_is_not_there():
     for classifier in (SoftmaxClassifier(), ImageClassifier()):
         assert not hasattr(classifier, "decision_function")
-    with pytest.raises(TypeError, match="sample_weight"):
-        SoftmaxClassifier().fit([[0.0]], [0], sample_weight=[1.0])
+
+
+# ---------------------------------------------------------------- weights and sparse tables
+def in_rows(kind, x):
+    return getattr(sparse, f"{kind}_array")(x)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
+def test_a_sparse_table_is_the_table(kind, blobs):
+    x, y = blobs
+    x = np.where(np.abs(x) < 0.5, 0, x)
+    dense, of_rows = (SoftmaxClassifier(epochs=3, random_state=0).fit(t, y) for t in (x, in_rows(kind, x)))
+    for a, b in ((x, in_rows(kind, x)), (x[:1], in_rows(kind, x[:1]))):
+        np.testing.assert_array_equal(dense.predict_proba(a), of_rows.predict_proba(b))
+    dense.partial_fit(x, y)
+    of_rows.partial_fit(in_rows(kind, x), y)
+    np.testing.assert_array_equal(dense.predict_proba(x), of_rows.predict_proba(x))
+
+
+def test_the_size_of_all_weights_is_no_learning_rate(blobs):
+    x, y = blobs
+    plain, heavy = (
+        SoftmaxClassifier(optimizer="sgd", epochs=2, random_state=0).fit(x, y, sample_weight=w) for w in (None, 8.0)
+    )
+    np.testing.assert_array_equal(plain.predict_proba(x), heavy.predict_proba(x))
+    assert plain.loss_curve_ == heavy.loss_curve_
+
+
+@pytest.mark.parametrize("head", ["softmax", "hierarchical", "sparsemax", "hinge", "sampled"])
+def test_class_weights_are_sample_weights_by_label(head, blobs):
+    x, y = blobs
+    weights = {"ant": 2.0, "bee": 0.5, "cat": 1.0}
+
+    def fitted(sample_weight=None, **settings):
+        return SoftmaxClassifier(head, epochs=2, random_state=0, **settings).fit(x, y, sample_weight=sample_weight)
+
+    by_label = fitted(np.array([weights[label] for label in y]))
+    np.testing.assert_array_equal(fitted(class_weight=weights).predict_proba(x), by_label.predict_proba(x))
+    balanced, of_head = fitted(class_weight="balanced"), fitted(head_opts={"class_weight": "balanced"})
+    np.testing.assert_allclose(balanced.predict_log_proba(x), of_head.predict_log_proba(x), rtol=1e-6, atol=1e-9)
+
+
+def test_samples_of_no_weight_might_as_well_be_others(blobs):
+    x, y = blobs
+    w = (np.arange(len(x)) % 3 > 0).astype(float)
+    other = np.where(w[:, None] > 0, x, -x)
+    a, b = (SoftmaxClassifier(epochs=2, random_state=0).fit(t, y, sample_weight=w) for t in (x, other))
+    np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(x))
+
+
+def test_weights_in_passes(blobs):
+    x, y = blobs
+    w = 1 + np.arange(len(x)) % 2
+    settings = {"schedule": "constant", "epochs": 2, "random_state": 0, "class_weight": {"ant": 3.0}}
+    whole = SoftmaxClassifier(**settings).fit(x, y, sample_weight=w)
+    mean = (w * np.where(y == "ant", 3.0, 1.0)).mean()
+    passes = SoftmaxClassifier(**settings)
+    for _ in range(2):
+        passes.partial_fit(x, y, classes=["ant", "bee", "cat"], sample_weight=w / mean)
+    np.testing.assert_allclose(whole.predict_proba(x), passes.predict_proba(x), rtol=1e-9)
+
+
+def test_images_have_weights(digits):
+    x, y = digits
+    weighted = images(epochs=2, class_weight={3: 0.0}).fit(x, y, sample_weight=np.ones(len(y)))
+    assert (weighted.predict(x) == 3).mean() < 0.02 < (y == 3).mean()
+
+
+def test_weights_go_through_a_search_and_a_pipeline(blobs):
+    x, y = blobs
+    w = np.linspace(0, 1, len(x))
+    search = GridSearchCV(SoftmaxClassifier(epochs=2, random_state=0), {"class_weight": [None, "balanced"]}, cv=2)
+    assert search.fit(x, y, sample_weight=w).best_score_ > 0.3
+    pipeline = make_pipeline(StandardScaler(), SoftmaxClassifier(epochs=2, random_state=0))
+    assert pipeline.fit(x, y, softmaxclassifier__sample_weight=w).score(x, y) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "w", "words"),
+    [
+        ({}, [1.0, 2.0], r"sample_weight has shape \(2,\), but one for each of 130"),
+        ({}, -1.0, "sample_weight is -1.0 for sample 0, but finite numbers of at least 0"),
+        ({}, np.nan, "sample_weight is nan for sample 0"),
+        ({}, 0.0, "weights of all samples are zero"),
+        ({}, "heavy", "could not convert string to float"),
+        ({"class_weight": "equal"}, None, "class_weight is 'equal', but None, 'balanced' or a dict"),
+        ({"class_weight": {"dog": 2.0}}, None, r"The classes, \['ant', 'bee', 'cat'\], are not in class_weight"),
+        ({"class_weight": {"ant": -2.0}}, None, "sample_weight is -2.0 for sample 0"),
+        ({"class_weight": {"ant": 0, "bee": 0, "cat": 0}}, None, "weights of all samples are zero"),
+    ],
+)
+def test_weights_that_do_not_fit(settings, w, words, blobs):
+    with pytest.raises(InputError, match=words):
+        SoftmaxClassifier(epochs=1, **settings).fit(*blobs, sample_weight=w)
+
+
+def test_balanced_weights_need_all_labels(blobs):
+    with pytest.raises(InputError, match="class_weight='balanced' needs all labels at once"):
+        SoftmaxClassifier(class_weight="balanced").partial_fit(*blobs, classes=["ant", "bee", "cat"])
 
 
 # ---------------------------------------------------------------- inside scikit-learn's tools

@@ -63,12 +63,13 @@ class TrainingStep:
         self.mixes = bool(self.mixup or self.cutmix)
         clip({}, self.clip_value, self.clip_norm)  # an invalid limit is refused now, not after a forward
 
-    def forward(self, x: Array, targets: np.ndarray, samples: Array, number: int, whole: int) -> Forward:
-        """Mix, share, forward: step `number`, from 0. x (n, …), targets (n,) on the host, samples (n,): their numbers.
-
-        The n are `part_of(whole)`, of a batch of `whole` samples.
-        """
+    def forward(
+        self, x: Array, targets: np.ndarray, samples: Array, number: int, whole: int, weights: Array | None = None
+    ) -> Forward:
+        """Step `number`, from 0. x (n, …), targets (n,) on the host, samples (n,): their numbers; weights (n,) or None:
+        theirs, where nothing is mixed. The n are `part_of(whole)`, of a batch of `whole` samples."""
         part, share = self.group.begin_step(whole)
+        assert weights is None or not self.mixes
         if self.mixes:  # 1 and 2; images that are not mixed come as this process's part
             mixed = mix(x, self.rng.child("mixing").at(number), mixup=self.mixup, cutmix=self.cutmix)
             others = self._labels(targets[mixed.partners][part])
@@ -76,7 +77,7 @@ class TrainingStep:
         x, labels = self.backend.asarray(x), self._labels(targets)
         rng = self.rng.child("noise").at(number, samples)
         if not self.mixes:  # 3
-            h, loss, cache = self.model.forward(x, labels, train=True, rng=rng)
+            h, loss, cache = self.model.forward(x, labels, weights=weights, train=True, rng=rng)
         else:
             h, loss, cache = mixed_forward(self.model, x, labels, others, mixed.weight, rng=rng)
             labels = labels if mixed.weight >= 0.5 else others
@@ -85,8 +86,7 @@ class TrainingStep:
     def update(self, found: Forward, lr: float, momentum: float | None = None) -> None:
         """Backward, sum, clip, update. lr and momentum (None: the optimiser's own) are those of this step."""
         backward = mixed_backward if self.mixes else Model.backward
-        grads = backward(self.model, found.cache, found.share)  # 4
-        grads = self.group.sum_gradients(grads)  # 5
+        grads = self.group.sum_gradients(backward(self.model, found.cache, found.share))  # 4 and 5
         grads = clip(grads, self.clip_value, self.clip_norm)  # 6
         self.optimizer.step(self.model.params, grads, lr=lr, momentum=momentum)  # 7
 
