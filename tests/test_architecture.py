@@ -146,6 +146,7 @@ SUBJECTS = {
     "attention": NOTHING_ON_A_DEVICE,
     "conv": {"_{}.pyx": ("_direct.pyx", "two algorithms beside the tiles, which are in npsoftmax/_im2col.pyx")},
     "elementwise": {},
+    "linear_softmax": NOTHING_ON_A_DEVICE,
     "matmul": {},
     "norm": {},
     "softmax": {},

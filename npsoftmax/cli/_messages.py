@@ -14,7 +14,14 @@ def headline(session: Any) -> str:
         f"{config.model} with {config.head} head, {model.parameter_count():,} parameters, on {session.dataset.name}: "
         f"{session.train_images:,} {session.dataset.samples} to train, {held_out}, {len(session.test.y):,} to test"
     )
-    return f"{_label(config.recipe, config.shortened)}{what}{_where(session.backend)}{_shared(session.group)}"
+    where = f"{_logits(model.head, config.batch_size)}{_where(session.backend)}{_shared(session.group)}"
+    return f"{_label(config.recipe, config.shortened)}{what}{where}"
+
+
+def _logits(head: Any, batch: int) -> str:
+    """That the logits of a batch are not held; nothing where they are."""
+    in_blocks = getattr(head, "in_blocks", None)
+    return f"; {batch:,} x {head.classes.n:,} logits in blocks, never held" if in_blocks and in_blocks(batch) else ""
 
 
 def _where(backend: Any) -> str:

@@ -111,6 +111,8 @@ def describe_model(args: argparse.Namespace) -> str:
             head_opts=parse_pairs(args.head_opts),
         )
     drawing = draw_model(model, unicode=_takes_boxes(), columns=columns_of_output())
+    if hasattr(model.head, "told_logits"):
+        drawing = f"{drawing}\n{model.head.told_logits()}"
     return drawing if args.conv is None else f"{drawing}\n\n{describe_convolutions(model.use_convolution(args.conv))}"
 
 

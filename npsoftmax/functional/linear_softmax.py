@@ -1,124 +1,134 @@
-"""A linear map and the softmax cross entropy after it, a block of classes at a time. Derivation: docs/adaptive.md.
+"""A linear map and the softmax cross entropy after it, whose logits are never held. Derivation: docs/softmax-family.md.
 
 Design: with a million classes the logits of a batch are hundreds of megabytes, written and read again several times.
 The sum of exponentials can be put together from blocks of classes, each with its own maximum, so that a block of logits
-never leaves the cache. Backward computes large blocks again, which costs less than reading them back; exponentials
-that fit into memory easily are kept. Blocks are independent and NumPy releases the interpreter lock while it works
-on one, so that threads share them; sums over blocks are taken in the order of the classes, whichever was ready first. A
-device works on a block as a whole and starts a dozen kernels for each: there blocks are so large that few heads have
-two.
+never leaves the cache. Backward makes them again, which costs less than reading them back; exponentials that fit into
+memory easily are kept. What else a loss adds to the cross entropy (a scale, a margin, smoothed targets, …) is a number
+a class, or a number a sample.
 """
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, labels, taken
+from npsoftmax.arguments import fit, gradient_like, labels, real, taken
 from npsoftmax.backend import Array, array_module
-from npsoftmax.host import get_threads, single_threaded_blas
-from npsoftmax.kernels import matmul
-from npsoftmax.kernels import softmax as kernels
+from npsoftmax.functional.loss import check_smoothing
+from npsoftmax.functional.softmax import positive
+from npsoftmax.kernels import linear_softmax as kernels
+from npsoftmax.kernels import softmax
+from npsoftmax.kernels.matmul import matmul
 
-Product = Callable[[Array, Array], Array]
-
-# Logits in a block, so that it stays in a second-level cache; and in a batch whose exponentials are kept.
-BLOCK, KEPT = 2**17, 2**21
-DEVICE_BLOCK = 2**26  # logits in a block on a device, 256 MiB in float32; where they are one block they are kept
+KEPT, DEVICE_KEPT = 2**21, 2**26  # logits of a batch whose exponentials are kept, on the host and on a device
+STEP = 4096  # classes whose mean is taken at a time
 
 
-def linear_softmax_nll_forward(h: Array, w: Array, b: Array | None, t: Array) -> tuple[Array, Any]:
-    """-log softmax(h @ wᵀ + b)[t] of every sample.
+def linear_softmax_nll_forward(
+    h: Array,
+    w: Array,
+    b: Array | None,
+    t: Array,
+    *,
+    scale: float = 1.0,
+    gain: Array | None = None,
+    lead: float | Array = 0.0,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> tuple[Array, Any]:
+    """-Σ_c q_c · log softmax(z)_c of every sample, z_c = scale · (gain_c · (w_c · h) + b_c), and z_t `lead` less.
 
-    h (N, D), w (C, D), b (C,) or None, t (N,) integer labels -> nll (N,), at least 0.
+    h (N, D), w (C, D), b (C,) or None, t (N,) integer labels -> nll (N,), at least 0. q = (1 - ε) · onehot(t) + ε / C
+    with label smoothing ε. gain (C,), a constant, or None for 1; lead: a number or (N,); scale > 0; z_loss λ adds
+    λ · (log Σ_c e^{z_c})².
     With m_k the largest logit of block k and m that of all,
     Σ_c e^{z_c - m} = Σ_k e^{m_k - m} · Σ_{c in k} e^{z_c - m_k}.
     Source of the sum in blocks: Milakov and Gimelshein, 2018 (arXiv 1805.02867).
     """
-    h, w, b = taken("h (N, D), w (C, D), b (C)?", h, w, b)
+    h, w, b, gain = taken("h (N, D), w (C, D), b (C)?, gain (C)?", h, w, b, gain)
     t = labels(t, len(h), len(w), empty=True)
     xp = array_module(h)
     t = t.astype(xp.int64)  # small unsigned types cannot hold differences
-    parts = _blocks(h, w, xp)
-    keep = len(parts) == 1 or len(h) * len(w) <= KEPT
-    inner, product = _inside_a_block(parts)
-
-    def block(part: slice) -> tuple[Array, Array, Array, Array | None]:
-        z = _logits(h, w, b, part, product)
-        inside, column = _target(t, part)
-        z_t = xp.where(inside, z[xp.arange(len(t)), column], -xp.inf)
-        e, top, total, _ = kernels.exp_rows(z, out=z, threads=inner)
-        return z_t, top, total, e if keep else None
-
-    z_ts, tops, sums, kept = zip(*_shared_out(block, parts, xp), strict=True)
-    z_t, tops = xp.stack(z_ts).max(axis=0), xp.stack(tops)  # (N,), (K, N)
-    top = tops.max(axis=0)
-    share = xp.exp(tops - top)
-    total = (xp.stack(sums) * share).sum(axis=0)
-    return xp.log(total) + (top - z_t), (h, w, b, t, parts, share / total, kept)
+    scale, smoothing = positive("scale", scale), check_smoothing(label_smoothing)
+    x, shift = (h, b) if scale == 1 else (h * scale, None if b is None else b * scale)
+    leads = (xp.zeros(len(h), dtype=h.dtype) + lead).astype(h.dtype, copy=False)
+    e = None
+    if len(h) * len(w) <= (KEPT if xp.__name__ == "numpy" else DEVICE_KEPT):
+        e, top, total, target = _kept(x, w, shift, gain, t, leads)
+    else:
+        top, total, target = kernels.class_sums(x, w, shift, gain, t, leads)
+    log_sum = xp.log(total)
+    nll = log_sum + (top - target)
+    if smoothing:
+        nll = nll + smoothing * (target - _mean_logit(x, w, shift, gain, leads))
+    log_sum = log_sum + top
+    if z_loss:
+        nll = nll + z_loss * log_sum * log_sum
+    return nll, (x, w, shift, gain, t, (e, leads, top, total, log_sum), (scale, smoothing, z_loss))
 
 
 def linear_softmax_nll_backward(dnll: Array, cache: Any) -> tuple[Array, Array, Array | None]:
-    """dz = (p - onehot(t)) · dnll, then dh = dz @ w, dw = dzᵀ @ h, db = Σ_n dz, block by block.
+    """dz = (p · (1 + 2λ · log Σ e^z) - q) · dnll, then dh = dz @ w, dw = dzᵀ @ h, db = Σ_n dz, block by block.
 
-    dnll (N,) -> dh (N, D), dw (C, D), db (C,) or None.
+    dnll (N,) -> dh (N, D), dw (C, D), db (C,) or None. dw lies in memory as w does.
     """
-    h, w, b, t, parts, share, kept = cache
-    dnll = gradient_like(dnll, (len(h),), "dnll")
-    xp = array_module(h)
-    dw, db = xp.empty_like(w), None if b is None else xp.empty_like(b)
-    inner, product = _inside_a_block(parts)
-
-    def block(k: int) -> Array:
-        part, e = parts[k], kept[k]
-        if e is None:
-            z = _logits(h, w, b, part, product)
-            e, *_ = kernels.exp_rows(z, out=z, threads=inner)
-        dz = kernels.scaled_less_onehot(e, t - part.start, share[k] * dnll, dnll, threads=inner)
-        dw[part] = product(dz.T, h)
-        if db is not None:
-            db[part] = dz.sum(axis=0)
-        return product(dz, w[part])
-
-    dh, *others = _shared_out(block, range(len(parts)), xp)
-    for other in others:
-        dh += other
-    return dh, dw, db
+    x, w, shift, gain, t, (e, leads, top, total, log_sum), (scale, smoothing, z_loss) = cache
+    dnll = gradient_like(dnll, (len(x),), "dnll")
+    factor = (dnll * (1 + 2 * z_loss * log_sum) if z_loss else dnll) / total
+    height, low = dnll * (1 - smoothing) if smoothing else dnll, dnll * (smoothing / len(w))
+    db: Array | None
+    if e is None:
+        dh, dw, db = kernels.class_gradients(x, w, shift, gain, t, (leads, top, factor, height, low))
+    else:
+        dz = softmax.scaled_less_onehot(e, t, factor, height, low if smoothing else None)
+        db = None if shift is None else dz.sum(axis=0)
+        if gain is not None:
+            dz *= gain
+        dh, dw = matmul(dz, w), matmul(dz.T, x) if w.flags.c_contiguous else matmul(x.T, dz).T
+    return (dh, dw, db) if scale == 1 else (dh * scale, dw, None if db is None else db * scale)
 
 
-def _blocks(h: Array, w: Array, xp: Any) -> list[slice]:
-    step = max(1, (BLOCK if xp.__name__ == "numpy" else DEVICE_BLOCK) // max(len(h), 1))
-    return [slice(start, min(start + step, len(w))) for start in range(0, len(w), step)]
+def _kept(
+    x: Array, w: Array, shift: Array | None, gain: Array | None, t: Array, leads: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The exponentials below the largest logit, that, their sums, and the target's logit, of all classes at once."""
+    z = matmul(x, w.T)
+    if gain is not None:
+        z *= gain
+    if shift is not None:
+        z += shift
+    rows = array_module(x).arange(len(t))
+    z[rows, t] -= leads
+    target = z[rows, t]
+    e, top, total, _ = softmax.exp_rows(z, out=z)
+    return e, top, total, target
 
 
-def _logits(h: Array, w: Array, b: Array | None, part: slice, product: Product) -> Array:
-    z = product(h, w[part].T)
-    if b is not None:
-        z += b[part]
-    return z
+def _mean_logit(x: Array, w: Array, shift: Array | None, gain: Array | None, leads: Array) -> Array:
+    """The mean of z_c over the classes: the map is linear, so that of w serves. (N,)"""
+    xp, c = array_module(x), len(w)
+    weights = xp.ones(c, dtype=w.dtype) if gain is None else gain
+    parts = [weights[k : k + STEP] @ w[k : k + STEP] for k in range(0, c, STEP)]
+    mean = x @ (xp.stack(parts).sum(axis=0) / c) - leads / c
+    return mean if shift is None else mean + shift.mean()
 
 
-def _target(t: Array, part: slice) -> tuple[Array, Array]:
-    """Whether each target lies in the block, and its column there (some column, where it does not)."""
-    return (t >= part.start) & (t < part.stop), (t - part.start) % (part.stop - part.start)
+# ---------------------------------------------------------------- classes of unit length
+def direction_gain_forward(w: Array, *, eps: float) -> tuple[Array, Any]:
+    """gain_c = 1 / √(‖w_c‖² + ε²), by which the logits of w are those of its directions. w (C, D) -> gain (C,)."""
+    w = real(w, "w")
+    fit("w (C, D)", w.shape)
+    xp = array_module(w)
+    gain = 1 / xp.sqrt(xp.einsum("cd,cd->c", w, w) + eps * eps)
+    return gain, (w, gain)
 
 
-def _inside_a_block(parts: list[slice]) -> tuple[int | None, Product]:
-    """Threads and matrix product of one block: one where blocks share the threads, all (None) for a single block."""
-    return (1, operator.matmul) if len(parts) > 1 else (None, matmul)
-
-
-def _shared_out(function: Callable[[Any], Any], items: Any, xp: Any) -> list[Any]:
-    """[function(item) for item in items], on all threads where there are several items in host memory."""
-    if len(items) == 1 or xp.__name__ != "numpy" or get_threads() == 1:
-        return [function(item) for item in items]
-    with single_threaded_blas():
-        return list(_pool(get_threads()).map(function, items))
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="npsoftmax")
+def direction_gain_backward(dw: Array, cache: Any) -> Array:
+    """dw - gain² · w · Σ_d w_d · dw_d, where dw (C, D) is that of logits with a constant gain -> dw (C, D)."""
+    w, gain = cache
+    dw = gradient_like(dw, w.shape, "dw")
+    xp = array_module(w)
+    along = xp.einsum("cd,cd->c", w, dw) * gain * gain
+    out = xp.empty_like(dw)
+    for k in range(0, len(w), STEP):  # no third array of the size of w
+        out[k : k + STEP] = dw[k : k + STEP] - w[k : k + STEP] * along[k : k + STEP, None]
+    return out

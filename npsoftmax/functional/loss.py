@@ -32,7 +32,7 @@ def softmax_cross_entropy_forward(
     """
     z, t = check_targets(z, t)
     xp = array_module(z)
-    label_smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
+    label_smoothing, temperature = check_smoothing(label_smoothing), positive("temperature", temperature)
     s = (z - z.max(axis=1, keepdims=True)) / temperature
     log_p = s - xp.log(xp.exp(s).sum(axis=1, keepdims=True))
     nll = -(1 - label_smoothing) * log_p[xp.arange(len(t)), t]
@@ -60,7 +60,7 @@ def softmax_cross_entropy_fused_forward(
     """
     z, t = labels_or_soft(z, t)
     xp = array_module(z)
-    smoothing, temperature = _check_smoothing(label_smoothing), positive("temperature", temperature)
+    smoothing, temperature = check_smoothing(label_smoothing), positive("temperature", temperature)
     e, top, total, exponents = kernels.exp_rows(z, temperature)  # e^s, max z, Σ e^s, Σ s with s = (z - max z) / T
     mass, log_total = mass_of(t), xp.log(total)
     if t.ndim == 1:
@@ -93,7 +93,7 @@ def nll_forward(log_p: Array, t: Array, label_smoothing: float = 0.0) -> tuple[A
     Given probabilities instead, it is only minus the probability of the target.
     """
     log_p, t = labels_or_soft(log_p, t)
-    smoothing = _check_smoothing(label_smoothing)
+    smoothing = check_smoothing(label_smoothing)
     losses = -at_targets(log_p, t)
     if smoothing:
         losses = (1 - smoothing) * losses - smoothing * mass_of(t) * log_p.mean(axis=1)
@@ -220,7 +220,8 @@ def multi_margin_backward(dlosses: Array, cache: Any) -> Array:
 
 
 # ---------------------------------------------------------------- shared
-def _check_smoothing(label_smoothing: float) -> float:
+def check_smoothing(label_smoothing: float) -> float:
+    """label_smoothing as a Python float; InputError outside 0 … 1."""
     if not 0 <= as_number(label_smoothing) <= 1:
         raise InputError(f"label_smoothing is {label_smoothing!r}, but it lies in 0 … 1; type for example 0.1.")
     return float(label_smoothing)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.functional import cosine
+from npsoftmax.functional.linear_softmax import direction_gain_backward, direction_gain_forward
 from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import Card, ClassInfo
-from npsoftmax.heads.flat import SoftmaxHead
+from npsoftmax.heads.flat import SoftmaxHead, Terms
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
@@ -21,6 +23,7 @@ class CosineHead(SoftmaxHead):
     zeros has the cosine 0 with everything.
     """
 
+    has_blocks = True
     card = Card(
         "softmax(s cos(h, w_c))",
         "Wang et al., 2017 (arXiv 1704.06369); Luo et al., 2018 (arXiv 1702.05870)",
@@ -36,10 +39,12 @@ class CosineHead(SoftmaxHead):
         scale: float = 16.0,
         label_smoothing: float = 0.0,
         init: str = "default",
+        logits: str = "auto",
         class_weight: str | tuple[float, ...] | None = None,
         ignore_label: int | None = None,
     ):
         options: dict[str, Any] = {"init": init, "class_weight": class_weight, "ignore_label": ignore_label}
+        options["logits"] = logits
         super().__init__(features, classes, rng=rng, label_smoothing=label_smoothing, bias=False, **options)
         self.scale = positive("scale", scale)
 
@@ -52,3 +57,19 @@ class CosineHead(SoftmaxHead):
         """dz (N, C) -> dh (N, D), grads."""
         dh, dw = cosine.cosine_backward(self.scale * dz, cache)
         return dh, {"w": dw}
+
+    # ------------------------------------------------------------ in blocks
+    def terms(self, train: bool) -> Terms:
+        return replace(super().terms(train), scale=self.scale)
+
+    def blocks_forward(self, h: Array, targets: Array, terms: Terms) -> tuple[Array, Any]:
+        units, h_cache = cosine.unit_rows_forward(h)
+        gain, w_cache = direction_gain_forward(self.params["w"].T, eps=cosine.EPS)
+        losses, cache = super().blocks_forward(units, targets, replace(terms, gain=gain))
+        return losses, (h_cache, w_cache, cache)
+
+    def blocks_backward(self, dlosses: Array, cache: Any) -> tuple[Array, Tree]:
+        h_cache, w_cache, cache = cache
+        dunits, grads = super().blocks_backward(dlosses, cache)
+        dw = direction_gain_backward(grads["w"].T, w_cache)
+        return cosine.unit_rows_backward(dunits, h_cache), {"w": dw.T}

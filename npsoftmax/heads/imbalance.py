@@ -5,6 +5,7 @@ Derivation: docs/margins-and-priors.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,14 @@ from npsoftmax.functional import softmax
 from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import not_negative, smoothing
 from npsoftmax.heads.cosine import CosineHead
-from npsoftmax.heads.flat import FlatHead
+from npsoftmax.heads.flat import CrossEntropyHead, Terms
 from npsoftmax.heads.margin import with_margin
 from npsoftmax.random import Rng
 
 PRIORS = ("uniform", "train")
 
 
-class BalancedHead(FlatHead):
+class BalancedHead(CrossEntropyHead):
     """Trains softmax(z + s · log π), π the shares of the classes in training; evaluates softmax(z + log ρ).
 
     strength: s >= 0; 1 makes z the scores for classes of equal size, 0 is plain softmax. scaling: γ >= 0, vector
@@ -35,7 +36,7 @@ class BalancedHead(FlatHead):
     Raises InputError without class counts, or for a class with none.
     """
 
-    soft_targets = True
+    soft_targets = has_blocks = True
     card = Card("softmax(z + s log π) in training, softmax(z + log ρ) after", "Menon et al., 2021 (arXiv 2007.07314)")
 
     def __init__(
@@ -57,6 +58,7 @@ class BalancedHead(FlatHead):
         if self.scaling:
             self.buffers["slope"] = np.exp(self.scaling * (log_prior - log_prior.max())).astype("float32")
         self.compensate(prior)
+        self.check_logits()
 
     def compensate(self, prior: str | tuple[float, ...]) -> None:
         """From now on evaluate for classes in the shares of `prior`: uniform, train, or C numbers above 0."""
@@ -86,6 +88,12 @@ class BalancedHead(FlatHead):
         dz = losses.softmax_cross_entropy_fused_backward(dlosses, cache)  # the prior is a shift of z
         return dz if slope is None else slope * dz
 
+    def terms(self, train: bool) -> Terms:
+        if train:
+            shift = self.strength * self.buffers["log_prior"]
+            return Terms(gain=self.buffers.get("slope"), shift=shift, label_smoothing=self.label_smoothing)
+        return Terms(shift=self.prior)
+
     def log_prob_of_scores(self, z: Array, rng: Rng | None) -> Array:
         return softmax.log_softmax_forward(self._compensated(z))[0]
 
@@ -103,6 +111,7 @@ class LDAMHead(CosineHead):
     """
 
     soft_targets = False  # the margin is one target's
+    has_blocks = True
     card = Card(
         "softmax(s cos(h, w_c)), with cos - m_y in training", "Cao et al., 2019 (arXiv 1906.07413)", parameters="D C"
     )
@@ -116,6 +125,9 @@ class LDAMHead(CosineHead):
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         z = with_margin(z, targets, self.scale * self.buffers["margins"][targets]) if train else z
         return super().losses_of_scores(z, targets, train, rng)
+
+    def terms(self, train: bool) -> Terms:
+        return replace(super().terms(train), lead=self.scale * self.buffers["margins"] if train else 0.0)
 
 
 def _counts(classes: ClassInfo) -> np.ndarray:

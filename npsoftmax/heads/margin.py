@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
@@ -11,7 +12,7 @@ from npsoftmax.functional import softmax
 from npsoftmax.functional.softmax import positive
 from npsoftmax.heads.base import Card, ClassInfo
 from npsoftmax.heads.checks import not_negative
-from npsoftmax.heads.flat import FlatHead, SoftmaxHead
+from npsoftmax.heads.flat import FlatHead, SoftmaxHead, Terms
 from npsoftmax.heads.taylor import LogTaylorSoftmaxHead
 from npsoftmax.random import Rng
 
@@ -32,6 +33,7 @@ class SMSoftmaxHead(SoftmaxHead):
     """
 
     soft_targets = False  # the margin is one target's
+    has_blocks = True
     card = Card("softmax(z / T), with z_y - m in training", f"Liang et al., 2017; {_REFERENCE}")
 
     def __init__(self, features: int, classes: ClassInfo, *, margin: float = 0.6, **options: Any):
@@ -41,6 +43,9 @@ class SMSoftmaxHead(SoftmaxHead):
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         z = with_margin(z, targets, self.margin) if train else z
         return super().losses_of_scores(z, targets, train, rng)
+
+    def terms(self, train: bool) -> Terms:
+        return replace(super().terms(train), lead=self.margin / self.temperature if train else 0.0)
 
 
 class SMTaylorSoftmaxHead(LogTaylorSoftmaxHead):

@@ -1,7 +1,7 @@
 """Data movement and passes that read memory once: the array's type decides which version runs.
 
-A folder is a subject (attention, conv, elementwise, matmul, norm, softmax, tree, update, windows), and its files have
-the same names in all of them:
+A folder is a subject (attention, conv, elementwise, linear_softmax, matmul, norm, softmax, tree, update, windows), and
+its files have the same names in all of them:
 
     __init__.py    the face: what others call; it asks who runs (`dispatch.chooser`)
     reference.py   readable NumPy: the documentation, and what runs for any array type

@@ -16,6 +16,7 @@ from npsoftmax.functional import linear_softmax
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import ClassInfo
 from npsoftmax.heads.row_map import SPARSE_FROM
+from npsoftmax.kernels.linear_softmax import reference as linear_softmax_kernels
 from npsoftmax.layers import Conv2d, ConvReLU2d
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.params import leaves, replace_leaves
@@ -52,18 +53,20 @@ def test_pair(case, device):
     assert_same(found if isinstance(found, tuple) else (found,), grads, device, "gradient")
 
 
-@pytest.mark.parametrize(("block", "blocks"), [(5 * 6, 3), (5 * 13, 1), (2**26, 1)])
-def test_a_softmax_in_blocks_of_classes(block, blocks, monkeypatch, device):
-    """A device has blocks of its own size, and nothing is computed twice where there is one."""
-    monkeypatch.setattr(linear_softmax, "DEVICE_BLOCK", block)
-    monkeypatch.setattr(linear_softmax, "KEPT", 0)
+@pytest.mark.parametrize(("block", "kept"), [(5 * 6, False), (5 * 13, False), (5 * 6, True)])
+def test_a_softmax_in_blocks_of_classes(block, kept, monkeypatch, device):
+    """A device has blocks of its own size, and nothing is computed twice where all of it is kept."""
+    monkeypatch.setattr(linear_softmax_kernels, "DEVICE_BLOCK", block)
+    monkeypatch.setattr(linear_softmax, "DEVICE_KEPT", 5 * 13 if kept else 0)
     h, w, b, dnll = normal((5, 3)), normal((13, 3), 1), normal(13, 2), normal(5, 3)
-    t = np.array([0, 12, 5, 5, 7])
-    nll, cache = linear_softmax.linear_softmax_nll_forward(h, w, b, t)
+    t, options = np.array([0, 12, 5, 5, 7]), {"scale": 0.7, "lead": 0.3, "label_smoothing": 0.1, "z_loss": 0.01}
+    gain = np.abs(normal(13, 4))
+    nll, cache = linear_softmax.linear_softmax_nll_forward(h, w, b, t, gain=gain, **options)
     grads = linear_softmax.linear_softmax_nll_backward(dnll, cache)
-    there, cache = linear_softmax.linear_softmax_nll_forward(*moved((h, w, b, t), device))
-    *_, parts, _, kept = cache
-    assert (len(parts), kept[0] is None) == (blocks, blocks > 1)
+    there, cache = linear_softmax.linear_softmax_nll_forward(
+        *moved((h, w, b, t), device), gain=device.asarray(gain), **options
+    )
+    assert (cache[5][0] is not None) == kept
     found = linear_softmax.linear_softmax_nll_backward(device.asarray(dnll), cache)
     assert_same((there, *found), (nll, *grads), device, "loss or gradient")
 

@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npsoftmax import host
 from npsoftmax.errors import InputError
-from npsoftmax.functional import linear_softmax
-from npsoftmax.gradcheck import check_head, check_pair
+from npsoftmax.gradcheck import check_head
 from npsoftmax.heads import HEADS, ClassInfo, LegacyWiringWarning
 from npsoftmax.heads.adaptive import default_cutoffs
 from npsoftmax.heads.row_map import SPARSE_FROM
@@ -185,52 +183,6 @@ def test_prediction_opens_a_cluster_only_where_it_can_win():
     head.params["tail1"]["w"][:], head.params["tail2"]["w"][:] = np.nan, np.nan
     np.testing.assert_array_equal(head.predict(h[:1]), expected)
     np.testing.assert_array_equal(expected, [[1]])
-
-
-# ---------------------------------------------------------------- the softmax in blocks
-@pytest.mark.parametrize("block", [1, 7, 40, 10**6])
-@pytest.mark.parametrize("kept", [0, 10**6])
-@pytest.mark.parametrize("bias", [True, False])
-def test_blocks_of_classes_do_not_change_a_softmax(monkeypatch, block, kept, bias):
-    rng = np.random.default_rng(0)
-    h, w, t = rng.standard_normal((5, 3)), 10 * rng.standard_normal((13, 3)), np.array([0, 12, 5, 5, 7])
-    b = rng.standard_normal(13) if bias else None
-    monkeypatch.setattr(linear_softmax, "BLOCK", block * 5)
-    monkeypatch.setattr(linear_softmax, "KEPT", kept)
-    z = h @ w.T + (0 if b is None else b)
-    expected = np.log(np.exp(z).sum(axis=1)) - z[np.arange(5), t]
-    nll, _ = linear_softmax.linear_softmax_nll_forward(h, w, b, t)
-    np.testing.assert_allclose(nll, expected, rtol=1e-12)
-    pair = (linear_softmax.linear_softmax_nll_forward, linear_softmax.linear_softmax_nll_backward)
-    check_pair(*pair, (h, w, b, t)).assert_ok()
-
-
-@pytest.mark.parametrize("kept", [0, 10**6])
-def test_threads_do_not_change_a_bit(monkeypatch, kept):
-    rng = np.random.default_rng(0)
-    h, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((20, 8), (900, 8), 900))
-    t, dnll = rng.integers(0, 900, 20), rng.standard_normal(20).astype(np.float32)
-    monkeypatch.setattr(linear_softmax, "BLOCK", 20 * 50)
-    monkeypatch.setattr(linear_softmax, "KEPT", kept)
-    results = []
-    for threads in (1, 2, 5):
-        host.set_threads(threads)
-        try:
-            nll, cache = linear_softmax.linear_softmax_nll_forward(h, w, b, t)
-            results.append((nll, *linear_softmax.linear_softmax_nll_backward(dnll, cache)))
-        finally:
-            host.set_threads(None)
-    for other in results[1:]:
-        for found, expected in zip(other, results[0], strict=True):
-            np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_large_logits_neither_overflow_nor_lose_the_loss(dtype):
-    h, w = np.eye(3, dtype=dtype), np.diag([1e4, -1e4, 1e4]).astype(dtype)
-    nll, cache = linear_softmax.linear_softmax_nll_forward(h, w, None, np.array([0, 1, 1]))
-    np.testing.assert_allclose(nll, [0, 1e4 + np.log(2), 1e4], rtol=1e-7)
-    assert all(np.isfinite(g).all() for g in linear_softmax.linear_softmax_nll_backward(nll, cache)[:2])
 
 
 # ---------------------------------------------------------------- options
