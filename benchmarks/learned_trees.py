@@ -143,10 +143,10 @@ def trained(name: str, head_name: str, options: dict[str, Any], coarse: np.ndarr
     return head
 
 
-def judged(head: Any, held_out: Features, train: Features) -> dict[str, float]:
-    """Accuracy on training and validation, NLL, and of a binary tree how many decisions are right."""
+def judged(head: Any, held_out: Features, train: Features) -> dict[str, Any]:
+    """Accuracy on training and validation, NLL, and of a binary tree how many decisions are right, level by level."""
     log_p, every = head.log_prob(held_out.h), np.arange(len(held_out.t))
-    found = {
+    found: dict[str, Any] = {
         "validation": float((log_p.argmax(axis=1) == held_out.t).mean()),
         "training": float((head.log_prob(train.h).argmax(axis=1) == train.t).mean()),
         "nll": float(-log_p[every, held_out.t].mean()),
@@ -156,8 +156,9 @@ def judged(head: Any, held_out: Features, train: Features) -> dict[str, float]:
         nodes, signs = kernels.climb(head.buffers["up"], held_out.t, int(depths.max()), np.float32)
         z = kernels.chosen_scores(held_out.h, head.params["w"], head.params["b"], nodes)
         right, on_path = (z * signs > 0), nodes >= 0
+        levels = tree.levels(head.buffers["children"])
         found |= {
-            "root": float(right[nodes == 0].mean()),
+            "levels": [float(right[(nodes >= first) & (nodes < last)].mean()) for first, last in levels],
             "decision": float(right[on_path].mean()),
             "greedy": float((right | ~on_path).all(axis=1).mean()),
             "depth": float(depths.mean()),
@@ -198,20 +199,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def told(figures: dict[str, dict[str, list[float]]]) -> str:
-    """A row a head: means over the seeds."""
-    rows = []
+def told(figures: dict[str, dict[str, list[Any]]]) -> str:
+    """A row a head: means over the seeds; and the levels of the binary trees."""
+    rows, levels = [], []
     for name, found in figures.items():
-        mean = {key: float(np.mean(values)) for key, values in found.items()}
+        mean = {key: float(np.mean(values)) for key, values in found.items() if key != "levels"}
         deviation = f" ± {100 * np.std(found['validation'], ddof=1):.1f}" if len(found["validation"]) > 1 else ""
-        percents = [f"{100 * mean[key]:.1f}" if key in mean else "–" for key in ("root", "decision", "greedy")]
+        percents = [f"{100 * mean[key]:.1f}" if key in mean else "–" for key in ("decision", "greedy")]
         depth = f"{mean['depth']:.2f} ({mean['longest']:.0f})" if "depth" in mean else "–"
-        rows.append(
-            [name, f"{100 * mean['validation']:.1f}{deviation}", f"{100 * mean['training']:.1f}", f"{mean['nll']:.3f}",
-             *percents, depth]
-        )  # fmt: skip
-    columns = ["head", "validation %", "training %", "NLL", "right at the root %", "a decision %", "all decisions %"]
-    return table([*columns, "decisions (most)"], rows, 1)
+        validation = f"{100 * mean['validation']:.1f}{deviation}"
+        rows.append([name, validation, f"{100 * mean['training']:.1f}", f"{mean['nll']:.3f}", *percents, depth])
+        if "levels" in found:
+            levels.append([name, *(f"{100 * value:.1f}" for value in np.mean(found["levels"], axis=0)[:7])])
+    columns = ["head", "validation %", "training %", "NLL", "a decision right %", "all of them %", "decisions (most)"]
+    below = ["right decisions %, by level", "root", *(str(level) for level in range(2, 8))]
+    return f"{table(columns, rows, 1)}\n\n{table(below, levels, 1)}"
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ import pytest
 
 from npsoftmax import build_model
 from npsoftmax.errors import InputError
-from npsoftmax.heads import ClassInfo
+from npsoftmax.heads import ClassInfo, tree
 from npsoftmax.recipes import load_recipe, recipe_names, recipes_called
 from npsoftmax.training import TrainConfig
 from npsoftmax.training.schedules import make_schedule
+from npsoftmax.training.session import prepare
+from npsoftmax.training.tree_of_run import learned_tree
 
 REPORTS = {"e1": 7, "e2": 3, "e6": 16}  # as many rows as the source has
 PARAMETERS = {"e1/log_softmax": 6_621_540, "e2/softmax": 6_621_540, "e4/softmax": 53_638, "e4/vit": 3_312_740}
@@ -75,3 +77,10 @@ def test_an_unknown_recipe_names_the_nearest():
         load_recipe("e3/sofmax")
     with pytest.raises(InputError, match="recipe"):
         recipes_called("e9")
+
+
+@pytest.mark.cifar
+def test_the_tree_of_images_is_the_one_that_is_learned_from_them(cifar):
+    session = prepare(load_recipe("trees/softmax").config_with({"data_dir": str(cifar)}))
+    text = tree.to_json(learned_tree(session, "pixels").children)
+    assert text == load_recipe("trees/pixels").config.head_opts["tree"]

@@ -2,7 +2,7 @@
 
 The classes are cut in halves, and each half again, by the means of their features (Prabhu et al. 2018, Parabel) or by
 how often an earlier network takes one for another (Bengio, Weston and Grangier 2010). Halves, because cuts at any place
-were no better when they were tried (docs/hierarchical.md, section 6), and no path is then longer than ⌈log₂ C⌉. Nothing
+were no better when they were tried (docs/hierarchical.md, section 5), and no path is then longer than ⌈log₂ C⌉. Nothing
 is drawn at random: the same numbers give the same tree.
 """
 
