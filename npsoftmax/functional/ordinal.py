@@ -21,7 +21,7 @@ from npsoftmax.functional.path import sigmoid
 def thresholds(theta: Array) -> tuple[Array, Array]:
     """b_1 = θ_1, b_k = b_{k-1} + softplus(θ_k): rising, whatever θ is. theta (C - 1,) -> b (C - 1,), gaps (C - 2,)."""
     xp = array_module(theta)
-    gaps = softplus(theta[1:])
+    gaps = xp.maximum(softplus(theta[1:]), xp.finfo(theta.dtype).tiny)  # which has a logarithm
     return xp.concatenate([theta[:1], theta[:1] + xp.cumsum(gaps)]), gaps
 
 
@@ -52,8 +52,9 @@ def cumulative_log_prob_backward(dlog_p: Array, cache: Any) -> tuple[Array, Arra
     xp = array_module(u)
     du = sigmoid(-u) * dlog_p[:, :-1] - sigmoid(u) * dlog_p[:, 1:]
     from_here_on = xp.cumsum(du.sum(axis=0)[::-1])[::-1]
-    own = dlog_p[:, 1:-1].sum(axis=0) * xp.exp(-gaps) / -xp.expm1(-gaps)
-    dgaps = (from_here_on[1:] + own) * sigmoid(theta[1:])
+    slope = sigmoid(theta[1:])
+    own = slope * xp.exp(-gaps) / -xp.expm1(-gaps)  # at most 1: first the quotient, where both may be tiny
+    dgaps = slope * from_here_on[1:] + own * dlog_p[:, 1:-1].sum(axis=0)
     return -du.sum(axis=1), xp.concatenate([from_here_on[:1], dgaps])
 
 

@@ -53,7 +53,7 @@ class FocalHead(OfTheTarget):
 class GeneralisedCrossEntropyHead(OfTheTarget):
     """loss = mean (1 - p_y^q) / q, p = softmax(z): a sample that the network finds impossible teaches it little.
 
-    q: above 0, at most 1; towards 0 it is the cross entropy, 1 is half the distance Σ_c |p_c - onehot_c|, which a share
+    q: 1e-6 to 1; towards 0 it is the cross entropy, 1 is half the distance Σ_c |p_c - onehot_c|, which a share
     of wrong labels that is the same for all classes does not move. No likelihood: the loss is at most 1 / q, however
     wrong p is. log_prob = log softmax(z).
     """
@@ -62,8 +62,11 @@ class GeneralisedCrossEntropyHead(OfTheTarget):
 
     def __init__(self, features: int, classes: ClassInfo, *, q: float = 0.7, **options: Any):
         super().__init__(features, classes, **options)
-        if not 0 < as_number(q) <= 1:
-            raise InputError(f"q is {q!r}, but a number above 0 and at most 1 is needed; type for example q=0.7.")
+        if not 1e-6 <= as_number(q) <= 1:
+            raise InputError(
+                f"q is {q!r}, but a number from 1e-6 to 1 is needed; type for example q=0.7. Towards 0 it is the cross "
+                "entropy: softmax."
+            )
         self.q = float(q)
 
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:

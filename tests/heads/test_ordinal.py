@@ -71,6 +71,16 @@ def test_thresholds_rise_whatever_is_learned():
     np.testing.assert_allclose(np.exp(head.log_prob(h)).sum(axis=1), 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [-1e4, -100.0, -80.0, 80.0, 1e4])
+def test_thresholds_that_are_all_but_one_have_finite_losses(value, dtype):
+    head, rng = build("cumulative", n=7), np.random.default_rng(0)
+    replace_leaves(head.params, lambda name, p: (np.full_like(p, value) if name == "theta" else p).astype(dtype))
+    loss, cache = head.loss(rng.standard_normal((7, 3)).astype(dtype), np.arange(7))
+    _, grads = head.backward(cache)
+    assert np.isfinite(loss) and np.isfinite(grads["theta"]).all()
+
+
 @FORMS
 def test_it_learns_an_order_with_few_samples(form):
     """Ranks of one hidden number, seen through noise: the error in ranks falls to what the noise leaves."""
