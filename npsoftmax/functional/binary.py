@@ -59,5 +59,5 @@ def _targets(z: Array, q: Array) -> tuple[Array, Array]:
     q = real(q, "q")
     fit("z (N, C), q (N, C)", z.shape, q.shape)
     if array_module(q).__name__ == "numpy" and q.size and not (q.min() >= 0 and q.max() <= 1):
-        raise refuse(f"targets run from {q.min():g} to {q.max():g}, but each lies from 0 (no) to 1 (yes).")
+        raise refuse(f"targets run from {q.min()} to {q.max()}, but each lies from 0 (no) to 1 (yes).")
     return z, q.astype(z.dtype, copy=False)

@@ -75,9 +75,9 @@ class NCEHead(Head):
             self.params["b"] = start((classes.n,), features, rng.child("b"))
             if form == "nce":
                 self.params["b"] = self.params["b"] - math.log(classes.n)  # so that Σ e^z begins near 1
-        q = _shares(classes, distribution, self.power)
-        self._up_to = np.cumsum(q)
-        self.buffers["log_kq"] = np.log(self.samples * q).astype("float32")
+        log_q = _log_shares(classes, distribution, self.power)
+        self._up_to = np.cumsum(np.exp(log_q))
+        self.buffers["log_kq"] = (math.log(self.samples) + log_q).astype("float32")
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         w, b, log_kq = self.params["w"], self.params.get("b"), self.buffers["log_kq"]
@@ -132,13 +132,15 @@ class NCEHead(Head):
         return self.features * (self.samples + 1)
 
 
-def _shares(classes: ClassInfo, distribution: str, power: float) -> np.ndarray:
-    """q (C,), as NCEHead says."""
+def _log_shares(classes: ClassInfo, distribution: str, power: float) -> np.ndarray:
+    """log q (C,), as NCEHead says; by logarithms, so that no q is 0 whatever the power."""
     counts = np.ones(classes.n) if classes.counts is None else np.maximum(classes.counts, 1).astype(np.float64)
     if distribution == "log_uniform":
         known = np.zeros(classes.n, dtype=np.int64) if classes.counts is None else classes.counts
-        share = np.empty(classes.n)
-        share[np.argsort(-known.astype(np.int64), kind="stable")] = np.log1p(1 / np.arange(1, classes.n + 1))
+        log_share = np.empty(classes.n)
+        by_rank = np.argsort(-known.astype(np.int64), kind="stable")
+        log_share[by_rank] = np.log(np.log1p(1 / np.arange(1, classes.n + 1)))
     else:
-        share = np.ones(classes.n) if distribution == "uniform" else (counts / counts.max()) ** power
-    return share / share.sum()
+        log_share = np.zeros(classes.n) if distribution == "uniform" else power * np.log(counts)
+    log_share = log_share - log_share.max()
+    return log_share - np.log(np.exp(log_share).sum())

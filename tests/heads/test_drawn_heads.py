@@ -180,6 +180,18 @@ def test_noise_comes_as_often_as_the_distribution_says(distribution, power, coun
     assert (np.abs(times - k * q) < 5 * np.sqrt(k * q * (1 - q))).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("power", [50.0, 1e6])
+@pytest.mark.parametrize("form", ["nce", "negative_sampling"])
+def test_noise_of_one_class_alone(form, power):
+    head = build("nce", form=form, counts=COUNTS, power=power)
+    for train in (True, False):
+        value, cache = head.loss(*batch(head), train=train, rng=RNG)
+        dh, _ = head.backward(cache)
+        assert np.isfinite(value) and np.isfinite(dh).all()
+    assert np.isfinite(head.log_prob(batch(head)[0])).all()
+
+
 @pytest.mark.slow
 def test_every_one_of_a_million_classes_can_come_as_noise():
     head = build("nce", 1_000_000, 1, samples=200_000)

@@ -118,7 +118,7 @@ def test_scores_of_ten_thousand_with_sets(dtype):
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        (np.full((6, 7), 2), r"targets run from 2 to 2, but each lies from 0 \(no\) to 1 \(yes\)"),
+        (np.full((6, 7), 2), r"targets run from 2.0 to 2.0, but each lies from 0 \(no\) to 1 \(yes\)"),
         (np.full((6, 7), -1), "hold -1"),
         (np.full((6, 7), np.nan), "hold nan"),
         (np.zeros((6, 6)), "labels are float64"),
