@@ -28,15 +28,16 @@ from common import Job, entry, machine, name_list, run_worker
 BATCH, RATES, SWEEP_STEPS, STEPS = 512, (3e-3, 1e-2, 3e-2), 150, 500
 CURVE, LOOKED_AT = 8, 2000  # points of a curve, and validation windows that each is of
 SWEEP_LOOKED_AT = 5000
-RATES_OF = {"cosine": (1e-2, 3e-2, 1e-1)}  # of heads whose best rate lies beyond the others
+RATES_OF = {"cosine": (3e-2, 1e-1, 3e-1)}  # of heads whose best rate lies beyond the others
 RARE = 1000  # words of this rank and beyond
+REACHED = (0.48, 0.51, 0.54)  # accuracies on these validation windows whose seconds are told
 # Row -> head, options. `learned`: a tree of the class means of a first run, with the head FIRST.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "softmax": ("softmax", {}),
     "cosine": ("cosine", {}),
     "adaptive": ("adaptive", {}),
     "sampled": ("sampled", {"samples": 512}),
-    "nce": ("nce", {}),
+    "nce": ("nce", {"samples": 512}),
     "tree, balanced": ("hierarchical", {"tree": "balanced"}),
     "tree, Huffman": ("hierarchical", {"tree": "huffman"}),
     "tree, learned": ("hierarchical", {"tree": "learned"}),
@@ -235,9 +236,52 @@ def page(kept: dict[str, Any], args: argparse.Namespace) -> str:
                 lines = [line_of(row, part, vocabulary, results) for row in rows]
                 drawn = "\n".join(f"| {' | '.join(line)} |" for line in (*HEADER, *lines))
                 parts += [f"## {title}: {vocabulary:,} classes", drawn]
+    for vocabulary in args.vocabulary:
+        lines = [[row, *reached(row, vocabulary, results)] for row in ROWS]
+        lines = [line for line in lines if any(cell != "–" for cell in line[1:])]
+        if lines:
+            header = ["head", *(f"s to {share:.0%}" for share in REACHED)]
+            drawn = [header, ["---", *["---:"] * len(REACHED)], *lines]
+            parts += [f"## Seconds to an accuracy: {vocabulary:,} classes"]
+            parts += ["\n".join(f"| {' | '.join(line)} |" for line in drawn)]
     return "\n\n".join(parts) + "\n"
 
 
+def reached(row: str, vocabulary: int, results: dict[str, Any]) -> list[str]:
+    """The seconds after which a run of this head first had each accuracy of REACHED, of whichever run was first."""
+    curves = [found["curve"] for name, found in results.items() if f"/{vocabulary}/{row}/" in name if "test" in found]
+    cells = []
+    for share in REACHED:
+        times = [seconds for curve in curves for _, seconds, accuracy, _ in curve if accuracy >= share]
+        cells.append(f"{min(times):.1f}" if times else "–")
+    return cells
+
+
+def plot(results: dict[str, Any], vocabularies: Sequence[int], path: Path) -> None:
+    """Accuracy against seconds, of each head's longer run."""
+    from matplotlib.figure import Figure
+
+    from npsoftmax.plots.style import INK, TEXT, TITLE, dress, save_figure
+
+    figure = Figure(figsize=(9.2, 4.4), layout="constrained", facecolor="white")
+    figure.suptitle("The next token of Python's library: accuracy against time", fontsize=TITLE, color=INK)
+    for ax, vocabulary in zip(np.ravel(figure.subplots(1, len(vocabularies), sharey=True)), vocabularies, strict=True):
+        dress(ax, "seconds of training, one thread", "accuracy on validation windows, %")
+        ax.set_title(f"{vocabulary:,} classes", fontsize=TEXT + 1, color=INK)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:,g}")
+        for (row, _), colour, marker in zip(ROWS.items(), COLOURS, MARKERS, strict=True):
+            found = [results.get(f"{part}/{vocabulary}/{row}/0") for part in ("seconds", "windows")]
+            run = next((run for run in found if run is not None), None)
+            if run is not None:
+                _, seconds, accuracy, _ = np.array(run["curve"]).T
+                ax.plot(seconds, 100 * accuracy, color=colour, marker=marker, markersize=4, linewidth=1.4, label=row)
+    ax.legend(fontsize=TEXT - 1, labelcolor=INK, edgecolor="none", framealpha=0.8)
+    save_figure(figure, path, path.suffix.removeprefix("."))
+
+
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#F0E442", "#CC79A7", "#000000", "#888888")
+MARKERS = "osD^vPX*"
 COLUMNS = [
     *("head", "lr", "windows", "accuracy %", f"of words from rank {RARE:,} on, %", "perplexity", "ms a step"),
     *("s of training", "MiB", "µs a prediction", "parameters"),
@@ -285,8 +329,11 @@ def main(argv: Sequence[str]) -> int:
         default=("sweep", "windows", "seconds"),
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each head in the part `windows`")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy against seconds here")
     args = parser.parse_args(argv)
     kept = run_all(args)
+    if args.plot:
+        plot(kept["results"], args.vocabulary, args.plot)
     text = page(kept, args)
     print(text)
     if args.write:
