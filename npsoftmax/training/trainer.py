@@ -32,7 +32,7 @@ from npsoftmax.set_metrics import overlap
 from npsoftmax.training.callbacks import Callback
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.evaluate import MANY_CLASSES, Predictions, SetPredictions, predict_all
+from npsoftmax.training.evaluate import Predictions, SetPredictions, predict_all
 from npsoftmax.training.interrupt import HANG_UP, Interrupt
 from npsoftmax.training.ledger import Ledger, Pending
 from npsoftmax.training.out_of_memory import out_of_memory_message
@@ -43,11 +43,14 @@ from npsoftmax.training.session import Session, make_optimizer, make_step, run_s
 from npsoftmax.training.state import State
 from npsoftmax.training.step import Forward
 
+# Above so many classes no prediction is made while training: a tree that has learned little searches nearly all of it.
+MOST_PREDICTED = 1000
+
 
 class Trainer:
     """Trains a session's model and writes the run directory as it goes; in a group, the first process writes.
 
-    The training accuracy is that of the head's predictions at each step. With more than MANY_CLASSES classes these
+    The training accuracy is that of the head's predictions at each step. With more than MOST_PREDICTED classes these
     would cost more than the step, and it is left out.
     """
 
@@ -76,7 +79,7 @@ class Trainer:
         self.state = State()
         self.interrupted = False  # all processes of the group know of it
         self._interrupt = Interrupt()  # of this process
-        self._predicts = self.model.head.classes.n <= MANY_CLASSES
+        self._predicts = self.model.head.classes.n <= MOST_PREDICTED
         self._since = 0.0  # when the seconds that are not yet in the state began
 
     # ------------------------------------------------------------ the loop

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from resuming import Dies, DyingAt, assert_same_end, begin, go_on
+from resuming import Dies, DyingAt, assert_same_end, begin, go_on, table
 
 import npsoftmax
 from npsoftmax.cli.main import main
 from npsoftmax.data import load_dataset
 from npsoftmax.layers import embedding
-from npsoftmax.training import TrainConfig, prepare
+from npsoftmax.training import TrainConfig, prepare, trainer
 
 SOURCES = Path(npsoftmax.__file__).parent / "layers"  # some fifteen source files that are always there
 WORDS = {
@@ -59,6 +59,14 @@ def test_heads_learn_words(tmp_path, head, capsys):
     assert summary["test"]["nll"] < np.log(200) and summary["validation"] is not None
     classes = json.loads((tmp_path / "run" / "classes.json").read_text())
     assert classes["words"] == 202 and classes["normalization"] is None and len(classes["names"]) == 200
+
+
+@pytest.mark.parametrize(("most", "measured"), [(149, False), (150, True)])
+def test_with_many_classes_the_training_accuracy_is_left_out(tmp_path, most, measured, monkeypatch):
+    monkeypatch.setattr(trainer, "MOST_PREDICTED", most)
+    assert command("--vocabulary", "150", "--model", "token_mlp", "--out", str(tmp_path / "run")) == 0
+    (row,) = table(tmp_path / "run" / "metrics.csv")
+    assert bool(row["train_accuracy"]) == measured and row["val_accuracy"]
 
 
 def test_a_run_is_evaluated_described_and_asked_what_comes_next(tmp_path, capsys):
