@@ -27,6 +27,7 @@ COMMANDS = {
     "calibrate": "fit a temperature to a run: probabilities that mean what they say",
     "conform": "sets of classes that hold the right one as often as was asked for",
     "plot": "draw the plots of a run again",
+    "look": "a page on this machine: see inside a network, a head, a gradient",
     "compare": "run several recipes or heads and write a report",
     "doctor": "find a wrong wiring in somebody else's work, from its numbers",
     "heads": "the table of softmax heads, or one head with its options",
