@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax.backend import to_numpy
 from npsoftmax.errors import InputError
 from npsoftmax.look.plain import shown
 from npsoftmax.look.subject import Subject
@@ -68,7 +69,7 @@ def _gradients(subject: Subject, image: int, target: int, path: str) -> tuple[fl
 
 
 def _dense(grads: Any) -> dict[str, np.ndarray]:
-    return {name: g.to_dense() if isinstance(g, SparseRows) else g for name, g in leaves(grads)}
+    return {name: to_numpy(g.to_dense() if isinstance(g, SparseRows) else g) for name, g in leaves(grads)}
 
 
 def _shifted(

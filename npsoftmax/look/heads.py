@@ -76,8 +76,8 @@ def _head(name: str, classes: int) -> Any:
     counts = np.maximum(1000 >> np.arange(classes), 1)  # each class half as frequent as the one before
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a legacy wiring: the page says it
-        head = HEADS[name](classes, ClassInfo(classes, counts), rng=Rng(0), linear=False)
-    return head
+        made: Any = HEADS[name]
+        return made(classes, ClassInfo(classes, counts), rng=Rng(0), linear=False)
 
 
 def _checked(z: list[float]) -> np.ndarray:

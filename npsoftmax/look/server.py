@@ -12,6 +12,7 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -100,12 +101,13 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the console is for the address."""
 
     # ------------------------------------------------------------ who may ask
-    def _answered(self, answer: Any) -> None:
+    def _answered(self, answer: Callable[[str], tuple[str, bytes]]) -> None:
+        status = HTTPStatus.OK
         try:
             url = urlsplit(self.path)
             query = parse_qs(url.query)
             self._check(query)
-            status, kind, content = HTTPStatus.OK, *answer(url.path)
+            kind, content = answer(url.path)
         except Refused as refused:
             self.close_connection = True  # what is left of its body is not read
             status, kind, content = refused.status, "application/json", _json({"error": refused.sentence})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import get_backend
+from npsoftmax.backend import get_backend, to_numpy
 from npsoftmax.data import Normalization
 from npsoftmax.errors import InputError
 from npsoftmax.layers import Layer
@@ -87,7 +87,7 @@ class Subject:
     def run(self, image: int) -> np.ndarray:
         """Forward: layers note what they see. -> features (1, D)."""
         self.trace.seen.clear()
-        return self.model.trunk.forward(self.batch(image))[0]
+        return to_numpy(self.model.trunk.forward(self.batch(image))[0])
 
     def noise(self) -> Rng:
         """Of heads that draw noise in evaluation too: always the same."""

@@ -152,4 +152,7 @@ async function begin() {
   if (run.images) await look(0);
 }
 
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof Told) event.preventDefault();
+});
 begin();

@@ -57,7 +57,7 @@ export function networkView(place) {
   }
 
   // ---------------------------------------------------------------- one map, and the unit under the mouse
-  const found = el("div"), asking = latest(async (question) => drawUnit(await ask("unit", question)));
+  const found = el("div"), asking = latest(async (question) => drawUnit(question, await ask("unit", question)));
 
   function detail() {
     if (chosen === "head") {
@@ -102,8 +102,8 @@ export function networkView(place) {
     return picture.kind === "tokens" ? at : [...at, channel];
   }
 
-  function drawUnit(unit) {
-    const where = chosen === "head" ? "" : `unit ${JSON.stringify(unitPlace(state.forward.maps[chosen]))}: `;
+  function drawUnit({ path, place }, unit) {
+    const where = path === "head" ? "" : `unit ${JSON.stringify(place)}: `;
     show(found, el("p", {}, where, el("b", { class: `value ${sign(unit.value)}` }, number(unit.value)), " ", el("span", { class: "soft" }, NAMES[unit.kind])), (DRAWN[unit.kind] ?? (() => null))(unit));
   }
 
