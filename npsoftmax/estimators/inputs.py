@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
@@ -22,11 +23,41 @@ def checked_labels(X: Any, y: Any) -> np.ndarray:
             y = plain_y  # whole numbers in an array of objects
         shape = given.shape
         if len(shape) == 2 and shape[1] > 1:
-            raise InputError(f"y should be a 1d array, not {shape}: of one-hot rows pass y.argmax(axis=1).")
+            raise InputError(
+                f"y should be a 1d array, not {shape}: of one-hot rows pass y.argmax(axis=1); for sets of labels take "
+                "head='sigmoid'."
+            )
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         check_consistent_length(X, y)
     return y
+
+
+def checked_sets(X: Any, y: Any, class_weight: Any) -> np.ndarray | None:
+    """y as sets of labels, uint8 (N, C) of 0 and 1, one for each sample of X; None where it has not several columns.
+
+    An indicator matrix, dense or sparse, as scikit-learn has it. InputError for other numbers, and for class_weight,
+    which is of the label of a sample.
+    """
+    y = y.toarray() if issparse(y) else y
+    try:
+        sets = np.asarray(y)
+    except ValueError:  # rows of different lengths
+        return None
+    if sets.ndim != 2 or sets.shape[1] < 2:
+        return None
+    if sets.dtype.kind not in "biuf" or not np.isin(sets, (0, 1)).all():
+        raise InputError(
+            f"y is {sets.dtype} {sets.shape}, but sets of labels are rows of 0 and 1: whether each is there."
+        )
+    if class_weight is not None:
+        raise InputError(
+            f"class_weight is {class_weight!r:.60}, but a sample with a set of labels has no class; weigh labels by "
+            "head_opts={'class_weight': 'balanced'}."
+        )
+    with in_words():
+        check_consistent_length(X, sets)
+    return sets.astype(np.uint8)
 
 
 def checked_weights(sample_weight: Any, n: int) -> np.ndarray | None:

@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from npsoftmax.backend import Array, get_backend, to_numpy
 from npsoftmax.errors import InputError, in_python, in_words
-from npsoftmax.estimators.inputs import by_class, checked_labels, checked_weights
-from npsoftmax.heads import ClassInfo
+from npsoftmax.estimators.inputs import by_class, checked_labels, checked_sets, checked_weights
+from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.host import single_threaded_blas
 from npsoftmax.models import build_model
 from npsoftmax.options import plain
@@ -37,20 +37,28 @@ Rates = Callable[[int], tuple[float, float | None]]  # step -> learning rate, mo
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """What both have in common; a subclass says which model, and what it takes as samples."""
 
+    head: Any
     class_weight: Any
     dtype_: np.dtype
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train from new parameters, for `epochs` passes. Returns self.
 
+        y: labels (N,); or, if the head takes them (sigmoid), sets of labels: an indicator matrix (N, C) of 0 and 1.
         sample_weight (N,), times class_weight, is divided by its mean, so that its size is no learning rate.
         """
-        X, y = self._checked(X, reset=True), checked_labels(X, y)
-        weights = checked_weights(sample_weight, len(y))
-        self.classes_, targets = np.unique(y, return_inverse=True)
-        weights = by_class(weights, self.class_weight, self.classes_, y)
+        X = self._checked(X, reset=True)
+        sets = checked_sets(X, y, self.class_weight) if self._takes_sets() else None
+        self.predicts_sets_ = sets is not None
+        if sets is not None:
+            self.classes_, targets, weights = np.arange(sets.shape[1]), sets, checked_weights(sample_weight, len(sets))
+        else:
+            y = checked_labels(X, y)
+            weights = checked_weights(sample_weight, len(y))
+            self.classes_, targets = np.unique(y, return_inverse=True)
+            weights = by_class(weights, self.class_weight, self.classes_, y)
         config = self._start(X, ClassInfo.from_labels(targets, self._at_least_two()))
-        rates = schedule_of(config, math.ceil(len(y) / config.batch_size))
+        rates = schedule_of(config, math.ceil(len(targets) / config.batch_size))
         for _ in range(config.epochs):
             self._epoch(X, targets, weights if weights is None else weights / weights.mean(), config, rates)
         return self
@@ -60,7 +68,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
         classes: all labels there will ever be; needed in the first call, unless `fit` came before. Their counts are
         not known here, so heads that want them do without (adaptive, Huffman trees) or refuse (balanced), and so does
-        class_weight="balanced". Weights are taken as they are: their mean over all calls isn't known either.
+        class_weight="balanced". Weights are taken as they are: their mean over all calls isn't known either. y: labels
+        alone, no sets.
         """
         first = not hasattr(self, "model_")
         if first and classes is None:
@@ -75,6 +84,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
             with in_words():
                 self.classes_ = unique_labels(classes)
             self._start(X, ClassInfo(self._at_least_two()))
+            self.predicts_sets_ = False
+        elif self.predicts_sets_:
+            raise InputError(
+                "partial_fit takes labels (N,), but fit was given sets of labels; call fit with all of them."
+            )
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
             raise InputError(f"classes={classes!r} is not the same as on last call to partial_fit, was {self.classes_}")
         unknown = np.setdiff1d(y, self.classes_)
@@ -85,7 +99,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """The label that the head predicts. X -> (N,)."""
+        """The label that the head predicts, X -> (N,); after sets of labels the set, as 0 and 1, X -> (N, C)."""
+        check_is_fitted(self)
+        if self.predicts_sets_:
+            return self._in_parts(X, self._sets_of).astype(np.int64)
         best = self._in_parts(X, lambda x, rng: self.model_.predict(x, rng=rng)[:, 0])
         return self.classes_[best]
 
@@ -98,9 +115,21 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
         Of heads without a likelihood it is what they have: the sparse probabilities of sparsemax and entmax15, which
         may be exactly 0 (predict_log_proba is then -inf); softmax of the scores for hinge, whose confidence nothing
-        has trained; what legacy_heap128 leaves of 1.
+        has trained; what legacy_heap128 leaves of 1; of sigmoid p of each class, which do not sum to 1.
         """
         return np.exp(self.predict_log_proba(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self._takes_sets()
+        return tags
+
+    def _takes_sets(self) -> bool:
+        """Whether the head takes sets of labels."""
+        return isinstance(self.head, str) and self.head in HEADS and HEADS[self.head].multi_label
+
+    def _sets_of(self, x: np.ndarray, rng: Rng) -> Array:
+        return self.model_.head.predict_sets(self.model_.features(x), rng=rng.child("head"))
 
     # ------------------------------------------------------------ training
     @in_python()

@@ -18,7 +18,11 @@ class SoftmaxClassifier(NetworkClassifier):
     training; the counts that a head sees are those of samples, whatever they weigh. random_state: seed of parameters,
     order and noise. None is "off" for hidden, momentum, weight_decay, schedule (constant), clip_norm and the options.
 
-    After fit: classes_ (C,), model_, optimizer_, loss_curve_ (mean training loss of each pass), n_features_in_, dtype_.
+    With head="sigmoid" y may be sets of labels, an indicator matrix (N, C): then `predict` gives one, and `score` is
+    the share of sets that are right as a whole.
+
+    After fit: classes_ (C,), model_, optimizer_, loss_curve_ (mean training loss of each pass), n_features_in_, dtype_,
+    predicts_sets_ (whether y was sets of labels).
     InputError, a ValueError, for settings that do not fit. There is no `decision_function`.
 
         SoftmaxClassifier(head="hierarchical", hidden=(64,)).fit(X, y).predict_proba(X)
