@@ -34,6 +34,7 @@ from npsoftmax.errors import InputError
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
 
 INSIDE = (__name__, "npsoftmax.kernels", "npsoftmax.functional")  # modules whose functions are named in an error
+ASKED = (__name__, "npsoftmax.functional.targets")  # but for these: what they are asked for, others were given
 MAY_BE_EMPTY = ("…", "N", "M", "L", "K")  # axes of samples, rows and places; a size of 0 means nothing elsewhere
 
 Pair = tuple[int, int]
@@ -45,7 +46,7 @@ def refuse(message: str) -> InputError:
     name = ""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
-        public = frame.f_globals["__name__"] != __name__ and not frame.f_code.co_name.startswith(("_", "<"))
+        public = frame.f_globals["__name__"] not in ASKED and not frame.f_code.co_name.startswith(("_", "<"))
         name, frame = frame.f_code.co_name if public else name, frame.f_back
     return InputError(f"{name}: {message}" if name else message)
 

@@ -121,6 +121,7 @@ RUNS = {
     "docs/how-it-is-fast.md": SEVEN_LOOPS,
     "docs/threads-and-memory.md": A_MODEL,
     "docs/tokens.md": "",
+    "docs/weights-and-soft-targets.md": "",
     "docs/your-own-data.md": IN_A_FOLDER,
     "docs/listening.md": IN_A_FOLDER,
     "docs/multi-label.md": IN_A_FOLDER,

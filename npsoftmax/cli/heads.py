@@ -90,6 +90,7 @@ def describe(name: str) -> list[Any]:
         ("of a prediction", card.prediction),
         ("parameters", card.parameters),
         ("likelihood", "yes" if cls.likelihood else "no: its loss is not -log p, and no NLL is reported"),
+        ("soft targets", "yes" if cls.soft_targets or cls.multi_label else "no: one label a sample"),
         ("reference", card.reference),
         ("source", inspect.getsourcefile(cls) or ""),
     ]

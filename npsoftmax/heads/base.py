@@ -94,7 +94,7 @@ class Head(HoldsTrees, ABC):
         classes: ClassInfo,
         *,
         rng: Rng,
-        class_weight: str | tuple[float, ...] | None = None,
+        class_weight: tuple[float, ...] | str | None = None,
         ignore_label: int | None = None,
     ):
         if as_number(features) < 1:

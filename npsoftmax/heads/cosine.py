@@ -40,7 +40,7 @@ class CosineHead(SoftmaxHead):
         label_smoothing: float = 0.0,
         init: str = "default",
         logits: str = "auto",
-        class_weight: str | tuple[float, ...] | None = None,
+        class_weight: tuple[float, ...] | str | None = None,
         ignore_label: int | None = None,
     ):
         options: dict[str, Any] = {"init": init, "class_weight": class_weight, "ignore_label": ignore_label}

@@ -32,7 +32,7 @@ class HarmonicHead(SoftmaxHead):
         power: float | None = None,
         label_smoothing: float = 0.0,
         init: str = "default",
-        class_weight: str | tuple[float, ...] | None = None,
+        class_weight: tuple[float, ...] | str | None = None,
         ignore_label: int | None = None,
     ):
         options: dict[str, Any] = {"init": init, "class_weight": class_weight, "ignore_label": ignore_label}

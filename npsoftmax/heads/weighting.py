@@ -26,7 +26,7 @@ def class_weights(given: Any, classes: ClassInfo) -> np.ndarray | None:
     weights = np.asarray(real(given, "class_weight"))
     if weights.shape != (classes.n,):
         raise InputError(
-            f"class_weight has {weights.size} numbers, but one for each of {classes.n} classes is needed; "
+            f"class_weight has {weights.size} of them, but one weight for each of {classes.n} classes is needed; "
             "type class_weight=balanced or that many numbers."
         )
     weights = np.array(not_negative(weights, "class_weight"), dtype=np.float64)
