@@ -17,6 +17,7 @@ from npsoftmax.diagnosis.findings import BATCH, SNAPSHOTS, Diagnosis, Finding
 
 LEAST_ROWS, LEAST_SPREAD, MOST_GAP = 4, 0.05, 0.003  # of the relation that proves a double softmax
 LEAST_CLASSES = 10  # with fewer, an ordinary curve may pass the relation by
+LEAST_STEADY, UNSTEADY, MOST_JUMP = 8, 8.0, 0.03  # rows; validation beside training; share of the loss
 STEEP = 2.0  # what a right cross entropy, as high as that, falls by and more while the accuracy rises by 1
 
 
@@ -46,6 +47,7 @@ def examine_curve(curves: Sequence[Curve], classes: int | None) -> Diagnosis:
             looked_for |= {"double_softmax"} if classes >= LEAST_CLASSES else set()
             found += _relation(curve, loss, accuracy, classes) or _flat(curve, known, accuracy, classes)
             found += _too_low(curve, loss, accuracy)
+    found += _unsteady(curves)
     if classes is None:
         facts.append("The number of classes is not known; with --classes C the losses can be held against ln C.")
     return Diagnosis(tuple(facts), tuple(found), frozenset(looked_for))
@@ -144,12 +146,31 @@ def _too_low(curve: Curve, loss: np.ndarray, accuracy: np.ndarray) -> list[Findi
     return [_possible("missing_decision", curve, text)]
 
 
+def _unsteady(curves: Sequence[Curve]) -> list[Finding]:
+    """A loss of validation that jumps about its course, while that of training does not."""
+    if len(curves) < 2:
+        return []
+    jumps = [curve.loss[np.isfinite(curve.loss)] for curve in curves]
+    if min(map(len, jumps)) < LEAST_STEADY:
+        return []
+    trained, validated = (float(np.sqrt(np.mean(np.diff(loss, 2) ** 2))) for loss in jumps)
+    if validated < UNSTEADY * trained or validated < MOST_JUMP * abs(float(np.median(jumps[1]))):
+        return []
+    text = (
+        f"the loss jumps about its course by {validated:.4f}, that of training by {trained:.4f} (second differences). "
+        "A high rate does that too, and a small validation set."
+    )
+    return [
+        _possible("noise_in_evaluation", curves[1], text, "the outputs of one batch, evaluated twice: outputs, again")
+    ]
+
+
 def curves_of(columns: Mapping[str, np.ndarray]) -> list[Curve]:
     """The curves in columns loss, accuracy, val_loss, val_accuracy, of which some may be missing."""
     found = []
     for split, before in (("training", ""), ("validation", "val_")):
         loss, accuracy = columns.get(f"{before}loss"), columns.get(f"{before}accuracy")
-        if loss is not None:
+        if loss is not None and np.isfinite(loss).any():
             nothing = np.full(len(loss), math.nan)
             found.append(Curve(split, loss, nothing if accuracy is None else accuracy))
     return found

@@ -60,6 +60,13 @@ def test_no_ordinary_curve_is_accused(classes, odd):
     assert told.findings == ()
 
 
+def test_a_validation_that_jumps_while_training_does_not_could_be_noise():
+    loss = np.linspace(4, 2, 12)
+    told = doctor(curve={"loss": loss, "val_loss": loss + 0.3 * (-1) ** np.arange(12)})
+    assert told.named == () and told.possible == ("noise_in_evaluation",)
+    assert doctor(curve={"loss": loss, "val_loss": loss + 0.002 * (-1) ** np.arange(12)}).findings == ()
+
+
 def test_with_few_classes_the_relation_is_no_proof():
     accuracy = np.array([0.5, 0.6, 0.7, 0.8])
     told = doctor(curve={"loss": math.log(math.e + 1) - accuracy, "accuracy": accuracy}, classes=2)
