@@ -28,8 +28,8 @@ OPTIONS = {
     "log_taylor_softmax": ({"order": 2}, {"order": 4}, {"order": 6}),
     "spherical_softmax": ({}, {"eps": 0.5}),
     "log_spherical_softmax": ({}, {"eps": 0.5}),
-    "softmax1": ({}, {"sink": 3.0}),
-    "entmax": ({"alpha": 1.1}, {"alpha": 1.5}, {"alpha": 2.0}, {"alpha": 3.0}),
+    "softmax1": ({"sink": 0.7},),
+    "entmax": ({"alpha": 1.25}, {"alpha": 3.0}),
 }
 CASES = [(name, options) for name in MAPPINGS for options in OPTIONS.get(name, ({},))]
 
