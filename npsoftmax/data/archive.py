@@ -124,10 +124,11 @@ def _label_sets(
     given = [arrays[key] for key in keys]
     for key, y in zip(keys, given, strict=True):
         if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biu" or y.max(initial=0) > 1 or y.min(initial=0) < 0:
+            hint = f" Type {key}.astype(np.uint8)." if y.dtype.kind == "f" and np.isin(y, (0, 1)).all() else ""
             numbers = f" from {y.min()} to {y.max()}" if y.dtype.kind in "iu" and y.size else ""
             raise InputError(
                 f"{path}: {key} is {y.dtype} {y.shape}{numbers}, but whole numbers (N,) were expected, or sets of at "
-                "least two labels (N, C): 1 where a label is in the set, 0 where it is not."
+                f"least two labels (N, C): 1 where a label is in the set, 0 where it is not.{hint}"
             )
     c = given[0].shape[1]
     if any(y.shape[1] != c for y in given):

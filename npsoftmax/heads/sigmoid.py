@@ -32,6 +32,11 @@ class SigmoidHead(FlatHead):
 
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         yes = None
+        if targets.ndim == 2 and self.ignore_label is not None:
+            raise InputError(
+                f"ignore_label={self.ignore_label} is for single labels, but these are sets of them; leave it out, and "
+                "give samples that don't count the weight 0: loss(h, targets, weights=w)."
+            )
         if train and self.class_weight is not None and targets.ndim == 2:
             yes = array_module(z).asarray(self.class_weight, dtype=z.dtype)
         return one_against_rest_forward(z, targets, yes)

@@ -134,6 +134,17 @@ def train(path, *words):
     return json.loads((path / "summary.json").read_text()), load_arrays(path / "checkpoints" / "last.safetensors")
 
 
+def test_a_run_on_sets_of_labels_is_that_of_the_host(strict, tmp_path):
+    words = ["--data", "digit_sets", "--model", "mlp", "--model-opt", "hidden=8", "--head", "sigmoid"]
+    here, host = train(tmp_path / "numpy", *words)
+    there, device = train(tmp_path / "cupy", *words, "--backend", "cupy")
+    for name, expected in host.items():
+        np.testing.assert_allclose(device[name], expected, rtol=1e-3, atol=2e-5, err_msg=name)
+    assert there["test"]["mean_average_precision"] == pytest.approx(here["test"]["mean_average_precision"], abs=0.02)
+    tables = [(tmp_path / name / "metrics.csv").read_text().splitlines()[-1].split(",") for name in ("numpy", "cupy")]
+    assert float(tables[1][2]) == pytest.approx(float(tables[0][2]), abs=0.02), "accuracy in training"
+
+
 def test_a_run_is_that_of_the_host_and_says_where_it_was(strict, tmp_path):
     words = [*CONVNET, "--clip-norm", "1", "--mixup", "0.4"]
     here, host = train(tmp_path / "numpy", *words)

@@ -148,3 +148,10 @@ def test_other_heads_have_no_sets_and_say_who_has(name):
     assert not head.multi_label
     with pytest.raises(InputError, match="gives one label a sample; for sets of labels take the head sigmoid"):
         head.predict_sets(batch()[0])
+
+
+def test_no_label_of_a_set_can_be_ignored():
+    head, (h, sets) = build(ignore_label=2), batch()
+    with pytest.raises(InputError, match=r"ignore_label=2 is for single labels.*weights=w"):
+        head.loss(h, sets, train=True)
+    assert head.losses(h, np.full(6, 2)).max() == 0
