@@ -78,6 +78,8 @@ def superclasses(coarse: Sequence[int] | np.ndarray | None, coarse_names: Sequen
 
 def subtree_name(members: list[int], names: Sequence[str], groups: Groups) -> str:
     """A subtree in words: its superclass, its classes if they are few, or the first, the last and how many."""
+    if len(members) == len(names):
+        return f"any of the {len(names)} classes"
     if len(members) > 1 and frozenset(members) in groups:
         return groups[frozenset(members)]
     if len(members) <= NAMED:
