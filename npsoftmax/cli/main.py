@@ -30,6 +30,7 @@ COMMANDS = {
     "look": "a page on this machine: see inside a network, a head, a gradient",
     "compare": "run several recipes or heads and write a report",
     "doctor": "find a wrong wiring in somebody else's work, from its numbers",
+    "advise": "which head to take, tried on your features or a run's",
     "heads": "the table of softmax heads, or one head with its options",
     "tree": "the tree of a run's head, or one that is learned from a run",
     "grade": "check the exercises of an assignment",
