@@ -244,6 +244,9 @@ def page(kept: dict[str, Any], args: argparse.Namespace) -> str:
             drawn = [header, ["---", *["---:"] * len(REACHED)], *lines]
             parts += [f"## Seconds to an accuracy: {vocabulary:,} classes"]
             parts += ["\n".join(f"| {' | '.join(line)} |" for line in drawn)]
+    if args.plot:
+        parts.append(f"![Accuracy against seconds of training]({args.plot.name})")
+    parts.append("What is seen, and why: [choosing-a-head.md](../choosing-a-head.md), section 4.")
     return "\n\n".join(parts) + "\n"
 
 

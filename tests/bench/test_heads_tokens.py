@@ -26,7 +26,7 @@ def script(monkeypatch, tmp_path):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("options", [{"tree": "huffman"}, {"tree": "learned"}])
+@pytest.mark.parametrize("options", [{"tree": "huffman"}, pytest.param({"tree": "learned"}, marks=pytest.mark.slow)])
 def test_a_run_of_a_few_steps_has_all_figures_of_a_row(script, options):
     pytest.importorskip("resource")
     if not Path("/proc/self/clear_refs").exists():
@@ -66,7 +66,8 @@ def test_the_page_has_a_row_a_head_and_the_spread_of_seeds(script):
         "windows/100/softmax/1": run | {"test": test | {"accuracy": 0.52}, "curve": []},
     }
     kept = {"results": results, "machine": {"cpu": "a processor"}}
-    text = script.page(kept, argparse.Namespace(vocabulary=[100]))
-    (row,) = [line for line in text.splitlines() if line.startswith("| softmax")]
+    text = script.page(kept, argparse.Namespace(vocabulary=[100], plot=None))
+    row, when = [line for line in text.splitlines() if line.startswith("| softmax")]
+    assert when == "| softmax | 20.0 | – | – |", "at 48, 51 and 54 %, of which the first was reached"
     assert "51.00 ± 1.00" in row and "| 20.0 ± 0.0 |" in row and "256,000" in row and "| 50 |" in row
     assert "Python 3.11: 9 files" in text and "; x" not in text

@@ -36,7 +36,7 @@ def command(*words):
     return main(["train", *given, "--epochs", "1", "--no-plots", "--quiet", *words])
 
 
-@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("rows", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("head", ["hierarchical"])
 def test_two_epochs_and_two_with_a_death_between_are_four(tmp_path, head, rows, monkeypatch):
     monkeypatch.setattr(embedding, "SPARSE_FROM", 100 if rows else 1000)
