@@ -27,7 +27,7 @@ from common import Job, entry, machine, name_list, run_worker
 
 BATCH, RATES, SWEEP_STEPS, STEPS = 512, (3e-3, 1e-2, 3e-2), 150, 500
 CURVE, LOOKED_AT = 8, 2000  # points of a curve, and validation windows that each is of
-SWEEP_LOOKED_AT = 5000
+VALIDATED = 5000  # validation windows that a rate is chosen by
 RATES_OF = {"cosine": (3e-2, 1e-1, 3e-1)}  # of heads whose best rate lies beyond the others
 RARE = 1000  # words of this rank and beyond
 REACHED = (0.48, 0.51, 0.54)  # accuracies on these validation windows whose seconds are told
@@ -109,8 +109,7 @@ def trained(job: Job) -> tuple[dict[str, Any], Any]:
             point = measured(session, looked_at)
             curve.append([number + 1, seconds, point["accuracy"], point["nll"]])
     found = {"seconds": seconds, "memory_mib": peak, "curve": curve, "loss": float(np.mean(losses[-20:]))}
-    held_out = session.validation if job["test"] else some_of(session.validation, SWEEP_LOOKED_AT)
-    found["validation"] = measured(session, held_out)
+    found["validation"] = measured(session, some_of(session.validation, VALIDATED))
     if job["test"]:
         found["test"] = measured(session, session.test)
     return found | {"parameters": session.model.parameter_count(), "note": session.dataset.note}, session
