@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npsoftmax.errors import InputError
-from npsoftmax.functional import centres, cosine, linear_softmax, log_loss, loss, noise, rows, sampled
+from npsoftmax.functional import centres, cosine, linear_softmax, log_loss, loss, noise, rows, sampled, target_losses
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.params import replace_leaves
@@ -103,6 +103,7 @@ def pair_calls() -> list[Call]:
         ("sparse_rows", rows, [h, w, b, places]),
         ("sampled_softmax", sampled, [h, w, b, T, np.array([0, 2, 3]), np.log([0.5, 2.0, 1.5]).astype(np.float32)]),
     ]
+    others += [(name, target_losses, [scores, T]) for name in ("focal", "generalised_cross_entropy")]
     times = np.array([1, 4, 2], np.float32)
     others += [("noise_contrast", noise, [h, w, b, b[::-1].copy(), T, np.array([0, 2, 3]), times])]
     for name, module, arguments in others:

@@ -117,7 +117,7 @@ def test_whole_numbers_are_taken_as_floats():
     got, want = (gumbel.gumbel_softmax_forward(x, noise)[0] for x in (z, z * 1.0))
     np.testing.assert_array_equal(got, want)
     _, cache = loss.multi_margin_forward(z, t)
-    np.testing.assert_allclose(loss.multi_margin_backward(1.0, cache), [[-2 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(loss.multi_margin_backward(np.ones(1), cache), [[-2 / 3, 1 / 3, 1 / 3]])
     assert loss.softmax_cross_entropy_forward(z, t)[0] == loss.softmax_cross_entropy_forward(z * 1.0, t)[0]
     assert sparse_mappings.sparsemax_forward(np.array([[0, 200]], np.uint8))[0].tolist() == [[0, 1]]
     x, w = np.arange(81, dtype=np.int32).reshape(1, 9, 9, 1), np.arange(9, dtype=np.int32).reshape(3, 3, 1, 1)
