@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from npsoftmax import html
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.training.checkpoint import write_json
@@ -132,6 +135,18 @@ class Comparison:
             for row in self.rows.values()
         ]
         write_json(self.file, {"title": self.title, "commands": self.commands, "rows": rows})
+
+    def _repr_html_(self) -> str:
+        found: dict[str, list[float]] = {name: [] for name in self.rows}
+        for job in self.jobs():
+            file = job.folder / "summary.json"
+            test = (read_json(file).get("test") or {}) if file.is_file() else {}
+            found[job.row.name] += [test["accuracy"]] if isinstance(test.get("accuracy"), float) else []
+        rows = [
+            (name, f"{len(found[name])} of {len(row.seeds)}", f"{np.mean(found[name]):.2%}" if found[name] else "–")
+            for name, row in self.rows.items()
+        ]
+        return html.titled(self.title or str(self.path), html.table(("row", "seeds done", "test accuracy"), rows))
 
     def jobs(self) -> Iterator[Job]:
         """All runs: every row with its first seed, then with its second, so that a first table is there early."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from npsoftmax import html
 from npsoftmax.gradcheck.numeric import Slope
 
 
@@ -126,6 +127,13 @@ class Report:
             lines.append(f"  {t.label:{width}}  {'ok   ' if t.ok else 'WRONG'}  {t.extent()}")
             lines += [f"      {fact}" for fact in t.facts()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = [(t.label, "ok" if t.ok else "WRONG", t.extent(), "; ".join(t.facts())) for t in self.tensors]
+        head, *problems = str(self).split("\n")[: 1 + len(self.problems)]
+        return html.titled(
+            head, *map(html.paragraph, problems), html.table(("gradient", "", "compared", "found"), rows)
+        )
 
     def assert_ok(self) -> Report:
         """The report itself; raises AssertionError with its text if anything is wrong."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from npsoftmax import html
 from npsoftmax.arguments import array, labels, number, real, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, as_number
@@ -22,7 +23,7 @@ from npsoftmax.heads.checks import check_finite, check_k
 from npsoftmax.heads.classes import ClassInfo
 from npsoftmax.heads.weighting import class_weights, ignored_label, sample_weights
 from npsoftmax.options import full_signature
-from npsoftmax.params import HoldsTrees, Tree
+from npsoftmax.params import HoldsTrees, Tree, leaves
 from npsoftmax.random import Rng, check_rng
 
 
@@ -230,6 +231,14 @@ class Head(HoldsTrees, ABC):
         if not (self.soft_targets or self.multi_label):
             raise InputError(_no_soft_targets(type(self), targets.shape))
         return h, array_module(h).asarray(soft(targets, h.dtype))
+
+    def _repr_html_(self) -> str:
+        card = self.card
+        rows = [("formula", card.formula), ("source", card.reference), ("cost of a step", card.step)]
+        rows += [("of a prediction", card.prediction), ("likelihood", "yes" if self.likelihood else "no")]
+        rows += [("what is wrong with it", card.mistake), ("use instead", card.instead)] if card.mistake else []
+        rows += [(name, "x".join(map(str, p.shape))) for name, p in leaves(self.params)]
+        return html.titled(repr(self), html.table(("", ""), rows))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.features} features, {self.classes.n} classes)"

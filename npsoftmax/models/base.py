@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax import html
 from npsoftmax.backend import Array, Backend, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
@@ -126,6 +127,17 @@ class Model(HoldsTrees):
         replace_leaves(self.params, move)
         replace_leaves(self.buffers, move)
         return self
+
+    def _repr_html_(self) -> str:
+        rows, shape = [], self.input_shape
+        for name, layer in self.trunk.children().items():
+            shape, macs = layer.output_shape(shape), layer.macs(shape)
+            count = sum(p.size for _, p in leaves(layer.params))
+            rows.append((name, repr(layer), "x".join(map(str, shape)), f"{count:,}", f"{macs:,}"))
+        own = sum(p.size for _, p in leaves(self.head.params))
+        rows.append(("head", self.head_name, f"{self.head.classes.n} classes", f"{own:,}", f"{self.head.macs():,}"))
+        columns = ("layer", "what", "gives", "parameters", "multiply-adds")
+        return html.titled(repr(self), html.table(columns, rows))
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.head_name}, {self.parameter_count():,} parameters)"

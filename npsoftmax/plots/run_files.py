@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from npsoftmax import html
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.metrics import CONFUSION_CLASSES, read_columns, read_confusion, read_reliability
@@ -19,6 +20,9 @@ Columns = dict[str, np.ndarray]
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 STEP_COLUMNS = ("step", "loss", "learning_rate", "momentum")
 FILES = ("metrics.csv", "steps.csv", "confusion.csv", "classes.json", "reliability.csv")
+
+
+SHOWN = 10  # epochs of a run in a notebook: its last
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,17 @@ class Run:
         if self.summary.get("shortened"):
             parts.append(f"{self.summary['recipe']} SHORTENED: {self.summary['shortened']}")
         return " · ".join(parts)
+
+    def _repr_html_(self) -> str:
+        test = self.summary.get("test") or {}
+        rows = [(name, f"{value:.4g}") for name, value in test.items() if isinstance(value, int | float)]
+        columns = [name for name in self.epochs if not np.isnan(self.epochs[name]).all()]
+        last = [[f"{self.epochs[name][i]:.4g}" for name in columns] for i in range(-min(SHOWN, self._done()), 0)]
+        parts = [html.table(("on the test set", ""), rows)] if rows else []
+        return html.titled(self.title, *parts, html.table(columns, last) if last else "")
+
+    def _done(self) -> int:
+        return len(self.epochs.get("epoch", ()))
 
 
 def read_run(run_dir: Path) -> Run:
