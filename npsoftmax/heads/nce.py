@@ -38,7 +38,7 @@ class NCEHead(Head):
     samples: k, one draw for the whole batch, with replacement. distribution: q_c ∝ (training samples of c)^power, a
     class without any counting as one with one, and all alike where there are no counts; `log_uniform` by the rank and
     `uniform` as in `sampled`. A step costs O(k), evaluation O(C). From 10,000 classes on gradients are SparseRows.
-    params w (C, D), b (C,), which begins at -log C for "nce"; buffers log_kq (C,): log k q.
+    params w (C, D), b (C,), which begins at -log C, or -log k; buffers log_kq (C,): log k q.
     """
 
     card = Card(
@@ -73,8 +73,8 @@ class NCEHead(Head):
         if bias:
             start = uniform_fan_in if init == "default" else zeros
             self.params["b"] = start((classes.n,), features, rng.child("b"))
-            if form == "nce":
-                self.params["b"] = self.params["b"] - math.log(classes.n)  # so that Σ e^z begins near 1
+            # So that Σ e^z begins near 1; of negative sampling Σ k q e^z, with kq near k / C.
+            self.params["b"] = self.params["b"] - math.log(classes.n if form == "nce" else self.samples)
         log_q = _log_shares(classes, distribution, self.power)
         self._up_to = np.cumsum(np.exp(log_q))
         self.buffers["log_kq"] = (math.log(self.samples) + log_q).astype("float32")

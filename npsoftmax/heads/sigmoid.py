@@ -20,7 +20,7 @@ class SigmoidHead(FlatHead):
     q: a set of labels a sample, (N, C) of 0 and 1 (or shares between), or its one label, (N,). No distribution over the
     classes: several may be right, or none, and p does not sum to 1; no likelihood of one label. `predict` gives the
     highest scores, `predict_sets` the labels with p_c >= threshold, from 0 to 1. class_weight, for sets of labels, is
-    what the "yes" of each class is multiplied by in training (PyTorch's pos_weight).
+    what the "yes" of each class is multiplied by in training (PyTorch's pos_weight). b begins at -log C.
     """
 
     likelihood, distribution, multi_label = False, False, True
@@ -29,6 +29,8 @@ class SigmoidHead(FlatHead):
     def __init__(self, features: int, classes: ClassInfo, *, threshold: float = 0.5, **options: Any):
         super().__init__(features, classes, **options)
         self.threshold = _threshold(threshold)
+        if "b" in self.params:  # so that Σ p begins near 1, where at z = 0 it would be C/2
+            self.params["b"] = self.params["b"] - math.log(classes.n)
 
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         yes = None
