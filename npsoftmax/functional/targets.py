@@ -6,7 +6,6 @@ of classes may be in it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from npsoftmax.arguments import fit, labels, real, refuse, samples
@@ -31,13 +30,15 @@ def labels_or_soft(z: Array, t: Array) -> tuple[Array, Array]:
 def soft(q: Array, dtype: Any) -> Array:
     """Soft targets q (N, C) as real numbers of `dtype`, N >= 1, on the host all finite and at least 0."""
     samples(len(q))
-    return not_negative(real(q, "soft targets"), "soft targets").astype(dtype, copy=False)
+    return not_negative(real(q, "q"), dtype, "soft targets").astype(dtype, copy=False)
 
 
-def not_negative(x: Array, name: str) -> Array:
-    """x, on the host all finite and at least 0; InputError else. On a device nobody looks, which would wait for it."""
-    if not on_device(x) and x.size and not (x.min() >= 0 and x.max() < math.inf):
-        wrong = x[~((x >= 0) & (x < math.inf))]
+def not_negative(x: Array, dtype: Any, name: str) -> Array:
+    """x, on the host at least 0 and finite in `dtype`; InputError else. A device isn't asked: that would wait."""
+    finfo = array_module(x).finfo
+    most = min(float(finfo(x.dtype).max), float(finfo(dtype).max))
+    if not on_device(x) and x.size and not (x.min() >= 0 and x.max() <= most):
+        wrong = x[~((x >= 0) & (x <= most))]
         raise refuse(f"{name} hold {wrong[0]}, but finite numbers of at least 0 were expected.")
     return x
 

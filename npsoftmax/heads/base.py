@@ -227,6 +227,9 @@ class Head(HoldsTrees, ABC):
         if type(targets) is not np.ndarray:
             targets = array(targets, "labels")
         if targets.ndim != 2 or targets.shape != (len(h), self.classes.n):
+            if targets.ndim == 2 and targets.shape[1] > 1 and self.soft_targets:
+                expected = len(h), self.classes.n
+                raise InputError(f"soft targets have shape {targets.shape}, but {expected} was expected.")
             return h, labels(targets, len(h), self.classes.n)
         if not (self.soft_targets or self.multi_label):
             raise InputError(_no_soft_targets(type(self), targets.shape))

@@ -21,7 +21,7 @@ def class_weights(given: Any, classes: ClassInfo) -> np.ndarray | None:
     """
     if given is None:
         return None
-    if isinstance(given, str):
+    if isinstance(given, str | dict | float | int):
         return _balanced(given, classes)
     weights = np.asarray(real(given, "class_weight"))
     if weights.shape != (classes.n,):
@@ -29,15 +29,15 @@ def class_weights(given: Any, classes: ClassInfo) -> np.ndarray | None:
             f"class_weight has {weights.size} of them, but one weight for each of {classes.n} classes is needed; "
             "type class_weight=balanced or that many numbers."
         )
-    weights = np.array(not_negative(weights, "class_weight"), dtype=np.float64)
+    weights = not_negative(weights, np.float32, "class_weight").astype(np.float64)
     if not (weights if classes.counts is None else weights * classes.counts).any():
         raise InputError("class_weight gives every class with training samples the weight 0, so there is no loss.")
     return weights
 
 
-def _balanced(given: str, classes: ClassInfo) -> np.ndarray:
+def _balanced(given: Any, classes: ClassInfo) -> np.ndarray:
     if given != "balanced":
-        raise InputError(f"class_weight is {given!r}, but balanced or {classes.n} numbers were expected.")
+        raise InputError(f"class_weight is {given!r:.60}, but balanced or {classes.n} numbers were expected.")
     if classes.counts is None:
         raise InputError(
             "class_weight=balanced needs the number of training samples of each class, and none were given; "
@@ -67,7 +67,7 @@ def ignored_label(given: Any, classes: ClassInfo) -> int | None:
 
 def sample_weights(weights: Any, h: Array, xp: Any) -> Array:
     """Weights (N,) of the samples of h (N, D), of its type and where it is; InputError unless finite and at least 0."""
-    weights = not_negative(real(weights, "weights"), "weights")
+    weights = not_negative(real(weights, "weights"), h.dtype, "weights")
     if weights.shape != (len(h),):
         raise InputError(
             f"weights have shape {tuple(weights.shape)}, but one for each of the {len(h)} samples is needed."

@@ -229,6 +229,16 @@ def test_soft_targets_of_scores_of_ten_thousand(case, dtype):
 
 
 # ---------------------------------------------------------------- what is refused
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_beyond_float32_are_refused_and_not_made_infinite(name):
+    head, (h, t) = build((name, {}), dtype=np.float32), batch(dtype=np.float32)
+    with pytest.raises(InputError, match=r"weights hold 1e\+300, but finite"):
+        head.loss(h, t, weights=[1, 1e300, 1, 1], train=True, rng=RNG)
+    if head.soft_targets:
+        with pytest.raises(InputError, match=r"soft targets hold 1e\+300, but finite"):
+            head.loss(h, np.full((4, 7), 1e300), train=True, rng=RNG)
+
+
 @every_head
 @pytest.mark.parametrize(
     ("weights", "words"),
@@ -239,6 +249,7 @@ def test_soft_targets_of_scores_of_ten_thousand(case, dtype):
         (np.array([1, 1, np.nan, 1]), "weights hold nan, but finite numbers of at least 0"),
         (np.array([1, np.inf, 1, 1]), "weights hold inf"),
         (np.array([1, 1, 1, -2]), "weights hold -2.0"),
+        (np.array([1, 1, 1, 2e308]), "weights hold inf"),
         (["a", "b", "c", "d"], "weights holds <U1, but real numbers"),
     ],
     ids=str,
@@ -253,7 +264,7 @@ def test_a_head_without_soft_targets_says_so_and_who_takes_them(name):
     head, (h, t) = build((name, {})), batch()
     if head.soft_targets:
         for q in (soft_rows(5), soft_rows(4, 6), soft_rows()[None], -soft_rows()):
-            with pytest.raises(InputError, match=r"labels are float64|labels have shape|soft targets hold -"):
+            with pytest.raises(InputError, match=r"labels are float64|soft targets have shape|soft targets hold -"):
                 head.loss(h, q, train=True, rng=RNG)
         return
     if head.multi_label:  # sets of labels, which are no soft targets
