@@ -59,7 +59,7 @@ def test_the_page_has_a_row_a_head_and_the_spread_of_seeds(script):
         "seconds": 20.0,
         "memory_mib": 30.0,
         "parameters": 1000,
-        "note": "Python 3.11: 9 files; x",
+        "note": "Python 3.11: 9 files (content a), 7 words",
     }
     results = {
         "windows/100/softmax/0": run | {"test": test, "curve": [[250, 10.0, 0.4, 3.0], [500, 20.0, 0.5, 2.5]]},
@@ -68,6 +68,6 @@ def test_the_page_has_a_row_a_head_and_the_spread_of_seeds(script):
     kept = {"results": results, "machine": {"cpu": "a processor"}}
     text = script.page(kept, argparse.Namespace(vocabulary=[100], plot=None))
     row, when = [line for line in text.splitlines() if line.startswith("| softmax")]
-    assert when == "| softmax | 20.0 | – | – |", "at 48, 51 and 54 %, of which the first was reached"
-    assert "51.00 ± 1.00" in row and "| 20.0 ± 0.0 |" in row and "256,000" in row and "| 50 |" in row
-    assert "Python 3.11: 9 files" in text and "; x" not in text
+    assert when == "| softmax | 20.0 | – | – |", "at 48, 51 and 53 %, of which the first was reached"
+    assert "51.00 ± 1.00" in row and "| 20.0 ± 0.0 |" in row and "256,000" in row and "| 50.0 |" in row
+    assert "Python 3.11: 9 files (content a). Network" in text
