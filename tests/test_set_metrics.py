@@ -41,7 +41,7 @@ def test_scores_worked_out_by_hand():
     assert found["ranking"] == pytest.approx(1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(n=st.integers(1, 30), c=st.integers(2, 7), seed=st.integers(0, 999))
 def test_the_orders_against_loops(n, c, seed):
     true, said, scores = draw(n, c, seed)
@@ -58,7 +58,7 @@ def test_the_orders_against_loops(n, c, seed):
     assert found["subset_accuracy"] == pytest.approx(np.mean([a == b for a, b in sets]))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(n=st.integers(1, 30), c=st.integers(2, 7), seed=st.integers(0, 999))
 def test_with_one_label_each_they_are_the_scores_of_single_labels(n, c, seed):
     rng = np.random.default_rng(seed)

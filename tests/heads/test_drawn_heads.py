@@ -202,7 +202,7 @@ def test_every_one_of_a_million_classes_can_come_as_noise():
 
 
 @pytest.mark.parametrize("form", ["nce", "negative_sampling"])
-@pytest.mark.parametrize("samples", [1, 300])
+@pytest.mark.parametrize("samples", [1, pytest.param(300, marks=pytest.mark.slow)])
 def test_gradients_of_drawn_noise_and_of_evaluation(form, samples):
     head = build("nce", form=form, samples=samples, counts=COUNTS)
     check_head(head, *batch(head), train=True, rng=RNG).assert_ok()

@@ -92,6 +92,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -131,6 +132,7 @@ def test_compare_refuses_heads_of_one_label_before_any_run(head, tmp_path, capsy
     assert f"head '{head}' gives an image one label, but those of digit_sets have sets" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sigmoid_trains_on_single_labels_too(tmp_path):
     words = ["--data", "digits", "--limit-train", "300", "--limit-test", "100", "--head", "sigmoid", *OPTIONS]
     assert main(["train", *words, "--no-plots", "--out", str(tmp_path / "run")]) == 0
@@ -149,6 +151,7 @@ def test_a_tree_and_calibration_are_for_single_labels(run, capsys):
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_attention_names_the_labels_of_sets(tmp_path, capsys):
     words = ["--data", "digit_sets", "--limit-train", "40", "--limit-test", "12", "--model", "vit", "--epochs", "1"]
     tiny = ["--model-opt", "dim=8", "--model-opt", "depth=1", "--model-opt", "heads=2", "--no-plots", "--quiet"]
