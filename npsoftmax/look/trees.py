@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,46 @@ SHOWN = 4  # classes below a node that are named
 
 
 def ways(subject: Subject, image: int) -> dict[str, Any] | None:
-    """The turns to the predicted class and to the right one; None where the head is no binary tree."""
+    """The turns to the predicted class and to the right one; None where the head is no tree."""
     head = subject.model.head
-    if not isinstance(head, HierarchicalHead) or "children" not in head.buffers:
+    if not isinstance(head, HierarchicalHead):
         return None
     with subject.lock:
         h = subject.run(image)
         log_p = head.log_prob(h)[0]
         said = int(head.predict(h)[0, 0])
-    children = np.asarray(head.buffers["children"])
-    mass = _mass(children, np.exp(log_p))
-    right = subject.label(image)
+    p, right = np.exp(log_p), subject.label(image)
+    if "children" in head.buffers:
+        children = np.asarray(head.buffers["children"])
+        mass = _mass(children, p)
+        way = partial(_turns, children, mass, names=subject.names)
+    else:
+        way = partial(_two_turns, np.asarray(head.buffers["group"]), p, names=subject.names)
     return {
-        "said": {"label": said, "turns": _turns(children, mass, said, subject.names)},
-        "right": None if right is None else {"label": right, "turns": _turns(children, mass, right, subject.names)},
+        "said": {"label": said, "turns": way(said)},
+        "right": None if right is None else {"label": right, "turns": way(right)},
     }
+
+
+def _two_turns(group: np.ndarray, p: np.ndarray, label: int, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """To the group of a class, and in it to the class."""
+    inside = group == group[label]
+    mass = float(p[inside].sum())
+    alone, outside = np.arange(len(p)) == label, ~inside
+    return [
+        {"turn": "group", "p": mass, "here": _named(inside, names), "there": _named(outside, names)},
+        {
+            "turn": "class",
+            "p": float(p[label] / mass) if mass else None,
+            "here": _named(alone, names),
+            "there": _named(inside & ~alone, names),
+        },
+    ]
+
+
+def _named(chosen: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+    found = np.flatnonzero(chosen)
+    return {"count": len(found), "names": [names[c] for c in found[:SHOWN]]}
 
 
 def _mass(children: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -48,8 +74,7 @@ def _turns(children: np.ndarray, mass: np.ndarray, label: int, names: tuple[str,
         other = int(children[parent, 1 - side])
         turns.append(
             {
-                "node": parent,
-                "side": side,
+                "turn": f"node {parent}, {'right' if side else 'left'}",
                 "p": float(mass[place] / mass[parent]) if mass[parent] else None,
                 "here": _below(children, place, names),
                 "there": _below(children, other, names),
@@ -68,4 +93,4 @@ def _below(children: np.ndarray, place: int, names: tuple[str, ...]) -> dict[str
             found.append(here - inner)
         else:
             waiting += children[here].tolist()[::-1]
-    return {"count": len(found), "names": [names[c] for c in found[:SHOWN]]}
+    return _named(np.isin(np.arange(inner + 1), found), names)

@@ -119,9 +119,10 @@ def test_losses_and_gradients_are_those_of_the_heads(answers):
     assert all("p" in row or row["why"] for row in rows.values())
 
 
-def test_the_way_through_a_tree_multiplies_to_the_probability(answers):
-    ways = answers["tree"].ask("tree", {"image": 4})["ways"]
-    log_p = answers["tree"].ask("forward", {"image": 4})["log_p"]
+@pytest.mark.parametrize("name", ["tree", "groups"])
+def test_the_way_through_a_tree_multiplies_to_the_probability(answers, name):
+    ways = answers[name].ask("tree", {"image": 4})["ways"]
+    log_p = answers[name].ask("forward", {"image": 4})["log_p"]
     for way in (ways["said"], ways["right"]):
         product = np.prod([turn["p"] for turn in way["turns"]])
         assert product == pytest.approx(np.exp(log_p[way["label"]]), rel=1e-9)

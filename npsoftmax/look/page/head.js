@@ -83,8 +83,8 @@ export function headView(place) {
 
   function way(title, turns) {
     const named = ({ count, names: some }) => `${some.join(", ")}${count > some.length ? ` … (${count})` : ""}`;
-    const rows = turns.map(({ node, side, p, here, there }) => el("tr", { class: p < 0.5 ? "bad" : "" },
-      el("td", {}, `node ${node}, ${side ? "right" : "left"}`), el("td", {}, percent(p)), el("td", {}, named(here)), el("td", { class: "soft" }, named(there))));
+    const rows = turns.map(({ turn, p, here, there }) => el("tr", { class: p < 0.5 ? "bad" : "" },
+      el("td", {}, turn), el("td", {}, percent(p)), el("td", {}, named(here)), el("td", { class: "soft" }, named(there))));
     return el("div", { class: "wide" }, el("h3", {}, title), el("table", { class: "small" }, el("thead", {}, el("tr", {}, ["turn", "p", "towards", "and not"].map((t) => el("th", {}, t)))), el("tbody", {}, rows)));
   }
 
