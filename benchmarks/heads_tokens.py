@@ -283,11 +283,14 @@ def plot(results: dict[str, Any], vocabularies: Sequence[int], path: Path) -> No
 
     figure = Figure(figsize=(9.2, 4.4), layout="constrained", facecolor="white")
     figure.suptitle("The next token of Python's library: accuracy against time", fontsize=TITLE, color=INK)
-    for ax, vocabulary in zip(np.ravel(figure.subplots(1, len(vocabularies), sharey=True)), vocabularies, strict=True):
+    for ax, vocabulary in zip(
+        np.ravel(figure.subplots(1, len(vocabularies), sharex=True, sharey=True)), vocabularies, strict=True
+    ):
         dress(ax, "seconds of training, one thread", "accuracy on validation windows, %")
         ax.set_title(f"{vocabulary:,} classes", fontsize=TEXT + 1, color=INK)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:,g}")
+        ax.xaxis.set_minor_formatter("")
         for (row, _), colour, marker in zip(ROWS.items(), COLOURS, MARKERS, strict=True):
             found = [results.get(f"{part}/{vocabulary}/{row}/0") for part in ("seconds", "windows")]
             run = next((run for run in found if run is not None), None)
