@@ -16,12 +16,17 @@ which the caller adds in their order: the groups depend on the shapes alone, so 
 same bits. The readable version is reference.py.
 """
 
+cdef extern from *:
+    """
+    #define NPSOFTMAX_AHEAD
+    """
+
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport abort, free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from npsoftmax.kernels._arithmetic cimport exponential, total as sum_of
 from npsoftmax.kernels._small_products cimport LINE, PANEL, on_a_line, pack, packed_size, panel_width, product
@@ -29,7 +34,8 @@ from npsoftmax.kernels._small_products cimport LINE, PANEL, on_a_line, pack, pac
 ctypedef Py_ssize_t index
 
 cdef enum:
-    SAMPLES = 256    # of a block: whole panels in either type
+    SAMPLES = 128    # of a block: whole panels in either type
+    APART = 144      # numbers between the rows of a block of logits: a power of two would fill few sets of a cache
     SIDE = 16        # of the squares in which a matrix is turned
 
 
@@ -61,22 +67,34 @@ cdef void turn(const floating* a, index lda, index rows, index columns, floating
 
 
 cdef const floating* block_of(const floating* w, index first, index rows, Sizes s, floating* room) noexcept nogil:
-    """Rows first … first + rows of w (C, D): where they lie, or turned into `room`."""
+    """Rows first … first + rows of w (C, D): where they lie, or turned into `room`, twice as large as they are."""
+    cdef floating* copy = room + s.classes * s.d
+    cdef index l
     if not s.turned:
         return w + first * s.d
-    turn(w + first, s.c, s.d, rows, room, s.d)
+    for l in range(s.d):    # long pieces of far rows first: small squares of them would wait for memory again and again
+        memcpy(copy + l * rows, w + l * s.c + first, rows * sizeof(floating))
+    turn(copy, rows, s.d, rows, room, s.d)
     return room
+
+
+cdef void put_back(const floating* found, index first, index rows, Sizes s, floating* copy, floating* w) noexcept nogil:
+    """Columns first … first + rows of w (D, C) = found (rows, D), turned by way of `copy`."""
+    cdef index l
+    turn(found, s.d, rows, s.d, copy, rows)
+    for l in range(s.d):
+        memcpy(w + l * s.c + first, copy + l * rows, rows * sizeof(floating))
 
 
 cdef void logits(const floating* w, const floating* line, const floating* panels, index rows, index width, Sizes s,
                  floating* z) noexcept nogil:
     """z (rows, width) = gain · (w @ hᵀ) + b, row by row; line (rows, 2): gain and b, or NULL for 1 and 0."""
     cdef index i, j
-    product(w, s.d, 1, panels, rows, width, s.d, z, width, False)
+    product(w, s.d, 1, panels, rows, width, s.d, z, APART, False)
     if line is not NULL:
         for i in range(rows):
             for j in range(width):
-                z[i * width + j] = z[i * width + j] * line[2 * i] + line[2 * i + 1]
+                z[i * APART + j] = z[i * APART + j] * line[2 * i] + line[2 * i + 1]
 
 
 # ---------------------------------------------------------------- sums
@@ -91,13 +109,13 @@ cdef void add_sums(const floating* z, index rows, index width, floating* top, fl
             tops[j] = top[at + j]
         for i in range(rows):
             for j in range(lanes):
-                value = z[i * width + at + j]
+                value = z[i * APART + at + j]
                 tops[j] = value if value > tops[j] else tops[j]
         for j in range(lanes):
             sums[j] = total[at + j] * exponential(top[at + j] - tops[j])
         for i in range(rows):
             for j in range(lanes):
-                sums[j] += exponential(z[i * width + at + j] - tops[j])
+                sums[j] += exponential(z[i * APART + at + j] - tops[j])
         for j in range(lanes):
             top[at + j], total[at + j] = tops[j], sums[j]
         at = at + lanes
@@ -107,9 +125,9 @@ cdef void sums_of_group(const floating* w, const floating* lines, const floating
                         const floating* lead, Sizes s, index first, index stop, floating* top, floating* total,
                         floating* target) noexcept nogil:
     """Of the classes first … stop: top, total (samples,); and target (n,) where it is one of them."""
-    cdef floating* room = room_for(s.classes * (SAMPLES + s.d), top)
+    cdef floating* room = room_for(s.classes * (APART + 2 * s.d), top)
     cdef floating* z = on_a_line(room)
-    cdef floating* turned = z + s.classes * SAMPLES
+    cdef floating* turned = z + s.classes * APART
     cdef const floating* rows
     cdef index count, at, j, width, column
     for j in range(s.samples):
@@ -124,8 +142,8 @@ cdef void sums_of_group(const floating* w, const floating* lines, const floating
             for j in range(min(width, s.n - at)):
                 column = t[at + j] - first
                 if 0 <= column < count:
-                    z[column * width + j] -= lead[at + j]
-                    target[at + j] = z[column * width + j]
+                    z[column * APART + j] -= lead[at + j]
+                    target[at + j] = z[column * APART + j]
             add_sums(z, count, width, top + at, total + at)
             at = at + SAMPLES
         first = first + count
@@ -139,7 +157,7 @@ cdef void gradients_of_logits(floating* z, index rows, index width, const floati
     cdef index i, j
     for i in range(rows):
         for j in range(width):
-            z[i * width + j] = exponential(z[i * width + j] - top[j]) * factor[j] - low[j]
+            z[i * APART + j] = exponential(z[i * APART + j] - top[j]) * factor[j] - low[j]
 
 
 cdef void gradients_of_group(const floating* w, const floating* lines, const floating* columns, const floating* rows_of_h,
@@ -148,11 +166,11 @@ cdef void gradients_of_group(const floating* w, const floating* lines, const flo
     """Of the classes first … stop: dw, db, and their part of dh (n, D). of_samples (5, samples): lead, top, factor,
     height, low."""
     cdef index size = s.classes * s.d, wide = packed_size(s.classes, s.d)
-    cdef floating* room = room_for(s.classes * SAMPLES + wide + 2 * size, dw)
+    cdef floating* room = room_for(s.classes * APART + wide + 3 * size, dw)
     cdef floating* z = on_a_line(room)
-    cdef floating* packed = z + s.classes * SAMPLES
+    cdef floating* packed = z + s.classes * APART
     cdef floating* turned = packed + wide
-    cdef floating* found = turned + size
+    cdef floating* found = turned + 2 * size
     cdef const floating* rows
     cdef const floating* lead = of_samples
     cdef const floating* height = of_samples + 3 * s.samples
@@ -161,34 +179,35 @@ cdef void gradients_of_group(const floating* w, const floating* lines, const flo
     while first < stop:
         count = min(s.classes, stop - first)
         rows = block_of(w, first, count, s, turned)
-        pack(rows, s.d, 1, count, s.d, packed)
         if not s.turned:
             found = dw + first * s.d
         at = 0
         while at < s.samples:
             width = min(<index>SAMPLES, s.samples - at)
             logits(rows, NULL if lines is NULL else lines + 2 * first, columns + at * s.d, count, width, s, z)
+            if at == 0:    # now the rows are in the cache
+                pack(rows, s.d, 1, count, s.d, packed)
             for j in range(min(width, s.n - at)):
                 column = t[at + j] - first
                 if 0 <= column < count:
-                    z[column * width + j] -= lead[at + j]
+                    z[column * APART + j] -= lead[at + j]
             gradients_of_logits(z, count, width, lead + s.samples + at, lead + 2 * s.samples + at,
                                 lead + 4 * s.samples + at)
             for j in range(min(width, s.n - at)):
                 column = t[at + j] - first
                 if 0 <= column < count:
-                    z[column * width + j] -= height[at + j]
+                    z[column * APART + j] -= height[at + j]
             if lines is not NULL:
                 for i in range(count):
-                    db[first + i] = sum_of(z + i * width, width) + (db[first + i] if at else 0)
+                    db[first + i] = sum_of(z + i * APART, width) + (db[first + i] if at else 0)
                     for j in range(width):
-                        z[i * width + j] *= lines[2 * (first + i)]
-            product(z, width, 1, rows_of_h + at // SAMPLES * packed_size(SAMPLES, s.d), count, s.d, width, found, s.d,
+                        z[i * APART + j] *= lines[2 * (first + i)]
+            product(z, APART, 1, rows_of_h + at // SAMPLES * packed_size(SAMPLES, s.d), count, s.d, width, found, s.d,
                     at > 0)
-            product(z, 1, width, packed, min(width, s.n - at), s.d, count, dh + at * s.d, s.d, more)
+            product(z, 1, APART, packed, min(width, s.n - at), s.d, count, dh + at * s.d, s.d, more)
             at = at + SAMPLES
         if s.turned:
-            turn(found, s.d, count, s.d, dw + first, s.c)
+            put_back(found, first, count, s, turned + size, dw)
         more = True
         first = first + count
     free(room)

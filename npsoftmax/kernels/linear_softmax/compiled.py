@@ -14,8 +14,8 @@ MODULE = f"{__package__}._linear_softmax"
 FEW = 12  # samples, below which most of a panel would be empty
 PANEL = 32  # what the widest panel is a divisor of
 
-# Numbers of w in a block, a quarter of a megabyte in float32, and the classes that it may have.
-BLOCK, FEWEST, MOST = 2**16, 32, 256
+# Numbers of w in a block, 192 KiB in float32, and the classes that it may have.
+BLOCK, FEWEST, MOST = 3 * 2**14, 32, 192
 
 # Groups of classes that threads share out. Each has a dh of its own: together at most a 16th of N·C numbers.
 GROUPS, SHARE = 16, 16
