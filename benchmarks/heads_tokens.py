@@ -67,7 +67,7 @@ def work(job: Job) -> dict[str, Any]:
 def learned(session: Any) -> tuple[str, float]:
     """A tree of the class means of a session's features, as in a file, and the seconds that it took."""
     from npsoftmax.heads import tree
-    from npsoftmax.training.tree_of_run import learned_tree
+    from npsoftmax.tree_of_run import learned_tree
 
     begun = time.process_time()
     found = tree.to_json(learned_tree(session, "means").children)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from npsoftmax.errors import InputError, unknown_name
 
 # Keyword arguments that the library supplies, never the user.
 INTERNAL = {"rng"}
+MOST_TEXT = 2**19  # characters of a file in the settings of a run: a tree of some 60,000 classes
 # What a constructor calls the keywords that it hands up to the next class: `**options`.
 HANDED_UP = "options"
 
@@ -176,3 +179,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(plain(v) for v in value)
     return {name: plain(v) for name, v in value.items()} if isinstance(value, dict) else value
+
+
+def written_out(value: Any) -> Any:
+    """An option as a run keeps it: the name of a .json file becomes the text in it, anything else stays.
+
+    So the run has what it was given when the file is gone, or holds something else. A text of more than MOST_TEXT stays
+    a file; what cannot be read, or is no list, is left to whom it was given.
+    """
+    if not isinstance(value, str) or not value.endswith(".json") or not Path(value).is_file():
+        return value
+    try:
+        content = json.loads(Path(value).read_text(encoding="utf-8"))
+        text = json.dumps(content)
+    except (OSError, ValueError, RecursionError):
+        return value
+    return text if isinstance(content, list) and len(text) <= MOST_TEXT else str(Path(value).absolute())

@@ -14,7 +14,7 @@ from npsoftmax.recipes import load_recipe, recipe_names, recipes_called
 from npsoftmax.training import TrainConfig
 from npsoftmax.training.schedules import make_schedule
 from npsoftmax.training.session import prepare
-from npsoftmax.training.tree_of_run import learned_tree
+from npsoftmax.tree_of_run import learned_tree
 
 REPORTS = {"e1": 7, "e2": 3, "e6": 16}  # as many rows as the source has
 PARAMETERS = {"e1/log_softmax": 6_621_540, "e2/softmax": 6_621_540, "e4/softmax": 53_638, "e4/vit": 3_312_740}

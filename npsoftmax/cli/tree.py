@@ -103,7 +103,7 @@ def _learned(args: argparse.Namespace) -> tuple[str, str, str]:
     from npsoftmax.heads import tree as trees
     from npsoftmax.host import single_threaded_blas
     from npsoftmax.training.session import load_run
-    from npsoftmax.training.tree_of_run import SOURCES, learned_tree
+    from npsoftmax.tree_of_run import SOURCES, learned_tree
 
     if args.source not in SOURCES:
         raise unknown_name("--from", args.source, SOURCES)

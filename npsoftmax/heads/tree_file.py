@@ -8,8 +8,6 @@ from typing import Any
 
 from npsoftmax.errors import InputError
 
-MOST_TEXT = 2**19  # characters of a tree in the settings of a run: those of some 60,000 classes
-
 
 def opened(tree: Any) -> Any:
     """The option `tree` with nested lists in the place of their text, or of the path of a .json file that holds them.
@@ -21,17 +19,6 @@ def opened(tree: Any) -> Any:
     if tree.startswith("["):
         return _parsed(tree, "its text")
     return _read(Path(tree)) if tree.endswith(".json") else tree
-
-
-def written_out(tree: Any) -> Any:
-    """The option `tree` as a run keeps it: a file that can be read becomes the text in it, anything else stays.
-
-    So the run has its tree when the file is gone, or holds another one. A text of more than MOST_TEXT stays a file.
-    """
-    if not isinstance(tree, str) or not tree.endswith(".json") or not Path(tree).is_file():
-        return tree
-    text = json.dumps(_read(Path(tree)))
-    return text if len(text) <= MOST_TEXT and text.startswith("[") else str(Path(tree).absolute())
 
 
 def _read(path: Path) -> Any:

@@ -13,8 +13,7 @@ from npsoftmax.backend import PRECISIONS
 from npsoftmax.data.own import whole_name
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
-from npsoftmax.heads.tree_file import written_out
-from npsoftmax.options import convert
+from npsoftmax.options import convert, written_out
 from npsoftmax.training.mixing import check_alpha
 
 # What weight decay acts on: all parameters, weights alone (no norms, biases, positions), or what suits the model.
@@ -79,8 +78,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.data = whole_name(self.data)
-        if "tree" in self.head_opts:
-            self.head_opts = self.head_opts | {"tree": written_out(self.head_opts["tree"])}
+        self.head_opts = {name: written_out(value) for name, value in self.head_opts.items()}
         for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("checkpoint_every", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -10,7 +10,7 @@ import pytest
 from npsoftmax.cli.main import main
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.session import load_model, load_run
-from npsoftmax.training.tree_of_run import learned_tree
+from npsoftmax.tree_of_run import learned_tree
 
 TINY = ["--data", "digits", "--limit-train", "300", "--limit-test", "100", "--model", "mlp", "--model-opt", "hidden=16"]
 TINY += ["--epochs", "2", "--quiet", "--no-plots"]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npsoftmax import options
 from npsoftmax.errors import InputError
-from npsoftmax.heads import ClassInfo, tree, tree_file
+from npsoftmax.heads import ClassInfo, tree
 
 counts = st.lists(st.integers(0, 50), min_size=2, max_size=60).map(np.array)
 
@@ -190,12 +191,12 @@ def test_a_chain_deeper_than_the_interpreter_recurses(tmp_path):
 def test_a_run_keeps_what_is_in_a_file_and_of_a_large_one_where_it_is(tmp_path, monkeypatch):
     (tmp_path / "tree.json").write_text("[[0,\n 1], 2]")
     monkeypatch.chdir(tmp_path)
-    assert tree_file.written_out("tree.json") == "[[0, 1], 2]"
+    assert options.written_out("tree.json") == "[[0, 1], 2]"
     np.testing.assert_array_equal(built("[[0, 1], 2]", 3), built([[0, 1], 2], 3))
     for other in ("balanced", "none.json", ((0, 1), 2), None):
-        assert tree_file.written_out(other) == other
-    monkeypatch.setattr(tree_file, "MOST_TEXT", 5)
-    assert tree_file.written_out("tree.json") == str(tmp_path / "tree.json")
+        assert options.written_out(other) == other
+    monkeypatch.setattr(options, "MOST_TEXT", 5)
+    assert options.written_out("tree.json") == str(tmp_path / "tree.json")
     with pytest.raises(InputError, match="its text cannot be read as JSON"):
         built("[[0, 1], ", 3)
 
