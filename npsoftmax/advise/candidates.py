@@ -35,9 +35,10 @@ class Candidate:
         return " ".join([self.head, *(f"{key}={value}" for key, value in self.options.items())])
 
     def build(self, features: int, classes: ClassInfo, seed: int) -> Head:
+        """A new one. Not drawn as a run draws its head: the features of a run are used to how that one began."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a head is not at its best here is what is measured
-            return HEADS[self.head](features, classes, rng=Rng(seed, "init").child("head"), **self.options)
+            return HEADS[self.head](features, classes, rng=Rng(seed, "advise"), **self.options)
 
 
 def candidates(features: int, classes: ClassInfo, ordered: bool = False) -> tuple[list[Candidate], dict[str, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from npsoftmax.advise.candidates import Candidate, Tell, candidates
 from npsoftmax.advise.task import Task
-from npsoftmax.advise.trial import BATCH, MOST_FURTHER, RATES, choose_rate, cost, scores, train
+from npsoftmax.advise.trial import BATCH, MOST_FURTHER, RATES, choose_rate, cost, scores, step_ms, train
 from npsoftmax.advise.verdict import verdict
 from npsoftmax.errors import InputError
 from npsoftmax.heads import ClassInfo
@@ -44,8 +44,8 @@ def compare(
     with single_threaded_blas():
         costs = {c.name: _costs(c, task) for c in chosen}
         whole = len(task.train)
-        step_ms = sum(own["step_ms"] for own, _ in costs.values())
-        task = _within(task, step_ms, passes, seeds, 60 * minutes - (time.perf_counter() - began))
+        of_all = sum(own["step_ms"] for own, _ in costs.values())
+        task = _within(task, of_all, passes, seeds, 60 * minutes - (time.perf_counter() - began))
         if len(task.train) < whole:
             tell(f"{len(task.train):,} of {whole:,} samples are trained on, to end in {minutes:g} minutes")
         rows: dict[str, Any] = {}
@@ -86,19 +86,19 @@ def _costs(candidate: Candidate, task: Task) -> tuple[dict[str, float], dict[int
             coarse = None if task.classes.coarse is None else np.arange(n) // 5
             classes = ClassInfo(n, np.arange(n, 0, -1), coarse)
             try:
-                curve[n] = cost(candidate, task.features, classes, COST_SECONDS)["step_ms"]
+                curve[n] = step_ms(candidate, task.features, classes, COST_SECONDS / 2)
             except InputError:  # a head that is not built for so many
                 continue
     return own, dict(sorted(curve.items()))
 
 
-def _within(task: Task, step_ms: float, passes: int, seeds: int, seconds: float) -> Task:
+def _within(task: Task, of_all: float, passes: int, seeds: int, seconds: float) -> Task:
     """The task with as many samples as all candidates can be trained on in so many seconds.
 
-    step_ms: of a step of all of them together. Scoring, shuffling and copying take a third of the time.
+    of_all: milliseconds of a step of all of them together. Scoring, shuffling and copying take the rest of the time.
     """
     trials = len(RATES) + MOST_FURTHER / 2 + seeds - 1
-    steps = max(LEAST_STEPS, 0.65 * seconds / (trials * passes * step_ms / 1e3))
+    steps = max(LEAST_STEPS, 0.6 * seconds / (trials * passes * of_all / 1e3))
     samples = int(steps) * BATCH
     return task if samples >= len(task.train) else task.smaller(samples)
 

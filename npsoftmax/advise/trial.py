@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,9 +48,9 @@ def train(candidate: Candidate, task: Task, rate: float, passes: int, seed: int)
     n = len(task.train)
     steps = -(-n // BATCH)
     optimizer, schedule = Adam(head.params), make_schedule("one_cycle", rate, steps, passes)
-    noise, number = Rng(seed, "noise"), 0
+    noise, number = Rng(seed, "advise").child("noise"), 0
     for epoch in range(passes):
-        order = Rng(seed, "shuffle").at(epoch).permutation(n)
+        order = Rng(seed, "advise").child("shuffle").at(epoch).permutation(n)
         for first in range(0, n, BATCH):
             samples = order[first : first + BATCH]
             step(
@@ -158,41 +158,60 @@ def scores(head: Head, task: Task) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- what it costs
+class Stand:
+    """A head and an optimiser with samples that mean nothing, to be timed."""
+
+    def __init__(self, candidate: Candidate, features: int, classes: ClassInfo):
+        rng = np.random.default_rng(0)
+        self.head = in_float32(candidate.build(features, classes, seed=0))
+        self.h = rng.standard_normal((BATCH, features), dtype=np.float32)
+        self.labels = [rng.integers(0, classes.n, BATCH) for _ in range(8)]
+        self.optimizer = Adam(self.head.params)
+
+    def step(self, number: int) -> None:
+        step(self.head, self.optimizer, self.h, self.labels[number % 8], (1e-3, None), self._noise(number))
+
+    def predict(self, number: int) -> None:
+        self.head.predict(self.h, rng=self._noise(number))
+
+    def _noise(self, number: int) -> Rng:
+        return Rng(0).at(number, np.arange(BATCH))
+
+
+def step_ms(candidate: Candidate, features: int, classes: ClassInfo, seconds: float) -> float:
+    """Milliseconds of a step with BATCH samples, the median of what so many seconds hold, at least of two."""
+    stand = Stand(candidate, features, classes)
+    stand.step(0)
+    return _median_ms(stand.step, seconds)
+
+
 def cost(candidate: Candidate, features: int, classes: ClassInfo, seconds: float) -> dict[str, float]:
     """Of a step with BATCH samples and of a prediction, in milliseconds (medians); megabytes of the parameters, and
     beyond them of a step with Adam. seconds: about so long is measured."""
-    head = in_float32(candidate.build(features, classes, seed=0))
-    rng = np.random.default_rng(0)
-    h = rng.standard_normal((BATCH, features), dtype=np.float32)
-    labels = [rng.integers(0, classes.n, BATCH) for _ in range(8)]
-    optimizer = Adam(head.params)
-    parameters = sum(p.nbytes for _, p in leaves(head.params))
-
-    def one(number: int) -> None:
-        step(head, optimizer, h, labels[number % 8], (1e-3, None), Rng(0).at(number, np.arange(BATCH)))
-
-    one(0)
+    stand = Stand(candidate, features, classes)
+    stand.step(0)
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    one(1)
+    stand.step(1)
     peak = tracemalloc.get_traced_memory()[1] - before
     if not tracing:
         tracemalloc.stop()
+    state = sum(p.nbytes for _, p in leaves(stand.optimizer.state_tree()))
     return {
-        "step_ms": _median_ms(one, seconds),
-        "predict_ms": _median_ms(lambda number: head.predict(h, rng=Rng(0).at(number, np.arange(BATCH))), seconds / 2),
-        "parameters_mb": parameters / 1e6,
-        "step_mb": (peak + sum(p.nbytes for _, p in leaves(optimizer.state_tree()))) / 1e6,
+        "step_ms": _median_ms(stand.step, seconds),
+        "predict_ms": _median_ms(stand.predict, seconds / 2),
+        "parameters_mb": sum(p.nbytes for _, p in leaves(stand.head.params)) / 1e6,
+        "step_mb": (peak + state) / 1e6,
     }
 
 
-def _median_ms(function: Any, seconds: float) -> float:
+def _median_ms(function: Callable[[int], None], seconds: float) -> float:
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - began < seconds:
+    while len(times) < 2 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         function(len(times))
         times.append(time.perf_counter() - start)

@@ -16,6 +16,7 @@ from npsoftmax.advise.verdict import doubt, verdict
 from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
+from npsoftmax.models import build_model
 
 EQUAL = ClassInfo(6, np.full(6, 50))
 
@@ -159,6 +160,15 @@ def test_the_same_seeds_give_the_same_heads(files):
         assert trial.scores(first.head, task)["nll"] == trial.scores(again.head, task)["nll"]
 
 
+def test_no_head_begins_as_the_head_of_a_run_began():
+    """The features of a run are used to it: that one would learn faster on them than it can."""
+    run = build_model("mlp", "softmax", EQUAL, (4, 4, 1), seed=0, model_opts={"hidden": (8,)})
+    for seed in range(3):
+        w = Candidate("softmax").build(8, EQUAL, seed).params["w"]
+        assert w.shape == run.head.params["w"].shape
+        assert abs(np.corrcoef(w.ravel(), run.head.params["w"].ravel())[0, 1]) < 0.5
+
+
 def test_a_rate_at_the_end_of_those_tried_is_not_the_last_word(files, monkeypatch):
     task, tried = of_files(*files(), seed=0), []
 
@@ -178,8 +188,8 @@ def test_a_rate_at_the_end_of_those_tried_is_not_the_last_word(files, monkeypatc
 
 def test_in_little_time_all_heads_get_fewer_samples(files):
     task = of_files(*files(), seed=0)
-    assert comparison._within(task, step_ms=1.0, passes=1, seeds=1, seconds=100) is task
-    fewer = comparison._within(task, step_ms=1e6, passes=1, seeds=1, seconds=1)
+    assert comparison._within(task, of_all=1.0, passes=1, seeds=1, seconds=100) is task
+    fewer = comparison._within(task, of_all=1e6, passes=1, seeds=1, seconds=1)
     assert len(fewer.train) == 302  # never below LEAST_STEPS steps
     assert np.bincount(task.smaller(60).train.y).tolist() == [10] * 6
 
