@@ -25,7 +25,7 @@ from npsoftmax.params import Tree
 from npsoftmax.random import Rng
 
 LOGITS = ("auto", "whole", "blocks")
-BLOCKS_FROM = 2**23  # logits of a batch, from which blocks are faster (docs/results/linear-softmax.md)
+BLOCKS_FROM = 2**23  # logits of a batch, 32 MB, from which none are held (docs/results/linear-softmax.md)
 
 
 class FlatHead(Head):
