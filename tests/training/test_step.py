@@ -123,7 +123,7 @@ def test_it_is_a_page_without_files_signals_and_sentences():
 
 # ---------------------------------------------------------------- what training asks of a head
 ASKED = {"loss", "backward", "log_prob", "predict", "closer_look"}
-SAID = {"classes", "likelihood", "legacy", "reads_labels", "mixes_samples"}  # what a head says of itself
+SAID = {"classes", "likelihood", "legacy", "reads_labels", "mixes_samples", "ordered"}  # what a head says of itself
 FOLDER = Path(training.__file__).parent
 
 
