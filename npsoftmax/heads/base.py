@@ -205,6 +205,10 @@ class Head(HoldsTrees, ABC):
         """
         return {}
 
+    def parents(self) -> np.ndarray | None:
+        """The place above each place of a tree of classes, root first and leaves last (M,); None: there is no tree."""
+        return None
+
     def macs(self) -> int:
         """Multiply-adds of one sample's loss."""
         return 0

@@ -19,7 +19,6 @@ from npsoftmax.calibration.sets import check_coverage
 from npsoftmax.data.split import choosing_calibration_split
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import Head
-from npsoftmax.heads.hierarchical import HierarchicalHead
 from npsoftmax.training.checkpoint import write_json
 from npsoftmax.training.held_out import Answers, answers, fingerprint, held_out_images
 from npsoftmax.training.run_directory import RunDirectory
@@ -89,9 +88,10 @@ def subtree_name(members: list[int], names: Sequence[str], groups: Groups) -> st
 
 def tree_of(head: Head, most: int) -> Subtrees:
     """The subtrees of a head. InputError where it has no tree."""
-    if not isinstance(head, HierarchicalHead):
+    parents = head.parents()
+    if parents is None:
         raise InputError(f"{type(head).__name__} has no tree; sets of subtrees are for --head hierarchical.")
-    return Subtrees(head.parents(), head.classes.n, most)
+    return Subtrees(parents, head.classes.n, most)
 
 
 def conform(
@@ -114,7 +114,7 @@ def conform(
     session = load_run(path, checkpoint, **changes)
     assert session.chosen is not None
     head = session.model.head
-    method = method or ("subtrees" if isinstance(head, HierarchicalHead) else "aps")
+    method = method or ("aps" if head.parents() is None else "subtrees")
     if method == "subtrees":
         tree_of(head, subtrees)
         if not 1 <= subtrees <= head.classes.n:
