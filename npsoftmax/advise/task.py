@@ -137,8 +137,9 @@ def _read(path: Path, option: str) -> np.ndarray:
         raise InputError(f"{option} {path}: there is no such file; it is made by np.save.")
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{option} {path} is no array that np.save wrote: {error}.") from error
+    except Exception as error:  # NumPy's reader raises many kinds for files that are damaged
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{option} {path} is no array that np.save wrote: {reason}.") from error
     if not isinstance(found, np.ndarray):
         raise InputError(
             f"{option} {path} holds several arrays (np.savez), but one was expected: write it with np.save."

@@ -75,7 +75,11 @@ def read_curve(path: Path) -> dict[str, np.ndarray]:
     text = read_at_most(path, MOST_CSV).decode("utf-8-sig", "replace")
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = [row for row in lines if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}.") from error
     names = [cell.strip() for cell in rows[0]] if rows else []
     known = {our_name(name): place for place, name in reversed(list(enumerate(names))) if our_name(name)}
     if not {"loss", "val_loss"} & set(known):

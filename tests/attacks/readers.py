@@ -18,12 +18,16 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from npsoftmax.advise.task import of_files
 from npsoftmax.cli.main import main
 from npsoftmax.compare import Comparison
 from npsoftmax.compare.plan import Row
 from npsoftmax.data.archive import read_arrays
 from npsoftmax.data.pickles import BadData, read_pickle
 from npsoftmax.data.pictures import read_picture
+from npsoftmax.data.source import read_beginning
+from npsoftmax.diagnosis import examine_batch
+from npsoftmax.diagnosis.read import read_batch, read_curve
 from npsoftmax.errors import InputError
 from npsoftmax.grading.classroom.roster import read_roster
 from npsoftmax.grading.exercises import EXERCISES
@@ -38,6 +42,8 @@ from npsoftmax.plots import read_run
 from npsoftmax.torch_files import read_tensors
 from npsoftmax.training import RunDirectory, TrainConfig
 from npsoftmax.training.checkpoint import load_saved
+from npsoftmax.training.fitted import Fitted
+from npsoftmax.training.session import load_model
 
 Read = Callable[[Path, bytes], object]
 
@@ -75,6 +81,17 @@ def _images() -> bytes:
     return _npz(x=np.zeros((10, 4, 4, 3), np.uint8), y=np.arange(10) % 2)
 
 
+def _batch() -> bytes:
+    z = np.random.default_rng(0).normal(size=(8, 3))
+    return _npz(outputs=z, labels=np.arange(8) % 3, loss=np.float64(1.2))
+
+
+def _features() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32))
+    return file.getvalue()
+
+
 def _zip(**files: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -107,6 +124,7 @@ def _notebook(*cells: str) -> bytes:
 
 
 CODE = b"import numpy as np\n\n\ndef softmax_forward(z):\n    e = np.exp(z - z.max(axis=1)[:, None])\n    return e, e\n"
+CURVE = b"epoch,loss,accuracy,val_loss,val_accuracy\n1,2.30,0.11,2.29,0.12\n2,1.90,0.31,1.95,0.30\n"
 ROSTER = b"Name,Student ID,Email\r\nAda Lovelace,1815,ada@example.org\r\nAlan Turing,1912,alan@example.org\r\n"
 
 
@@ -137,6 +155,17 @@ def _hand_in(suffix: str) -> Read:
     return read
 
 
+def _examined(path: Path) -> object:
+    found = read_batch(path)
+    return None if found is None else examine_batch(**found)
+
+
+def _advised(folder: Path, data: bytes) -> object:
+    (folder / "h.npy").write_bytes(data)
+    np.save(folder / "y.npy", np.arange(120) % 3)
+    return of_files(folder / "h.npy", folder / "y.npy", 0)
+
+
 def _answer(folder: Path, data: bytes) -> object:
     """What a student's process may send: a line of JSON, then bytes of arrays."""
     head, _, blob = data.partition(b"\n")
@@ -151,11 +180,10 @@ def _wire() -> bytes:
 
 def _whole_run(scratch: Path) -> dict[str, bytes]:
     """The files of a run of two epochs, but for its checkpoints."""
-    out, words = scratch / "run", ["--data=digits", "--limit-train=60", "--limit-test=20", "--model=mlp", "--epochs=2"]
-    assert (
-        main(["train", *words, "--model-opt=hidden=4", "--log-every=1", "--quiet", "--no-plots", "--out", str(out)])
-        == 0
-    )
+    out, words = scratch / "run", ["--data=digits", "--limit-train=200", "--limit-test=20", "--val-split=0.3"]
+    words += ["--model=mlp", "--model-opt=hidden=4", "--epochs=2", "--log-every=1", "--quiet", "--no-plots"]
+    assert main(["train", *words, "--out", str(out)]) == 0
+    assert main(["calibrate", str(out)]) == 0 and main(["conform", str(out), "--coverage=0.8"]) == 0
     return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
@@ -172,6 +200,16 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
     plain_pickle = pickle.dumps({b"data": b"\0" * 30, b"labels": [1, 2]}, protocol=2)
     a_tree = json.dumps([[0, 1], [2, [3, 4]]]).encode()
     kept = json.dumps({"submission": "ada", "key": "k", "graded": {"rows": []}}).encode()
+    model, chosen = load_model(scratch / "run")
+
+    def fitted(name: str) -> Read:
+        def read(folder: Path, data: bytes) -> object:
+            for file in ("calibration.json", "conformal.json"):
+                (folder / file).write_bytes(data if file == name else run[file])
+            return Fitted.of(folder, model, chosen)
+
+        return read
+
     of_run = {
         name: Reader(f"{name} of a run", (run[name],), _run_with(run, name))
         for name in ("classes.json", "metrics.csv", "steps.csv", "summary.json", "confusion.csv", "reliability.csv")
@@ -193,6 +231,12 @@ def make_readers(scratch: Path) -> dict[str, Reader]:
             (compared.file.read_bytes(),),
             placed("c/comparison.json", lambda p: Comparison(p.parent).rows),
         ),
+        "calibration.json": Reader("a calibration", (run["calibration.json"],), fitted("calibration.json")),
+        "conformal.json": Reader("thresholds of sets", (run["conformal.json"],), fitted("conformal.json")),
+        "curve": Reader("curves of others", (CURVE,), placed("c.csv", read_curve)),
+        "batch": Reader("batches of others", (_batch(),), placed("b.npz", _examined)),
+        "features": Reader("features", (_features(),), _advised),
+        "source": Reader("source files", (CODE,), placed("s.py", read_beginning)),
         "tree": Reader("trees of classes", (a_tree,), placed("t.json", lambda p: build(str(p), ClassInfo(5)))),
         "code": Reader("code handed in", (CODE,), _hand_in(".py")),
         "zip": Reader("zips handed in", (_zip(a1_softmax__softmax_py=CODE, notes_txt=b"hi"),), _hand_in(".zip")),

@@ -39,7 +39,8 @@ def readers(tmp_path_factory):
 
 NAMES = [
     "pickle", "arrays", "image", "checkpoint", "weights", "config", "classes.json", "metrics.csv", "steps.csv",
-    "summary.json", "confusion.csv", "reliability.csv", "comparison", "tree", "code", "zip", "tar", "notebook", "cells",
+    "summary.json", "confusion.csv", "reliability.csv", "comparison", "calibration.json", "conformal.json", "curve",
+    "batch", "features", "source", "tree", "code", "zip", "tar", "notebook", "cells",
     "roster", "store", "answer",
 ]  # fmt: skip
 
