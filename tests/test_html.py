@@ -57,27 +57,18 @@ def test_gradient_checks():
     assert "WRONG" in shown(wrong) and "analytic / numeric = 2" in shown(wrong)
 
 
-def test_runs_and_comparisons(tmp_path):
-    words = [
-        "--data=digits",
-        "--limit-train=60",
-        "--limit-test=20",
-        "--model=mlp",
-        "--epochs=1",
-        "--quiet",
-        "--no-plots",
-    ]
-    assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0
+WORDS = ["--data=digits", "--limit-train=60", "--limit-test=20", "--model=mlp", "--epochs=1"]
+
+
+def test_runs(tmp_path):
+    assert main(["train", *WORDS, "--quiet", "--no-plots", "--out", str(tmp_path / "run")]) == 0
     assert "accuracy" in shown(read_run(tmp_path / "run")) and "train_loss" in shown(read_run(tmp_path / "run"))
-    words = [
-        "--heads=softmax,cosine",
-        "--data=digits",
-        "--limit-train=60",
-        "--limit-test=20",
-        "--model=mlp",
-        "--epochs=1",
-    ]
-    assert main(["compare", *words, "--jobs=1", "--out", str(tmp_path / "both")]) == 0
+
+
+@pytest.mark.slow
+def test_comparisons(tmp_path):
+    assert "no comparison yet" in shown(Comparison(tmp_path / "none"))
+    assert main(["compare", "--heads=softmax,cosine", *WORDS, "--jobs=1", "--out", str(tmp_path / "both")]) == 0
     text = shown(Comparison.existing(tmp_path / "both"))
     assert text.count("1 of 1") == 2 and text.count("%") == 2 and "cosine" in text
 

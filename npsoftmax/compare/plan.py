@@ -146,6 +146,8 @@ class Comparison:
             (name, f"{len(found[name])} of {len(row.seeds)}", f"{np.mean(found[name]):.2%}" if found[name] else "–")
             for name, row in self.rows.items()
         ]
+        if not rows:
+            return html.titled(f"{self.path}: no comparison yet")
         return html.titled(self.title or str(self.path), html.table(("row", "seeds done", "test accuracy"), rows))
 
     def jobs(self) -> Iterator[Job]:
