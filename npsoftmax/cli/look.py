@@ -64,7 +64,13 @@ def _example() -> Path:
 
     if not (EXAMPLE / "summary.json").is_file():
         print(f"training a small example in {EXAMPLE} …", flush=True)
-        words = ["--data=synthetic", "--epochs=3", "--model=convnet", "--model-opt=widths=8,16,32", "--model-opt=fc=64"]
+        words = [
+            "--data=synthetic100",
+            "--epochs=3",
+            "--model=convnet",
+            "--model-opt=widths=8,16,32",
+            "--model-opt=fc=64",
+        ]
         resumed = ["--resume", str(EXAMPLE)] if (EXAMPLE / "config.toml").is_file() else ["--out", str(EXAMPLE), *words]
         if main(["train", *resumed, "--no-plots"]):
             raise InputError(f"the example could not be trained; remove {EXAMPLE}, or give a run.")

@@ -171,7 +171,7 @@ def _check_place(place: tuple[int, ...], shape: tuple[int, ...]) -> None:
 def _score(subject: Subject, h: np.ndarray, place: tuple[int, ...]) -> dict[str, Any]:
     """The score of a class, a sum of products of the features."""
     head = subject.model.head
-    if not isinstance(head, FlatHead) or head.map is None:
+    if not subject.has_scores() or not isinstance(head, FlatHead):
         raise InputError(f"{subject.model.head_name} has no linear map to one score a class.")
     _check_place(place, (len(subject.names),))
     w, b = head.params["w"][:, place[0]], head.params.get("b")
@@ -190,5 +190,5 @@ def _said(subject: Subject, image: int) -> dict[str, Any]:
         "head": subject.model.head_name,
         "top": [{"label": int(c), "p": float(p[c])} for c in order],
         "p": numbers(p) if len(p) <= 1000 else None,
-        "entropy": entropy,
+        "entropy": entropy if subject.model.head.distribution else None,
     }

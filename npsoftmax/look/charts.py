@@ -41,7 +41,7 @@ def confusion(subject: Subject) -> dict[str, Any]:
 
 def cell(subject: Subject, right: int, said: int) -> list[int]:
     """The numbers of the test images of class `right` that the network takes for `said`."""
-    if subject.images is None or subject.labels is None:
+    if subject.images is None or subject.labels is None or subject.labels.ndim == 2:
         return []
     candidates = np.flatnonzero(subject.labels == right)
     found: list[int] = []

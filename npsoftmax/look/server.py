@@ -116,6 +116,12 @@ class Handler(BaseHTTPRequestHandler):
         except (TimeoutError, ConnectionError):
             self.close_connection = True
             return
+        except Exception as error:  # a mistake of this library: the page says so, and the server goes on
+            self.close_connection = True
+            status, kind = HTTPStatus.INTERNAL_SERVER_ERROR, "application/json"
+            content = _json(
+                {"error": f"npsoftmax made a mistake here, {type(error).__name__}: {error}. Please tell us."}
+            )
         self._send(status, kind, content)
 
     def _check(self, query: dict[str, list[str]]) -> None:

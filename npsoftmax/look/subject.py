@@ -12,6 +12,7 @@ import numpy as np
 from npsoftmax.backend import get_backend, to_numpy
 from npsoftmax.data import Normalization
 from npsoftmax.errors import InputError
+from npsoftmax.heads import FlatHead
 from npsoftmax.layers import Layer
 from npsoftmax.look.plain import encoded, numbers, plain, shown
 from npsoftmax.look.trace import Seen, Trace
@@ -25,7 +26,9 @@ TOP = 5
 
 @dataclass
 class Subject:
-    """One network and what it was trained on. images (N, H, W, C) bytes, labels (N,): the test set, or None, None.
+    """One network and what it was trained on. images (N, H, W, C) bytes, labels: the test set, or None, None.
+
+    labels: (N,), or (N, C) of 0 and 1 where each image has a set of them.
 
     Everything that runs the network holds `lock`: what layers note is of one pass at a time.
     """
@@ -76,8 +79,15 @@ class Subject:
         return self.images[image]
 
     def label(self, image: int) -> int | None:
-        """What is right; None of one's own images."""
-        return None if image < 0 or self.labels is None else int(self.labels[image])
+        """The one class that is right; None of one's own images, and where a set of classes is."""
+        return None if image < 0 or self.labels is None or self.labels.ndim == 2 else int(self.labels[image])
+
+    def right(self, image: int) -> list[int]:
+        """All classes that are right: none of one's own images."""
+        if image >= 0 and self.labels is not None and self.labels.ndim == 2:
+            return np.flatnonzero(self.labels[image]).tolist()
+        label = self.label(image)
+        return [] if label is None else [label]
 
     def batch(self, image: int) -> np.ndarray:
         """The image as the network takes it: (1, H, W, C) float64."""
@@ -101,6 +111,10 @@ class Subject:
             raise InputError(f"layer {path} is not run alone; look at the one around it.")
         return self.trace.seen[path]
 
+    def has_scores(self) -> bool:
+        """Whether the head has a linear map to one score a class."""
+        return isinstance(self.model.head, FlatHead) and self.model.head.map is not None
+
     def described(self) -> dict[str, Any]:
         """What the page shows before anything is asked."""
         return {
@@ -112,6 +126,7 @@ class Subject:
             "images": 0 if self.images is None else len(self.images),
             "shape": list(self.model.input_shape),
             "note": self.note,
+            "scores": self.has_scores(),
             "layers": [
                 {"path": path, "what": repr(layer), "kind": type(layer).__name__, "inside": path.count(".")}
                 for path, layer in self.layers.items()
@@ -130,6 +145,7 @@ class Subject:
             {
                 "image": {"shape": list(pixels.shape), "data": encoded(pixels)},
                 "label": self.label(image),
+                "right": self.right(image),
                 "top": [{"label": int(c), "p": float(np.exp(log_p[c]))} for c in best],
                 "log_p": numbers(log_p) if len(log_p) <= 1000 else None,
                 "maps": maps,
@@ -147,7 +163,7 @@ class Subject:
 
     def _small(self, image: int) -> dict[str, Any]:
         pixels = self.pixels(image)
-        return {"number": image, "label": self.label(image), "shape": list(pixels.shape), "data": encoded(pixels)}
+        return {"number": image, "right": self.right(image), "shape": list(pixels.shape), "data": encoded(pixels)}
 
 
 def _one(y: np.ndarray) -> np.ndarray:

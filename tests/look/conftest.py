@@ -27,6 +27,7 @@ RUNS = {
         "--head-opt=tree=[[0, 1, 2], [3, 4, 5, 6], [7, 8, 9]]",
     ],
     "vit": ["--model=vit", "--model-opt=dim=8", "--model-opt=depth=2", "--model-opt=heads=2", "--model-opt=patch=2"],
+    "sets": ["--data=digit_sets", "--model=mlp", "--model-opt=hidden=8", "--head=sigmoid"],
     "resnet9": ["--model=resnet9", "--model-opt=widths=4,4,6,6"],
 }
 

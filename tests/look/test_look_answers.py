@@ -136,7 +136,7 @@ def test_the_images_of_a_cell_are_as_many_as_its_count(answers):
     counts = np.array(table["counts"])
     right, said = np.unravel_index(counts.argmax(), counts.shape)
     found = answers["convnet"].ask("cell", {"right": int(right), "said": int(said)})
-    assert found["count"] == counts[right, said] and {image["label"] for image in found["images"]} == {right}
+    assert found["count"] == counts[right, said] and {tuple(image["right"]) for image in found["images"]} == {(right,)}
 
 
 def test_curves_and_galleries(answers):
@@ -144,6 +144,13 @@ def test_curves_and_galleries(answers):
     assert curves["finished"] and curves["epochs"]["epoch"] == [1.0, 2.0] and len(curves["steps"]["loss"]) > 2
     images = answers["convnet"].ask("images", {"first": 50})
     assert images["total"] == 60 and [image["number"] for image in images["images"]] == list(range(50, 60))
+
+
+def test_images_with_a_set_of_labels(answers, folders):
+    found, y = answers["sets"].ask("forward", {"image": 3}), load_run(folders["sets"]).dataset.y_test
+    assert y.ndim == 2 and found["right"] == np.flatnonzero(y[3]).tolist() and found["label"] is None
+    assert answers["sets"].ask("images", {"first": 3})["images"][0]["right"] == found["right"]
+    assert answers["sets"].ask("cell", {"right": 0, "said": 0})["count"] == 0
 
 
 def test_two_runs_on_the_same_image(folders):

@@ -15,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from npsoftmax.cli.look import _example
 from npsoftmax.errors import InputError
 from npsoftmax.look.server import MOST_BODY, PAGE, LookServer
+from npsoftmax.look.subject import Subject
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,22 @@ def test_memory_stays_flat(server):
     assert after - before < 2**20
 
 
+def test_a_mistake_of_the_library_is_said_and_the_server_goes_on(server, monkeypatch):
+    monkeypatch.setitem(server.answers.questions, "start", lambda asked: 1 / 0)
+    status, answer = question(server, "start")
+    assert status == 500 and "ZeroDivisionError" in answer["error"]
+    assert question(server, "forward", image=0)[0] == 200
+
+
 # ---------------------------------------------------------------- the command
+@pytest.mark.slow
+def test_without_a_run_an_example_is_trained_and_then_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert Subject.of_run(_example()).images is not None
+    capsys.readouterr()
+    assert _example().is_dir() and not capsys.readouterr().out
+
+
 def test_a_port_that_is_taken_or_none(answers, server):
     for port in (server.server_port, 99_999_999):
         with pytest.raises(InputError, match="--port"):

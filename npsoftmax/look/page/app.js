@@ -93,9 +93,9 @@ const looking = latest(async (image) => {
   const found = await ask("forward", { image });
   Object.assign(state, { image, forward: found });
   show($("picture"), imageCanvas(found.image));
-  const right = found.label === null ? "an image of your own" : `right: ${nameOf(found.label)}`;
+  const right = image < 0 ? "an image of your own" : `right: ${found.right.map(nameOf).join(", ") || "none"}`;
   const rows = found.top.map(({ label, p }) =>
-    el("div", { class: label === found.label ? "good" : "" }, `${percent(p)}  ${nameOf(label)}`));
+    el("div", { class: found.right.includes(label) ? "good" : "" }, `${percent(p)}  ${nameOf(label)}`));
   show($("said"), el("p", {}, right), el("div", { class: "small" }, rows));
   if (image >= 0) $("number").value = image;
   for (const [name, view] of Object.entries(open)) if (!$(name).hidden) view.update?.();
@@ -108,7 +108,7 @@ export function look(image) {
 }
 
 function thumb(found) {
-  const title = `${found.number}: ${found.label === null ? "" : nameOf(found.label)}`;
+  const title = `${found.number}: ${found.right.map(nameOf).join(", ")}`;
   return el("button", { class: "thumb", title, "aria-label": title, onclick: () => look(found.number) }, imageCanvas(found));
 }
 

@@ -8,11 +8,11 @@ export function compareView(place) {
   const asking = latest(async (image) => {
     const { runs } = await ask("compare", { image });
     const hint = runs.length < 2 ? el("p", { class: "soft" }, "To see a second run beside this one: npsoftmax look RUN OTHER.") : null;
-    const right = state.forward.label;
+    const { label: right, right: all } = state.forward;
     show(place, hint, el("div", { class: "cards" }, runs.map((run) => {
-      const rows = run.top.map(({ label, p }) => ({ label: (label === right ? "✓ " : "") + nameOf(label), value: p, text: percent(p), kind: label === right ? "mark" : "minus" }));
+      const rows = run.top.map(({ label, p }) => ({ label: (all.includes(label) ? "✓ " : "") + nameOf(label), value: p, text: percent(p), kind: all.includes(label) ? "mark" : "minus" }));
       return el("div", { class: "card" }, el("h2", {}, `${run.run} (${run.head})`), bars(rows, { width: 320, names: 130, high: 20 }),
-        el("p", { class: "small" }, `entropy ${number(run.entropy)} nats`, run.p && right !== null ? `; the right class, ${nameOf(right)}, has ${percent(run.p[right])}` : ""));
+        el("p", { class: "small" }, run.entropy === null ? "the classes are no distribution" : `entropy ${number(run.entropy)} nats`, run.p && right !== null ? `; the right class, ${nameOf(right)}, has ${percent(run.p[right])}` : ""));
     })), runs.length > 1 && runs[0].p ? apart(runs) : null);
   });
 

@@ -15,7 +15,7 @@ export function gradientView(place) {
   function update() {
     if (!state.forward || shownFor === state.image) return;
     shownFor = state.image;
-    target.value = state.forward.label ?? state.forward.top[0].label;
+    target.value = state.forward.right[0] ?? state.forward.top[0].label;
     refresh();
   }
 

@@ -15,7 +15,7 @@ export function networkView(place) {
   let chosen = null, channel = 0, at = [0, 0];
 
   function update() {
-    if (!state.forward) return;
+    if (!state.forward) return show(list, el("p", { class: "soft" }, "Choose an image of your own on the left: then every layer shows what it makes of it."));
     const { maps } = state.forward, { layers } = state.start.runs[0];
     const known = layers.filter(({ path }) => maps[path]);
     if (!chosen || !maps[chosen]) choose(known[0].path, 0);
@@ -44,6 +44,7 @@ export function networkView(place) {
   }
 
   function headRow() {
+    if (!state.start.runs[0].scores) return el("div", { class: "layer soft small" }, `head ${state.start.runs[0].head}: no linear map to one score a class`);
     const buttons = state.forward.top.map(({ label }) =>
       el("button", { class: "small", onclick: () => { chosen = "head"; channel = label; detail(); } }, nameOf(label)));
     return el("div", { class: "layer" }, el("h3", {}, "head ", el("span", { class: "soft small" }, "the scores of")), el("div", { class: "row" }, buttons));

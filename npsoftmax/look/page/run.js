@@ -38,6 +38,7 @@ export function runView(place) {
 
   async function results() {
     const found = await ask("confusion");
+    if (found.counts.length) show(images, el("p", { class: "soft" }, "Click a cell of the table: the images behind it are shown here."));
     if (found.counts.length) show(table, el("h2", {}, "Confusions: click a cell"), el("p", { class: "small soft" }, "A row is what is right, a column what was said; darker is more. Below, the most frequent mistakes."), matrix(found), mistakes(found));
     if (found.reliability.low) show(reliability, el("h2", {}, "Reliability"), calibration(found.reliability));
   }
