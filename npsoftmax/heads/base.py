@@ -231,9 +231,10 @@ class Head(HoldsTrees, ABC):
         if type(targets) is not np.ndarray:
             targets = array(targets, "labels")
         if targets.ndim != 2 or targets.shape != (len(h), self.classes.n):
-            if targets.ndim == 2 and targets.shape[1] > 1 and self.soft_targets:
+            if targets.ndim == 2 and targets.shape[1] > 1 and (self.soft_targets or self.multi_label):
                 expected = len(h), self.classes.n
-                raise InputError(f"soft targets have shape {targets.shape}, but {expected} was expected.")
+                what = "sets of labels" if self.multi_label else "soft targets"
+                raise InputError(f"{what} have shape {targets.shape}, but {expected} was expected.")
             return h, labels(targets, len(h), self.classes.n)
         if not (self.soft_targets or self.multi_label):
             raise InputError(_no_soft_targets(type(self), targets.shape))

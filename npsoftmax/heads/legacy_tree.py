@@ -56,6 +56,7 @@ class LegacyHeap128Head(Head):
         self.tree = BinaryTree(features, ClassInfo(leaves), "balanced", rng=rng, bias=False, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
         self.renormalise = self.likelihood = renormalise
+        self.distribution = renormalise or classes.n & (classes.n - 1) == 0  # else leaves of no class keep a share
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         if not self.renormalise:

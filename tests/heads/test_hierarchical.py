@@ -413,3 +413,11 @@ def test_greedy_descent_follows_the_scores():
         assert labels[0] == place - 9
         assert sorted(labels) == list(range(10))
     np.testing.assert_array_equal(head.predict(h)[:, 0], best[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore::npsoftmax.heads.base.LegacyWiringWarning")
+@pytest.mark.parametrize(("n", "renormalise", "expected"), [(5, False, False), (8, False, True), (5, True, True)])
+def test_a_heap_with_spare_leaves_says_that_it_is_no_distribution(n, renormalise, expected):
+    head = HEADS["legacy_heap128"](4, ClassInfo(n), rng=Rng(0, "head"), renormalise=renormalise)
+    total = np.exp(head.log_prob(np.ones((2, 4)))).sum(axis=1)
+    assert head.distribution is expected and np.allclose(total, 1, atol=1e-6) is expected

@@ -157,3 +157,9 @@ def test_no_label_of_a_set_can_be_ignored():
     with pytest.raises(InputError, match=r"ignore_label=2 is for single labels.*weights=w"):
         head.loss(h, sets, train=True)
     assert head.losses(h, np.full(6, 2)).max() == 0
+
+
+def test_sets_of_another_shape_are_refused_as_sets():
+    for shape in ((3, 6), (2, 7)):
+        with pytest.raises(InputError, match="sets of labels have shape"):
+            build().loss(np.zeros((3, 5)), np.zeros(shape))
