@@ -138,6 +138,9 @@ def _read(path: Path, option: str) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
     except Exception as error:  # NumPy's reader raises many kinds for files that are damaged
+        if "Object arrays" in str(error):
+            wanted = "y.astype(str) for words" if option == "--labels" else "h.astype(np.float32)"
+            raise InputError(f"{option} {path} holds Python objects (dtype object); save {wanted}.") from error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{option} {path} is no array that np.save wrote: {reason}.") from error
     if not isinstance(found, np.ndarray):
@@ -155,10 +158,16 @@ def _features(path: Path, h: np.ndarray) -> np.ndarray:
         )
     if h.dtype.kind not in "iufb":
         raise InputError(f"{path} holds {h.dtype}, but real numbers were expected.")
-    bad = ~np.isfinite(h).all(axis=1) if h.dtype.kind == "f" else np.zeros(len(h), dtype=bool)
-    if bad.any():
-        raise InputError(f"{path}: {bad.sum():,} of {len(h):,} samples, the first is {bad.argmax()}, are not finite.")
-    return h.astype(np.float32)
+    with np.errstate(over="ignore"):
+        found = h.astype(np.float32)
+    good = np.isfinite(found).all(axis=1)
+    if not good.all():
+        raise InputError(
+            f"{path}: {(~good).sum():,} of {len(h):,} samples, the first is {good.argmin()}, are not finite in "
+            "float32; leave them out, with their labels: good = np.isfinite(np.float32(h)).all(axis=1), then h[good] "
+            "and y[good]."
+        )
+    return found
 
 
 def _labels(path: Path, y: np.ndarray) -> tuple[np.ndarray, list[str]]:

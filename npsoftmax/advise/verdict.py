@@ -52,18 +52,19 @@ def verdict(heads: dict[str, dict[str, Any]], rights: dict[str, np.ndarray]) -> 
 
 def _why(take: str, best: str, equal: list[str], heads: dict[str, dict[str, Any]]) -> list[str]:
     """Sentences: the choice, and what other wishes would choose."""
-    accuracy = 100 * heads[take]["accuracy"]
+    accuracy, others = 100 * heads[take]["accuracy"], len(equal) - 1
+    doubted = f"{others} other {'head' if others == 1 else 'heads'} cannot be told from the most accurate"
     if len(equal) == 1:
         said = [f"{take} is the most accurate, {accuracy:.2f}%, by more than its doubt."]
     elif take == "softmax":
         said = [
-            f"softmax, {accuracy:.2f}%: {len(equal)} heads cannot be told from the most accurate ({best}, "
+            f"softmax, {accuracy:.2f}%: {doubted} ({best}, "
             f"{100 * heads[best]['accuracy']:.2f}%), and of those none has a clearly smaller NLL. It is the plainest."
         ]
     else:
         nll = heads[take]["nll_scaled"]
         likely = "" if nll is None else f", and of those its NLL after a temperature is the smallest, {nll:.3f}"
-        said = [f"{take}, {accuracy:.2f}%: {len(equal)} heads cannot be told from the most accurate ({best}){likely}."]
+        said = [f"{take}, {accuracy:.2f}%: {doubted} ({best}){likely}."]
     near = [name for name in heads if heads[best]["accuracy"] - heads[name]["accuracy"] <= 0.01]
 
     def least(key: str, among: list[str]) -> str | None:

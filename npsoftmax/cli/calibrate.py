@@ -11,6 +11,11 @@ DESCRIPTION = """Fit a temperature, or two numbers a class, on images that the r
 probability of 80 percent is right in 80 of 100 cases. calibration.json beside the run has it; eval, predict and plot
 use it. What it does to the test set is shown, and decides nothing. docs/calibration.md"""
 
+END = {
+    False: "the answers to these images are nearly all right, so they cannot say how sure it should be of harder ones",
+    True: "these probabilities say next to nothing of the right class; is the run trained?",
+}
+
 
 def add_parser(subparsers: Any) -> None:
     """Register this command and its options."""
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if found["temperature"] is not None:
         print(f"temperature {found['temperature']:.4g}")
         if found["at_the_end_of_the_bracket"]:
-            print("note: this is the end of what is looked at, so these probabilities say little; is the run trained?")
+            print(f"note: this is the end of what is looked at: {END[found['temperature'] > 1]}")
     folds = {name: nll for name, nll in found["nll_across_folds"].items() if nll is not None}
     print(f"\n{'':<28} {'accuracy':>9} {'nll':>8} {'ece':>8}")
     for place, title in (("fitted_on", "the images it is fitted on"), ("test", "test images")):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.diagnosis.findings import Diagnosis, Finding
-from npsoftmax.diagnosis.given import LEAST_DIGITS, Batch, as_array
+from npsoftmax.diagnosis.given import LEAST_DIGITS, Batch, as_array, coarseness
 from npsoftmax.diagnosis.readings import (
     Reading,
     kind_of,
@@ -20,6 +20,7 @@ from npsoftmax.errors import InputError
 
 APART = 1e-3  # of the loss, by which right readings must miss it before a wrong one is named
 MOST_ROUNDING = 1e-3  # of the largest output: what two evaluations may differ by on a device that adds in any order
+MOST_OF_16_BITS = 0.1  # the same where numbers have 16 bits
 SAMPLES_A_CLASS = 10  # from which it is said that a class is never predicted
 
 PER_SAMPLE = "the losses of the single samples (reduction='none', no class weights), with all their digits"
@@ -253,6 +254,7 @@ def _by_repetition(batch: Batch, again: np.ndarray) -> tuple[str, list[Finding]]
         f"{changed} of {len(again)} predictions change."
     )
     share = apart / largest
-    if share > max(MOST_ROUNDING, 10 * batch.sums if batch.sums > 1e-4 else 0):
+    rounding = max(10 * batch.sums if batch.sums > 1e-4 else 0, 10 * max(coarseness(first), coarseness(second)))
+    if share > max(MOST_ROUNDING, min(rounding, MOST_OF_16_BITS)):
         return numbers, [Finding("noise_in_evaluation", True, numbers)]
     return f"{numbers} Sums in another order differ as little.", []

@@ -13,6 +13,8 @@ from npsoftmax.errors import InputError
 ROUNDING = 2e-6  # of a loss with all the digits of float32; one with fewer decimals is known to half of the last
 MOST_DECIMALS = 5
 LEAST_DIGITS = 1e-4  # a number known no better than that proves nothing
+BFLOAT16, FLOAT16 = 2.0**-7, 2.0**-10  # the relative distance of neighbouring numbers
+MOST_OFF = 0.02  # that a sum of 16-bit probabilities may be off 1
 LEAST_SAMPLES = 4  # whose single losses prove what their mean only suggests
 
 
@@ -28,6 +30,22 @@ def as_array(x: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} holds {array.dtype}, but numbers were expected.")
     return array
+
+
+def coarseness(o: np.ndarray) -> float:
+    """The relative distance of neighbouring numbers of 16 bits, if these are such numbers in a wider type; else 0.
+
+    Their last bits are 0, and of the bit before those about every second is 1 (of zeros, ones and small whole numbers,
+    which any type holds, it is not).
+    """
+    narrow = o[np.isfinite(o) & (o != 0)].astype(np.float32)
+    if not len(narrow) or not np.array_equal(narrow, o[np.isfinite(o) & (o != 0)]):
+        return 0.0
+    bits = narrow.view(np.uint32)
+    for empty, distance in ((16, BFLOAT16), (13, FLOAT16)):
+        if not (bits & ((1 << empty) - 1)).any() and ((bits >> empty) & 1).mean() > 0.25:
+            return distance
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -51,10 +69,12 @@ class Batch:
         if o.ndim != 2 or o.shape[1] < 2 or not len(o):
             raise InputError(f"outputs have shape {o.shape}, but (N, C) was expected, a row a sample.{_hint(o)}")
         digits = float(np.finfo(o.dtype).eps) if o.dtype.kind == "f" else 0.0
+        digits = BFLOAT16 if "bfloat16" in str(getattr(outputs, "dtype", "")) else digits
         o = o.astype(np.float64)
-        if np.isnan(o).any() or (o == np.inf).any():
+        lost = np.isnan(o).any(axis=1) | (o == np.inf).any(axis=1) | (o == -np.inf).all(axis=1)
+        if lost.any():
             raise InputError(
-                f"{np.isnan(o).any(axis=1).sum()} rows of outputs hold NaN, or infinity, so nothing can be said of "
+                f"{lost.sum()} rows of outputs hold NaN, or infinity, so nothing can be said of "
                 "them; bring a batch from before that."
             )
         if loss is not None:
@@ -70,7 +90,7 @@ class Batch:
         largest = float(np.abs(o[np.isfinite(o)]).max(initial=0))
         height = 1.0 if loss is None else max(1.0, float(np.abs(loss).max()))
         tolerance = max(_rounding(loss), 8 * digits * height) + 4 * max(digits, 6e-8) * largest
-        return cls(o, _targets(labels, o), loss, tolerance, max(1e-4, 8 * digits))
+        return cls(o, _targets(labels, o), loss, tolerance, min(max(1e-4, 8 * digits), MOST_OFF))
 
     @property
     def single(self) -> bool:
@@ -118,6 +138,11 @@ def _targets(labels: Any, o: np.ndarray) -> np.ndarray:
         if not np.isfinite(q).all() or q.min() < 0:
             raise InputError("soft targets must be finite and at least 0.")
         return q
+    if y.shape == (len(o),) and y.dtype.kind == "i" and y.min() < 0:
+        raise InputError(
+            f"{(y < 0).sum()} of {len(y)} labels are below 0, as those that a loss ignores; leave their rows out: type "
+            "outputs[labels >= 0], labels[labels >= 0], and the losses of those."
+        )
     return checked_labels(y, len(o), o.shape[1]).astype(np.int64)
 
 

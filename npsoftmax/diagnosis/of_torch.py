@@ -21,7 +21,8 @@ def doctor_torch(
     """Evaluate a PyTorch model twice on one batch, and say what its outputs, its loss and its optimiser show.
 
     outputs = model(inputs) in evaluation mode, loss = loss_function(outputs, labels); both have to be what the training
-    does. optimizer: whether it has been given all parameters that want a gradient. The model is left as it was.
+    does. optimizer: one, or a list of all of them: whether they have been given all parameters that want a gradient.
+    The model is left as it was.
     """
     import torch
 
@@ -39,11 +40,15 @@ def doctor_torch(
 
 
 def _given_to(optimizer: Any, model: Any) -> Diagnosis:
-    """Whether every parameter that wants a gradient is in a group of the optimiser."""
-    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    """Whether every parameter that wants a gradient is in a group of the optimiser, or of one of several."""
+    several = isinstance(optimizer, (list, tuple))
+    groups = [group for one in (optimizer if several else [optimizer]) for group in one.param_groups]
+    known = {id(parameter) for group in groups for parameter in group["params"]}
     wanting = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     left = [name for name, parameter in wanting.items() if id(parameter) not in known]
-    fact = f"Optimiser: it was given {len(wanting) - len(left)} of the {len(wanting)} parameters that want a gradient."
-    evidence = f"{', '.join(left)}: requires_grad is True, and no group of the optimiser has it."
+    who = "Optimisers: they were" if several else "Optimiser: it was"
+    fact = f"{who} given {len(wanting) - len(left)} of the {len(wanting)} parameters that want a gradient."
+    second = "" if several else " (If there is a second one, give both: [first, second].)"
+    evidence = f"{', '.join(left)}: requires_grad is True, and no group of the optimiser has it.{second}"
     found = (Finding("untrained_parameters", True, evidence),) if left else ()
     return Diagnosis((fact,), found, frozenset({"untrained_parameters"}))

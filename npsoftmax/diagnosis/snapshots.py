@@ -35,7 +35,8 @@ def examine_snapshots(before: Mapping[str, Any], after: Mapping[str, Any]) -> Di
         numbers = sum(array.size for array in matrices.values())
         evidence = (
             f"{_listed(list(matrices))}: {numbers:,} numbers are what they were to the last bit, while {moved} other "
-            "arrays have moved. (What is frozen on purpose is right to stay.)"
+            "arrays have moved. (What is frozen on purpose is right to stay, and so is a buffer, a table of positions "
+            "say.)"
         )
         found.append(Finding("untrained_parameters", True, evidence))
     if vectors:

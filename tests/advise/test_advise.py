@@ -11,7 +11,7 @@ import pytest
 from npsoftmax.advise import compare as comparison
 from npsoftmax.advise import trial
 from npsoftmax.advise.candidates import FOR_ORDER, FOR_UNEQUAL, SAME, Candidate, candidates
-from npsoftmax.advise.task import of_files, of_run
+from npsoftmax.advise.task import Part, Task, of_files, of_run
 from npsoftmax.advise.verdict import doubt, verdict
 from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
@@ -233,7 +233,9 @@ BAD = {
     "images": (lambda f: f(features=np.zeros((420, 4, 4, 3))), "npsoftmax advise RUN"),
     "no features": (lambda f: f(features=np.zeros((420, 0))), r"\(420, 0\)"),
     "words for features": (lambda f: f(features=f.h.astype(str)), "real numbers were expected"),
-    "objects": (lambda f: f(features=f.h.astype(object)), "no array that np.save wrote"),
+    "objects": (lambda f: f(features=f.h.astype(object)), r"Python objects.*h\.astype"),
+    "words as objects": (lambda f: f(labels=f.y.astype(str).astype(object)), r"y\.astype\(str\)"),
+    "beyond float32": (lambda f: f(features=f.h.astype(np.float64) * 1e39), r"not finite in float32.*h\[good\]"),
     "few samples": (lambda f: f(f.h[:60], f.y[:60]), "60 samples, but at least 100"),
     "many classes": (lambda f: f(np.zeros((20_002, 1)), np.arange(20_002) // 2), "10,001 classes.*choosing-a-head"),
 }
@@ -273,3 +275,31 @@ def test_bad_words_are_refused(tmp_path, monkeypatch, words, expected, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["advise", *words]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_a_head_that_rules_classes_out_is_not_taken_for_an_nll_that_is_finite_by_luck():
+    class Luck:
+        distribution = likelihood = True
+        classes = ClassInfo(3)
+
+        def log_prob(self, h, rng):
+            with np.errstate(divide="ignore"):
+                return np.log(np.tile(self.p, (len(h), 1)))
+
+        def predict(self, h, rng):
+            return np.zeros((len(h), 1), dtype=int)
+
+    part, head = Part(np.zeros((20, 2), np.float32), np.arange(20) % 2), Luck()
+    task = Task(part, part, part, ClassInfo(3), "")
+    head.p = np.array([0.6, 0.3, 0.1])
+    assert trial.scores(head, task)["nll_scaled"] is not None
+    head.p = np.array([0.6, 0.4, 0.0])
+    assert trial.scores(head, task)["nll_scaled"] is None
+
+
+def test_the_most_accurate_head_is_not_counted_among_the_others():
+    good = np.random.default_rng(2).random((2, 800)) < 0.8
+    found = verdict(
+        {"a": row(good, 0.7), "b": row(good, 0.6), "c": row(good, 0.8)}, dict.fromkeys("abc", good.mean(axis=0))
+    )
+    assert "2 other heads cannot be told from the most accurate (a)" in found["why"][0]

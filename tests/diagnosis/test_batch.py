@@ -297,3 +297,28 @@ def test_what_does_not_fit_is_said(given, says):
 def test_the_second_evaluation_has_to_be_of_the_same_samples():
     with pytest.raises(InputError, match="bring the same samples twice"):
         doctor(np.zeros((2, 3)), [0, 1], again=np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("empty", [16, 13], ids=["bfloat16", "float16"])
+def test_sums_of_16_bits_in_another_order_are_no_noise(empty):
+    def narrow(x):  # numbers of 16 bits in float32, as x.float() has them in PyTorch
+        return ((x.astype(np.float32).view(np.uint32) >> empty) << empty).view(np.float32)
+
+    rng = np.random.default_rng(0)
+    scores, labels = narrow(rng.normal(size=(32, 100))), np.arange(32)
+    neighbour = narrow(scores * np.float32(1 + 2.0 ** (empty - 23)))
+    assert not np.array_equal(scores, neighbour)
+    assert doctor(scores, labels, again=neighbour).named == ()
+    dropped = narrow(scores * (rng.random(scores.shape) > 0.1))
+    assert doctor(scores, labels, again=dropped).named == ("noise_in_evaluation",)
+    sure = np.eye(4)  # 0 and 1 are such numbers in any type
+    assert doctor(sure, np.arange(4), again=sure[[0, 1, 3, 2]]).named == ("noise_in_evaluation",)
+
+
+def test_labels_that_a_loss_ignores_and_rows_without_a_score_are_told():
+    scores = np.random.default_rng(0).normal(size=(4, 3))
+    with pytest.raises(InputError, match=r"2 of 4 labels are below 0.*outputs\[labels >= 0\]"):
+        doctor(scores, [0, -100, 2, -100], 1.0)
+    scores[2] = -np.inf
+    with pytest.raises(InputError, match="1 rows of outputs"):
+        doctor(scores, [0, 1, 2, 0], 1.0)

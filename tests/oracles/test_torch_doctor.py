@@ -89,3 +89,22 @@ def test_state_dicts_are_snapshots():
     told = doctor(before=before, after=model.state_dict())
     assert told.named == ("untrained_parameters",) and "2.weight: 240 numbers" in str(told)
     np.testing.assert_array_equal(before["2.weight"], model.state_dict()["2.weight"])
+
+
+def test_two_optimisers_together_have_all_parameters(batch):
+    model, loss = network(), nn.CrossEntropyLoss()
+    first = torch.optim.SGD(model[0].parameters(), 0.1)
+    second = torch.optim.Adam(model[2].parameters())
+    assert doctor_torch(model, *batch, loss, [first, second]).named == ()
+    told = doctor_torch(model, *batch, loss, first)
+    assert told.named == ("untrained_parameters",)
+    assert "[first, second]" in str(told)
+
+
+def test_probabilities_in_bfloat16_are_known_as_such_and_prove_nothing(batch):
+    x, y = batch
+    p = wide(network())(x).softmax(1).detach()
+    told = doctor(p.bfloat16(), y, functional.cross_entropy(p.bfloat16().float(), y, reduction="none"))
+    assert "probabilities" in told.facts[0]
+    assert told.named == ()
+    assert told.possible == ("double_softmax",)
