@@ -10,6 +10,7 @@ import numpy as np
 from npsoftmax.errors import InputError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+MOST_PIXELS = 2**26  # of a file: it is decoded whole before it is made small
 # What a file may be, whatever it is called. Pillow knows more, and starts Ghostscript, a program, for PostScript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
@@ -24,6 +25,8 @@ def read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     height, width, channels = shape
     try:
         with image_module.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MOST_PIXELS:
+                raise ValueError(f"it has {file.width:,} x {file.height:,} pixels, and the most are {MOST_PIXELS:,}")
             image = _in_mode(operations.exif_transpose(file), "L" if channels == 1 else "RGB", image_module)
             square = operations.fit(image, (width, height), image_module.Resampling.BICUBIC)
     except FileNotFoundError:

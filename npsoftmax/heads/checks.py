@@ -42,9 +42,7 @@ def smoothing(value: float) -> float:
 def not_negative(name: str, value: float) -> float:
     """`value` as a float; InputError unless 0 <= value < inf."""
     if not 0 <= as_number(value) < math.inf:
-        raise InputError(
-            f"{name} is {value!r}, but a finite number of at least 0 is needed; type for example {name}=0.6."
-        )
+        raise InputError(f"{name} is {value!r}, but a finite number of at least 0 is needed; 0 leaves it out.")
     return float(value)
 
 

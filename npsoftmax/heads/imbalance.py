@@ -146,6 +146,6 @@ def log_shares(what: str, sizes: np.ndarray) -> np.ndarray:
         first = int(np.argmin(good))
         raise InputError(
             f"{what} hold {sizes[first]} for class {first}, but a finite number above 0 is needed for each "
-            "class: the logarithm of a share of 0 is no score."
+            "class: there is neither a score nor a margin for a share of 0."
         )
     return np.log(sizes / sizes.sum())

@@ -69,7 +69,8 @@ class LookServer(ThreadingHTTPServer):
 
     def hosts(self) -> tuple[str, ...]:
         """What the Host of a request may be."""
-        return tuple(f"{name}:{self.server_port}" for name in (HOST, "localhost"))
+        end = "" if self.server_port == 80 else f":{self.server_port}"  # which browsers leave out
+        return tuple(name + end for name in (HOST, "localhost"))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a browser that goes away in the middle is no news."""
@@ -92,6 +93,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
+        self.close_connection |= "Content-Length" in self.headers  # a body that nobody reads is no next request
         self._answered(self._get)
 
     def do_POST(self) -> None:

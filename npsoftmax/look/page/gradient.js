@@ -21,7 +21,7 @@ export function gradientView(place) {
 
   const asking = latest(async (question) => {
     const found = await ask("gradient", question);
-    show(told, "The loss of this image is ", el("b", {}, number(found.loss)), ". Orange raises it, blue lowers it; click any number.");
+    show(told, "The loss of this image is ", el("b", {}, number(found.loss)), ". Orange raises it, blue lowers it; click any number. Another class above asks what would make this image that class.");
     show(tensors, found.tensors.map(drawn));
     show(side, el("p", { class: "soft" }, "Click a number of a gradient: it is computed again by a small step of that number alone, forward only."));
   });

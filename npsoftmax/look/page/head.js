@@ -15,7 +15,7 @@ export function headView(place) {
   let z = [2, 1, 0.5, 0, -1, -2], names = z.map((_, i) => `class ${i}`), target = 0, noise = 0, drawnFor = null;
 
   const again = el("button", { onclick: () => { noise += 1; refresh(); } }, "new noise");
-  const ofImage = el("button", { onclick: fromImage }, "the six best of this image");
+  const ofImage = el("button", { onclick: fromImage }, "load the six best classes of this image");
   show(place,
     el("h2", {}, "Logits: drag them"), el("div", { class: "row" }, ofImage, again), logits,
     el("h2", {}, "Probabilities under every mapping"), options, mapped,

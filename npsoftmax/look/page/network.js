@@ -18,7 +18,7 @@ export function networkView(place) {
     if (!state.forward) return show(list, el("p", { class: "soft" }, "Choose an image of your own on the left: then every layer shows what it makes of it."));
     const { maps } = state.forward, { layers } = state.start.runs[0];
     const known = layers.filter(({ path }) => maps[path]);
-    if (!chosen || !maps[chosen]) choose(known[0].path, 0);
+    if (!chosen || (chosen !== "head" && !maps[chosen])) choose(known[0].path, 0);
     show(list, layers.map((layer) => (maps[layer.path] ? drawn(layer, maps[layer.path]) : alone(layer))), headRow());
     detail();
   }
@@ -94,7 +94,7 @@ export function networkView(place) {
       move(at[0] + step[0], at[1] + step[1]);
     });
     const title = picture.kind === "maps" ? `map ${channel} of ${chosen}` : chosen;
-    show(side, el("h2", {}, title), el("p", { class: "small soft" }, `from ${number(picture.low)} to ${number(picture.high)}; point at a unit, or use the arrow keys`), big, found);
+    show(side, el("h2", {}, title), el("p", { class: "small soft" }, `from ${number(picture.low)} to ${number(picture.high)}; point at a unit, or use the arrow keys. Blue is below 0, orange above; where nothing is below 0, black is the least and white the most`), big, found);
     move(...at);
   }
 
@@ -124,7 +124,7 @@ const DRAWN = {
     }
     channel(unit.channels[0]);
     const sum = unit.by_channel.reduce((a, b) => a + b, 0);
-    return [el("p", { class: "small" }, `The patch begins at row ${unit.at[0]}, column ${unit.at[1]}. Sums of the channels, the largest first:`),
+    return [el("p", { class: "small" }, `The patch begins at row ${unit.at[0]}, column ${unit.at[1]}; outside of the map there are zeros. Sums of the channels, the largest first:`),
       el("div", { class: "row" }, buttons), place,
       equals(unit, `${number(sum)} from ${unit.by_channel.length} channel${unit.by_channel.length > 1 ? "s" : ""} + bias ${number(unit.bias)}`)];
   },
