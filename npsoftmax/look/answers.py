@@ -175,7 +175,7 @@ def _score(subject: Subject, h: np.ndarray, place: tuple[int, ...]) -> dict[str,
         raise InputError(f"{subject.model.head_name} has no linear map to one score a class.")
     _check_place(place, (len(subject.names),))
     w, b = head.params["w"][:, place[0]], head.params.get("b")
-    z = float(head.map.forward(h[None])[0][0, place[0]])
+    z = float(head.scores(h[None])[0][0, place[0]])
     return sum_of_products(h, w, 0.0 if b is None else float(b[place[0]]), z)
 
 

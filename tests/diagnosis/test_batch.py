@@ -40,7 +40,7 @@ OPTIONS = {
 class Case:
     """A head, a batch of features and labels, and what a user would bring of it."""
 
-    def __init__(self, name, classes, n, scale, seed=0, **options):
+    def __init__(self, name, classes, n, scale, seed=0, /, **options):
         rng = np.random.default_rng(seed)
         d = classes if options.get("linear") is False or name == "legacy_adaptive_untrained" else 8
         if name == "legacy_adaptive_untrained":
@@ -84,7 +84,7 @@ class Case:
                     yield outputs, labels, loss, n
 
 
-def accused(name, classes, n, scale, seed=0, **options):
+def accused(name, classes, n, scale, seed=0, /, **options):
     """The wirings that are named of a right head, with what was brought."""
     case = Case(name, classes, n, scale, seed, **options)
     found = []
