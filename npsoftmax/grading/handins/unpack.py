@@ -6,6 +6,7 @@ and a zip looks like a folder to everything after. Nothing is written outside th
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import stat
@@ -30,7 +31,9 @@ BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
+    MemoryError,  # what a few bytes of LZMA may ask for
     NotImplementedError,
     RuntimeError,
     ValueError,
