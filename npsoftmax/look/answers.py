@@ -33,6 +33,7 @@ class Answers:
             "images": self._images,
             "forward": self._forward,
             "unit": self._unit,
+            "parameters": self._parameters,
             "mappings": self._mappings,
             "losses": self._losses,
             "tree": self._tree,
@@ -85,6 +86,9 @@ class Answers:
             x, y = sample(note.x), sample(note.y)
             _check_place(place, y.shape)
             return unit(subject.layers[path], x, y, place)
+
+    def _parameters(self, asked: _Asked) -> dict[str, Any]:
+        return {"tensors": gradients.parameters(self.subjects[0], asked.text("path"))}
 
     # ------------------------------------------------------------ the head
     def _mappings(self, asked: _Asked) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Backward through one layer, and the numeric difference of any of its numbers beside the analytic one."""
+"""Parameters, backward through one layer, and the numeric difference of any of its numbers beside the analytic one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def backward(subject: Subject, image: int, target: int, path: str) -> dict[str, 
         loss, found = _gradients(subject, image, target, path)
     tensors = [{"name": name, "size": list(g.shape), **shown(_as_maps(g))} for name, g in found.items()]
     return {"loss": loss, "tensors": tensors}
+
+
+def parameters(subject: Subject, path: str) -> list[dict[str, Any]]:
+    """The parameters of a layer, or of the head, as pictures."""
+    if path != HEAD and path not in subject.layers:
+        raise InputError(f"there is no layer {path!r:.60}; there are {', '.join(subject.layers)}.")
+    found = (subject.model.head if path == HEAD else subject.layers[path]).params
+    return [
+        {"name": name, "size": list(p.shape), **shown(_as_maps(to_numpy(p)))} for name, p in leaves(found) if p.ndim
+    ]
 
 
 def element(subject: Subject, image: int, target: int, path: str, tensor: str, index: list[int]) -> dict[str, Any]:

@@ -35,8 +35,7 @@ class Subject:
 
     path: Path
     model: Model
-    normalization: Normalization
-    names: tuple[str, ...]
+    predictor: Predictor
     images: np.ndarray | None
     labels: np.ndarray | None
     note: str
@@ -62,9 +61,18 @@ class Subject:
             session = load_run(path, **changes)
         except InputError as error:
             note = f"There are no test images: {error}"
-            return cls(Path(path), predictor.model, predictor.normalization, predictor.names, None, None, note)
+            return cls(Path(path), predictor.model, predictor, None, None, note)
         data = session.dataset
-        return cls(Path(path), session.model, predictor.normalization, predictor.names, data.x_test, data.y_test, "")
+        return cls(Path(path), session.model, predictor, data.x_test, data.y_test, "")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.predictor.names
+
+    @property
+    def normalization(self) -> Normalization:
+        assert self.predictor.normalization is not None  # it is a network that takes images
+        return self.predictor.normalization
 
     # ------------------------------------------------------------ images
     def pixels(self, image: int) -> np.ndarray:
@@ -126,6 +134,7 @@ class Subject:
             "images": 0 if self.images is None else len(self.images),
             "shape": list(self.model.input_shape),
             "note": self.note,
+            "fitted": self.predictor.fitted.words,
             "scores": self.has_scores(),
             "layers": [
                 {"path": path, "what": repr(layer), "kind": type(layer).__name__, "inside": path.count(".")}
@@ -147,6 +156,7 @@ class Subject:
                 "label": self.label(image),
                 "right": self.right(image),
                 "top": [{"label": int(c), "p": float(np.exp(log_p[c]))} for c in best],
+                "set": self.predictor.sets_of(self.pixels(image)[None], log_p[None])[0],
                 "log_p": numbers(log_p) if len(log_p) <= 1000 else None,
                 "maps": maps,
             }

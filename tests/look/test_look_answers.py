@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
 from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import HEADS
@@ -214,3 +216,17 @@ def test_everything_that_is_answered_is_json(answers):
 def test_a_run_on_words_is_refused(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         Subject.of_run(tmp_path / "none")
+
+
+def test_parameters_are_shown_and_the_set_of_an_image_where_there_are_sets(answers, folders, tmp_path):
+    shown = answers["convnet"].ask("parameters", {"path": "conv1"})["tensors"]
+    assert [(tensor["name"], tensor["size"]) for tensor in shown] == [("w", [3, 3, 1, 4]), ("b", [4])]
+    w = answers["convnet"].subjects[0].layers["conv1"].params["w"]
+    assert shown[0]["low"] == w.min() and shown[0]["high"] == w.max() and shown[0]["maps"] == 4
+    assert answers["convnet"].ask("forward", {"image": 0})["set"] is None
+    shutil.copytree(folders["convnet"], tmp_path / "run")
+    assert main(["conform", str(tmp_path / "run"), "--coverage", "0.8"]) == 0
+    subject = Subject.of_run(tmp_path / "run")
+    found = subject.forward(0)
+    assert "0.8" in subject.described()["fitted"] or "80%" in subject.described()["fitted"]
+    assert set(found["set"]) <= set(subject.names) and subject.names[found["top"][0]["label"]] in found["set"]

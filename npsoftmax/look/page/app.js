@@ -96,7 +96,8 @@ const looking = latest(async (image) => {
   const right = image < 0 ? "an image of your own" : `right: ${found.right.map(nameOf).join(", ") || "none"}`;
   const rows = found.top.map(({ label, p }) =>
     el("div", { class: found.right.includes(label) ? "good" : "" }, `${percent(p)}  ${nameOf(label)}`));
-  show($("said"), el("p", {}, right), el("div", { class: "small" }, rows));
+  const set = found.set ? el("p", { class: "small" }, `${state.start.runs[0].fitted}: ${found.set.slice(0, 12).join(", ")}${found.set.length > 12 ? ` … (${found.set.length})` : ""}`) : null;
+  show($("said"), el("p", {}, right), el("div", { class: "small" }, rows), set);
   if (image >= 0) $("number").value = image;
   for (const [name, view] of Object.entries(open)) if (!$(name).hidden) view.update?.();
 });

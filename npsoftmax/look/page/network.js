@@ -58,11 +58,32 @@ export function networkView(place) {
   }
 
   // ---------------------------------------------------------------- one map, and the unit under the mouse
-  const found = el("div"), asking = latest(async (question) => drawUnit(question, await ask("unit", question)));
+  const found = el("div"), owned = el("div");
+  let ownedOf = null;
+
+  // The parameters of the chosen layer, as pictures.
+  async function own(path) {
+    if (ownedOf === path) return;
+    ownedOf = path;
+    const { tensors } = await ask("parameters", { path });
+    show(owned, tensors.map((tensor) => {
+      const data = bytes(tensor.data), [height, width, maps] = tensor.shape;
+      const pictures = Array.from({ length: maps }, (_, c) => {
+        const canvas = mapCanvas(tensor, data, c);
+        canvas.style.width = height === 1 || width > 40 ? "100%" : "36px";
+        if (height === 1) canvas.style.height = "18px";
+        return el("span", { class: "thumb" }, canvas);
+      });
+      return el("div", {}, el("h3", {}, tensor.name, " ", el("span", { class: "soft small" }, `(${tensor.size.join(", ")}), from ${number(tensor.low)} to ${number(tensor.high)}`)), el("div", { class: "maps" }, pictures));
+    }));
+  }
+
+  const asking = latest(async (question) => drawUnit(question, await ask("unit", question)));
 
   function detail() {
     if (chosen === "head") {
-      show(side, el("h2", {}, `the score of ${nameOf(channel)}`), found);
+      show(side, el("h2", {}, `the score of ${nameOf(channel)}`), found, owned);
+      own("head");
       return asking({ image: state.image, path: "head", place: [channel] });
     }
     const picture = state.forward.maps[chosen];
@@ -94,7 +115,8 @@ export function networkView(place) {
       move(at[0] + step[0], at[1] + step[1]);
     });
     const title = picture.kind === "maps" ? `map ${channel} of ${chosen}` : chosen;
-    show(side, el("h2", {}, title), el("p", { class: "small soft" }, `from ${number(picture.low)} to ${number(picture.high)}; point at a unit, or use the arrow keys. Blue is below 0, orange above; where nothing is below 0, black is the least and white the most`), big, found);
+    show(side, el("h2", {}, title), el("p", { class: "small soft" }, `from ${number(picture.low)} to ${number(picture.high)}; point at a unit, or use the arrow keys. Blue is below 0, orange above; where nothing is below 0, black is the least and white the most`), big, found, owned);
+    own(chosen);
     move(...at);
   }
 
