@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from test_sets import drawn
 
 from npsoftmax.calibration import Subtrees, class_scores, threshold
 from npsoftmax.heads import ClassInfo, head_class
 from npsoftmax.random import Rng
-from tests.calibration.test_sets import drawn
 
 SMALL = [-1, 0, 0, 1, 1, 2, 2]  # ((0, 1), (2, 3))
 

@@ -123,7 +123,7 @@ def test_scores_of_ten_thousand_with_sets(dtype):
         (np.full((6, 7), 2), r"targets run from 2.0 to 2.0, but each lies from 0 \(no\) to 1 \(yes\)"),
         (np.full((6, 7), -1), "hold -1"),
         (np.full((6, 7), np.nan), "hold nan"),
-        (np.zeros((6, 6)), "labels are float64"),
+        (np.zeros((6, 6)), r"sets of labels have shape \(6, 6\), but \(6, 7\) was expected"),
         (np.zeros((6, 6), int), r"labels have shape \(6, 6\)"),
         (np.zeros((5, 7), int), r"labels have shape \(5, 7\)"),
         (np.full((6, 7), "yes"), "real numbers"),
