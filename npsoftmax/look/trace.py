@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.layers import Layer
+from npsoftmax.layers import Layer, MultiHeadAttention
 
 Index = tuple[int, ...]
 
@@ -60,7 +60,19 @@ class Trace:
             note.dy, note.dx, note.grads = dy, dx, grads
             return dx, grads
 
+        if isinstance(layer, MultiHeadAttention):
+            layer.cross_forward = self._noting_cross(path, layer.cross_forward)  # type: ignore[method-assign]
         layer.forward, layer.backward = noting_forward, noting_backward  # type: ignore[method-assign]
+
+    def _noting_cross(self, path: str, cross_forward: Any) -> Any:
+        """Attention of the first tokens alone, as in a last block: x are all tokens, of which those come first."""
+
+        def noting(x: Any, context: Any, **options: Any) -> tuple[Any, Any]:
+            y, cache = cross_forward(x, context, **options)
+            self.seen[path] = Seen(context, y)
+            return y, cache
+
+        return noting
 
 
 def paths(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:

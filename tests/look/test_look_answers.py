@@ -230,3 +230,13 @@ def test_parameters_are_shown_and_the_set_of_an_image_where_there_are_sets(answe
     found = subject.forward(0)
     assert "0.8" in subject.described()["fitted"] or "80%" in subject.described()["fitted"]
     assert set(found["set"]) <= set(subject.names) and subject.names[found["top"][0]["label"]] in found["set"]
+
+
+def test_where_the_class_token_looks_in_the_last_block(answers):
+    subject = answers["vit"].subjects[0]
+    subject.run(3)
+    last = [path for path in subject.layers if path.endswith("attention")][-1]
+    unit = answers["vit"].ask("unit", {"image": 3, "path": last, "place": [0, 0]})
+    tokens = subject.seen(last).x.shape[1]
+    assert np.shape(unit["weights"]) == (2, tokens) and tokens == 17
+    np.testing.assert_allclose(np.sum(unit["weights"], axis=1), 1, rtol=1e-12)
