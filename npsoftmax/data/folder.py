@@ -7,7 +7,7 @@ kept in the user's cache, and read again as long as no file's name, size or time
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def _pixels(folder: Path, part: str, found: Found, size: int) -> np.ndarray:
     """The images (N, size, size, 3), from the cache where nothing has changed since they were put there."""
     place = hashlib.sha256(f"{folder.resolve()}\n{part}\n{size}".encode()).hexdigest()[:24]
     kept = user_cache() / "own" / f"{place}.npz"
-    state = _state(folder, found)
+    state = state_of(folder, found.files)
     x = _from_cache(kept, state, (len(found.files), size, size, 3))
     if x is None:
         x = np.stack([read_picture(path, (size, size, 3)) for path in found.files])
@@ -159,10 +159,10 @@ def _pixels(folder: Path, part: str, found: Found, size: int) -> np.ndarray:
     return x
 
 
-def _state(folder: Path, found: Found) -> str:
-    """SHA-256 of the names, sizes and times of all files."""
-    lines = []
-    for path in found.files:
+def state_of(folder: Path, files: Iterable[Path], *also: str) -> str:
+    """SHA-256 of the names, sizes and times of all files, and of what a cache depends on also."""
+    lines = [*also]
+    for path in files:
         try:
             status = path.stat()
         except OSError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from npsoftmax.data.editions import user_cache
+from npsoftmax.data.folder import state_of
 from npsoftmax.errors import InputError
 from npsoftmax.files import WriteError, replacing
 
@@ -60,7 +61,7 @@ def read_source(folder: Path) -> Source:
     if not files:
         raise InputError(f"{folder} has no Python source files (.py): give another folder with --data-dir.")
     kept = user_cache() / "tokens" / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]}.npz"
-    state = _state(folder, files)
+    state = state_of(folder, files, sys.version)  # which decides what `tokenize` does
     found = _from_cache(kept, state)
     if found is None:
         found = _tokenized(folder, files)
@@ -145,18 +146,6 @@ def _tokenized(folder: Path, files: list[Path]) -> Source:
 
 
 # ---------------------------------------------------------------- the cache
-def _state(folder: Path, files: list[Path]) -> str:
-    """SHA-256 of the names, sizes and times of all files, and of the version of `tokenize`."""
-    lines = [sys.version]
-    for path in files:
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-        lines.append(f"{path.relative_to(folder)}\t{status.st_size}\t{status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
 def _from_cache(path: Path, state: str) -> Source | None:
     try:
         with np.load(path, allow_pickle=False) as file:
