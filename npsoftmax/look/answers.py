@@ -14,7 +14,7 @@ from npsoftmax.data.pictures import read_picture
 from npsoftmax.errors import InputError
 from npsoftmax.heads import FlatHead
 from npsoftmax.look import charts, gradients, heads, trees
-from npsoftmax.look.plain import numbers
+from npsoftmax.look.plain import check_place, numbers
 from npsoftmax.look.subject import Subject
 from npsoftmax.look.trace import sample
 from npsoftmax.look.units import sum_of_products, unit
@@ -84,7 +84,7 @@ class Answers:
                 return _score(subject, h[0], place)
             note = subject.seen(path)
             x, y = sample(note.x), sample(note.y)
-            _check_place(place, y.shape)
+            check_place(place, y.shape, "what this layer gives")
             return unit(subject.layers[path], x, y, place)
 
     def _parameters(self, asked: _Asked) -> dict[str, Any]:
@@ -167,17 +167,12 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
-def _check_place(place: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape, strict=True)):
-        raise InputError(f"the place is {list(place)}, but this layer gives {list(shape)}.")
-
-
 def _score(subject: Subject, h: np.ndarray, place: tuple[int, ...]) -> dict[str, Any]:
     """The score of a class, a sum of products of the features."""
     head = subject.model.head
     if not subject.has_scores() or not isinstance(head, FlatHead):
         raise InputError(f"{subject.model.head_name} has no linear map to one score a class.")
-    _check_place(place, (len(subject.names),))
+    check_place(place, (len(subject.names),), "the head")
     w, b = head.params["w"][:, place[0]], head.params.get("b")
     z = float(head.scores(h[None])[0][0, place[0]])
     return sum_of_products(h, w, 0.0 if b is None else float(b[place[0]]), z)

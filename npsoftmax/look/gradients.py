@@ -8,8 +8,9 @@ import numpy as np
 
 from npsoftmax.backend import to_numpy
 from npsoftmax.errors import InputError
-from npsoftmax.look.plain import shown
+from npsoftmax.look.plain import check_place, shown
 from npsoftmax.look.subject import Subject
+from npsoftmax.look.trace import sample
 from npsoftmax.params import SparseRows, leaves
 
 STEP = 1e-5  # in float64 the error of the difference is about STEP² and rounding / STEP
@@ -44,7 +45,7 @@ def element(subject: Subject, image: int, target: int, path: str, tensor: str, i
         loss, found = _gradients(subject, image, target, path)
         if tensor not in found:
             raise InputError(f"there is no gradient {tensor!r:.40} here; there are {', '.join(found)}.")
-        place = _place(index, found[tensor].shape)
+        place = check_place(index, found[tensor].shape, "the gradient")
         value, losses = _shifted(subject, image, target, path, tensor, place)
     more, less = losses
     return {
@@ -62,20 +63,18 @@ def element(subject: Subject, image: int, target: int, path: str, tensor: str, i
 
 def _gradients(subject: Subject, image: int, target: int, path: str) -> tuple[float, dict[str, np.ndarray]]:
     """The loss, and name -> gradient; x without its batch axis."""
-    h = subject.run(image)
+    h, trunk_cache = subject.passed(image)
     head = subject.model.head
     targets = np.array([_label(subject, target)])
     loss, cache = head.loss(h, targets, rng=subject.noise())
     dh, grads = head.backward(cache)
     if path == HEAD:
         return float(loss), {INPUT: dh[0], **_dense(grads)}
-    subject.seen(path)
-    _, trunk_cache = subject.model.trunk.forward(subject.batch(image))
-    subject.model.trunk.backward(dh, trunk_cache)
     note = subject.seen(path)
+    subject.model.trunk.backward(dh, trunk_cache)
     if note.dx is None:
         raise InputError(f"layer {path} has no backward of its own here; look at the one around it.")
-    return float(loss), {INPUT: note.dx[0] if len(note.dx) == 1 else note.dx, **_dense(note.grads)}
+    return float(loss), {INPUT: sample(note.dx), **_dense(note.grads)}
 
 
 def _dense(grads: Any) -> dict[str, np.ndarray]:
@@ -132,12 +131,6 @@ def _label(subject: Subject, target: int) -> int:
     if not 0 <= target < len(subject.names):
         raise InputError(f"the target is {target}, but a class from 0 to {len(subject.names) - 1} was expected.")
     return target
-
-
-def _place(index: list[int], shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
-        raise InputError(f"the place is {index}, but the gradient has shape {list(shape)}.")
-    return tuple(index)
 
 
 def _as_maps(g: np.ndarray) -> np.ndarray:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from npsoftmax.errors import InputError
 
 MOST_MAPS = 64  # that a person can look through
 
@@ -42,6 +45,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
+
+
+def check_place(place: Sequence[int], shape: Sequence[int], what: str) -> tuple[int, ...]:
+    """The place as an index; InputError where it does not lie in `what`, which has this shape."""
+    if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape, strict=True)):
+        raise InputError(f"the place is {list(place)}, but {what} has shape {list(shape)}.")
+    return tuple(place)
 
 
 def shown(y: np.ndarray) -> dict[str, Any]:

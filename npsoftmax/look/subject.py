@@ -15,7 +15,7 @@ from npsoftmax.errors import InputError
 from npsoftmax.heads import FlatHead
 from npsoftmax.layers import Layer
 from npsoftmax.look.plain import encoded, numbers, plain, shown
-from npsoftmax.look.trace import Seen, Trace
+from npsoftmax.look.trace import Seen, Trace, sample
 from npsoftmax.models import Model
 from npsoftmax.random import Rng
 from npsoftmax.training.predict import Predictor
@@ -104,8 +104,13 @@ class Subject:
     # ------------------------------------------------------------ passes
     def run(self, image: int) -> np.ndarray:
         """Forward: layers note what they see. -> features (1, D)."""
+        return self.passed(image)[0]
+
+    def passed(self, image: int) -> tuple[np.ndarray, Any]:
+        """As `run`, and the cache for the trunk's backward."""
         self.trace.seen.clear()
-        return to_numpy(self.model.trunk.forward(self.batch(image))[0])
+        h, cache = self.model.trunk.forward(self.batch(image))
+        return to_numpy(h), cache
 
     def noise(self) -> Rng:
         """Of heads that draw noise in evaluation too: always the same."""
@@ -148,7 +153,7 @@ class Subject:
             h = self.run(image)
             log_p = self.model.head.log_prob(h, rng=self.noise())[0]
             best = self.model.head.predict(h, min(TOP, len(self.names)), rng=self.noise())[0]
-            maps = {path: shown(_one(note.y)) for path, note in self.trace.seen.items()}
+            maps = {path: shown(sample(note.y)) for path, note in self.trace.seen.items()}
         pixels = self.pixels(image)
         return plain(
             {
@@ -174,7 +179,3 @@ class Subject:
     def _small(self, image: int) -> dict[str, Any]:
         pixels = self.pixels(image)
         return {"number": image, "right": self.right(image), "shape": list(pixels.shape), "data": encoded(pixels)}
-
-
-def _one(y: np.ndarray) -> np.ndarray:
-    return y[0] if len(y) == 1 else y
