@@ -18,7 +18,7 @@ from npsoftmax.functional.noise import noise_contrast_backward, noise_contrast_f
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.checks import not_negative
-from npsoftmax.heads.row_map import SPARSE_FROM
+from npsoftmax.heads.row_map import gradient_of_rows
 from npsoftmax.kernels import matmul
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.params import SparseRows, Tree
@@ -97,14 +97,10 @@ class NCEHead(Head):
         db: Array | SparseRows | None
         if of_rows:
             dh, rows, *found = noise_contrast_backward(dlosses, cache)
-            dw, db = (self._gradient(rows, x) for x in found)
+            dw, db = (gradient_of_rows(rows, x, self.classes.n) for x in found)
         else:
             dh, dw, db = linear_softmax_nll_backward(dlosses, cache)
         return dh, {"w": dw, "b": db} if "b" in self.params else {"w": dw}
-
-    def _gradient(self, rows: Array, values: Array) -> Array | SparseRows:
-        found = SparseRows.from_indices(rows, values, self.classes.n)
-        return found.to_dense() if self.classes.n < SPARSE_FROM else found
 
     def draw(self, rng: Rng | None, like: Array) -> tuple[Array, Array]:
         """The classes drawn as noise for this step, and how often each was: both (S,), S <= samples.

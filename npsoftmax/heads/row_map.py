@@ -17,6 +17,12 @@ from npsoftmax.random import Rng
 SPARSE_FROM = 10_000
 
 
+def gradient_of_rows(rows: Array, values: Array, classes: int) -> Array | SparseRows:
+    """The gradient of `classes` rows, of which only those numbered `rows` (some perhaps twice) have one."""
+    found = SparseRows.from_indices(rows, values, classes)
+    return found.to_dense() if classes < SPARSE_FROM else found
+
+
 class RowMap(HoldsTrees):
     """z = w[row] · h + b[row] for chosen rows, or for all. params w (R, D), b (R,)."""
 
