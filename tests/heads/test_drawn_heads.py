@@ -260,7 +260,7 @@ def test_it_learns_the_shares_of_classes_without_a_sum(form):
 def test_a_large_head_gives_rows_and_those_are_the_dense_gradient(name, options, monkeypatch):
     head = build(name, 500, **options)
     h, t = batch(head)
-    module = {"arcface": "arcface", "nce": "nce"}[name]
+    module = {"arcface": "arcface", "nce": "row_map"}[name]
     monkeypatch.setattr(f"npsoftmax.heads.{module}.SPARSE_FROM", 100)
     _, rows = head.backward(head.loss(h, t, train=True, rng=RNG)[1])
     monkeypatch.undo()

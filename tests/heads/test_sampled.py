@@ -178,7 +178,7 @@ def test_only_drawn_classes_and_targets_get_a_gradient():
 def test_a_large_head_gives_rows_and_those_are_the_dense_gradient(monkeypatch):
     h, t = batch(build(500, samples=10))
     large = build(500, samples=10)
-    monkeypatch.setattr("npsoftmax.heads.sampled.SPARSE_FROM", 100)
+    monkeypatch.setattr("npsoftmax.heads.row_map.SPARSE_FROM", 100)
     _, rows = large.backward(large.loss(h, t, train=True, rng=RNG)[1])
     monkeypatch.undo()
     _, full = large.backward(large.loss(h, t, train=True, rng=RNG)[1])
