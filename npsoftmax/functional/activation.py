@@ -1,4 +1,4 @@
-"""Rectifier and Gaussian error linear unit, element by element."""
+"""Rectifier, Gaussian error and sigmoid linear units, element by element."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from npsoftmax.arguments import gradient_like, real
 from npsoftmax.backend import Array, array_module
+from npsoftmax.functional.path import sigmoid
 from npsoftmax.kernels import elementwise as kernels
 
 
@@ -79,3 +80,21 @@ def gelu_fused_backward(dy: Array, cache: Any) -> Array:
     """`gelu_backward` in one pass. dy like x -> dx like x."""
     dy = gradient_like(dy, cache.shape)
     return kernels.gelu_backward(dy, cache)
+
+
+# ---------------------------------------------------------------- SiLU
+def silu_forward(x: Array) -> tuple[Array, Any]:
+    """y = x · σ(x), σ(x) = 1 / (1 + exp(-x)). Any shape.
+
+    Source: Elfwing, Uchibe and Doya, 2017 (arXiv 1702.03118); as "swish" Ramachandran et al., 2017.
+    """
+    x = real(x)
+    s = sigmoid(x)
+    return x * s, (x, s)
+
+
+def silu_backward(dy: Array, cache: Any) -> Array:
+    """dx = dy · σ(x) · (1 + x · (1 - σ(x))). dy like x -> dx like x."""
+    x, s = cache
+    dy = gradient_like(dy, x.shape)
+    return dy * (s * (1 + x * (1 - s)))

@@ -1,4 +1,4 @@
-"""Max and average pooling with windows that may overlap, and global pooling.
+"""Max and average pooling with windows that may overlap, global pooling, and padding to an odd size.
 
 x (N, H, W, C) -> y (N, OH, OW, C); size, stride and pad are pairs. In a maximum the padding counts as -infinity, in an
 average as zeros that are counted (PyTorch's defaults).
@@ -126,6 +126,50 @@ def global_max_pool_backward(dy: Array, cache: Any) -> Array:
     dx = xp.zeros((n, h * w, c), dtype=dy.dtype)
     xp.put_along_axis(dx, index, dy[:, None], axis=1)
     return dx.reshape(n, h, w, c)
+
+
+def global_max_avg_pool_forward(x: Array) -> tuple[Array, Any]:
+    """y = the largest value of each channel over the image, plus the mean; in a tie the first pixel is the largest.
+
+    x (N, H, W, C) -> y (N, C)
+    """
+    x = _pixels(x)
+    size = x.shape[1], x.shape[2]
+    largest, index = kernels.max_pool(x, size, size, (0, 0))
+    return largest[:, 0, 0] + x.mean(axis=(1, 2)), (index, x.shape)
+
+
+def global_max_avg_pool_backward(dy: Array, cache: Any) -> Array:
+    """The gradient goes to the winner, and 1 / (H·W) of it to every pixel.
+
+    dy (N, C) -> dx (N, H, W, C)
+    """
+    index, shape = cache
+    dy = gradient_like(dy, (shape[0], shape[3]))[:, None, None]
+    size = shape[1:3]
+    dx = kernels.max_pool_backward(dy, index, shape, size, size, (0, 0))
+    dx += dy / (size[0] * size[1])
+    return dx
+
+
+def pad_to_odd_forward(x: Array) -> tuple[Array, Any]:
+    """x with a row of zeros below where its height is even, and a column on the right where its width is.
+
+    x (N, H, W, C) -> y (N, H or H + 1, W or W + 1, C)
+    """
+    x = _pixels(x)
+    more = [(0, 1 - size % 2) for size in x.shape[1:3]]
+    return array_module(x).pad(x, ((0, 0), *more, (0, 0))), x.shape
+
+
+def pad_to_odd_backward(dy: Array, cache: Any) -> Array:
+    """dx = dy without what was added.
+
+    dy like y -> dx (N, H, W, C)
+    """
+    n, h, w, c = cache
+    dy = gradient_like(dy, (n, h + 1 - h % 2, w + 1 - w % 2, c))
+    return array_module(dy).ascontiguousarray(dy[:, :h, :w])
 
 
 # ---------------------------------------------------------------- what a forward may be given

@@ -39,11 +39,13 @@ class Layer(HoldsTrees, ABC):
     """A function with parameters. Subclasses set `params` (and `buffers`) and define forward and backward.
 
     takes_tokens: whether x are the whole numbers of words, (N, T), and no real numbers.
+    prepares_from: how many training images `prepare` should get; 0 where it does nothing.
     """
 
     params: Tree
     buffers: Tree
     takes_tokens: bool = False
+    prepares_from: int = 0
 
     def __init__(self) -> None:
         self.params, self.buffers = {}, {}
@@ -58,6 +60,9 @@ class Layer(HoldsTrees, ABC):
 
         Without `need_dx` a layer may return None for dx: nobody reads the gradient of the input images.
         """
+
+    def prepare(self, x: Array) -> None:
+        """What a first layer sets from training images, once, before training. x (N, …), as forward gets them."""
 
     def taken(self, x: Any) -> Array:
         """x (N, …) as an array of real numbers whose samples this layer takes; InputError where it does not."""

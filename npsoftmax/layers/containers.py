@@ -47,7 +47,11 @@ class Sequential(Layer):
                     )
                 seen.add(id(part))
         self.layers = layers
-        self.takes_tokens = any(layer.takes_tokens for layer in list(layers.values())[:1])
+        self._first = next(iter(layers.values()), None)
+        self.takes_tokens = self._first is not None and self._first.takes_tokens
+        self.prepares_from = 0 if self._first is None else self._first.prepares_from
+        # Below the first layer with parameters nobody reads a gradient, if the caller does not.
+        self._learns_from = next((name for name, layer in layers.items() if layer.params), None)
         self.params = {name: layer.params for name, layer in layers.items() if layer.params}
         self.buffers = {name: layer.buffers for name, layer in layers.items() if layer.buffers}
 
@@ -62,13 +66,20 @@ class Sequential(Layer):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         dy, caches, grads = real(dy, "dy"), cache, {}
         check_unused(caches, len(self.layers))
-        first = next(iter(self.layers), None)
         dx: Array | None = dy
         for name, layer in reversed(self.layers.items()):
-            assert dx is not None  # only the first layer may leave it out
+            assert dx is not None  # only the last layer of this loop may leave it out
             # Popped, so that each activation is freed as soon as it has been used.
-            dx, grads[name] = layer.backward(dx, caches.pop(), need_dx=need_dx or name != first)
+            last = not need_dx and name == self._learns_from
+            dx, grads[name] = layer.backward(dx, caches.pop(), need_dx=not last)
+            if last:
+                caches.clear()
+                break
         return dx, {name: grads[name] for name in self.params}
+
+    def prepare(self, x: Array) -> None:
+        if self._first is not None:
+            self._first.prepare(x)
 
     def output_shape(self, shape: Shape) -> Shape:
         for layer in self.layers.values():

@@ -48,6 +48,16 @@ class GELU(Layer):
         return getattr(activation, f"{name}_backward")(dy, pair_cache), {}
 
 
+class SiLU(Layer):
+    """y = x · σ(x)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        return activation.silu_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
+        return activation.silu_backward(dy, cache), {}
+
+
 class Dropout(Layer):
     """In training each value is 0 with probability `p`, the others are divided by 1 - p; else the identity."""
 

@@ -1,4 +1,4 @@
-"""How parameters start: PyTorch's default for linear maps, and He's."""
+"""How parameters start: PyTorch's default for linear maps, He's, and as a copy of the input."""
 
 from __future__ import annotations
 
@@ -54,11 +54,26 @@ def zeros(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
     return _nothing(shape) if _shapes_only.get() else np.zeros(shape, dtype=np.float32)
 
 
+def dirac(shape: tuple[int, ...], fan_in: int, rng: Rng) -> np.ndarray:
+    """The default, but output number i is input number i, for as many as there are of both: the layer begins as a copy.
+
+    shape (…, C, F): of a convolution's taps (KH, KW, C, F) the one at (KH // 2, KW // 2) copies.
+    Source: Zagoruyko and Komodakis 2017 (arXiv 1706.00388).
+    """
+    w = uniform_fan_in(shape, fan_in, rng)
+    if not _shapes_only.get():
+        both = min(shape[-2:])
+        w[..., :both] = 0
+        w[tuple(k // 2 for k in shape[:-2])][:both, :both] = np.eye(both)
+    return w
+
+
 INITIALISERS: dict[str, Initialiser] = {
     "default": uniform_fan_in,
     "he": he_normal,
     "normal": standard_normal,
     "zeros": zeros,
+    "dirac": dirac,
 }
 
 

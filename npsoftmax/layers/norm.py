@@ -118,6 +118,19 @@ class BatchNormReLU(BatchNorm):
         return super().backward(dz, norm_cache, need_dx=need_dx)
 
 
+class BatchNormSiLU(BatchNorm):
+    """Batch norm and then y · σ(y). Arguments, parameters and buffers as in BatchNorm."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        y, cache = super().forward(x, train=train, rng=rng)
+        y, silu_cache = activation.silu_forward(y)
+        return y, (cache, silu_cache)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        norm_cache, silu_cache = cache
+        return super().backward(activation.silu_backward(dy, silu_cache), norm_cache, need_dx=need_dx)
+
+
 class LayerNorm(_Norm):
     """Layer norm over the last axis. x (N, …, D) -> y; params gamma, beta (D,); no beta under bias=False.
 

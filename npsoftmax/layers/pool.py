@@ -124,3 +124,34 @@ class GlobalMaxPool(_GlobalPool):
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         return pool.global_max_pool_backward(dy, cache), {}
+
+
+class GlobalMaxAvgPool(_GlobalPool):
+    """The largest value of each channel plus the mean. x (N, H, W, C) -> y (N, C)."""
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = self.taken(x)
+        return pool.global_max_avg_pool_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return pool.global_max_avg_pool_backward(dy, cache), {}
+
+
+class PadToOdd(Layer):
+    """Zeros below and on the right of images of even size. x (N, H, W, C) -> y (N, H or H + 1, W or W + 1, C).
+
+    A 2x2 convolution then gives a map of even size, of which a 2x2 pool drops nothing: H or H - 1 rows, whichever is
+    even.
+    """
+
+    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        x = self.taken(x)
+        return pool.pad_to_odd_forward(x)
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
+        return pool.pad_to_odd_backward(dy, cache), {}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise InputError(f"{self!r} takes images of shape (H, W, C), not {shape}.")
+        return shape[0] + 1 - shape[0] % 2, shape[1] + 1 - shape[1] % 2, shape[2]

@@ -51,7 +51,7 @@ def unit(layer: Layer, x: np.ndarray, y: np.ndarray, place: Place) -> dict[str, 
 def _(layer: Conv2d, x: np.ndarray, y: np.ndarray, place: Place) -> dict[str, Any]:
     row, column, f = place
     patch, top, left = _window(x, layer.k, layer.stride, layer.pad, row, column, 0.0)
-    w = layer.params["w"][..., f]  # (KH, KW, C)
+    w = (layer.params | layer.buffers)["w"][..., f]  # (KH, KW, C); of filters that do not learn it is a buffer
     bias = float(layer.params["b"][f]) if "b" in layer.params else 0.0
     products = patch * w
     total = float(products.sum()) + bias

@@ -17,6 +17,7 @@ from npsoftmax.models.mlp import mlp
 from npsoftmax.models.resnet import resnet9, speednet
 from npsoftmax.models.tokens import token_mlp
 from npsoftmax.models.vit import vit, vit_e4, vit_small
+from npsoftmax.models.whitened import whitened_resnet
 
 MODELS: dict[str, Callable[..., Sequential]] = {
     "mlp": mlp,
@@ -24,6 +25,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "tinyvgg": tinyvgg,
     "resnet9": resnet9,
     "speednet": speednet,
+    "whitened_resnet": whitened_resnet,
     "vit": vit,
     "vit_small": vit_small,
     "vit_e4": vit_e4,

@@ -87,6 +87,15 @@ class Model(HoldsTrees):
         check_rng(rng, optional=True)
         return self.head.predict(self.features(x), k, rng=rng and rng.child("head"))
 
+    @property
+    def prepares_from(self) -> int:
+        """How many training images `prepare` should get; 0 where it does nothing."""
+        return self.trunk.prepares_from
+
+    def prepare(self, x: Array) -> None:
+        """Set what the first layer takes from training images, before training. x (N, …), normalised as in training."""
+        self.trunk.prepare(x)
+
     def use_convolution(self, algorithm: str) -> Model:
         """Run every convolution by `algorithm` (one of layers.conv.ALGORITHMS); returns self.
 

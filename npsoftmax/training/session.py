@@ -110,6 +110,10 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     def batches(x: np.ndarray, y: np.ndarray, **options: Any) -> Batches:
         return Batches(x, y, rng=rng, normalize=normalization, backend=backend, **options)
 
+    if model.prepares_from and normalization is not None:
+        chosen = np.linspace(0, len(kept), min(model.prepares_from, len(kept)), endpoint=False).astype(int)
+        model.prepare(normalization.apply(dataset.x_train[kept[chosen]]))
+
     train = batches(
         dataset.x_train[kept], dataset.y_train[kept], batch_size=config.batch_size, augment=config.augment, shuffle=True
     )

@@ -195,6 +195,9 @@ CASES = {
     },
     "global_avg_pool": Case("global_avg_pool", ((2, 3, 4, 5),)),
     "global_max_pool": Case("global_max_pool", ((2, 3, 4, 5),)),
+    "global_max_avg_pool": Case("global_max_avg_pool", ((2, 3, 4, 5),)),
+    "pad_to_odd": Case("pad_to_odd", ((2, 3, 4, 5),)),
+    "pad_to_odd both": Case("pad_to_odd", ((2, 4, 2, 3),)),
     **{
         f"{pair} {name}": Case(pair, shapes, rest, outputs=3)
         for pair in ("batch_norm", "batch_norm_fused", "batch_norm_relu")
@@ -227,6 +230,7 @@ CASES = {
     "layer_norm_fused, no beta": Case("layer_norm_fused", ((4, 5), (5,), None)),
     "relu": Case("relu", ((3, 4, 5),)),
     "relu_fused": Case("relu_fused", ((3, 4, 5),)),
+    "silu": Case("silu", ((3, 4, 5),)),
     "gelu": Case("gelu", ((3, 4, 5),)),
     "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
     "embedding": Case("embedding", ((5, 3),), (np.array([[4, 0, 4], [1, 4, 0]]),)),

@@ -17,6 +17,7 @@ from npsoftmax.layers import (
     AvgPool2d,
     BatchNorm,
     BatchNormReLU,
+    BatchNormSiLU,
     ClassToken,
     Conv2d,
     ConvReLU2d,
@@ -25,17 +26,21 @@ from npsoftmax.layers import (
     FeedForward,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxAvgPool,
     GlobalMaxPool,
     Layer,
     LayerNorm,
     MaxPool2d,
     MaxPoolReLU2d,
     MultiHeadAttention,
+    PadToOdd,
     PatchEmbed,
+    PatchWhitening,
     PositionEmbedding,
     ReLU,
     Residual,
     Sequential,
+    SiLU,
     StochasticDepth,
     TokenPool,
     TransformerBlock,
@@ -84,6 +89,7 @@ CASES = {
     "ConvReLU2d, not fused": (lambda: ConvReLU2d(2, 3, 3, stride=2, rng=R, fused=False), (5, 5, 2)),
     "ReLU": (ReLU, (4, 3)),
     "GELU": (GELU, (4, 3)),
+    "SiLU": (SiLU, (4, 3)),
     "Dropout": (lambda: Dropout(0.3), (4, 3)),
     "Dropout 0": (lambda: Dropout(0), (4, 3)),
     "Flatten": (Flatten, (2, 3, 4)),
@@ -92,6 +98,7 @@ CASES = {
     "BatchNorm, not fused": (lambda: BatchNorm(4, fused=False), (2, 3, 4)),
     "BatchNormReLU": (lambda: BatchNormReLU(4), (2, 3, 4)),
     "BatchNormReLU, not fused": (lambda: BatchNormReLU(4, fused=False), (2, 3, 4)),
+    "BatchNormSiLU": (lambda: BatchNormSiLU(4), (2, 3, 4)),
     "LayerNorm": (lambda: LayerNorm(4), (3, 4)),
     "MaxPool2d": (lambda: MaxPool2d(2), (4, 5, 3)),
     "MaxPool2d, overlap": (lambda: MaxPool2d((3, 2), stride=(2, 1), pad=(1, 0)), (5, 4, 3)),
@@ -101,6 +108,10 @@ CASES = {
     "AvgPool2d, overlap": (lambda: AvgPool2d(3, stride=2, pad=1), (5, 4, 3)),
     "GlobalAvgPool": (GlobalAvgPool, (3, 4, 2)),
     "GlobalMaxPool": (GlobalMaxPool, (3, 4, 2)),
+    "GlobalMaxAvgPool": (GlobalMaxAvgPool, (3, 4, 2)),
+    "PadToOdd": (PadToOdd, (3, 4, 2)),
+    "PatchWhitening": (lambda: PatchWhitening(2), (3, 4, 2)),
+    "PatchWhitening, 3x3": (lambda: PatchWhitening(1, 3), (4, 3, 1)),
     "GELU, plain": (lambda: GELU(fused=False), (4, 3)),
     "LayerNorm, plain": (lambda: LayerNorm(4, fused=False), (3, 4)),
     "LayerNorm, no bias": (lambda: LayerNorm(4, bias=False), (3, 4)),
@@ -312,7 +323,7 @@ def shared_deep_inside():
         (lambda: Conv2d(2, 3, 3, rng=R, algorithm="winigrad"), "unknown convolution algorithm 'winigrad'"),
         (lambda: Conv2d(2, 3, 3, rng=R, algorithm="til"), "Did you mean 'tiled'"),
         (lambda: Conv2d(2, 3, 3, rng=R, init="hee"), r"unknown initialisation 'hee'. Did you mean 'he'"),
-        (lambda: Dense(2, 3, rng=R, init="xavier"), "unknown initialisation 'xavier'.*Known: default, he"),
+        (lambda: Dense(2, 3, rng=R, init="xavier"), "unknown initialisation 'xavier'.*Known: default, dirac, he"),
         (lambda: Dense(2, 0, rng=R), "outputs is 0"),
         (lambda: Dense(0, 2, rng=R), "inputs is 0"),
         (lambda: MaxPool2d(2, stride=0), "stride is 0"),
@@ -615,12 +626,22 @@ def test_how_parameters_start(make):
     assert not any(p.any() for p in make(rng=R, init="zeros").params.values())
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "k"), [(3, 3, 3), (3, 5, 2), (5, 3, 1), (4, 6, (3, 2))])
+def test_a_dirac_convolution_copies_as_many_channels_as_there_are(inputs, outputs, k):
+    conv = Conv2d(inputs, outputs, k, rng=R, bias=False, init="dirac")
+    x, both = batch((6, 6, inputs)), min(inputs, outputs)
+    y, _ = conv.forward(x)
+    (top, left), (oh, ow) = (side // 2 for side in conv.k), y.shape[1:3]
+    np.testing.assert_allclose(y[..., :both], x[:, top : top + oh, left : left + ow, :both], atol=1e-6)
+    assert 0 < np.abs(conv.params["w"][..., both:]).max(initial=0.1) <= 1 / np.sqrt(inputs * conv.k[0] * conv.k[1])
+
+
 @pytest.mark.parametrize("init", INITIALISERS)
 def test_parameters_are_float32_and_depend_on_seed_and_path_alone(init):
     def w(seed, path):
-        return Dense(7, 5, rng=Rng(seed).child(path), init=init).params["w"]
+        return Dense(5, 7, rng=Rng(seed).child(path), init=init).params["w"]
 
-    assert w(0, "a").dtype == np.float32 and w(0, "a").shape == (7, 5)
+    assert w(0, "a").dtype == np.float32 and w(0, "a").shape == (5, 7)
     np.testing.assert_array_equal(w(0, "a"), w(0, "a"))
     if init != "zeros":
         assert not np.array_equal(w(0, "a"), w(1, "a")) and not np.array_equal(w(0, "a"), w(0, "b"))

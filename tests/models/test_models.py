@@ -27,6 +27,7 @@ TINY = {
     "tinyvgg": ({"width": 2}, (4, 5, 3)),
     "resnet9": ({"widths": (2, 3, 4, 5)}, (8, 9, 2)),
     "speednet": ({"widths": (2, 3)}, (8, 5, 2)),
+    "whitened_resnet": ({"widths": (2,), "inner": (3,), "kernels": (2, 1, 3), "init": "default"}, (5, 4, 1)),
     "vit": ({"patch": 2, "dim": 6, "depth": 2, "heads": 2, "mlp": 5, "dropout": 0.1, "drop_path": 0.1}, (4, 6, 2)),
     "vit_small": ({"dim": 4, "depth": 1, "heads": 2, "mlp": 3}, (4, 8, 1)),
     "vit_e4": ({"patch": 3, "dim": 4, "heads": 2, "mlp": 6}, (6, 3, 2)),

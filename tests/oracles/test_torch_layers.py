@@ -19,19 +19,23 @@ from npsoftmax.layers import (  # noqa: E402
     AvgPool2d,
     BatchNorm,
     BatchNormReLU,
+    BatchNormSiLU,
     Conv2d,
     ConvReLU2d,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxAvgPool,
     GlobalMaxPool,
     LayerNorm,
     MaxPool2d,
     MaxPoolReLU2d,
+    PadToOdd,
     ReLU,
     Residual,
     Sequential,
+    SiLU,
     replace_leaves,
 )
 from npsoftmax.random import Rng  # noqa: E402
@@ -108,7 +112,7 @@ def test_dense(n, inputs, outputs, bias, seed):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("kind", [BatchNorm, BatchNormReLU])
+@pytest.mark.parametrize("kind", [BatchNorm, BatchNormReLU, BatchNormSiLU])
 @pytest.mark.parametrize("train", [False, True])
 @given(st.integers(2, 5), st.one_of(st.just(()), pairs(1, 5)), few, st.floats(0.01, 1), st.floats(1e-5, 1), seeds)
 def test_batch_norm(train, kind, fused, n, hw, c, momentum, eps, seed):
@@ -121,7 +125,7 @@ def test_layer_norm(n, tokens, features, eps, seed):
     compare(LayerNorm(features, eps=eps), 2 + 3 * normal((n, *tokens, features), seed))
 
 
-@pytest.mark.parametrize("kind", [ReLU, GELU, GlobalAvgPool, GlobalMaxPool])
+@pytest.mark.parametrize("kind", [ReLU, GELU, SiLU, PadToOdd, GlobalAvgPool, GlobalMaxPool, GlobalMaxAvgPool])
 @given(few, pairs(1, 5), few, seeds)
 def test_layers_without_parameters(kind, n, hw, c, seed):
     compare(kind(), 3 * normal((n, *hw, c), seed))

@@ -33,6 +33,7 @@ CASES = {
     "resnet9 without dropout": ("resnet9", {"widths": (8, 16, 24, 32), "dropout": 0.0}, 4),
     "resnet9 in full": ("resnet9", {}, 4),
     "speednet": ("speednet", {"widths": (16, 24, 32)}, 6),
+    "whitened_resnet": ("whitened_resnet", {"widths": (16, 24, 32), "inner": (12, 16, 20)}, 4),
     "token_mlp": ("token_mlp", {"words": 20, "embedding": 5, "hidden": (16, 12), "dropout": 0.3}, 6),
 }
 

@@ -118,6 +118,31 @@ def speednet(shape, widths):
     return sequential(**parts, pool=nn.MaxPool2d((height, across)), flatten=nn.Flatten()), channels
 
 
+class MaxPlusMean(nn.Module):
+    def forward(self, x):
+        return x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))
+
+
+def silu_block(inputs, outputs, k, **pool):
+    conv = C(inputs, outputs, k, padding=k // 2 if k % 2 else 0, bias=False)
+    return sequential(conv=conv, **pool, norm=nn.BatchNorm2d(outputs), act=nn.SiLU())
+
+
+def whitened_resnet(shape, widths, inner, kernels):
+    """For heights and widths at which no 2x2 convolution needs padding."""
+    channels = 8 * shape[2]
+    parts = {"stem": sequential(whiten=C(shape[2], channels, 2, bias=False), act=nn.SiLU())}
+    for number, (width, middle) in enumerate(zip(widths, inner, strict=True), start=1):
+        first, second, third = kernels[3 * number - 3 : 3 * number]
+        parts[f"group{number}"] = silu_block(channels, width, first, pool=nn.MaxPool2d(2))
+        branch = Residual()
+        branch.add_module("block1", silu_block(width, middle, second))
+        branch.add_module("block2", silu_block(middle, width, third))
+        parts[f"residual{number}"] = branch
+        channels = width
+    return sequential(**parts, pool=MaxPlusMean()), channels
+
+
 # ---------------------------------------------------------------- the vision transformer
 def vit(shape, patch, dim, depth, heads, mlp, activation="gelu", norm="pre", pool="class"):
     tokens = (shape[0] // patch) * (shape[1] // patch) + 1
@@ -147,6 +172,13 @@ CASES = {
     "tinyvgg": ("tinyvgg", tinyvgg, {"width": 5}, {}, (12, 8, 3)),
     "resnet9": ("resnet9", resnet9, {"widths": (4, 6, 8, 10)}, {}, (16, 24, 3)),
     "speednet": ("speednet", speednet, {"widths": (4, 6, 8)}, {}, (16, 24, 3)),
+    "whitened_resnet": (
+        "whitened_resnet",
+        whitened_resnet,
+        {"widths": (4, 6), "inner": (3, 5), "kernels": (3, 1, 1, 2, 3, 3)},
+        {},
+        (16, 24, 3),
+    ),
     "vit": (
         "vit",
         vit,

@@ -58,13 +58,13 @@ class Sum(nn.Module):
         return x + self.branch(x)
 
 
-class ThenReLU(nn.Module):
-    def __init__(self, inner):
+class Then(nn.Module):
+    def __init__(self, function, inner):
         super().__init__()
-        self.inner = inner
+        self.function, self.inner = function, inner
 
     def forward(self, x):
-        return torch.relu(self.inner(x))
+        return self.function(self.inner(x))
 
 
 class Apply(nn.Module):
@@ -136,7 +136,7 @@ class Twin:
         ours = dict(leaves(buffers))
         assert set(ours) == {n for n, t in self.tensors.items() if not isinstance(t, nn.Parameter)}
         for name, b in ours.items():
-            agree(b, self.tensors[name].numpy())
+            agree(self.layouts[name](b), self.tensors[name].numpy())
 
 
 def make_twin(layer, shape, image=None):
@@ -151,9 +151,15 @@ def make_twin(layer, shape, image=None):
         return Twin(nn.Embedding(layer.words, layer.dim, dtype=torch.float64)).tie(layer, {"w": "weight"})
     if kind in FUSED:
         inner = make_twin(FUSED[kind](layer), shape)
-        twin = Twin(ThenReLU(inner.module))
+        twin = Twin(Then(torch.nn.functional.silu if kind is layers.BatchNormSiLU else torch.relu, inner.module))
         twin.take("", inner)
         return twin
+    if kind is layers.PatchWhitening:
+        module = nn.Conv2d(layer.inputs, layer.outputs, layer.k, bias=False, dtype=torch.float64)
+        weight = module.weight.detach()
+        del module.weight
+        module.register_buffer("weight", weight)
+        return Twin(module).tie(layer, {"w": "weight"}, {"w": conv_weight})
     if kind is layers.Conv2d:
         sizes = (layer.inputs, layer.outputs, layer.k, layer.stride, layer.pad)
         module = nn.Conv2d(*sizes, bias="b" in layer.params, dtype=torch.float64)
@@ -181,6 +187,7 @@ def without_relu(kind):
 
 
 FUSED = {
+    layers.BatchNormSiLU: without_relu(layers.BatchNorm),
     layers.ConvReLU2d: without_relu(layers.Conv2d),
     layers.BatchNormReLU: without_relu(layers.BatchNorm),
     layers.MaxPoolReLU2d: without_relu(layers.MaxPool2d),
@@ -188,12 +195,15 @@ FUSED = {
 SIMPLE = {
     layers.ReLU: lambda _: nn.ReLU(),
     layers.GELU: lambda _: nn.GELU(),
+    layers.SiLU: lambda _: nn.SiLU(),
     layers.Dropout: lambda layer: FixedDropout(layer.p),
     layers.Flatten: lambda _: nn.Flatten(),
     layers.MaxPool2d: lambda layer: nn.MaxPool2d(layer.size, layer.stride, layer.pad),
     layers.AvgPool2d: lambda layer: nn.AvgPool2d(layer.size, layer.stride, layer.pad, count_include_pad=True),
     layers.GlobalAvgPool: lambda _: Apply(lambda x: x.mean(dim=(2, 3))),
     layers.GlobalMaxPool: lambda _: Apply(lambda x: x.amax(dim=(2, 3))),
+    layers.GlobalMaxAvgPool: lambda _: Apply(lambda x: x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))),
+    layers.PadToOdd: lambda _: Apply(lambda x: nn.functional.pad(x, (0, 1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2))),
 }
 
 

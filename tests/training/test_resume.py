@@ -38,6 +38,7 @@ SMALL_MODELS = {
     "tinyvgg": {"width": 4},
     "resnet9": {"widths": (2, 3, 4, 5)},
     "speednet": {"widths": (2, 3)},
+    "whitened_resnet": {"widths": (4,), "inner": (3,), "kernels": (2, 1, 3)},
 }
 
 CASES = {
@@ -60,7 +61,7 @@ CASES = {
 }  # fmt: skip
 for head in ("adaptive", "legacy_adaptive_untrained"):
     CASES[f"head {head}"]["head_opts"] = {"cutoffs": (4, 8)}
-LONG = ("model vit", "model resnet9", "model vit_small")
+LONG = ("model vit", "model resnet9", "model vit_small", "model whitened_resnet")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
