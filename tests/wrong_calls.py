@@ -28,7 +28,7 @@ from npsoftmax.functional.mappings import MAPPINGS
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.params import replace_leaves
 from npsoftmax.random import Rng
-from npsoftmax.training.optimizers import SGD, Adam, AdamW
+from npsoftmax.training.optimizers import SGD, Adam, AdamW, Muon
 
 TESTS = Path(__file__).parent
 
@@ -192,6 +192,7 @@ def step_calls() -> list[Call]:
         "momentum": lambda params: SGD(params, momentum=0.9, nesterov=True),
         "adam": lambda params: Adam(params, weight_decay=0.1),
         "adamw": AdamW,
+        "muon": lambda params: Muon(params, matrices=True, unit_filters=True),
     }
     return [Call(f"step {name}", list(arrays), {}, *step_of(make), step_of(make)) for name, make in makers.items()]
 

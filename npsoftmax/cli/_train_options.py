@@ -180,12 +180,23 @@ def _training_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
     add(group, "--batch-size", "images in a step", type=whole_number, metavar="N")
     add(group, "--optimizer", f"one of {', '.join(OPTIMIZERS)}", metavar="NAME")
     add(group, "--lr", "learning rate: the highest of the schedule", type=number, metavar="F")
-    add(group, "--momentum", "momentum of sgd", type=number, metavar="F")
+    add(group, "--momentum", "momentum of sgd, and of muon for all that is no filter", type=number, metavar="F")
     add(group, "--nesterov", "Nesterov's momentum for sgd", action="store_true")
     add(
         group,
+        "--muon-lr",
+        "highest learning rate of muon's filters; --lr is that of all else (docs/few-epochs.md)",
+        type=number,
+        metavar="F",
+    )
+    add(group, "--muon-momentum", "momentum of muon's filters", type=number, metavar="F")
+    add(group, "--muon-steps", "steps of Newton and Schulz that muon takes", type=whole_number, metavar="N")
+    add(group, "--muon-unit-filters", "keep muon's filters at length 1 in the mean", action="store_true")
+    add(group, "--muon-matrices", "muon for the trunk's weight matrices too, not only for filters", action="store_true")
+    add(
+        group,
         "--weight-decay",
-        "weight decay: in the gradient (sgd, adam) or decoupled (adamw)",
+        "weight decay: in the gradient (sgd, adam) or decoupled (adamw, and the filters of muon)",
         type=number,
         metavar="F",
     )

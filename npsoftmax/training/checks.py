@@ -82,7 +82,12 @@ def without_effect(config: TrainConfig) -> dict[str, str]:
     """Name of a setting -> why it changes nothing beside the others, for all that do not."""
     found = {}
     if config.optimizer != "sgd":
-        found["momentum"] = found["nesterov"] = f"it is for --optimizer sgd, and this is {config.optimizer}"
+        found["nesterov"] = f"it is for --optimizer sgd, and this is {config.optimizer}"
+    if config.optimizer not in ("sgd", "muon"):
+        found["momentum"] = f"it is for --optimizer sgd and muon, and this is {config.optimizer}"
+    if config.optimizer != "muon":
+        why = f"it is for --optimizer muon, and this is {config.optimizer}"
+        found |= {name: why for name in asdict(config) if name.startswith("muon_")}
     if config.backend == "numpy":
         found["device"] = "it is for --backend cupy, and this is numpy"
     if not config.weight_decay:
@@ -108,7 +113,7 @@ def without_effect(config: TrainConfig) -> dict[str, str]:
 def moved_momentum(config: TrainConfig) -> str:
     """A sentence where the schedule sets the momentum and that of the settings is never used; else nothing."""
     moved = config.schedule == "one_cycle" and config.schedule_opts.get("cycle_momentum", True)
-    if config.optimizer != "sgd" or not config.momentum or not moved:
+    if config.optimizer not in ("sgd", "muon") or not config.momentum or not moved:
         return ""
     return (
         f"--momentum {config.momentum:g} has no effect: one_cycle moves the momentum itself; for a fixed one, add "

@@ -60,6 +60,11 @@ class TrainConfig:
     lr: float = 3e-3
     momentum: float = 0.9
     nesterov: bool = False
+    muon_lr: float = 0.02
+    muon_momentum: float = 0.95
+    muon_steps: int = 5
+    muon_unit_filters: bool = False
+    muon_matrices: bool = False
     weight_decay: float = 0.0
     decay: str = "auto"
     clip_value: float | None = None

@@ -252,6 +252,8 @@ def test_clipping(head, device, cpu):
         ("sgd", {"momentum": 0.9, "nesterov": True}),
         ("adam", {"weight_decay": 0.1}),
         ("adamw", {"weight_decay": 0.1, "no_decay": ("b",)}),
+        ("muon", {"matrices": True, "weight_decay": 0.1, "steps": 3}),
+        ("muon", {"matrices": True, "unit_filters": True}),
     ],
 )
 @pytest.mark.parametrize("head", ["softmax", "rows"])

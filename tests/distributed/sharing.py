@@ -40,6 +40,7 @@ WORDS = {
 CASES = {
     "mlp": {},
     "adam, an odd batch": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "batch_size": 7},
+    "muon": CONV | {"optimizer": "muon", "lr": 0.05, "muon_matrices": True, "weight_decay": 0.1},
     "one sample is left": {"batch_size": 107},  # and rank 1 has none
     "one sample each, synchronised": RESNET | {"batch_size": 106},
     "one sample is left, synchronised": RESNET | {"data": "synthetic100", "limit_train": 100, "batch_size": 89},

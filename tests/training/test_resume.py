@@ -45,6 +45,7 @@ CASES = {
     **{f"optimizer {name}": {"optimizer": name, "weight_decay": 1e-2} for name in OPTIMIZERS},
     "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
     "nesterov": {"optimizer": "sgd", "nesterov": True},
+    "muon": {"optimizer": "muon", "muon_matrices": True, "muon_unit_filters": True},
     **{f"schedule {name}": {"schedule": name, "optimizer": "sgd"} for name in SCHEDULES},
     "schedule step that steps": {"schedule": "step", "schedule_opts": {"step_size": 1, "gamma": 0.5}},
     "schedule cosine with a warm-up": {"schedule": "cosine", "schedule_opts": {"warmup": 10}},

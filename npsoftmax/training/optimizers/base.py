@@ -81,11 +81,7 @@ class Optimizer(ABC):
         self._check(arrays, gradients)
         self.steps += 1
         for name, p in arrays.items():
-            g, slots = gradients[name], [slot[name] for slot in self._slots]
-            if isinstance(g, SparseRows):
-                self._update_rows(p, g, slots, self._decay[name], rates)
-            else:
-                self._update_array(p, g, slots, self._decay[name], rates)
+            self._update_parameter(name, p, gradients[name], [slot[name] for slot in self._slots], rates)
 
     def state_tree(self) -> Tree:
         """The state to save, together with `steps`: the arrays themselves, not copies."""
@@ -125,6 +121,12 @@ class Optimizer(ABC):
     @abstractmethod
     def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
         """The same rule by the compiled kernels, for p and slots that are contiguous."""
+
+    def _update_parameter(self, name: str, p: Array, g: Array | SparseRows, slots: Arrays, rates: Rates) -> None:
+        if isinstance(g, SparseRows):
+            self._update_rows(p, g, slots, self._decay[name], rates)
+        else:
+            self._update_array(p, g, slots, self._decay[name], rates)
 
     def _update_array(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
         xp = array_module(p)

@@ -1,0 +1,98 @@
+"""Muon for filters and weight matrices, and Nesterov's SGD for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
+from npsoftmax.kernels import matmul, update
+from npsoftmax.params import SparseRows, Tree, leaves
+from npsoftmax.training.optimizers.base import Arrays, Rates, at_least_0, below_1
+from npsoftmax.training.optimizers.sgd import SGD
+
+A, B, C = 3.4445, -4.7750, 2.0315  # of Jordan's polynomial A·x + B·x³ + C·x⁵
+LEAST_NORM = 1e-7  # a smaller matrix is no direction
+
+
+class Muon(SGD):
+    """Momentum whose singular values are all brought near 1 (Jordan et al. 2024, "Muon").
+
+    b ← μ·b + g, p ← p - ratio·lr·s·O(g + μ·b), where O is `newton_schulz` of the filters as columns, (KH·KW·C, F), and
+    s = √max(1, F / (KH·KW·C)). Weight decay is decoupled: first p ← (1 - ratio·lr·weight_decay)·p.
+
+    That is for convolution filters, arrays of four axes; with `matrices` also for those of two that are called w,
+    embeddings included. The head, biases and norms are moved by SGD with Nesterov's momentum, of rate lr; its μ is
+    `momentum`, and that of the filters `filter_momentum`. steps: of `newton_schulz`. unit_filters: the filters are
+    first scaled to a norm of √F, so that they have length 1 in the mean, and s is 1.
+    """
+
+    def __init__(
+        self,
+        params: Tree,
+        *,
+        ratio: float = 1.0,
+        momentum: float = 0.9,
+        filter_momentum: float = 0.95,
+        steps: int = 5,
+        unit_filters: bool = False,
+        matrices: bool = False,
+        weight_decay: float = 0.0,
+        no_decay: tuple[str, ...] = (),
+    ):
+        super().__init__(params, momentum=momentum, nesterov=True, weight_decay=weight_decay, no_decay=no_decay)
+        self.ratio, self.filter_momentum = at_least_0("ratio", ratio), below_1("filter_momentum", filter_momentum)
+        if type(steps) is not int or steps < 1:
+            raise InputError(f"steps of Newton and Schulz are {steps!r}, but 1 or more were expected, usually 5.")
+        self.newton_schulz_steps, self.unit_filters = steps, unit_filters
+        self.filters = {
+            name
+            for name, p in leaves(params)
+            if not name.startswith("head.")
+            and (p.ndim == 4 or (matrices and p.ndim == 2 and name.rpartition(".")[2] == "w"))
+        }
+
+    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+        lr, ordinary = super()._rates(lr, momentum, step)
+        return lr, ordinary, self.ratio * lr, self.filter_momentum if momentum is None else ordinary
+
+    def _update_parameter(self, name: str, p: Array, g: Array | SparseRows, slots: Arrays, rates: Rates) -> None:
+        if name not in self.filters or not p.size:
+            super()._update_parameter(name, p, g, slots, rates[:2])
+            return
+        g = g.to_dense() if isinstance(g, SparseRows) else g
+        self._update_filters(p, g, slots, self._decay[name], *rates[2:])
+
+    def _update_filters(self, p: Array, g: Array, slots: Sequence[Array], decay: float, lr: float, mu: float) -> None:
+        xp, columns = array_module(p), p.shape[-1]
+        move = xp.zeros(p.shape, p.dtype)
+        self._update_array(move, g, slots, 0.0, (-1.0, mu))  # 0 + 1·(g + μ·b)
+        move = move.reshape(-1, columns)
+        scale = 1.0 if self.unit_filters else math.sqrt(max(1.0, columns / len(move)))
+        if self.unit_filters:
+            length = xp.sqrt(xp.asarray(update.square_sum(xp.ascontiguousarray(p))))
+            p *= (math.sqrt(columns) / xp.maximum(length, LEAST_NORM)).astype(p.dtype)
+        if decay:
+            p *= 1 - lr * decay
+        p += newton_schulz(move, self.newton_schulz_steps, -lr * scale).reshape(p.shape)
+
+
+def newton_schulz(m: Array, steps: int = 5, factor: float = 1.0) -> Array:
+    """factor · U q(S) Vᵀ of a matrix m (K, F) = U S Vᵀ, where q(S) is near 1 (.7 to 1.2 after five steps).
+
+    X = m / ‖m‖, then `steps` times X ← A·X + (B·G + C·G²)·X with G = X·Xᵀ, or from the right with Xᵀ·X if that is the
+    smaller one. Each step is a polynomial P of G and turns G into P²·G, so that all of them are taken on G, which is
+    small and symmetric, and X is multiplied once, by the product of all P.
+    """
+    xp, right = array_module(m), m.shape[0] >= m.shape[1]
+    gram = matmul(m.T, m) if right else matmul(m, m.T)
+    one = xp.eye(len(gram), dtype=m.dtype)
+    norm = xp.maximum(xp.sqrt((gram * one).sum()), LEAST_NORM)
+    gram, product = gram / (norm * norm), one * (factor / norm)
+    for step in range(steps):
+        p = A * one + B * gram + C * matmul(gram, gram)
+        product = matmul(p, product)
+        if step + 1 < steps:
+            gram = matmul(matmul(p, gram), p)
+    return matmul(m, product) if right else matmul(product, m)
