@@ -111,11 +111,14 @@ TENSOR_CORES_SINCE = 80  # compute capability 8.0: the first whose tensor cores 
 
 
 def array_module(x: object) -> Any:
-    """The module (numpy or cupy) that array `x` belongs to; whatever is no array (a number, a list) is NumPy's."""
+    """The module (numpy or cupy) that array `x` belongs to; whatever is no array (a number, a list) is NumPy's.
+
+    Of another library's array, which `any_array` handed in, its own functions under NumPy's names.
+    """
     if isinstance(x, np.ndarray):
         return np
     module = sys.modules.get(type(x).__module__.partition(".")[0])
-    return module if isinstance(x, getattr(module, "ndarray", ())) else np
+    return module if isinstance(x, getattr(module, "ndarray", ())) else getattr(x, "numpy_words", np)
 
 
 def to_numpy(x: Array | float) -> np.ndarray:
