@@ -20,6 +20,7 @@ from npsoftmax.backend import Array, array_module
 PACKAGE = Path(__file__).parent
 REALS = {"f": "float", "d": "double"}
 BLOCK = 256  # threads of a block; `block_sum` in common.cuh counts on it
+FREE_SHARED = 48 * 1024  # bytes of shared memory that a kernel may have without being asked for
 MOST_ITEMS = 2**30  # elements of an array, so that an index of any kernel fits an int
 
 
@@ -29,17 +30,24 @@ class Kernels:
     def __init__(self, raw: Any, real: type[np.generic]):
         self._raw, self._real = raw, real
         self._functions: dict[str, Any] = {}
+        self._shared: dict[str, int] = {}  # name -> the bytes of dynamic shared memory that it may have
 
     def each(self, name: str, items: int, *args: Any) -> None:
         """Run a kernel with one thread for each item; its last parameter is the number of items."""
         if items:
             self.blocks(name, (-(-items // BLOCK),), *args, items)
 
-    def blocks(self, name: str, blocks: tuple[int, ...], *args: Any) -> None:
-        """Run a kernel in so many blocks of BLOCK threads, along up to two axes."""
+    def blocks(self, name: str, blocks: tuple[int, ...], *args: Any, threads: int = BLOCK, shared: int = 0) -> None:
+        """Run a kernel in so many blocks of `threads`, along up to two axes.
+
+        shared: bytes of dynamic shared memory of a block; a device must be asked before for more than 48 KiB.
+        """
         if name not in self._functions:
             self._functions[name] = self._raw.get_function(name)
-        self._functions[name](blocks, (BLOCK,), tuple(map(self._argument, args)))
+        function = self._functions[name]
+        if shared > self._shared.get(name, FREE_SHARED):
+            function.max_dynamic_shared_size_bytes = self._shared[name] = shared
+        function(blocks, (threads,), tuple(map(self._argument, args)), shared_mem=shared)
 
     def _argument(self, value: Any) -> Any:
         if value is None:
@@ -67,9 +75,12 @@ def cuda(name: str, array: Array) -> Kernels:
 
 
 @functools.cache
-def compiled_for(xp: Any, name: str, char: str) -> Kernels:
-    """The kernels of one file for numbers of a type ("f" or "d"), whatever arrays they are for."""
-    return Kernels(xp.RawModule(code=source(name), options=options(char)), np.dtype(char).type)
+def compiled_for(xp: Any, name: str, char: str, *defines: str) -> Kernels:
+    """The kernels of one file for numbers of a type ("f" or "d"), whatever arrays they are for.
+
+    defines: further options, "-DNAME=VALUE", for a file that is compiled in several ways.
+    """
+    return Kernels(xp.RawModule(code=source(name), options=(*options(char), *defines)), np.dtype(char).type)
 
 
 @functools.cache

@@ -35,31 +35,33 @@ static const size_t STACK = 65536;
 static ucontext_t beginnings[MOST_THREADS], nowhere;
 static jmp_buf scheduler, threads[MOST_THREADS];
 static char stacks[MOST_THREADS][STACK];
-static bool begun[MOST_THREADS], ended[MOST_THREADS], at_barrier[MOST_THREADS];
+enum Stop { NOWHERE, AT_BARRIER, AT_EXCHANGE, AT_THE_END };
+static bool begun[MOST_THREADS];
+static Stop stopped[MOST_THREADS];
 static unsigned running;
 static void (*body)();
 
-static void stop_here() {
+static void stop_here(Stop where) {
+    stopped[running] = where;
     if (!_setjmp(threads[running])) _longjmp(scheduler, 1);
 }
 
-static void __syncthreads() {
-    at_barrier[running] = true;
-    stop_here();
-}
+static void __syncthreads() { stop_here(AT_BARRIER); }
+
+// Lanes of a warp wait for each other; other warps go on as they like.
+static void meet_the_warp() { stop_here(AT_EXCHANGE); }
 
 static void serve() {
     for (;;) {
         body();
-        ended[running] = true;
-        stop_here();
+        stop_here(AT_THE_END);
     }
 }
 
 static void go_on_with(unsigned t) {
     running = t;
     threadIdx.x = t;
-    at_barrier[t] = false;
+    stopped[t] = NOWHERE;
     if (_setjmp(scheduler)) return;
     if (begun[running]) _longjmp(threads[running], 1);
     begun[running] = true;
@@ -70,35 +72,55 @@ static void go_on_with(unsigned t) {
     swapcontext(&nowhere, &beginnings[running]);
 }
 
-// 0, or 1 where some threads of a block waited at a barrier that others had passed by.
-static int run_block_with_barriers(bool falling) {
-    const unsigned count = blockDim.x;
-    for (unsigned t = 0; t < count; t++) ended[t] = false;
-    for (unsigned left = count; left > 0;) {
-        unsigned waiting = 0;
-        for (unsigned i = 0; i < count; i++) {
-            const unsigned t = falling ? count - 1 - i : i;
-            if (ended[t]) continue;
-            go_on_with(t);
-            waiting += at_barrier[t] && !ended[t];
-            left -= ended[t];
+// Runs threads `first` to `last` until none of them waits for its warp only. False where some do and others do not.
+static bool run_warp(unsigned first, unsigned last, bool falling) {
+    for (unsigned meeting = 1; meeting > 0;) {
+        meeting = 0;
+        unsigned others = 0;
+        for (unsigned i = first; i < last; i++) {
+            const unsigned t = falling ? first + last - 1 - i : i;
+            if (stopped[t] != AT_THE_END) go_on_with(t);
+            (stopped[t] == AT_EXCHANGE ? meeting : others)++;
         }
-        if (waiting > 0 && waiting < count) {
-            for (unsigned t = 0; t < count; t++) begun[t] = begun[t] && ended[t];
+        if (meeting > 0 && others > 0) return false;
+    }
+    return true;
+}
+
+// 0, or 1 where some threads of a block waited at a barrier (or for their warp) that others had passed by.
+static int run_block_with_barriers(bool falling) {
+    const unsigned count = blockDim.x, warps = (count + 31) / 32;
+    for (unsigned t = 0; t < count; t++) stopped[t] = NOWHERE;
+    for (unsigned left = count; left > 0;) {
+        bool together = true;
+        for (unsigned i = 0; i < warps && together; i++) {
+            const unsigned first = 32 * (falling ? warps - 1 - i : i);
+            together = run_warp(first, first + 32 < count ? first + 32 : count, falling);
+        }
+        left = 0;
+        unsigned waiting = 0;
+        for (unsigned t = 0; t < count; t++) left += stopped[t] != AT_THE_END, waiting += stopped[t] == AT_BARRIER;
+        if (!together || (waiting > 0 && waiting < count)) {
+            for (unsigned t = 0; t < count; t++) begun[t] = begun[t] && stopped[t] == AT_THE_END;
             return 1;
         }
     }
     return 0;
 }
 
-// ---------------------------------------------------------------- what conv.cu says that only a device has
+// Shared memory that a launch asks for, so many bytes of it; what is behind them must stay as it is.
+static const size_t MOST_SHARED = 232448;
+alignas(128) static unsigned char dynamic_shared[MOST_SHARED + 1024];
+#define DYNAMIC_SHARED(name) unsigned char* const name = dynamic_shared
+
+// ---------------------------------------------------------------- what conv_tensor.cu says that only a device has
 // A copy that goes on beside the program arrives when it is waited for and no earlier: until then there is NaN.
 struct Copy {
     void* to;
     const void* from;
     bool there;
 };
-static const unsigned MOST_STAGES = 4, MOST_COPIES = 8;
+static const unsigned MOST_STAGES = 4, MOST_COPIES = 32;
 static Copy copies[MOST_THREADS][MOST_STAGES][MOST_COPIES];
 static unsigned copies_in[MOST_THREADS][MOST_STAGES], stages_begun[MOST_THREADS], stages_there[MOST_THREADS];
 
@@ -137,9 +159,11 @@ static void fetch(void* to, const void* from, bool there) {
 
 static void end_of_stage() { stages_begun[threadIdx.x]++; }
 
-static void wait_for_stages_but(unsigned last) {
+// Until all stages but the last LEFT have arrived.
+template <unsigned LEFT>
+static void wait_for_stages() {
     const unsigned me = threadIdx.x;
-    for (; stages_there[me] + last < stages_begun[me]; stages_there[me]++) {
+    for (; stages_there[me] + LEFT < stages_begun[me]; stages_there[me]++) {
         const unsigned stage = stages_there[me] % MOST_STAGES;
         for (unsigned i = 0; i < copies_in[me][stage]; i++) {
             const Copy copy = copies[me][stage][i];
@@ -150,39 +174,58 @@ static void wait_for_stages_but(unsigned last) {
     }
 }
 
-// The conv.cu of the tests has three stages.
-static void wait_for_stage() { wait_for_stages_but(1); }
-
 static float as_float(unsigned bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-// To the nearest number with 10 bits after the point, of two as near the one away from 0.
-static unsigned tf32(float x) {
-    unsigned bits;
-    memcpy(&bits, &x, sizeof bits);
-    return x == x ? (bits + 0x1000u) & ~0x1FFFu : bits;
+// What a lane gives to its warp. Two rooms by turns: until all have read one, each has written into the other at most.
+struct Given {
+    const void* row;
+    unsigned a[4], b[2];
+};
+static Given given_by[2][MOST_THREADS];
+static unsigned exchanges[MOST_THREADS];
+
+// What the lanes of this thread's warp give; all wait until the last has.
+static const Given* exchange(const Given& mine) {
+    Given* const room = given_by[exchanges[threadIdx.x]++ % 2];
+    room[threadIdx.x] = mine;
+    meet_the_warp();
+    return room + threadIdx.x / 32 * 32;
+}
+
+// ldmatrix.x4 (PTX manual, "Warp-level matrix load instruction: ldmatrix"): lanes 8 q to 8 q + 7 say where the rows of 16
+// bytes of square q are, and word q of a lane is word t of row g; transposed, number g of the rows 2 t and 2 t + 1.
+static void ldmatrix(unsigned* to, const void* row) {
+    if ((size_t)row % 16) strayed = true;
+    const Given* const all = exchange({row, {}, {}});
+    const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (unsigned q = 0; q < 4; q++) memcpy(to + q, (const char*)all[8 * q + g].row + 4 * t, 4);
+}
+
+static void ldmatrix_trans(unsigned* to, const void* row) {
+    if ((size_t)row % 16) strayed = true;
+    const Given* const all = exchange({row, {}, {}});
+    const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (unsigned q = 0; q < 4; q++)
+        for (unsigned i = 0; i < 2; i++) memcpy((char*)(to + q) + 2 * i, (const char*)all[8 * q + 2 * t + i].row + 2 * g, 2);
 }
 
 // Products of a warp, lane by lane as the PTX manual shares out the numbers ("Matrix Fragments for mma.m16n8k8" with
 // .tf32, and "mma.m16n8k16" with .bf16): register r of the lane with group g = lane / 4 and t = lane % 4 is
 //     a: row g + 8 (r % 2), k = t + 4 (r / 2);   b: k = t + 4 r, column g;   d: row g + 8 (r / 2), column 2 t + r % 2
 // where with bfloat16 each of these k is a word of two, k = 2 t and 2 t + 1.
-static unsigned all_a[MOST_THREADS][4], all_b[MOST_THREADS][2];
-
 static void products_of_a_warp(float* d, const unsigned* a, const unsigned* b, bool two_in_a_word) {
-    const unsigned me = threadIdx.x, warp = me / 32 * 32, g = me % 32 / 4, t = me % 4;
-    memcpy(all_a[me], a, sizeof all_a[me]);
-    memcpy(all_b[me], b, sizeof all_b[me]);
-    __syncthreads();
+    const Given* const all = exchange({nullptr, {a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+    const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (unsigned r = 0; r < 4; r++) {
         const unsigned row = g + 8 * (r / 2), column = 2 * t + r % 2;
         double sum = d[r];
         for (unsigned k = 0; k < 8; k++) {
-            const unsigned left = all_a[warp + row % 8 * 4 + k % 4][row / 8 + 2 * (k / 4)];
-            const unsigned right = all_b[warp + column * 4 + k % 4][k / 4];
+            const unsigned left = all[row % 8 * 4 + k % 4].a[row / 8 + 2 * (k / 4)];
+            const unsigned right = all[column * 4 + k % 4].b[k / 4];
             if (two_in_a_word) {
                 sum += (double)as_float(left << 16) * as_float(right << 16);
                 sum += (double)as_float(left & 0xFFFF0000u) * as_float(right & 0xFFFF0000u);
@@ -192,14 +235,14 @@ static void products_of_a_warp(float* d, const unsigned* a, const unsigned* b, b
         }
         d[r] = (float)sum;
     }
-    __syncthreads();
 }
 
 static void mma_tf32(float* d, const unsigned* a, const unsigned* b) { products_of_a_warp(d, a, b, false); }
 static void mma_bf16(float* d, const unsigned* a, const unsigned* b) { products_of_a_warp(d, a, b, true); }
 
 // ---------------------------------------------------------------- launching
-static int launch(void (*kernel)(), const unsigned* grid, unsigned block, bool barriers, bool falling) {
+// 0, or 1: a barrier that some do not come to, 2: more shared memory written than was asked for.
+static int launch(void (*kernel)(), const unsigned* grid, unsigned block, unsigned shared, bool barriers, bool falling) {
     body = kernel;
     gridDim = {grid[0], grid[1], 1};
     blockDim = {block, 1, 1};
@@ -208,15 +251,18 @@ static int launch(void (*kernel)(), const unsigned* grid, unsigned block, bool b
         for (unsigned x = 0; x < grid[0]; x++) {
             blockIdx = {x, y, 0};
             if (__start_shared_memory) memset(__start_shared_memory, 0xFF, __stop_shared_memory - __start_shared_memory);
+            memset(dynamic_shared, 0xFF, shared + 1024);
             no_copies();
             if (barriers) {
                 if (run_block_with_barriers(falling)) return 1;
-                continue;
+            } else {
+                for (unsigned i = 0; i < block; i++) {
+                    threadIdx.x = falling ? block - 1 - i : i;
+                    kernel();
+                }
             }
-            for (unsigned i = 0; i < block; i++) {
-                threadIdx.x = falling ? block - 1 - i : i;
-                kernel();
-            }
+            for (unsigned i = shared; i < shared + 1024; i++)
+                if (dynamic_shared[i] != 0xFF) return 2;
         }
     }
     return 0;

@@ -29,6 +29,7 @@ HELPER = re.compile(r"__device__ inline \w+ (\w+)\s*\([^)]*\)\s*\{")
 SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsigned long long": np.uint64}
 SCALARS |= {"unsigned char": np.uint8, "unsigned short": np.uint16, "float": np.float32, "double": np.float64}
 GUARD = 64  # bytes on either side of an array
+MOST_SHARED = 101376  # bytes of shared memory that every device from compute capability 8.0 on gives to a block
 
 
 class KernelError(AssertionError):
@@ -78,8 +79,9 @@ def as_cpp(code: str) -> str:
         parts.append(
             f"static void** given_{name};\nstatic void thread_of_{name}() {{ void** given = given_{name}; "
             f"{name}({', '.join(places)}); }}\n"
-            f'extern "C" int run_{name}(void** given, const unsigned* grid, unsigned block, int barriers, int falling) '
-            f"{{ given_{name} = given; return launch(thread_of_{name}, grid, block, barriers != 0, falling != 0); }}\n"
+            f'extern "C" int run_{name}(void** given, const unsigned* grid, unsigned block, unsigned shared, '
+            f"int barriers, int falling) {{ given_{name} = given; "
+            f"return launch(thread_of_{name}, grid, block, shared, barriers != 0, falling != 0); }}\n"
         )
     return "".join(parts)
 
@@ -104,6 +106,15 @@ def build(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
+def named_types(options: tuple[str, ...]) -> dict[str, type[np.generic]]:
+    """The types that files name themselves, as the compiler's options have them: `real`; and of conv_tensor.cu."""
+    return {
+        "real": np.float32 if "-DREAL=float" in options else np.float64,
+        "number": np.uint16 if "-DFACTORS=16" in options else np.float32,
+        "result": np.uint16 if "-DRESULT=16" in options else np.float32,
+    }
+
+
 class Guarded:
     """A copy of an array between guards."""
 
@@ -123,19 +134,22 @@ class Guarded:
             self.array.reshape(-1).view(np.uint8)[...] = inside
 
 
-def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, falling: bool = False) -> None:
-    """Run a kernel. args: NumPy arrays, NumPy scalars of the parameters' very types, and intp(0) for a null pointer."""
+def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, shared=0, falling=False) -> None:
+    """Run a kernel. args: NumPy arrays, NumPy scalars of the parameters' very types, and intp(0) for a null pointer.
+
+    shared: bytes of dynamic shared memory. falling: the threads of a block run the last one first.
+    """
     fields = parameters(code).get(name)
     if fields is None:
         raise KernelError(f"there is no kernel {name}")
     if len(args) != len(fields):
         raise KernelError(f"{name} takes {len(fields)} arguments, not {len(args)}")
-    real = np.float32 if "-DREAL=float" in options else np.float64
+    types = SCALARS | named_types(options)
     kept: list = []
     addresses = (ctypes.c_void_p * len(args))()
     same: dict[int, Guarded] = {}
     for i, ((kind, pointer, constant, label), value) in enumerate(zip(fields, args, strict=True)):
-        wanted, where = np.dtype(real if kind == "real" else SCALARS[kind]), f"{label} of {name}"
+        wanted, where = np.dtype(types[kind]), f"{label} of {name}"
         if pointer and isinstance(value, np.ndarray):
             if value.dtype != wanted:
                 raise KernelError(f"{where} points to {wanted}, but was given {value.dtype}")
@@ -157,14 +171,19 @@ def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, fa
     sizes = (ctypes.c_uint * 2)(*(*grid, 1)[:2])
     if min(sizes) < 1 or sizes[1] > 65535 or len(grid) > 2 or block[1:] not in ((), (1,), (1, 1)):
         raise KernelError(f"{name} cannot be launched on a grid of {grid} blocks of {block}")
+    if not 0 <= shared <= MOST_SHARED:
+        raise KernelError(f"{name} asks for {shared} bytes of shared memory, but a block has {MOST_SHARED} at most")
     library = build(code, options)
     library.know_array(None, None)
     for guarded in (thing for thing in kept if isinstance(thing, Guarded)):
         address = guarded.address
         library.know_array(ctypes.c_void_p(address), ctypes.c_void_p(address + guarded.array.nbytes))
-    function = getattr(library, f"run_{name}")
-    if function(addresses, sizes, ctypes.c_uint(block[0]), name in with_barriers(code), falling):
+    function, numbers = getattr(library, f"run_{name}"), (ctypes.c_uint(block[0]), ctypes.c_uint(shared))
+    failed = function(addresses, sizes, *numbers, name in with_barriers(code), falling)
+    if failed == 1:
         raise KernelError(f"{name} has a barrier that some threads of a block do not come to")
+    if failed:
+        raise KernelError(f"{name} writes beyond the {shared} bytes of shared memory that it was given")
     if library.has_strayed():
         raise KernelError(f"{name} fetches from outside of its arrays, or not from a multiple of 16 bytes")
     for guarded in kept:

@@ -276,12 +276,22 @@ class RawModule:
         self.code, self.options = code, tuple(options)
 
     def get_function(self, name):
-        def call(grid, block, args):
-            RawModule.launches += 1
-            arrays = [a._a if isinstance(a, ndarray) else a for a in args]
-            cuda_on_cpu.run(self.code, self.options, name, grid, block, arrays, falling=RawModule.launches % 2 == 0)
+        return RawKernel(self.code, self.options, name)
 
-        return call
+
+class RawKernel:
+    """A kernel of a module. More than 48 KiB of dynamic shared memory must be allowed before, as on a device."""
+
+    def __init__(self, code, options, name):
+        self._given, self.max_dynamic_shared_size_bytes = (code, options, name), 49152
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        RawModule.launches += 1
+        arrays = [a._a if isinstance(a, ndarray) else a for a in args]
+        falling = RawModule.launches % 2 == 0
+        cuda_on_cpu.run(*self._given, grid, block, arrays, shared=shared_mem, falling=falling)
 
 
 # ---------------------------------------------------------------- the module

@@ -154,7 +154,7 @@ SUBJECTS = {
     "update": {},
     "windows": {"_{}.pyx": ("_pool.pyx", "the columns are in npsoftmax/_im2col.pyx, whose place is fixed")},
 }
-BESIDE = {"conv": {"choice.py", "_winograd.pyx"}, "norm": {"_layer_norm.pyx"}}  # more than the parts
+BESIDE = {"conv": {"choice.py", "_winograd.pyx", "conv_tensor.cu"}, "norm": {"_layer_norm.pyx"}}  # more than the parts
 KERNELS = PACKAGE / "kernels"
 
 

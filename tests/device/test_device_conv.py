@@ -5,6 +5,8 @@ The kernels of tensor cores run too: what they multiply is laid out to the lanes
 
 from __future__ import annotations
 
+import contextlib
+
 import cuda_on_cpu
 import numpy as np
 import pytest
@@ -142,9 +144,10 @@ def test_what_is_not_finite_stays_so(kind, strict):
         ((2, 8, 8, 3), (3, 3, 3, 64), (1, 1), (1, 1), "tf32", None),  # the first layer
         ((2, 8, 8, 20), (3, 3, 20, 20), (1, 1), (1, 1), "tf32", "tf32"),
         ((2, 4, 4, 256), (3, 3, 256, 128), (1, 1), (1, 1), "tf32", "tf32"),
-        ((2, 4, 4, 252), (3, 3, 252, 252), (1, 1), (1, 1), "tf32", "tf32"),
-        ((2, 4, 4, 256), (3, 3, 256, 256), (1, 1), (1, 1), "tf32", None),  # deep
-        ((2, 4, 4, 256), (3, 3, 256, 256), (1, 1), (1, 1), "bf16", "bf16"),
+        ((2, 4, 4, 512), (3, 3, 512, 512), (1, 1), (1, 1), "tf32", "tf32"),
+        ((2, 12, 12, 16), (11, 11, 16, 16), (1, 1), (1, 1), "tf32", "tf32"),
+        ((2, 12, 12, 16), (12, 3, 16, 16), (1, 1), (1, 1), "tf32", None),  # more than there are bits for
+        ((2, 12, 12, 16), (12, 3, 16, 16), (1, 1), (1, 1), "fp32", "full"),
         ((2, 8, 8, 20), (3, 3, 20, 20), (1, 1), (1, 1), "bf16", None),  # 16 bytes are 8 channels
         ((2, 8, 8, 18), (3, 3, 18, 16), (1, 1), (1, 1), "tf32", None),
         ((0, 8, 8, 64), (3, 3, 64, 64), (1, 1), (1, 1), "tf32", None),
@@ -163,7 +166,7 @@ def test_what_is_fetched_begins_at_a_multiple_of_16_bytes(strict):
     images = strict.asarray(np.arange(1.0 + 2 * 3 * 3 * 16, dtype=np.float32))
     views = [images[first : first + 288].reshape(2, 3, 3, 16) for first in (0, 1)]
     assert any(view.data.ptr % 16 for view in views)
-    for view, numbers in zip(views, device_conv._numbers(device_conv.Kind("tf32", 4), *views), strict=True):
+    for view, numbers in zip(views, device_conv._numbers(device_conv.Kind("full", 4), *views), strict=True):
         assert numbers.data.ptr % 16 == 0
         assert (numbers.get() == view.get()).all()
 
@@ -221,55 +224,88 @@ def test_factors_that_do_not_fit_are_refused(strict):
 
 
 # ---------------------------------------------------------------- what the harness finds
-CODE = cuda.source("conv")
-X, W, DY = drawn("fp32", 0, (1, 4, 4, 16), (16, 3, 3, 16), (1, 4, 4, 16))
-SIZES = tuple(map(np.int32, (4, 4, 16, 4, 4, 3, 3, 1, 1, 1, 1, 16, 16)))
+CODE = cuda.source("conv_tensor")
+X, W, DY = drawn("fp32", 0, (1, 4, 12, 24), (16, 3, 3, 24), (1, 4, 12, 16))  # not all in one slice
+SIZES = tuple(map(np.int32, (4, 12, 24, 4, 12, 3, 3, 1, 1, 1, 1, 16, 48)))
+needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="there is no C++ compiler")
 
 
-def outputs(code, kind="full", x=X):
-    y = np.zeros(DY.shape, np.float32)
-    args = x, W, np.intp(0), y, np.int32(0), *SIZES
-    cuda_on_cpu.run(code, cuda.options("f"), f"outputs_{kind}", (1, 1), (cuda.BLOCK,), args)
-    return y
+def made_by(code, kernel, bits, *, shared=3 * 192 * 128 + 8 * 137, falling=False):
+    """What a kernel makes of X, and W or DY, and what that should be."""
+    kind = {32: "tf32", 16: "bf16"}[bits]
+    x, w, dy = (ROUNDED[kind](a) for a in (X, W, DY))
+    columns = reference.im2col(x, (3, 3), (1, 1), (1, 1))
+    exact = columns @ w.reshape(16, -1).T if kernel == "outputs" else columns.T @ dy.reshape(-1, 16)
+    found = np.zeros(exact.shape, np.float32)
+    x, w, dy = (a if bits == 32 else (a.view(np.uint32) >> 16).astype(np.uint16) for a in (x, w, dy))
+    args = (x, w, np.intp(0), found, np.int32(0)) if kernel == "outputs" else (x, dy, found, np.int32(8))
+    options = (*cuda.options("f"), *device_conv.tensor_options(bits, 32, 64))
+    grid = (1, 1) if kernel == "outputs" else (2, 1)
+    cuda_on_cpu.run(code, options, kernel, grid, (64,), (*args, *SIZES), shared=shared, falling=falling)
+    return found, exact
 
 
-PLANTED = {
-    "a stage that is not waited for": ("        wait_for_stage();\n", ""),
-    "a missing barrier": ("        __syncthreads();  // all", "        // all"),
-    "a stage overwritten too early": ("(next - first) % STAGES", "(next - first + 1) % STAGES"),
-    "registers of a lane in another order": ("k + q / 2 * 4)", "k + q % 2 * 4)"),
-    "results of a lane in another row": ("+ n / 2 % 2 * 8", "+ n / 2 % 2 * 4"),
-    "factors that are cut off, not rounded": (
-        "return tf32(slice[row * ROW",
-        "return (unsigned&)(slice[row * ROW",
+PLANTED = {  # what is wrong, and in which kernel it shows
+    "a stage that is not waited for": ("        wait_for_stages<STAGES - 2>();\n", "", "outputs", 32),
+    "a stage too few waited for": ("wait_for_stages<STAGES - 2>", "wait_for_stages<STAGES - 1>", "outputs", 32),
+    "a missing barrier": ("        __syncthreads();  // all have", "        // all have", "outputs", 32),
+    "tables read before they are there": ("        __syncthreads();  // all can", "        // all can", "weights", 32),
+    "a stage overwritten too early": ("free = STAGES - 1;", "free = STAGES - 2;", "outputs", 32),
+    "rows of a square in another order": (
+        "row() + lane() % 16, column",
+        "row() + (lane() ^ 1) % 16, column",
+        "outputs",
+        32,
     ),
+    "squares of the left factor exchanged": ("row() + lane() % 16", "row() + (lane() ^ 8) % 16", "outputs", 16),
+    "squares of the right factor exchanged": ("lane() / 8 % 2, 8)", "1 - lane() / 8 % 2, 8)", "outputs", 32),
+    "squares of positions exchanged": ("16 * step + q / 2 * 8", "16 * step + q % 2 * 8", "weights", 16),
+    "squares that are not transposed": ("ldmatrix_trans(f.right", "ldmatrix(f.right", "weights", 16),
+    "words of a lane in another order": ("n % 2 * 2 + half] = right", "n % 2 + 2 * half] = right", "weights", 32),
+    "results of a lane in another column": ("2 * t + k % 2);", "2 * t + 1 - k % 2);", "outputs", 32),
+    "results of a lane in another row": ("[row % 2 * 2 + n]", "[row % 2 + 2 * n]", "outputs", 32),
+    "a carry that is forgotten": (", job.i++;  // at most", ";  // at most", "weights", 32),
+    "a tap whose row is not looked at": ("s.c, 1u << down | ", "s.c, ", "outputs", 32),
 }
 
 
-@pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="there is no C++ compiler")
-@pytest.mark.parametrize(("right", "wrong"), PLANTED.values(), ids=PLANTED)
-def test_a_planted_mistake_is_found(right, wrong):
-    exact = to_tf32(reference.im2col(X, (3, 3), (1, 1), (1, 1))) @ to_tf32(W.reshape(16, -1).T)
-    size = 1e-5 * np.abs(exact).max()
-    np.testing.assert_allclose(outputs(CODE, "tf32").reshape(exact.shape), exact, rtol=0, atol=size)
+@needs_compiler
+@pytest.mark.parametrize("kernel", ["outputs", "weights"])
+@pytest.mark.parametrize("bits", [32, 16])
+def test_the_kernels_that_mistakes_are_planted_in(kernel, bits):
+    for falling in (False, True):
+        found, exact = made_by(CODE, kernel, bits, falling=falling)
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("right", "wrong", "kernel", "bits"), PLANTED.values(), ids=PLANTED)
+def test_a_planted_mistake_is_found(right, wrong, kernel, bits):
+    assert CODE.count(right) == 1
+    good = []
+    for falling in (False, True):
+        with contextlib.suppress(cuda_on_cpu.KernelError), np.errstate(invalid="ignore"):
+            found, exact = made_by(CODE.replace(right, wrong), kernel, bits, falling=falling)
+            good.append(np.allclose(found, exact, rtol=0, atol=1e-3))
+    assert not all(good) or len(good) < 2
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("there && falls_on_a_pixel(tap, corner)", "there"),  # of 128 positions 48 are there
+        ("there && filter < job.s.f", "there"),
+        ("(corner.offset + tap.offset + job.channel)", "(corner.offset + tap.offset + job.channel + 1)"),
+    ],
+)
+def test_fetching_beside_an_array_is_found_though_nobody_uses_it(right, wrong):
     assert right in CODE
-    with np.errstate(invalid="ignore"):
-        found = [outputs(CODE.replace(right, wrong), kind).reshape(exact.shape) for kind in ("full", "tf32")]
-    assert not np.allclose(found[0], exact, rtol=0, atol=0.01) or not np.allclose(found[1], exact, rtol=0, atol=size)
+    with pytest.raises(cuda_on_cpu.KernelError, match="outputs fetches from outside of its arrays, or not from a mult"):
+        made_by(CODE.replace(right, wrong), "outputs", 32)
 
 
-@pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="there is no C++ compiler")
-def test_fetching_beside_an_array_is_found_though_nobody_uses_it():
-    """A tile has 128 positions and the image 16."""
-    wrong = CODE.replace("there && job.position + row + 64 * i < job.s.positions", "there")
-    assert wrong != CODE
-    with pytest.raises(cuda_on_cpu.KernelError, match="outputs_full fetches from outside"):
-        outputs(wrong)
-
-
-@pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="there is no C++ compiler")
-def test_fetching_from_no_multiple_of_16_bytes_is_found():
-    wrong = CODE.replace("column % s.c};", "column % s.c + (column < 4)};")
-    assert wrong != CODE
-    with pytest.raises(cuda_on_cpu.KernelError, match="multiple of 16"):
-        outputs(wrong)
+@needs_compiler
+def test_writing_beyond_the_shared_memory_is_found():
+    with pytest.raises(cuda_on_cpu.KernelError, match="outputs writes beyond the 74816 bytes"):
+        made_by(CODE, "outputs", 32, shared=3 * 192 * 128 + 8 * 136)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from npsoftmax import cuda
+from npsoftmax.kernels.conv.device import tensor_options
 
 FILES = sorted(cuda.files())
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
@@ -65,12 +66,18 @@ def test_a_file_compiles(nvrtc, name, char, architecture):
     assert cubin.startswith(b"\x7fELF")
 
 
-@pytest.mark.parametrize(("architecture", "there"), [("compute_75", False), ("compute_80", True), ("compute_90", True)])
-def test_tensor_cores_and_copies_beside_the_program_are_used_where_they_are(nvrtc, architecture, there):
-    log, ptx = compiled(nvrtc, cuda.source("conv"), (*cuda.options("f"), f"--gpu-architecture={architecture}"), "PTX")
+TENSORS = [(factors, result, columns) for factors, result in ((32, 32), (16, 32), (16, 16)) for columns in (128, 64)]
+
+
+@pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90"])
+@pytest.mark.parametrize("tensors", TENSORS, ids=str)
+def test_tensor_cores_and_copies_beside_the_program_are_used_where_they_are(nvrtc, tensors, architecture):
+    options = (*cuda.options("f"), *tensor_options(*tensors), f"--gpu-architecture={architecture}")
+    log, ptx = compiled(nvrtc, cuda.source("conv_tensor"), options, "PTX")
     assert log == ""
-    for instruction in (b"mma.sync.aligned.m16n8k8", b"mma.sync.aligned.m16n8k16", b"cp.async.cg", b"cvt.rna.tf32"):
-        assert (instruction in ptx) == there
+    shape = b"m16n8k8.row.col.f32.tf32" if tensors[0] == 32 else b"m16n8k16.row.col.f32.bf16"
+    for instruction in (b"mma.sync.aligned." + shape, b"cp.async.cg", b"ldmatrix.sync.aligned.m8n8.x4"):
+        assert (instruction in ptx) == (architecture != "compute_75")
 
 
 def test_what_does_not_compile_is_found(nvrtc):

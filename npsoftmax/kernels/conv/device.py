@@ -1,5 +1,5 @@
-"""Convolution on a device: one matrix product without columns, by conv.cu, where `kind_for` has one for the shape; else
-products with the columns of a few images at a time.
+"""Convolution on a device: one matrix product without columns, by tensor cores (conv_tensor.cu) or in full (conv.cu),
+where `kind_for` has one for the shape; else products with the columns of a few images at a time.
 """
 
 from __future__ import annotations
@@ -8,22 +8,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from npsoftmax.backend import Array, array_module, device_precision
-from npsoftmax.cuda import MOST_ITEMS, cuda
+from npsoftmax.cuda import BLOCK, MOST_ITEMS, Kernels, compiled_for, cuda
 from npsoftmax.kernels.dispatch import contiguous
 from npsoftmax.kernels.elementwise.device import add_bias
-from npsoftmax.kernels.matmul.device import product, rounded
+from npsoftmax.kernels.matmul.device import product, rounded, rounded_to_tf32
 from npsoftmax.kernels.windows import device as windows
 from npsoftmax.kernels.windows.device import sizes_of
 from npsoftmax.kernels.windows.reference import Pair, kernel_size
 
 FEWEST = 16  # channels, in and out: fewer leave most of a tile empty
-# Channels, in and out, from which tf32 goes by columns: on an H100, output and gradients of 512 images took 1.5 times
-# as long without them at 256 channels to 512 on 8x8, and 1.4 times at 512 on 4x4.
-DEEP = 256
-ROWS, COLUMNS = 128, 64  # a tile, as in conv.cu
-SLICE = 64  # bytes of a row of a slice
-BLOCKS = 1024  # that a weight gradient is shared out to, about
-FEWEST_SLICES = 16  # that a block has at least: what it makes is written and read once more
+LARGEST = 11  # rows and columns of a kernel: what a pixel sees of it is noted in bits
+ROWS = 128  # of a tile, as in both files
+STAGES, LINE = 3, 128  # slices in shared memory, and bytes of a row of one: as in conv_tensor.cu
+PLACE = 8  # bytes of a `Place` there
+BLOCKS = 528  # that a weight gradient is shared out to, about: twice what an H100 runs at once
+FEWEST_SLICES = 8  # that a block has at least: what it makes is written and read once more
 
 # Column entries that are there at once: 32 MiB in float32, so that a product finds them in the second-level cache of a
 # large device instead of in its memory.
@@ -56,21 +55,31 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
     return _dx_by_columns(dy, w, shape, stride, pad)
 
 
-# ---------------------------------------------------------------- without columns: conv.cu
+# ---------------------------------------------------------------- without columns: conv_tensor.cu and conv.cu
 
 
 class Kind(NamedTuple):
-    """How conv.cu multiplies: the end of its kernels' names, and the bytes of a number."""
+    """How numbers are multiplied, and the bytes of one of the factors."""
 
-    name: str
+    name: str  # "full", or of tensor cores "tf32" or "bf16"
     size: int
+
+
+class Tiles(NamedTuple):
+    """Compiled kernels, and what their launches need to know."""
+
+    kernels: Kernels
+    end: str  # of their names
+    columns: int  # of a tile
+    threads: int  # of a block
+    depth: int  # numbers of a row of a slice
+    slices: int  # bytes of shared memory for those that are there at once
 
 
 def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kind | None:
     """How to convolve x (N, H, W, C) with w (KH, KW, C, F); None: by columns.
 
-    The first layer has too few channels; 1x1 at stride 1 is a matrix product already; cuBLAS gains more on deep layers
-    than their columns cost. Kernels fetch 16 bytes at once.
+    The first layer has too few channels; 1x1 at stride 1 is a matrix product already. Kernels fetch 16 bytes at once.
     """
     kind = Kind("full", x.dtype.itemsize)
     if x.dtype.itemsize == 4:
@@ -79,20 +88,37 @@ def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kin
     _, _, _, oh, ow, *_ = sizes_of(x.shape, (k[0], k[1]), stride, pad)
     rest = c % (16 // kind.size) or f % (16 // kind.size)
     sizes = len(x) * oh * ow * max(c, f), k[0] * k[1] * c * f
-    fits = min(sizes) > 0 and max(sizes) <= MOST_ITEMS
-    deep = kind.name == "tf32" and min(c, f) >= DEEP
-    by_columns = rest or min(c, f) < FEWEST or deep or not fits or _is_plain((k[0], k[1]), stride, pad)
+    fits = min(sizes) > 0 and max(sizes) <= MOST_ITEMS and (kind.name == "full" or max(k) <= LARGEST)
+    by_columns = rest or min(c, f) < FEWEST or not fits or _is_plain((k[0], k[1]), stride, pad)
     return None if by_columns else kind
+
+
+def tiles_for(kind: Kind, x: Array, f: int) -> Tiles:
+    """The kernels for so many filters: tiles are 64 wide where 128 would leave half of the last one empty."""
+    if kind.name == "full":
+        return Tiles(cuda("conv", x), "_full", 64, BLOCK, 64 // kind.size, 0)
+    columns = 64 if 0 < f % 128 <= 64 else 128
+    defines = tensor_options(8 * kind.size, 32, columns)
+    kernels = compiled_for(array_module(x), "conv_tensor", "f", *defines)
+    return Tiles(kernels, "", columns, columns, LINE // kind.size, STAGES * (ROWS + columns) * LINE)
+
+
+def tensor_options(factors: int, result: int, columns: int) -> tuple[str, ...]:
+    """What conv_tensor.cu is told: bits of a number of the factors and of a result, columns of a tile."""
+    return f"-DFACTORS={factors}", f"-DRESULT={result}", f"-DCOLUMNS={columns}"
 
 
 def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """y = im2col(x) @ w + b, or max(y, 0). w (F, KH, KW, C), any strides -> (N, OH, OW, F)."""
-    xp, f, sizes = array_module(x), len(w), sizes_of(x.shape, (w.shape[1], w.shape[2]), stride, pad)
+    xp, f, k = array_module(x), len(w), (w.shape[1], w.shape[2])
+    sizes, tiles = sizes_of(x.shape, k, stride, pad), tiles_for(kind, x, f)
     y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
     positions = y.size // f
-    blocks = -(-positions // ROWS), -(-f // COLUMNS)
+    blocks = -(-positions // ROWS), -(-f // tiles.columns)
     arrays = *_numbers(kind, x, w), None if b is None else xp.ascontiguousarray(b), y
-    cuda("conv", x).blocks(f"outputs_{kind.name}", blocks, *arrays, relu, *sizes, f, positions)
+    shared = tiles.slices and tiles.slices + PLACE * (ROWS + k[0] * k[1])
+    launch = {"threads": tiles.threads, "shared": shared}
+    tiles.kernels.blocks(f"outputs{tiles.end}", blocks, *arrays, relu, *sizes, f, positions, **launch)
     return y
 
 
@@ -102,22 +128,24 @@ def _weights(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) 
     Blocks share out the positions by shape alone, and what they make is added up in their order.
     """
     xp, c, f = array_module(x), x.shape[3], dy.shape[3]
+    sizes, tiles = sizes_of(x.shape, k, stride, pad), tiles_for(kind, x, f)
     columns, positions = k[0] * k[1] * c, dy.size // f
-    tiles, slices = -(-columns // ROWS) * -(-f // COLUMNS), -(-positions * kind.size // SLICE)
-    each = max(FEWEST_SLICES, -(-slices * tiles // BLOCKS))
+    across, slices = -(-columns // ROWS) * -(-f // tiles.columns), -(-positions // tiles.depth)
+    each = max(FEWEST_SLICES, -(-slices // max(1, BLOCKS // across)))
     parts = xp.empty((-(-slices // each), columns, f), dtype=x.dtype)
-    gpu, sizes = cuda("conv", x), sizes_of(x.shape, k, stride, pad)
-    gpu.blocks(f"weights_{kind.name}", (tiles, len(parts)), *_numbers(kind, x, dy), parts, each, *sizes, f, positions)
+    arrays, blocks = (*_numbers(kind, x, dy), parts), (across, len(parts))
+    launch = {"threads": tiles.threads, "shared": tiles.slices and tiles.slices + PLACE * 2 * tiles.depth}
+    tiles.kernels.blocks(f"weights{tiles.end}", blocks, *arrays, each, *sizes, f, positions, **launch)
     dw = xp.empty((*k, c, f), dtype=x.dtype)
-    gpu.each("add_parts", dw.size, parts, dw, len(parts))
+    cuda("conv", x).each("add_parts", dw.size, parts, dw, len(parts))
     return dw
 
 
 def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
-    """Contiguous and from a multiple of 16 bytes on, as the kernels take them."""
-    if kind.name == "bf16":
-        return [rounded(a) for a in arrays]
-    return [a.copy() if a.data.ptr % 16 else a for a in contiguous(*arrays)]
+    """Contiguous and from a multiple of 16 bytes on, as the kernels take them; for tensor cores rounded, once."""
+    if kind.name == "full":
+        return [a.copy() if a.data.ptr % 16 else a for a in contiguous(*arrays)]
+    return [rounded(a) if kind.name == "bf16" else rounded_to_tf32(a) for a in arrays]
 
 
 # ---------------------------------------------------------------- by columns, a few images at a time

@@ -48,6 +48,14 @@ def rounded(x: Array) -> Array:
     return y
 
 
+def rounded_to_tf32(x: Array) -> Array:
+    """x, float32, to the nearest numbers of 10 bits after the point; contiguous, any shape."""
+    xp = array_module(x)
+    y = xp.empty(x.shape, dtype=x.dtype)
+    cuda("matmul", x).each("round_tf32", x.size, *contiguous(x), y)
+    return y
+
+
 def bf16_product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b for matrices a (M, K), b (K, N) -> (M, N). Transposed views are read where they lie.
 
