@@ -1,4 +1,7 @@
-"""What cuBLAS is asked for by address, done in NumPy: the stand-in of strict_cupy has its arrays in host memory."""
+"""What cuBLAS is asked for by address, done in NumPy: the stand-in of strict_cupy has its arrays in host memory.
+
+`library` is what the kernels get in the place of the real one: the same functions, whose arguments are looked at.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,78 @@ import ctypes
 import numpy as np
 
 HANDLE = 4711
-BFLOAT16, FLOAT32, SUMS_IN_FLOAT32, DEFAULT_ALGORITHM = 14, 0, 68, -1
+FLOAT32, FLOAT64, BFLOAT16 = 0, 1, 14
+IN_FLOAT32, IN_FLOAT64, IN_TF32 = 68, 70, 77
+KINDS = {  # factors, result, sums: types of both in memory, and what a factor is
+    (FLOAT32, FLOAT32, IN_FLOAT32): (np.float32, np.float32),
+    (FLOAT32, FLOAT32, IN_TF32): (np.float32, np.float32),
+    (FLOAT64, FLOAT64, IN_FLOAT64): (np.float64, np.float64),
+    (BFLOAT16, FLOAT32, IN_FLOAT32): (np.uint16, np.float32),
+}
+DEFAULT_ALGORITHM = -1
 
 
-def gemmEx(handle, ta, tb, m, n, k, alpha, a, a_kind, lda, b, b_kind, ldb, beta, c, c_kind, ldc, compute, algorithm):
-    """c (m, n) = alpha · a (m, k) @ b (k, n) of bfloat16 factors, either transposed where its flag says so."""
-    assert (handle, a_kind, b_kind, c_kind) == (HANDLE, BFLOAT16, BFLOAT16, FLOAT32)
-    assert (compute, algorithm) == (SUMS_IN_FLOAT32, DEFAULT_ALGORITHM)
-    left = matrix(a, np.uint16, k, m, lda).T if ta else matrix(a, np.uint16, m, k, lda)
-    right = matrix(b, np.uint16, n, k, ldb).T if tb else matrix(b, np.uint16, k, n, ldb)
-    one, zero = (float(matrix(number, np.float32, 1, 1, 1)[0, 0]) for number in (alpha, beta))
-    assert zero == 0, "what was in c is not looked at"
-    matrix(c, np.float32, m, n, ldc)[...] = one * (from_bfloat16(left) @ from_bfloat16(right))
+class Library:
+    """The functions that are called, as a library that ctypes has loaded would have them."""
+
+    def __init__(self, recorder):
+        self._stream, self._workspace, self._recorder = None, None, recorder
+        self.cublasCreate_v2 = lambda *args: self._create(*args)
+        self.cublasSetStream_v2 = lambda *args: self._set_stream(*args)
+        self.cublasSetWorkspace_v2 = lambda *args: self._set_workspace(*args)
+        self.cublasGemmEx = lambda *args: self._gemm(*args)
+        self.cublasGemmStridedBatchedEx = lambda *args: self._gemms(*args)
+
+    def _create(self, address):
+        ctypes.c_void_p.from_address(address).value = HANDLE
+        return 0
+
+    def _set_stream(self, handle, stream):
+        assert handle.value == HANDLE
+        self._stream, self._workspace = stream, None
+        return 0
+
+    def _set_workspace(self, handle, address, size):
+        assert handle.value == HANDLE and address and size >= 4 << 20
+        self._workspace = address
+        return 0
+
+    def _gemm(self, handle, ta, tb, m, n, k, one, a, a_kind, lda, b, b_kind, ldb, zero, c, c_kind, ldc, sums, how):
+        rest = one, a, a_kind, lda, 0, b, b_kind, ldb, 0, zero, c, c_kind, ldc, 0, 1, sums, how
+        return self._gemms(handle, ta, tb, m, n, k, *rest)
+
+    def _gemms(
+        self, handle, ta, tb, m, n, k, one, a, a_kind, lda, to_a, b, b_kind, ldb, to_b, zero, c, c_kind, ldc, to_c,
+        count, sums, how,
+    ):  # fmt: skip
+        """c (m, n) = a (m, k) @ b (k, n), `count` of each, either transposed where its flag says so."""
+        assert handle.value == HANDLE and self._workspace, "a workspace of one's own, after each change of the stream"
+        assert self._stream == self._recorder.current_stream(), "on the current stream"
+        assert a_kind == b_kind and how == DEFAULT_ALGORITHM
+        inside, outside = KINDS[a_kind, c_kind, sums]
+        for address, value in ((one, 1), (zero, 0)):
+            assert matrix(address, np.float64 if sums == IN_FLOAT64 else np.float32, 1, 1, 1)[0, 0] == value
+
+        def multiply():
+            for i in range(count):
+                left, right = (
+                    stored(address + i * step * np.dtype(inside).itemsize, inside, flag, *sizes, leading)
+                    for address, step, flag, sizes, leading in (
+                        (a, to_a, ta, (m, k), lda),
+                        (b, to_b, tb, (k, n), ldb),
+                    )
+                )
+                place = matrix(c + i * to_c * np.dtype(outside).itemsize, outside, m, n, ldc)
+                place[...] = value_of(left) @ value_of(right)
+
+        self._recorder.run(multiply, f"cuBLAS {m} {n} {k}", [a, b], [c])
+        return 0
+
+
+def stored(address, dtype, transposed, rows, columns, leading):
+    if transposed:
+        return matrix(address, dtype, columns, rows, leading).T
+    return matrix(address, dtype, rows, columns, leading)
 
 
 def matrix(address, dtype, rows, columns, leading):
@@ -29,5 +92,6 @@ def matrix(address, dtype, rows, columns, leading):
     return np.ndarray((rows, columns), dtype, memory, strides=(size, leading * size))
 
 
-def from_bfloat16(bits):
-    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+def value_of(x):
+    """Factors in bfloat16 are the upper halves of floats; sums are made in the type of the factors, or wider."""
+    return (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64) if x.dtype == np.uint16 else x

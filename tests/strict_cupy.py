@@ -2,7 +2,8 @@
 
 Its arrays do not mix with NumPy's, convert to them only by `get` (or `item`, `float` and the like, which wait for a
 device), and have the functions that CuPy has and nothing else. Fresh memory holds NaN. It knows how often the device
-would have been waited for, and can refuse that. Kernels run on the CPU (cuda_on_cpu), or there are none of them.
+device would have been waited for, and can refuse that. Kernels run on the CPU (cuda_on_cpu), or there are none of them.
+While a stream is captured nothing runs: it is recorded (strict_graph), and runs when the graph is launched.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import operator
 import types
+import weakref
 from typing import ClassVar
 
 import cuda_on_cpu
 import numpy as np
 import strict_cublas
+import strict_graph
 
 SCALARS = (bool, int, float, np.generic)
 words = str.split
@@ -39,7 +42,7 @@ class ndarray:
     forbidden = False
 
     def __init__(self, a):
-        self._a = a
+        self._a, self._memory = a, strict_graph.Memory.of(a)
 
     # ------------------------------------------------------------ the way out
     def __array__(self, *_, **__):
@@ -49,15 +52,36 @@ class ndarray:
         raise TypeError(f"numpy.{function.__name__} was called with an array of the device")
 
     def _wait(self, what):
+        strict_graph.refuse(f"{what} waits for the device")
         if ndarray.forbidden:
             raise Synchronised(f"{what} waits for the device")
         ndarray.waits.append(what)
+        strict_graph.counts["waits"] += 1
+        strict_graph.counts["copies out"] += 1
         return self._a
 
-    def get(self):
-        return self._wait("get").copy()
+    def get(self, stream=None, order="C", out=None, blocking=True):
+        if blocking:
+            found = self._wait("get").copy()
+            if out is None:
+                return found
+            out[...] = found
+            return out
+        if (
+            not isinstance(out, np.ndarray)
+            or id(out) not in PINNED
+            or (out.shape, out.dtype) != (self.shape, self.dtype)
+        ):
+            raise TypeError("a copy that is not waited for goes to pinned memory of the same shape and type")
+        strict_graph.refuse("a copy from the device")
+        strict_graph.counts["copies out"] += 1
+        strict_graph.poison(out)
+        strict_graph.pending.append((out, self._a.copy()))
+        return out
 
     def set(self, a):
+        strict_graph.refuse("a copy to the device")
+        strict_graph.counts["copies in"] += 1
         if not isinstance(a, np.ndarray) or (a.shape, a.dtype) != (self._a.shape, self._a.dtype):
             raise TypeError("only a NumPy array of the same shape and type can be set to an array of the device.")
         self._a[...] = a
@@ -103,10 +127,17 @@ class ndarray:
 
     # ------------------------------------------------------------ elements
     def __getitem__(self, key):
-        return wrapped(self._a[self._key(key)])
+        found = self._key(key)
+        if not any(isinstance(part, ndarray) for part in (key if isinstance(key, tuple) else (key,))):
+            return viewed(self._a[found] if self.ndim else self._a, self._a)
+        parts = found if isinstance(found, tuple) else (found,)
+        return wrapped(strict_graph.compute(lambda a, *parts: a[parts], (self._a, *parts), {}, "take"))
 
     def __setitem__(self, key, value):
-        self._a[self._key(key, isinstance(value, ndarray) and value.ndim)] = inside(value)
+        found, value, a = self._key(key, isinstance(value, ndarray) and value.ndim), inside(value), self._a
+        parts = [*(found if isinstance(found, tuple) else (found,)), value, a]
+        memories = [strict_graph.Memory.of(part) for part in parts if isinstance(part, np.ndarray)]
+        strict_graph.run(lambda: operator.setitem(a, found, value), "set", memories)
 
     def _key(self, key, waits=True):
         parts = key if isinstance(key, tuple) else (key,)
@@ -120,13 +151,15 @@ class ndarray:
         return found if isinstance(key, tuple) else found[0]
 
     def astype(self, dtype, copy=True):
-        return ndarray(self._a.astype(dtype, copy=copy))
+        if not copy and self._a.dtype == dtype:
+            return ndarray(self._a)
+        return wrapped(strict_graph.compute(lambda a: a.astype(dtype), (self._a,), {}, "astype"))
 
     def copy(self):
-        return ndarray(self._a.copy())
+        return wrapped(strict_graph.compute(np.copy, (self._a,), {}, "copy"))
 
     def reshape(self, *shape):
-        return ndarray(self._a.reshape(*shape))
+        return viewed(self._a.reshape(*shape), self._a, lambda a: a.reshape(*shape))
 
     def transpose(self, *axes):
         return ndarray(self._a.transpose(*axes))
@@ -135,7 +168,7 @@ class ndarray:
         return ndarray(self._a.swapaxes(a, b))
 
     def ravel(self):
-        return ndarray(self._a.ravel())
+        return viewed(self._a.ravel(), self._a, np.ravel)
 
 
 def inside(x):
@@ -149,6 +182,14 @@ def inside(x):
 
 def wrapped(x):
     return ndarray(x if isinstance(x, np.ndarray) else np.asarray(x))
+
+
+def viewed(found, a, again=None):
+    """What shows memory of `a`, which nobody has to compute; or, where it is a copy, that by `again`."""
+    found = np.asarray(found)
+    if again is None or not found.size or np.may_share_memory(found, a):
+        return ndarray(found)
+    return wrapped(strict_graph.compute(again, (a,), {}, "copy"))
 
 
 def _unwrapped(x):
@@ -174,11 +215,17 @@ def function_of(name, waits=False):
     def function(*args, **options):
         if waits:
             ndarray._wait(next(a for a in args if isinstance(a, ndarray)), name)
+        if name in NOT_CAPTURED:
+            strict_graph.refuse(f"{name}, {NOT_CAPTURED[name]},")
         if name in ("sort", "argsort") and options.get("kind") not in (None, "stable"):
             raise ValueError(f"{name}: CuPy sorts stably and in no other way")
         out = options.get("out")
-        result = real(*map(_unwrapped, args), **{key: _unwrapped(value) for key, value in options.items()})
-        return _given_back(result, out)
+        plain, named = tuple(map(_unwrapped, args)), {key: _unwrapped(value) for key, value in options.items()}
+        if name in VIEWS:
+            seen = real(*plain, **named)
+            if not isinstance(seen, np.ndarray) or np.may_share_memory(seen, plain[0]):
+                return _given_back(seen, out)
+        return _given_back(strict_graph.compute(real, plain, named, name), out)
 
     function.__name__ = name
     return function
@@ -186,6 +233,7 @@ def function_of(name, waits=False):
 
 def add_at(a, indices, values):
     """`cupy.add.at`: a[indices] += values, repeated indices counted each time."""
+    strict_graph.refuse("add.at")
     np.add.at(inside(a), inside(indices), inside(values))
 
 
@@ -194,20 +242,32 @@ def _operator(name):
     in_place = name.startswith("i") and name not in ("invert",)
 
     def apply(self, *others):
-        result = real(self._a, *(inside(other) for other in others))
+        if name in NOT_CAPTURED:
+            strict_graph.refuse(f"@, {NOT_CAPTURED[name]},")
+        args = self._a, *map(inside, others)
         if in_place:
-            self._a = result
+            memories = [strict_graph.Memory.of(a) for a in args if isinstance(a, np.ndarray)]
+            strict_graph.run(lambda: real(*args), name, memories)
             return self
-        return wrapped(result)
+        return wrapped(strict_graph.compute(real, args, {}, name))
 
     return apply
 
 
 def _reflected(name):
     real = getattr(operator, name)
-    return lambda self, other: wrapped(real(inside(other), self._a))
+    return lambda self, other: wrapped(strict_graph.compute(real, (inside(other), self._a), {}, name))
 
 
+# What no graph can hold, and why.
+CUBLAS, PLACES, SORTS = "CuPy's own way to cuBLAS", "which copies addresses to the device", "which waits for the device"
+NOT_CAPTURED = {
+    **dict.fromkeys(("matmul", "imatmul", "einsum", "tensordot", "vdot"), CUBLAS),
+    **dict.fromkeys(("concatenate", "stack", "append"), PLACES),
+    **dict.fromkeys(("sort", "argsort", "partition"), SORTS),
+}
+VIEWS = words("transpose swapaxes reshape squeeze broadcast_to broadcast_arrays expand_dims flip")
+PINNED = weakref.WeakValueDictionary()  # arrays of host memory that a device copies to by itself
 BINARY = words("add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift")
 for _name in BINARY:
     _dunder = _name.rstrip("_")
@@ -246,9 +306,9 @@ NAMES = words(
 
 
 def empty(shape, dtype=float):
-    fresh = np.empty(shape, dtype)
-    fresh.reshape(-1).view(np.uint8)[...] = 0xFF  # NaN, or -1
-    return ndarray(fresh)
+    """Fresh memory, which holds NaN."""
+    capture = strict_graph.Capture.now
+    return ndarray(strict_graph.poison(np.empty(shape, dtype)) if capture is None else capture.room(shape, dtype))
 
 
 def empty_like(x, dtype=None):
@@ -258,12 +318,17 @@ def empty_like(x, dtype=None):
 def asarray(x, dtype=None):
     """From the host, which is the one way in, or as it is."""
     if isinstance(x, ndarray):
-        return ndarray(np.asarray(x._a, dtype))
+        return x.astype(x.dtype if dtype is None else dtype, copy=False)
+    strict_graph.refuse("a copy to the device")
+    strict_graph.counts["copies in"] += 1
     return ndarray(np.array(x, dtype))
 
 
 def ascontiguousarray(x, dtype=None):
-    return ndarray(np.ascontiguousarray(inside(x), dtype))
+    a = inside(x)
+    if a.flags.c_contiguous and dtype in (None, a.dtype) and a.ndim:
+        return ndarray(a)
+    return wrapped(strict_graph.compute(lambda a: np.ascontiguousarray(a, dtype), (a,), {}, "copy"))
 
 
 # ---------------------------------------------------------------- kernels
@@ -288,10 +353,14 @@ class RawKernel:
     def __call__(self, grid, block, args, *, shared_mem=0):
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-        RawModule.launches += 1
         arrays = [a._a if isinstance(a, ndarray) else a for a in args]
-        falling = RawModule.launches % 2 == 0
-        cuda_on_cpu.run(*self._given, grid, block, arrays, shared=shared_mem, falling=falling)
+
+        def work():
+            RawModule.launches += 1
+            falling = RawModule.launches % 2 == 0
+            cuda_on_cpu.run(*self._given, grid, block, arrays, shared=shared_mem, falling=falling)
+
+        strict_graph.run(work, self._given[-1], [a._memory for a in args if isinstance(a, ndarray)])
 
 
 # ---------------------------------------------------------------- the module
@@ -317,9 +386,7 @@ def module(kernels: bool = True) -> types.ModuleType:
         _routines_linalg=types.SimpleNamespace(COMPUTE_TYPE_DEFAULT=1, COMPUTE_TYPE_TF32=7),
     )
     cupy.compute_types = {}
-    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(
-        used_bytes=lambda: 3 << 20, total_bytes=lambda: 5 << 20, free_all_blocks=lambda: None
-    )
+    cupy.get_default_memory_pool = lambda: strict_graph.MemoryPool()
     return cupy
 
 
@@ -339,6 +406,7 @@ class Device:
         Device.used.append(self.id)
 
     def synchronize(self):
+        strict_graph.Stream.current.synchronize()
         ndarray.waits.append("synchronize")
 
 
@@ -350,14 +418,33 @@ def _cuda():
         runtimeGetVersion=lambda: 12090,
     )
     memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
-    stream = types.SimpleNamespace(synchronize=lambda: ndarray.waits.append("stream"))
     return types.SimpleNamespace(
         runtime=runtime,
         Device=Device,
         memory=memory,
-        get_current_stream=lambda: stream,
+        Stream=strict_graph.Stream,
+        Event=strict_graph.Event,
+        MemoryPool=strict_graph.MemoryPool,
+        using_allocator=strict_graph.using_allocator,
+        get_current_stream=lambda: strict_graph.Stream.current,
         get_cublas_handle=lambda: strict_cublas.HANDLE,
     )
+
+
+def empty_pinned(shape, dtype=float):
+    """`cupyx.empty_pinned`."""
+    fresh = Pinned(shape, dtype)
+    PINNED[id(fresh)] = fresh
+    return fresh
+
+
+class Pinned(np.ndarray):
+    """Of its own type, so that it can be known again."""
+
+
+def library(xp):
+    """In the place of `cublas.library`."""
+    return strict_cublas.Library(strict_graph.Recorder)
 
 
 def ndtr(x):
@@ -369,11 +456,9 @@ def ndtr(x):
 def modules(kernels: bool = True) -> dict[str, types.ModuleType]:
     """What `import cupy` and `import cupyx.scipy.special` shall find, by name in sys.modules."""
     names = ("cupyx", "cupyx.scipy", "cupyx.scipy.special")
-    names += tuple(f"cupy_backends{rest}" for rest in ("", ".cuda", ".cuda.libs", ".cuda.libs.cublas"))
     found = {name: types.ModuleType(name) for name in names}
     found["cupyx.scipy.special"].ndtr = ndtr
-    found["cupy_backends.cuda.libs"].cublas = found["cupy_backends.cuda.libs.cublas"]
-    found["cupy_backends.cuda.libs.cublas"].gemmEx = strict_cublas.gemmEx
+    found["cupyx"].empty_pinned = empty_pinned
     return {"cupy": module(kernels), **found}
 
 

@@ -20,6 +20,7 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import dropout
 from npsoftmax.functional.mappings import MAPPINGS, Mapping
+from npsoftmax.kernels.matmul import products
 
 
 # ---------------------------------------------------------------- masks: True where a query may look
@@ -84,7 +85,7 @@ def attention_weights_forward(
     mask = booleans(mask, (*q.shape[:-1], k.shape[-2]))
     chosen = attention_mapping(mapping)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    z = (q * scale) @ _swap(k)  # (…, T, S)
+    z = products(q * scale, _swap(k))  # (…, T, S)
     if chosen.needs_noise:
         options["noise"] = array_module(z).zeros_like(z) if noise is None else noise
     p, map_cache = chosen.forward(z, mask=joined_mask(mask, causal, q, k), **options)
@@ -96,7 +97,7 @@ def attention_weights_backward(dp: Array, cache: Any) -> tuple[Array, Array]:
     q, k, scale, chosen, map_cache = cache
     dp = gradient_like(dp, (*q.shape[:-1], k.shape[-2]), "dp")
     dz = chosen.backward(dp, map_cache) * scale
-    return dz @ k, _swap(dz) @ q
+    return products(dz, k), products(_swap(dz), q)
 
 
 # ---------------------------------------------------------------- attention
@@ -124,15 +125,15 @@ def attention_forward(
         q, k, mask, noise, mapping=mapping, causal=causal, scale=scale, **options
     )
     dropped, drop_cache = (p, None) if drop is None else dropout.dropout_forward(p, drop, keep)
-    return dropped @ v, (weights_cache, dropped, drop_cache, v)
+    return products(dropped, v), (weights_cache, dropped, drop_cache, v)
 
 
 def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dv = dropout(p)ᵀ @ dy, and dp = dy @ vᵀ back through dropout, mapping and scores. dy (…, T, E) -> dq, dk, dv."""
     weights_cache, dropped, drop_cache, v = cache
     dy = gradient_like(dy, (*dropped.shape[:-1], v.shape[-1]))
-    dv = _swap(dropped) @ dy
-    dp = dy @ _swap(v)
+    dv = products(_swap(dropped), dy)
+    dp = products(dy, _swap(v))
     if drop_cache is not None:
         dp = dropout.dropout_backward(dp, drop_cache)
     dq, dk = attention_weights_backward(dp, weights_cache)

@@ -10,6 +10,7 @@ from typing import Any
 
 from npsoftmax.arguments import gradient_like, taken
 from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels.matmul import products
 
 EPS = 1e-3
 
@@ -38,13 +39,13 @@ def cosine_forward(x: Array, w: Array, *, eps: float = EPS) -> tuple[Array, Any]
     x, w = taken("x (N, D), w (D, C)", x, w)
     units, x_cache = unit_rows_forward(x, eps=eps)
     directions, w_cache = unit_rows_forward(w.T, eps=eps)  # (C, D)
-    return units @ directions.T, (units, directions, x_cache, w_cache)
+    return products(units, directions.T), (units, directions, x_cache, w_cache)
 
 
 def cosine_backward(dy: Array, cache: Any) -> tuple[Array, Array]:
     """Through the product, then through each length. dy (N, C) -> dx (N, D), dw (D, C)."""
     units, directions, x_cache, w_cache = cache
     dy = gradient_like(dy, (len(units), len(directions)))
-    dx = unit_rows_backward(dy @ directions, x_cache)
-    dw = unit_rows_backward(dy.T @ units, w_cache)  # (C, D)
+    dx = unit_rows_backward(products(dy, directions), x_cache)
+    dw = unit_rows_backward(products(dy.T, units), w_cache)  # (C, D)
     return dx, dw.T

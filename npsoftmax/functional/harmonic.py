@@ -12,6 +12,7 @@ from typing import Any
 from npsoftmax.arguments import gradient_like, taken
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional.softmax import positive
+from npsoftmax.kernels.matmul import products
 
 EPS = 1e-2
 
@@ -24,7 +25,7 @@ def harmonic_forward(x: Array, w: Array, n: float, *, eps: float = EPS) -> tuple
     """
     x, w = taken("x (N, D), w (D, C)", x, w)
     xp, n = array_module(x), positive("n", n)
-    square = (x * x).sum(axis=1, keepdims=True) - 2 * (x @ w) + (w * w).sum(axis=0)
+    square = (x * x).sum(axis=1, keepdims=True) - 2 * products(x, w) + (w * w).sum(axis=0)
     square = xp.maximum(square, 0) + eps * eps
     return -n / 2 * xp.log(square), (x, w, square, n)
 
@@ -34,6 +35,6 @@ def harmonic_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
     x, w, square, n = cache
     dz = gradient_like(dz, square.shape, "dz")
     pull = dz * (-n) / square
-    dx = pull.sum(axis=1, keepdims=True) * x - pull @ w.T
-    dw = pull.sum(axis=0) * w - x.T @ pull
+    dx = pull.sum(axis=1, keepdims=True) * x - products(pull, w.T)
+    dw = pull.sum(axis=0) * w - products(x.T, pull)
     return dx, dw

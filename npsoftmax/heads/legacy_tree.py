@@ -17,6 +17,7 @@ from npsoftmax.heads.base import Card, ClassInfo, Head, top_k
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.checks import check_k
 from npsoftmax.kernels import tree as kernels
+from npsoftmax.kernels.matmul import products
 from npsoftmax.params import SparseRows, Tree, tree_map
 from npsoftmax.random import Rng
 
@@ -72,7 +73,7 @@ class LegacyHeap128Head(Head):
         dlog_p = array_module(h).zeros(shape, dtype=h.dtype)
         dlog_p[:, : self.classes.n] = losses.softmax_cross_entropy_fused_backward(dlosses, cache)
         dz = path.tree_log_prob_backward(dlog_p, tree_cache)
-        return dz @ self.params["w"], {"w": dz.T @ h}
+        return products(dz, self.params["w"]), {"w": products(dz.T, h)}
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)
@@ -81,7 +82,7 @@ class LegacyHeap128Head(Head):
 
     def _all_leaves(self, h: Array) -> tuple[Array, Any]:
         levels = trees.even_levels(self.tree.n)
-        return path.tree_log_prob_forward(h @ self.params["w"].T, self.buffers["children"], levels)
+        return path.tree_log_prob_forward(products(h, self.params["w"].T), self.buffers["children"], levels)
 
     def macs(self) -> int:
         return self.tree.macs()

@@ -9,6 +9,7 @@ import cuda_on_cpu
 import pytest
 import strict_cupy
 
+from npsoftmax import cublas
 from npsoftmax.backend import get_backend
 
 PRETENDED = functools.cache(strict_cupy.modules)
@@ -18,6 +19,7 @@ needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="there 
 def pretend(monkeypatch, kernels):
     for name, module in PRETENDED(kernels).items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(cublas, "library", strict_cupy.library)
     return get_backend("cupy")
 
 

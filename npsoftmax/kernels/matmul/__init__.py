@@ -7,7 +7,7 @@ from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.matmul import compiled, device, reference
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "products"]
 
 version_for = chooser(compiled.MODULE, compiled, reference, device)
 
@@ -19,3 +19,8 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """
     fit("left (M, K), right (K, N), bias (N)?", a.shape, b.shape, None if bias is None else bias.shape)
     return version_for(a, b, bias).matmul(a, b, bias)
+
+
+def products(a: Array, b: Array) -> Array:
+    """a @ b for stacks of as many matrices, a (…, M, K), b (…, K, N); on the host NumPy's own, on a device cuBLAS's."""
+    return version_for(a, b).products(a, b)

@@ -9,6 +9,9 @@ from npsoftmax.host import single_threaded_blas
 from npsoftmax.kernels.dispatch import as_stored, threads_for_products
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.matmul import reference
+from npsoftmax.kernels.matmul.reference import products
+
+__all__ = ["matmul", "products"]
 
 MODULE = f"{__package__}._matmul"
 

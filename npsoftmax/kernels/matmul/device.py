@@ -1,22 +1,17 @@
-"""Products of matrices on a device: CuPy's, or with `--precision bf16` of factors that are rounded to bfloat16 first.
+"""Products of matrices on a device: cuBLAS's (cublas.py), or CuPy's for what that does not take.
 
-CuPy has none of the latter kind: the factors are rounded by a kernel of matmul.cu, at half the width, and cuBLAS
-multiplies them. Sums and result are float32.
+With `--precision bf16` the factors are first rounded to bfloat16 by a kernel of matmul.cu, at half the width. Sums and
+result are float32.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from npsoftmax import cublas
 from npsoftmax.backend import Array, array_module, device_precision
 from npsoftmax.cuda import cuda, on_device
 from npsoftmax.kernels.dispatch import as_stored, contiguous
-
-OPERATIONS = {False: 0, True: 1}  # whether transposed: cublasOperation_t
-BFLOAT16, FLOAT32 = 14, 0  # cudaDataType_t
-SUMS_IN_FLOAT32 = 68  # cublasComputeType_t
-DEFAULT_ALGORITHM = -1  # cublasGemmAlgo_t
-FACTOR_OF_PRODUCT, FACTOR_OF_OLD_Y = np.ones(1, np.float32), np.zeros(1, np.float32)
 
 
 def matmul(a: Array, b: Array, bias: Array | None) -> Array:
@@ -29,7 +24,14 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b of matrices in the precision that was asked for; into `out`, contiguous, if given."""
     if a.shape[1] == b.shape[0] and wants_bf16(a, b):
         return bf16_product(a, b, out)
+    if cublas.takes(a, b):
+        return cublas.product(a, b, out)
     return a @ b if out is None else array_module(a).matmul(a, b, out=out)
+
+
+def products(a: Array, b: Array) -> Array:
+    """See `reference.products`; with --precision bf16 in tf32."""
+    return cublas.product(a, b) if cublas.takes(a, b) else a @ b
 
 
 # ---------------------------------------------------------------- bfloat16
@@ -61,19 +63,6 @@ def bf16_product(a: Array, b: Array, out: Array | None = None) -> Array:
 
     out: contiguous, where the result is to be written.
     """
-    xp, (m, k), n = array_module(a), a.shape, b.shape[1]
-    from cupy_backends.cuda.libs import cublas
-
     (a, ta), (b, tb) = as_stored(a), as_stored(b)
     a, b = rounded(a), rounded(b)
-    y = xp.empty((m, n), dtype=xp.float32) if out is None else out
-    # cuBLAS goes through memory by columns, so that our rows are its columns: it makes yᵀ = bᵀ @ aᵀ.
-    handle, one, zero = xp.cuda.get_cublas_handle(), FACTOR_OF_PRODUCT.ctypes.data, FACTOR_OF_OLD_Y.ctypes.data
-    # fmt: off
-    cublas.gemmEx(
-        handle, OPERATIONS[tb], OPERATIONS[ta], n, m, k,
-        one, b.data.ptr, BFLOAT16, b.shape[1], a.data.ptr, BFLOAT16, a.shape[1],
-        zero, y.data.ptr, FLOAT32, n, SUMS_IN_FLOAT32, DEFAULT_ALGORITHM,
-    )
-    # fmt: on
-    return y
+    return cublas.product(a.T if ta else a, b.T if tb else b, out, "bf16")

@@ -9,3 +9,8 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """a @ b + bias. a (M, K), b (K, N), bias (N,) or None -> (M, N)."""
     y = a @ b
     return y if bias is None else y + bias
+
+
+def products(a: Array, b: Array) -> Array:
+    """a @ b. a (…, M, K), b (…, K, N) -> (…, M, N)."""
+    return a @ b

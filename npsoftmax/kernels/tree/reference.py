@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 
 from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.kernels.matmul import products
 
 Levels = list[tuple[int, int]]
 
@@ -88,7 +89,7 @@ def path_slopes(z: Array, signs: Array) -> Array:
 
 def all_scores(h: Array, w: Array, b: Array | None) -> Array:
     """z = h @ wᵀ + b. h (N, D), w (R, D), b (R,) or None -> z (N, R)."""
-    z = h @ w.T
+    z = products(h, w.T)
     return z if b is None else z + b
 
 
