@@ -114,7 +114,27 @@ def _data_arguments(parser: argparse.ArgumentParser, add: Any) -> None:
         "none (pixels/255), half (mean .5, deviation .5) or standard (of the training images)",
         metavar="NAME",
     )
-    add(group, "--augment", "none, flip, standard (flip, pad and crop) or cutout", metavar="NAME")
+    add(
+        group,
+        "--augment",
+        "none, flip, standard (flip, pad and crop), alternating (the same, but each image is flipped in every second "
+        "epoch) or cutout",
+        metavar="NAME",
+    )
+    add(
+        group,
+        "--shift",
+        "pixels that standard, alternating and cutout move an image by at most; not set means an eighth of its side",
+        type=whole_number,
+        metavar="N",
+    )
+    add(
+        group,
+        "--image-sizes",
+        "begin with smaller images: 20:0.15,24:0.5,32 for 20x20 pixels in the first 15 % of the steps, 24x24 up to "
+        "half of them, then all (docs/few-epochs.md)",
+        metavar="N:SHARE,…",
+    )
     add(group, "--mixup", "blend pairs of images, weights from Beta(A, A); 0 for never", type=number, metavar="A")
     add(
         group,

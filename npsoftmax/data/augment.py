@@ -1,12 +1,14 @@
 """Random changes of training images that keep their class: pure functions (uint8 x, rng) -> uint8 y.
 
 What happens to an image depends on the rng and on that image alone, never on the others in its batch. Each function
-draws all its numbers at once, in the same order, so that "cutout" flips and crops exactly as "standard" does.
+draws all its numbers at once, in the same order, so that "cutout" flips and crops exactly as "standard" does. A shift
+is by up to `shift` pixels in each direction, None for an eighth of the side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,52 +20,69 @@ from npsoftmax.random import Rng, check_rng
 BORDER, SQUARE = 1 / 8, 1 / 4
 
 
-def none(x: np.ndarray, rng: Rng) -> np.ndarray:
+def none(x: np.ndarray, rng: Rng, shift: int | None = None) -> np.ndarray:
     """The images as they are."""
     return x
 
 
-def flip(x: np.ndarray, rng: Rng) -> np.ndarray:
+def flip(x: np.ndarray, rng: Rng, shift: int | None = None) -> np.ndarray:
     """Mirror each image left to right with probability 1/2. x: (N, H, W, C)."""
-    return _mirror(x, _draws(x, rng, 1))
+    return _mirror(x, draws("flip", len(x), rng))
 
 
-def standard(x: np.ndarray, rng: Rng) -> np.ndarray:
-    """Flip, then shift by up to an eighth of the side in each direction; what moves in is black."""
-    u = _draws(x, rng, 3)
-    return _crop(_mirror(x, u[:, :1]), u[:, 1:])
+def standard(x: np.ndarray, rng: Rng, shift: int | None = None) -> np.ndarray:
+    """Flip, then shift; what moves in is black."""
+    u = draws("standard", len(x), rng)
+    return _crop(_mirror(x, u[:, :1]), u[:, 1:], shift)
 
 
-def cutout(x: np.ndarray, rng: Rng) -> np.ndarray:
+def alternating(x: np.ndarray, rng: Rng, shift: int | None = None) -> np.ndarray:
+    """As standard, but mirrored are half of the images in the first epoch, the others in the next, and so on.
+
+    So any two epochs show each image both ways. The epoch is the step of the rng. Source: Jordan, "94% on CIFAR-10 in
+    3.29 seconds on a single GPU", 2024.
+    """
+    u = draws("alternating", len(x), rng)
+    return _crop(_mirror(x, u[:, :1]), u[:, 1:], shift)
+
+
+def cutout(x: np.ndarray, rng: Rng, shift: int | None = None) -> np.ndarray:
     """As standard, then paint a square of a quarter of the side, anywhere, in the mean colour of the image.
 
     The square may reach over the edge. The mean is each image's own: the rest of the batch plays no part.
     Source: DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
     """
-    u = _draws(x, rng, 5)
-    return _cut(_crop(_mirror(x, u[:, :1]), u[:, 1:3]), u[:, 3:])
+    u = draws("cutout", len(x), rng)
+    return _cut(_crop(_mirror(x, u[:, :1]), u[:, 1:3], shift), u[:, 3:])
 
 
-def _draws(x: np.ndarray, rng: Rng, numbers: int) -> np.ndarray:
-    check_rng(rng)
-    return np.asarray(rng.uniform((len(x), numbers)))
-
-
-AUGMENTATIONS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
+AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
     "none": none,
     "flip": flip,
     "standard": standard,
+    "alternating": alternating,
     "cutout": cutout,
 }
 
 
 # Numbers that each draws for an image: mirror; then two of the shift; then two of the square.
-DRAWS = {"none": 0, "flip": 1, "standard": 3, "cutout": 5}
+DRAWS = {"none": 0, "flip": 1, "standard": 3, "alternating": 3, "cutout": 5}
+SHIFTING = tuple(name for name, numbers in DRAWS.items() if numbers > 1)
 
 
-def border_of(height: int) -> int:
-    """Pixels of the black border around an image."""
-    return max(1, round(height * BORDER))
+def draws(name: str, n: int, rng: Rng, xp: Any = np) -> Any:
+    """The numbers in (0, 1) that decide what augmentation `name` does to n images: u (n, DRAWS[name])."""
+    check_rng(rng)
+    u = rng.uniform((n, DRAWS[name]), np.float32, xp)
+    if name == "alternating":
+        first = rng.at(0, rng.samples).uniform((n, 1), np.float32, xp)
+        u[:, :1] = 1 - first if rng.step % 2 else first
+    return u
+
+
+def border_of(height: int, shift: int | None = None) -> int:
+    """Pixels of the black border around an image: how far it may be shifted."""
+    return max(1, round(height * BORDER)) if shift is None else shift
 
 
 def square_of(height: int) -> int:
@@ -71,7 +90,7 @@ def square_of(height: int) -> int:
     return max(1, round(height * SQUARE))
 
 
-def get_augmentation(name: str) -> Callable[[np.ndarray, Rng], np.ndarray]:
+def get_augmentation(name: str) -> Callable[..., np.ndarray]:
     """The augmentation called `name`. Raises InputError for another name."""
     if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise unknown_name("augmentation", name, AUGMENTATIONS)
@@ -90,10 +109,12 @@ def _mirror(x: np.ndarray, u: Array) -> np.ndarray:
     return y
 
 
-def _crop(x: np.ndarray, u: Array) -> np.ndarray:
+def _crop(x: np.ndarray, u: Array, shift: int | None) -> np.ndarray:
     """A window of the old size out of the image with a black border."""
     n, height, width, channels = x.shape
-    border = border_of(height)
+    border = border_of(height, shift)
+    if not border:
+        return x
     offset = (u * (2 * border + 1)).astype(np.int64)  # (N, 2): down, across
     padded = np.zeros((n, height + 2 * border, (width + 2 * border) * channels), x.dtype)
     padded[:, border:-border, border * channels : -border * channels] = x.reshape(n, height, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from npsoftmax.backend import Array, Backend
 from npsoftmax.data.augment import get_augmentation
 from npsoftmax.data.device import DeviceImages, DeviceTokens
 from npsoftmax.data.normalize import Normalization
+from npsoftmax.data.sizes import Growth, shrunk
 from npsoftmax.errors import InputError
 from npsoftmax.random import Rng, check_rng
 
@@ -18,7 +20,8 @@ class Batches:
     """Samples x and labels y, (N,) or sets of them (N, C), in batches of `batch_size`.
 
     Samples are images, uint8 (N, H, W, C), or, where `normalize` is None, windows of words, whole numbers (N, T), which
-    are neither normalised nor augmented.
+    are neither normalised nor augmented. shift: see `augment`; it is that of images in full size. With `growth` the
+    images of a step have the size that it says; step 0 is the first of epoch 0.
 
     Order and noise are functions of (rng, epoch, sample): an epoch drawn again, or alone, is the same.
     The last batch is smaller where batch_size does not divide N, or is left out with `drop_last`.
@@ -38,6 +41,8 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         backend: Backend | None = None,
+        shift: int | None = None,
+        growth: Growth | None = None,
     ):
         check_rng(rng)
         if normalize is None:
@@ -51,11 +56,13 @@ class Batches:
         if drop_last and batch_size > len(x):
             raise InputError(f"--batch-size is {batch_size}, but there are only {len(x)} images: no batch is full.")
         self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
-        self.normalize, self.augment = normalize, get_augmentation(augment)
-        self.shuffle, self.drop_last = shuffle, drop_last
-        self.there: DeviceImages | DeviceTokens | None = None  # the samples on the device, where there is one
-        if backend is not None and not backend.on_host:
-            self.there = DeviceTokens(x, backend) if normalize is None else DeviceImages(x, normalize, augment, backend)
+        self.normalize, self.augment, self.shift = normalize, augment, shift
+        self._change = get_augmentation(augment)
+        self.shuffle, self.drop_last, self.growth = shuffle, drop_last, growth
+        if normalize is not None and shift is not None and not 0 <= shift < min(x.shape[1:3]):
+            raise InputError(f"--shift is {shift}, but images of {x.shape[1]}x{x.shape[2]} can move by less than that.")
+        self.backend = None if backend is None or backend.on_host else backend  # the device, where there is one
+        self._made = self._samples_of(None)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -84,20 +91,47 @@ class Batches:
         """
         order = self.order(epoch)
         noise = self.rng.child("augment")
-        order_there = order if self.there is None else self.there.backend.asarray(order)
+        order_there = order if self.backend is None else self.backend.asarray(order)
         for step in range(first, len(self)):
             here = slice(step * self.batch_size, (step + 1) * self.batch_size)
             own = part(len(order[here]))
             samples = order[here][own]
             labels = self.y[samples].astype(np.int64 if self.y.ndim == 1 else np.float32, copy=False)
-            if self.there is not None:
+            made = self._of_step(epoch * len(self) + step)
+            if made.there is not None:
                 samples = order_there[here][own]
-                yield self.there.batch(samples, noise.at(epoch, samples)), labels, samples
+                yield made.there.batch(samples, noise.at(epoch, samples)), labels, samples
                 continue
-            x = self.x[samples]
+            x = made.x[samples]
             if self.normalize is not None:
-                x = self.normalize.apply(self.augment(x, noise.at(epoch, samples)))
+                x = self.normalize.apply(self._change(x, noise.at(epoch, samples), made.shift))
             yield x, labels, samples
+
+    def _of_step(self, step: int) -> _Made:
+        """The samples as this step sees them; those of one size are kept."""
+        height = None if self.growth is None else self.growth.height_at(step)
+        if height != self._made.height:
+            self._made = self._samples_of(height)
+        return self._made
+
+    def _samples_of(self, height: int | None) -> _Made:
+        x, shift = self.x, self.shift
+        if height is not None:
+            x, shift = shrunk(x, height), None if shift is None else round(shift * height / x.shape[1])
+        if self.backend is None:
+            return _Made(height, shift, x)
+        if self.normalize is None:
+            return _Made(height, shift, x, DeviceTokens(x, self.backend))
+        return _Made(height, shift, x, DeviceImages(x, self.normalize, self.augment, self.backend, shift))
+
+
+class _Made(NamedTuple):
+    """The samples with images `height` pixels high (None: as they are), and on the device, where there is one."""
+
+    height: int | None
+    shift: int | None
+    x: np.ndarray
+    there: DeviceImages | DeviceTokens | None = None
 
 
 def _check_tokens(x: np.ndarray, augment: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, Backend
 from npsoftmax.cuda import compiled_for
-from npsoftmax.data.augment import DRAWS, border_of, square_of
+from npsoftmax.data.augment import DRAWS, border_of, draws, square_of
 from npsoftmax.data.normalize import Normalization
 from npsoftmax.random import Rng
 
@@ -17,20 +17,22 @@ from npsoftmax.random import Rng
 class DeviceImages:
     """Images x, uint8 (N, H, W, C), on the device of `backend`."""
 
-    def __init__(self, x: np.ndarray, normalize: Normalization, augment: str, backend: Backend):
-        self.backend = backend
+    def __init__(
+        self, x: np.ndarray, normalize: Normalization, augment: str, backend: Backend, shift: int | None = None
+    ):
+        self.backend, self.augment = backend, augment
         self.x = backend.asarray(x)
         self.scale, self.shift = (backend.asarray(values) for values in normalize.factors())
         height = x.shape[1]
         self.draws = DRAWS[augment]
-        self.border = border_of(height) if self.draws > 1 else 0
+        self.border = border_of(height, shift) if self.draws > 1 else 0
         self.side = square_of(height) if self.draws > 3 else 0
 
     def batch(self, samples: Array, rng: Rng) -> Array:
         """The images of `samples` (n,), changed as `rng` says and normalised. -> float32 (n, H, W, C)"""
         xp, (_, h, w, c), n = self.backend.xp, self.x.shape, len(samples)
         kernels = compiled_for(xp, "images", "f")
-        u = rng.uniform((n, self.draws), np.float32, xp) if self.draws else None
+        u = draws(self.augment, n, rng, xp) if self.draws else None
         colours = None
         if self.side:
             colours = xp.empty((n, c), dtype=xp.int32)

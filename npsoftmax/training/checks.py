@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from npsoftmax.backend import BACKENDS
-from npsoftmax.data.augment import get_augmentation
+from npsoftmax.data.augment import SHIFTING, get_augmentation
 from npsoftmax.data.label_sets import DIGIT_SETS
 from npsoftmax.data.load import LABEL_SETS, SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
@@ -22,7 +22,14 @@ from npsoftmax.layers.initialisation import shapes_only
 from npsoftmax.models import Model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.early_stopping import EarlyStopping
-from npsoftmax.training.session import check_takes_sets, make_optimizer, model_of, refuse_on_tokens, schedule_of
+from npsoftmax.training.session import (
+    check_takes_sets,
+    growth_of,
+    make_optimizer,
+    model_of,
+    refuse_on_tokens,
+    schedule_of,
+)
 
 MANY = 10**6  # steps an epoch: more than any run has
 
@@ -54,7 +61,9 @@ def check_settings(config: TrainConfig, source: str) -> None:
     if config.early_stop is not None:
         EarlyStopping(config.early_stop)
     schedule_of(config, MANY)
-    make_optimizer(config, model_without_parameters(config))
+    model = model_without_parameters(config)
+    make_optimizer(config, model)
+    growth_of(config, model, _shape_of(config)[1], MANY)
 
 
 def model_without_parameters(config: TrainConfig) -> Model:
@@ -96,6 +105,8 @@ def without_effect(config: TrainConfig) -> dict[str, str]:
         found["data_dir"] = f"{config.data} is not read from a folder"
     if not config.data.startswith(FOLDER):
         found["image_size"] = f"it is for --data {FOLDER}PATH"
+    if config.augment not in SHIFTING:
+        found["shift"] = f"it is for --augment {', '.join(SHIFTING)}, and this is {config.augment}"
     if config.data != STDLIB_TOKENS:
         found["vocabulary"] = f"it is for --data {STDLIB_TOKENS}"
     else:

@@ -43,6 +43,8 @@ class TrainConfig:
     calibration_split: int | float = 0
     normalize: str = "standard"
     augment: str = "none"
+    shift: int | None = None
+    image_sizes: str | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
     model: str = "convnet"

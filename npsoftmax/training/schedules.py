@@ -74,6 +74,27 @@ def cosine(lr: float, steps_per_epoch: int, epochs: int, *, floor: float = 0.0, 
     return at
 
 
+def linear(
+    lr: float, steps_per_epoch: int, epochs: int, *, pct_start: float = 0.25, start: float = 0.0, end: float = 0.0
+) -> Schedule:
+    """Straight up from start · lr to lr over the first pct_start of all steps, then straight down to end · lr.
+
+    `start` is where the step before the first would be, `end` where the step after the last.
+    """
+    total = steps_per_epoch * epochs
+    _require(0 <= pct_start < 1, "pct_start", pct_start, "from 0 to below 1")
+    _require(0 <= start <= 1, "start", start, "from 0 to 1")
+    _require(0 <= end <= 1, "end", end, "from 0 to 1")
+    rising = round(pct_start * total)
+
+    def at(step: int) -> tuple[float, None]:
+        if step < rising:
+            return lr * (start + (1 - start) * (step + 1) / rising), None
+        return lr * (1 + (end - 1) * (step - rising) / (total - rising)), None
+
+    return at
+
+
 def one_cycle(
     lr: float,
     steps_per_epoch: int,
@@ -115,6 +136,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "step": step_decay,
     "cosine": cosine,
+    "linear": linear,
     "one_cycle": one_cycle,
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from npsoftmax.backend import Backend, get_backend
 from npsoftmax.data import Batches, Dataset, fit_normalization, load_dataset, training_split
 from npsoftmax.data.own import is_own
+from npsoftmax.data.sizes import Growth, smaller
 from npsoftmax.data.split import choosing_calibration_split
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
@@ -116,7 +117,13 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
         model.prepare(normalization.apply(dataset.x_train[kept[chosen]]))
 
     train = batches(
-        dataset.x_train[kept], dataset.y_train[kept], batch_size=config.batch_size, augment=config.augment, shuffle=True
+        dataset.x_train[kept],
+        dataset.y_train[kept],
+        batch_size=config.batch_size,
+        augment=config.augment,
+        shift=config.shift,
+        growth=growth_of(config, model, dataset.input_shape, -(-len(kept) // config.batch_size)),
+        shuffle=True,
     )
     evaluation: dict[str, Any] = {"batch_size": EVALUATION_BATCH, "augment": "none", "shuffle": False}
 
@@ -162,9 +169,38 @@ def model_of(config: TrainConfig, classes: ClassInfo, input_shape: tuple[int, ..
     )
 
 
+def growth_of(config: TrainConfig, model: Model, input_shape: tuple[int, ...], steps_per_epoch: int) -> Growth | None:
+    """The sizes of the images over the run; None where they stay as they are.
+
+    InputError where the model does not take them, or makes another number of features of them.
+    """
+    if config.image_sizes is None:
+        return None
+    what = f"--image-sizes {config.image_sizes}: --model {config.model}"
+    growth = Growth.of(config.image_sizes, input_shape[0], config.epochs * steps_per_epoch)
+    features = model.trunk.output_shape(input_shape)
+    for height, _ in growth.stages:
+        shape = smaller(input_shape, height)
+        try:
+            found = model.trunk.output_shape(shape)
+        except InputError as error:
+            raise InputError(f"{what} does not take images of {shape}: {error}") from error
+        if found != features:
+            raise InputError(
+                f"{what} makes {found[0]} features of {shape} and {features[0]} of {input_shape}. Take a model that "
+                "ends in a maximum or mean over the whole image."
+            )
+    return growth
+
+
 def refuse_on_tokens(config: TrainConfig) -> None:
     """InputError for what changes images, where the data has none."""
-    changes = {"augment": config.augment != "none", "mixup": config.mixup, "cutmix": config.cutmix}
+    changes = {
+        "augment": config.augment != "none",
+        "image-sizes": config.image_sizes,
+        "mixup": config.mixup,
+        "cutmix": config.cutmix,
+    }
     for name, is_set in changes.items():
         if is_set and config.data == STDLIB_TOKENS:
             raise InputError(f"--{name} is for images, but {config.data} has words. Leave it out.")

@@ -115,9 +115,12 @@ def naive(name: str, x: np.ndarray, rng: Rng) -> np.ndarray:
     u = rng.uniform((n, 5))
     y = x.copy()
     for i in range(n):
-        if u[i, 0] < 0.5:
+        mirror = u[i, 0] < 0.5
+        if name == "alternating":
+            mirror = (rng.at(0, rng.samples).uniform((n, 1))[i, 0] < 0.5) != bool(rng.step % 2)
+        if mirror:
             y[i] = np.array([[x[i, r, width - 1 - c] for c in range(width)] for r in range(height)])
-        if name in ("standard", "cutout"):
+        if name in ("standard", "alternating", "cutout"):
             border = height // 8
             down, across = (int(v * (2 * border + 1)) - border for v in u[i, 1:3])
             moved = np.zeros_like(y[i])
@@ -136,7 +139,7 @@ def naive(name: str, x: np.ndarray, rng: Rng) -> np.ndarray:
     return y
 
 
-@pytest.mark.parametrize("name", ["flip", "standard", "cutout"])
+@pytest.mark.parametrize("name", ["flip", "standard", "alternating", "cutout"])
 @pytest.mark.parametrize("shape", [(40, 32, 32, 3), (30, 16, 24, 3), (30, 8, 8, 1)])
 def test_augmentations_equal_the_naive_ones(name: str, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)

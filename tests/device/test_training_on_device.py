@@ -15,6 +15,7 @@ from npsoftmax.backend import get_backend
 from npsoftmax.cli.main import main
 from npsoftmax.data import AUGMENTATIONS, Batches, fit_normalization
 from npsoftmax.data.augment import DRAWS
+from npsoftmax.data.sizes import Growth
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
 from npsoftmax.models import MODELS, OF_TOKENS, build_model
@@ -55,6 +56,17 @@ def test_windows_of_words_are_those_of_the_host(strict):
         found = list(there.epoch(2))
     for got, want in zip(found, here.epoch(2), strict=True):
         assert_same([got[0], got[2]], [want[0], want[2]], strict, "words", rtol=0, atol=0)
+
+
+def test_images_that_grow_and_shift_are_those_of_the_host(strict):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (7, 12, 12, 3), dtype=np.uint8), np.arange(7)
+    options = {"rng": Rng(3), "normalize": fit_normalization("standard", x), "augment": "alternating", "shift": 3}
+    options["growth"] = Growth.of("6:0.2,8:0.5", 12, 12)  # in steps 2 and 6 of 12
+    here, there = Batches(x, y, 2, **options), Batches(x, y, 2, backend=strict, **options)
+    for epoch in range(3):
+        for got, want in zip(there.epoch(epoch), here.epoch(epoch), strict=True):
+            assert_same([got[0], got[2]], [want[0], want[2]], strict, "grown", rtol=0, atol=0)
 
 
 def test_every_augmentation_can_be_made_on_a_device():

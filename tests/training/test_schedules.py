@@ -17,6 +17,7 @@ EXAMPLES = {
     "constant": {},
     "step": {"step_size": 2, "gamma": 0.5},
     "cosine": {"floor": 1e-3, "warmup": 3},
+    "linear": {},
     "one_cycle": {},
 }
 
@@ -111,6 +112,15 @@ def test_warm_up_rises_linearly_to_the_learning_rate():
     assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[4:]))
     assert rates[12] == pytest.approx(0.5)  # half-way from 4 to 20
+
+
+def test_linear_by_hand():
+    rates = [lr for lr, _ in curve(make_schedule("linear", 1.0, 10, 2, pct_start=0.2), 20)]
+    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert rates[12] == pytest.approx(0.5) and rates[-1] == pytest.approx(1 / 16)
+    rates = [lr for lr, _ in curve(make_schedule("linear", 2.0, 10, 1, pct_start=0.5, start=0.2, end=0.1), 10)]
+    assert rates == pytest.approx([0.72, 1.04, 1.36, 1.68, 2.0, 2.0, 1.64, 1.28, 0.92, 0.56])
+    assert make_schedule("linear", 1.0, 4, 1, pct_start=0)(0) == (1.0, None)
 
 
 # ---------------------------------------------------------------- all of them
