@@ -21,10 +21,10 @@ class ImageClassifier(NetworkClassifier):
     """Any model of MODELS with any softmax head. X (N, H, W, C), channels last, or a list of images.
 
     Bytes, which are whole numbers of any type from 0 to 255, or true and false for 255 and 0, are augmented in training
-    (`augment`: none, flip, standard, cutout) and normalised by what `normalize` finds in the training images (standard,
-    half, none); floats are taken as they are, in float32; other whole numbers are refused. model, model_opts: one of
-    MODELS and its options (of token_mlp words=V: X are windows of words below V, (N, T), and nothing is normalised);
-    everything else as in SoftmaxClassifier; None is "off" for augment and normalize too.
+    (`augment`: none, flip, standard, alternating, cutout) and normalised by what `normalize` finds in the training
+    images (standard, half, none); floats are taken as they are, in float32; other whole numbers are refused. model,
+    model_opts: one of MODELS and its options (of token_mlp words=V: X are windows of words below V, (N, T), and nothing
+    is normalised); everything else as in SoftmaxClassifier; None is "off" for augment and normalize too.
 
     After fit also image_shape_ (H, W, C) and normalization_ (None for floats). Of scikit-learn's common checks it gets
     only those without data, since theirs are tables; what they would look at is the same code as SoftmaxClassifier's.

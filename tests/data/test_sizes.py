@@ -10,6 +10,8 @@ from npsoftmax.data.sizes import Growth, shrunk, weights
 from npsoftmax.errors import InputError
 from npsoftmax.host import set_threads
 from npsoftmax.random import Rng
+from npsoftmax.training import TrainConfig, prepare
+from npsoftmax.training.checks import check_settings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 LABELS = np.arange(23)
@@ -162,3 +164,40 @@ def test_every_shift_of_two_pixels_occurs_and_no_larger_one():
     moved, _, _ = next(made.epoch(0))
     _, rows, columns, _ = np.nonzero(moved)
     assert set(rows) == {14, 15, 16, 17, 18} and set(columns) == {13, 14, 15, 16, 17, 18}
+
+
+# ---------------------------------------------------------------- models
+WHITENED = {"model": "whitened_resnet", "model_opts": {"widths": (4,), "inner": (3,), "kernels": (2, 1, 3)}}
+
+
+def settings(**more):
+    return TrainConfig(**{"data": "digits", "val_split": 0, "epochs": 4, "batch_size": 500} | more)
+
+
+def test_a_run_has_the_sizes_of_its_steps_and_is_tested_at_the_whole_one():
+    session = prepare(settings(image_sizes="5:0.25,6:0.75", **WHITENED))  # 1,437 images: 3 steps an epoch
+    sizes = [x.shape[1] for epoch in range(4) for x, _, _ in session.train.epoch(epoch)]
+    assert sizes == [5] * 3 + [6] * 6 + [8] * 3
+    assert next(session.test.epoch(0))[0].shape[1] == 8
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"model": "mlp"}, "--model mlp does not take images of .6, 6, 1.: Dense"),
+        ({"model": "convnet"}, "--model convnet does not take images of .6, 6, 1.: MaxPool"),
+        ({"model": "vit", "model_opts": {"patch": 2}}, "--model vit does not take images of .6, 6, 1.: Position"),
+        ({"image_sizes": "2:0.5", **WHITENED}, "--model whitened_resnet does not take images of .2, 2, 1."),
+        ({"image_sizes": "9:0.5", **WHITENED}, "sizes must rise, up to the 8 pixels"),
+    ],
+)
+def test_models_that_do_not_take_any_size_are_refused_before_a_run(more, message):
+    config = settings(**{"image_sizes": "6:0.5"} | more)
+    for ask in (lambda: check_settings(config, "settings"), lambda: prepare(config)):
+        with pytest.raises(InputError, match=message):
+            ask()
+
+
+def test_words_have_no_size():
+    with pytest.raises(InputError, match="--image-sizes is for images"):
+        check_settings(TrainConfig(data="stdlib_tokens", model="token_mlp", image_sizes="6:0.5"), "settings")

@@ -45,6 +45,9 @@ CASES = {
     "one sample each, synchronised": RESNET | {"batch_size": 106},
     "one sample is left, synchronised": RESNET | {"data": "synthetic100", "limit_train": 100, "batch_size": 89},
     "augmented, with dropout": CONV | {"augment": "cutout"},
+    "images that grow": RESNET
+    | {"model": "whitened_resnet", "model_opts": {"widths": (4,), "inner": (3,), "kernels": (2, 1, 3)}}
+    | {"image_sizes": "5:0.2,6:0.6", "augment": "alternating", "shift": 1},
     "clipped by norm": {"clip_norm": 0.3},
     "clipped by value": {"clip_value": 0.01},
     "mixup": CONV | {"mixup": 0.4},

@@ -53,6 +53,8 @@ CASES = {
     "annealed gumbel": {"head": "gumbel_softmax", "head_opts": {"tau_end": 0.3, "anneal_steps": 12}},
     **{f"augmentation {name}": {"augment": name} | CONVNET for name in AUGMENTATIONS},
     **{f"model {name}": {"model": name, "model_opts": SMALL_MODELS.get(name, VIT["model_opts"])} for name in OF_IMAGES},
+    "images that grow": {"image_sizes": "5:0.2,6:0.6", "augment": "alternating", "shift": 1, "model": "whitened_resnet"}
+    | {"model_opts": {"widths": (4,), "inner": (3,), "kernels": (2, 1, 3)}},
     "mixup": {"mixup": 0.8},
     "cutmix": {"cutmix": 1.0},
     "mixup and cutmix with dropped paths": {"mixup": 0.8, "cutmix": 1.0} | VIT,
