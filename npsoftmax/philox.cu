@@ -1,5 +1,5 @@
 // Philox4x32-10; the definition is in random.py. One thread a block of four words: it writes as many of them
-// as the sample has `elements`.
+// as the sample has `elements`, in one piece where rows of words begin at multiples of 16 bytes.
 KERNEL philox(const unsigned long long* samples, unsigned* words, unsigned long long step, unsigned key0, unsigned key1,
               int elements, int blocks, int items) {
     ITEM(i, items);
@@ -14,6 +14,10 @@ KERNEL philox(const unsigned long long* samples, unsigned* words, unsigned long 
         c3 = (unsigned)product0;
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
+    }
+    if (elements % 4 == 0) {
+        ((uint4*)words)[i] = make_uint4(c0, c1, c2, c3);
+        return;
     }
     const unsigned word[4] = {c0, c1, c2, c3};
     for (int k = 0; k < 4 && 4 * block + k < elements; k++) words[n * elements + 4 * block + k] = word[k];

@@ -27,6 +27,66 @@ extern "C" {
 extern char __start_shared_memory[] __attribute__((weak)), __stop_shared_memory[] __attribute__((weak));
 }
 
+// Shared memory that a launch asks for, so many bytes of it; what is behind them must stay as it is.
+static const size_t MOST_SHARED = 232448;
+alignas(128) static unsigned char dynamic_shared[MOST_SHARED + 1024];
+#define DYNAMIC_SHARED(name) unsigned char* const name = dynamic_shared
+
+// ---------------------------------------------------------------- where an address is
+static const char* arrays[32][2];
+static unsigned arrays_known;
+static bool strayed;
+
+extern "C" void know_array(const char* from, const char* to) {
+    if (!from) arrays_known = 0, strayed = false;
+    else if (arrays_known < 32) arrays[arrays_known][0] = from, arrays[arrays_known++][1] = to;
+}
+
+// The number of an array, -1 for shared memory, -2 for what is a thread's own.
+#define UNCOUNTED __attribute__((no_sanitize("thread")))
+extern "C" UNCOUNTED int place_of(const void* at) {
+    const char* address = (const char*)at;
+    if (address >= __start_shared_memory && address < __stop_shared_memory) return -1;
+    if (at >= dynamic_shared && at < dynamic_shared + sizeof dynamic_shared) return -1;
+    for (unsigned i = 0; i < arrays_known; i++)
+        if (address >= arrays[i][0] && address < arrays[i][1]) return (int)i;
+    return -2;
+}
+
+extern "C" UNCOUNTED unsigned running_thread() { return threadIdx.x; }
+
+// In a build that counts (cuda_feed.cpp), the compiler announces what kernels load and store; what this file does for a
+// kernel in place of an instruction of the device, it announces itself, as done where it was called.
+#ifdef COUNTED
+extern "C" void count_access(const void* at, unsigned size, int store, const void* site);
+extern "C" void end_of_round();
+#define ANNOUNCED __attribute__((noinline))
+#define LOADS(at, size) count_access(at, size, 0, __builtin_return_address(0))
+#define STORES(at, size) count_access(at, size, 1, __builtin_return_address(0))
+#else
+static void end_of_round() {}
+#define ANNOUNCED
+#define LOADS(at, size)
+#define STORES(at, size)
+#endif
+
+// Four numbers that are loaded and stored at once.
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+    uint4(unsigned x, unsigned y, unsigned z, unsigned w) : x(x), y(y), z(z), w(w) {}
+    ANNOUNCED uint4(const uint4& other) {
+        LOADS(&other, sizeof other);
+        memcpy((void*)this, &other, sizeof other);
+    }
+    ANNOUNCED uint4& operator=(const uint4& other) {
+        LOADS(&other, sizeof other);
+        STORES(this, sizeof other);
+        memcpy((void*)this, &other, sizeof other);
+        return *this;
+    }
+};
+static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
 // ---------------------------------------------------------------- coroutines
 // A thread is begun once and then serves one block after the other. Switching is by jumps, which are a hundred times as
 // fast as swapcontext; contexts only give each thread its stack.
@@ -97,6 +157,7 @@ static int run_block_with_barriers(bool falling) {
             const unsigned first = 32 * (falling ? warps - 1 - i : i);
             together = run_warp(first, first + 32 < count ? first + 32 : count, falling);
         }
+        end_of_round();
         left = 0;
         unsigned waiting = 0;
         for (unsigned t = 0; t < count; t++) left += stopped[t] != AT_THE_END, waiting += stopped[t] == AT_BARRIER;
@@ -107,11 +168,6 @@ static int run_block_with_barriers(bool falling) {
     }
     return 0;
 }
-
-// Shared memory that a launch asks for, so many bytes of it; what is behind them must stay as it is.
-static const size_t MOST_SHARED = 232448;
-alignas(128) static unsigned char dynamic_shared[MOST_SHARED + 1024];
-#define DYNAMIC_SHARED(name) unsigned char* const name = dynamic_shared
 
 // ---------------------------------------------------------------- what conv_tensor.cu says that only a device has
 // A copy that goes on beside the program arrives when it is waited for and no earlier: until then there is NaN.
@@ -131,15 +187,6 @@ static void no_copies() {
 }
 
 // A device stops at 16 bytes outside of all arrays, or that do not begin at a multiple of 16, even if nobody uses them.
-static const char* arrays[32][2];
-static unsigned arrays_known;
-static bool strayed;
-
-extern "C" void know_array(const char* from, const char* to) {
-    if (!from) arrays_known = 0, strayed = false;
-    else if (arrays_known < 32) arrays[arrays_known][0] = from, arrays[arrays_known++][1] = to;
-}
-
 extern "C" int has_strayed() { return strayed; }
 
 static bool may_be_fetched(const void* from) {
@@ -150,7 +197,9 @@ static bool may_be_fetched(const void* from) {
     return false;
 }
 
-static void fetch(void* to, const void* from, bool there) {
+ANNOUNCED static void fetch(void* to, const void* from, bool there) {
+    STORES(to, 16);
+    LOADS(there ? from : nullptr, 16);
     if ((size_t)to % 16 || (there && !may_be_fetched(from))) strayed = true;
     if (strayed) there = false;
     const unsigned stage = stages_begun[threadIdx.x] % MOST_STAGES;
@@ -198,14 +247,16 @@ static const Given* exchange(const Given& mine) {
 
 // ldmatrix.x4 (PTX manual, "Warp-level matrix load instruction: ldmatrix"): lanes 8 q to 8 q + 7 say where the rows of 16
 // bytes of square q are, and word q of a lane is word t of row g; transposed, number g of the rows 2 t and 2 t + 1.
-static void ldmatrix(unsigned* to, const void* row) {
+ANNOUNCED static void ldmatrix(unsigned* to, const void* row) {
+    LOADS(row, 16);
     if ((size_t)row % 16) strayed = true;
     const Given* const all = exchange({row, {}, {}});
     const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (unsigned q = 0; q < 4; q++) memcpy(to + q, (const char*)all[8 * q + g].row + 4 * t, 4);
 }
 
-static void ldmatrix_trans(unsigned* to, const void* row) {
+ANNOUNCED static void ldmatrix_trans(unsigned* to, const void* row) {
+    LOADS(row, 16);
     if ((size_t)row % 16) strayed = true;
     const Given* const all = exchange({row, {}, {}});
     const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -261,6 +312,7 @@ static int launch(void (*kernel)(), const unsigned* grid, unsigned block, unsign
                     kernel();
                 }
             }
+            end_of_round();
             for (unsigned i = shared; i < shared + 1024; i++)
                 if (dynamic_shared[i] != 0xFF) return 2;
         }

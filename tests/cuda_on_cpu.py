@@ -13,15 +13,19 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
-FLAGS = ("-std=c++14", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+FEED = Path(__file__).with_name("cuda_feed.cpp")
+FLAGS = ("-std=c++14", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 # What the header and kernels that use some of it may do.
 FLAGS += ("-Wno-unused-function", "-Wno-unused-variable", "-Wno-unknown-pragmas", "-Wno-float-conversion")
+# Every load and store is announced to cuda_feed.cpp, which says what it was for a warp.
+COUNTED = ("-Og", "-gdwarf-4", "-DCOUNTED", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0")
 FOLDER = Path(tempfile.gettempdir()) / "npsoftmax-kernels-on-cpu"
 
 SIGNATURE = re.compile(r"KERNEL\s+(\w+)\s*\(([^)]*)\)\s*\{")
@@ -30,6 +34,10 @@ SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsig
 SCALARS |= {"unsigned char": np.uint8, "unsigned short": np.uint16, "float": np.float32, "double": np.float64}
 GUARD = 64  # bytes on either side of an array
 MOST_SHARED = 101376  # bytes of shared memory that every device from compute capability 8.0 on gives to a block
+ALIGNED = 256  # a device's arrays begin at multiples of it
+
+# (library, code, kernel, names of its arrays): who takes what was counted (cuda_feed.py), if it is to be counted.
+counter: Callable[[ctypes.CDLL, str, str, list[str]], None] | None = None
 
 
 class KernelError(AssertionError):
@@ -87,23 +95,29 @@ def as_cpp(code: str) -> str:
 
 
 @functools.cache
-def build(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
-    """The compiled file. KernelError with the compiler's words where it is none."""
-    text = as_cpp(code)
-    defines = [option for option in options if option.startswith("-D")]
-    key = hashlib.sha256(repr((text, HEADER.read_text(), defines, FLAGS)).encode()).hexdigest()[:20]
-    library = FOLDER / f"{key}.so"
-    if not library.exists():
+def build(code: str, options: tuple[str, ...], counted: bool = False) -> ctypes.CDLL:
+    """The compiled file, perhaps one that counts. KernelError with the compiler's words where it is none."""
+    defines = tuple(option for option in options if option.startswith("-D"))
+    if not counted:
+        return ctypes.CDLL(compiled("so", as_cpp(code), "-shared", *defines))
+    kernels = compiled("o", as_cpp(code), *COUNTED, *defines, "-c")
+    return ctypes.CDLL(compiled("so", "", "-shared", compiled("o", FEED.read_text(), "-c"), kernels))
+
+
+def compiled(kind: str, text: str, *options: str) -> str:
+    """What the compiler makes of a text: a file of that kind, which is kept."""
+    key = hashlib.sha256(repr((text, HEADER.read_text(), FLAGS, options)).encode()).hexdigest()[:20]
+    result = FOLDER / f"{key}.{kind}"
+    if not result.exists():
         FOLDER.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            source, made = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
+            source, made = Path(folder) / "kernels.cpp", Path(folder) / f"kernels.{kind}"
             source.write_text(text)
-            command = [COMPILER, *FLAGS, *defines, str(source), "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True)
+            done = subprocess.run([COMPILER, *FLAGS, *options, source, "-o", made], capture_output=True, text=True)
             if done.returncode:
                 raise KernelError(f"the kernels do not compile:\n{done.stderr}")
-            made.rename(library)
-    return ctypes.CDLL(str(library))
+            made.rename(result)
+    return str(result)
 
 
 def named_types(options: tuple[str, ...]) -> dict[str, type[np.generic]]:
@@ -122,7 +136,8 @@ class Guarded:
         if not array.flags.c_contiguous:
             raise KernelError(f"{where} is not contiguous")
         self.array, self.where, self.written = array, where, False
-        self.room = np.full(array.nbytes + 2 * GUARD, 0xFF, np.uint8)
+        room = np.full(array.nbytes + 2 * GUARD + ALIGNED, 0xFF, np.uint8)
+        self.room = room[-(room.ctypes.data + GUARD) % ALIGNED :]
         self.room[GUARD : GUARD + array.nbytes] = array.reshape(-1).view(np.uint8)
         self.address = self.room.ctypes.data + GUARD
 
@@ -173,9 +188,10 @@ def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, sh
         raise KernelError(f"{name} cannot be launched on a grid of {grid} blocks of {block}")
     if not 0 <= shared <= MOST_SHARED:
         raise KernelError(f"{name} asks for {shared} bytes of shared memory, but a block has {MOST_SHARED} at most")
-    library = build(code, options)
+    library = build(code, options, counter is not None)
     library.know_array(None, None)
-    for guarded in (thing for thing in kept if isinstance(thing, Guarded)):
+    arrays = [thing for thing in kept if isinstance(thing, Guarded)]
+    for guarded in arrays:
         address = guarded.address
         library.know_array(ctypes.c_void_p(address), ctypes.c_void_p(address + guarded.array.nbytes))
     function, numbers = getattr(library, f"run_{name}"), (ctypes.c_uint(block[0]), ctypes.c_uint(shared))
@@ -186,6 +202,7 @@ def run(code: str, options: tuple[str, ...], name: str, grid, block, args, *, sh
         raise KernelError(f"{name} writes beyond the {shared} bytes of shared memory that it was given")
     if library.has_strayed():
         raise KernelError(f"{name} fetches from outside of its arrays, or not from a multiple of 16 bytes")
-    for guarded in kept:
-        if isinstance(guarded, Guarded):
-            guarded.give_back()
+    for guarded in arrays:
+        guarded.give_back()
+    if counter is not None:
+        counter(library, code, name, [guarded.where.split()[0] for guarded in arrays])

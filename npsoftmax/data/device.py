@@ -37,7 +37,7 @@ class DeviceImages:
         if self.side:
             colours = xp.empty((n, c), dtype=xp.int32)
             places = self.x, samples, u, colours, self.draws, self.border, h, w, c
-            kernels.each("mean_colours", colours.size, *places)
+            kernels.blocks("mean_colours", (n,), *places)
         y = xp.empty((n, h, w, c), dtype=xp.float32)
         arrays = self.x, samples, u, colours, self.scale, self.shift, y
         kernels.each("make_batch", y.size, *arrays, self.draws, self.border, self.side, h, w, c)

@@ -26,17 +26,27 @@ __device__ inline int value_at(const unsigned char* image, Change change, int ro
     return image[((long long)down * w + across) * c + channel];
 }
 
-// The mean colour of each image after mirror and shift, in whole grey levels. One thread an image and channel.
+// The mean colour of each image after mirror and shift, in whole grey levels. A block an image: neighbours read
+// neighbouring bytes, each thread those of one channel.
 KERNEL mean_colours(const unsigned char* x, const long long* samples, const float* u, int* colours, int draws, int border,
-                    int h, int w, int c, int items) {
-    ITEM(i, items);
-    const int n = i / c;
+                    int h, int w, int c) {
+    __shared__ long long room[BLOCK];
+    const int n = (int)blockIdx.x, me = (int)threadIdx.x;
     const Change change = change_of(u, n, draws, border);
     const unsigned char* image = x + samples[n] * h * w * c;
-    long long sum = 0;
-    for (int row = 0; row < h; row++)
-        for (int column = 0; column < w; column++) sum += value_at(image, change, row, column, i % c, h, w, c);
-    colours[i] = (int)rint((double)sum / w / h);
+    for (int first = 0; first < c; first += BLOCK) {
+        const int channels = c - first < BLOCK ? c - first : BLOCK, pixels = BLOCK / channels, channel = me % channels;
+        long long sum = 0;
+        for (int i = me / channels; i < h * w && me < pixels * channels; i += pixels)
+            sum += value_at(image, change, i / w, i % w, first + channel, h, w, c);
+        room[me] = sum;
+        __syncthreads();
+        if (me < channels) {
+            for (int i = 1; i < pixels; i++) sum += room[me + i * channels];
+            colours[n * c + first + me] = (int)rint((double)sum / w / h);
+        }
+        __syncthreads();
+    }
 }
 
 KERNEL make_batch(const unsigned char* x, const long long* samples, const float* u, const int* colours,

@@ -1,0 +1,284 @@
+"""Every kernel is fed as well as its memory allows: no bank conflicts, no sector of 32 bytes more than the bytes fill.
+
+That is counted while the .cu files run on the CPU (tests/cuda_feed.cpp). Where a kernel does not come to the minimum,
+STATED says how far it is off and why. Arrays are positive, and no image has a frame, so that all lanes do the same.
+"""
+
+from __future__ import annotations
+
+import cuda_feed
+import cuda_on_cpu
+import numpy as np
+import pytest
+from cuda_feed import SHARED, Access
+
+from npsoftmax import cuda, kernels
+from npsoftmax.backend import get_backend
+from npsoftmax.data.device import DeviceImages
+from npsoftmax.data.normalize import Normalization
+from npsoftmax.heads import tree as trees
+from npsoftmax.heads.base import ClassInfo
+from npsoftmax.kernels import norm, softmax
+from npsoftmax.kernels import tree as tree_kernels
+from npsoftmax.kernels.elementwise import device as elementwise
+from npsoftmax.kernels.update import device as update
+from npsoftmax.random import Rng
+
+pytestmark = pytest.mark.skipif(
+    not (cuda_on_cpu.COMPILER or "").endswith("g++"), reason="there is no g++, which announces loads and stores"
+)
+
+
+# ---------------------------------------------------------------- what runs
+class Maker:
+    """Arrays of the stand-in; no two are the same one."""
+
+    def __init__(self, backend):
+        self.backend, self.rng = backend, np.random.default_rng(0)
+
+    def __call__(self, *shape):
+        return self.backend.asarray(0.1 + self.rng.random(shape, np.float32))
+
+    def whole(self, numbers):
+        return self.backend.asarray(np.asarray(numbers, np.int64))
+
+
+def convolution(precision):
+    def run(make):
+        get_backend("cupy", precision=precision)
+        x, w, b, dy = make(1, 18, 10, 32), make(3, 3, 32, 64), make(64), make(1, 16, 8, 64)
+        kernels.conv2d_tiled(x, w, b, (1, 1), (0, 0))
+        kernels.conv2d_tiled_dw(x, dy, (3, 3), (1, 1), (0, 0))
+
+    return run
+
+
+def element_by_element(make):
+    elementwise.relu_backward(make(64, 32), make(64, 32))
+    elementwise.gelu(make(64, 32))
+    elementwise.gelu_backward(make(64, 32), make(64, 32))
+    elementwise.add_bias(make(64, 32), make(32), True)
+
+
+def norms(make):
+    vectors = [make(64) for _ in range(5)]
+    norm.column_sum(make(128, 64))
+    norm.column_moments(make(128, 64))
+    norm.normalise(make(128, 64), *vectors[:3], True)
+    norm.normalise_sums(make(128, 64), make(128, 64), *vectors[:3], True)
+    norm.normalise_dx(make(128, 64), make(128, 64), *vectors, True)
+    _, mean, scale = norm.layer_norm(make(64, 256), make(256), make(256), 1e-5)
+    norm.layer_norm_backward(make(64, 256), make(64, 256), make(256), mean, scale)
+
+
+def rows_of_a_softmax(make):
+    softmax.exp_rows(make(4, 1024), 1.0)
+    softmax.scaled_less_onehot(make(4, 1024), make.whole([1, 2, 3, 4]), make(4), make(4), make(4))
+
+
+def updates(make):
+    update.sgd(make(4096), make(4096), make(4096), 0.1, 0.9, 1e-4, True)
+    update.adam(make(4096), make(4096), make(4096), make(4096), 1.0, 0.0, 0.9, 0.99, 0.1, 1e-8)
+    update.clip(make(4096), 0.5)
+    update.scale(make(4096), make.backend.asarray(np.array(0.3)))
+    update.square_sum(make(4096))
+
+
+def windows(make):
+    kernels.im2col(make(2, 10, 10, 32), (3, 3), (1, 1), (0, 0))
+    kernels.col2im(make(2 * 9, 9 * 32), (2, 9, 9, 32), (3, 3), (3, 3), (0, 0))
+    y, _ = kernels.max_pool(make(2, 8, 8, 32), (2, 2), (2, 2), (0, 0), relu=True)
+    by_turns = make.backend.asarray(np.arange(y.size).astype(np.uint8).reshape(y.shape) % 4)
+    kernels.max_pool_backward(y, by_turns, (2, 8, 8, 32), (2, 2), (2, 2), (0, 0))
+
+
+def walks(make):
+    classes, n, d = 64, 64, 128
+    children = trees.build("balanced", ClassInfo(classes))
+    up, levels = make.whole(trees.uplinks(children)), trees.levels(children)
+    labels = make.whole(np.arange(n))
+    nodes, signs = tree_kernels.climb(up, labels, len(levels), np.float32)
+    h, w = make(n, d), make(classes - 1, d)
+    tree_kernels.chosen_scores(h, w, make(classes - 1), nodes)
+    tree_kernels.path_losses(make(n, 6), signs)
+    tree_kernels.path_slopes(make(n, 6), signs)
+    tree_kernels.chosen_dh(make(n, 6), w, nodes)
+    tree_kernels.chosen_dw(make(n, 6), h, nodes)
+    tree_kernels.tree_log_prob(make(n, classes - 1), make.whole(children), levels)
+    tree_kernels.subtract_rows(w, make.whole(np.arange(16)), make(16, d), 0.3)
+
+
+def noise(make):
+    samples = np.arange(16)
+    Rng(0).at(1, samples).bits((16, 128), make.backend.xp)
+
+
+def images(make):
+    x = np.arange(4 * 32 * 32 * 3).astype(np.uint8).reshape(4, 32, 32, 3)
+    samples = make.whole(np.arange(4))
+    scale = Normalization("test", (0.5,) * 3, (0.2,) * 3)
+    DeviceImages(x, scale, "none", make.backend).batch(samples, Rng(0))
+    unmoved = make.backend.asarray(np.full((4, 5), 0.5, np.float32))  # neither mirrored nor shifted
+    colours = make.backend.asarray(np.zeros((4, 3), np.int32))
+    there = make.backend.asarray(x), samples, unmoved, colours
+    cuda.compiled_for(make.backend.xp, "images", "f").blocks("mean_colours", (4,), *there, 5, 4, 32, 32, 3)
+
+
+# name -> what runs, and the kernels that it calls.
+CASES = {
+    "convolution, full": (convolution("fp32"), "outputs_full weights_full add_parts"),
+    "convolution, tf32": (convolution("tf32"), "outputs_tf32 weights_tf32 add_parts"),
+    "convolution, bf16": (convolution("bf16"), "outputs_bf16 weights_bf16 add_parts round_bf16"),
+    "element by element": (element_by_element, "relu_backward gelu gelu_backward add_bias"),
+    "norms": (
+        norms,
+        "column_sum column_moments add_parts finish_moments normalise normalise_sums normalise_dx "
+        "layer_norm layer_norm_dx layer_norm_sums",
+    ),
+    "softmax": (rows_of_a_softmax, "exp_rows scaled_less_onehot"),
+    "updates": (updates, "sgd adam clip scale square_sum add_sums"),
+    "windows": (windows, "im2col col2im max_pool max_pool_backward"),
+    "walks through a tree": (
+        walks,
+        "climb chosen_scores path_losses path_slopes chosen_dh chosen_dw tree_log_prob subtract_rows",
+    ),
+    "noise": (noise, "philox"),
+    "images": (images, "make_batch mean_colours"),
+}
+
+# ---------------------------------------------------------------- what does not come to the minimum
+A_PATH_A_THREAD = "a thread a sample, whose path lies in one row: some kilobytes in all, four warps for 128 samples"
+BREADTH_FIRST = "both children of a node by turns; rows of an odd number of nodes begin at any multiple of 4 bytes"
+WINNERS_ONLY = "a pixel that did not win reads nothing: still fewer sectors than all of dy"
+BYTES = "255 of 256 threads read a byte each: most warps begin within a sector; a mean colour is 12 bytes"
+OWN_PLACES = (
+    "registers are stored as the products leave them: 8 bytes a row for a lane and its neighbour, one after the other"
+)
+PADDED_ROWS = "rows of 64 bytes, 80 apart: of the eight lanes that store at once two rows share banks"
+# (kernel, array, whether stored to) -> how many times the minimum its worst access takes, and why.
+STATED = {
+    ("climb", "nodes", True): (4.0, A_PATH_A_THREAD),
+    ("climb", "signs", True): (6.0, A_PATH_A_THREAD),
+    ("climb", "up", False): (1.26, A_PATH_A_THREAD),
+    ("path_losses", "signs", False): (6.0, A_PATH_A_THREAD),
+    ("path_losses", "z", False): (6.0, A_PATH_A_THREAD),
+    ("tree_log_prob", "children", False): (2.18, BREADTH_FIRST),
+    ("tree_log_prob", "reach", False): (1.31, BREADTH_FIRST),
+    ("tree_log_prob", "reach", True): (1.92, BREADTH_FIRST),
+    ("tree_log_prob", "z", False): (1.31, BREADTH_FIRST),
+    ("tree_log_prob", "log_p", True): (2.0, BREADTH_FIRST),
+    ("max_pool_backward", "dy", False): (4.0, WINNERS_ONLY),
+    ("mean_colours", "x", False): (1.91, BYTES),
+    ("mean_colours", "colours", True): (1.25, BYTES),
+}
+for _kind in ("full", "tf32", "bf16"):
+    STATED[f"outputs_{_kind}", SHARED, True] = (2.0, PADDED_ROWS)
+    STATED[f"outputs_{_kind}", "y", True] = STATED[f"weights_{_kind}", "parts", True] = (2.0, OWN_PLACES)
+
+
+def fed(case, make) -> list[Access]:
+    with cuda_feed.counting() as found:
+        CASES[case][0](make)
+    return found
+
+
+def worst(found: list[Access]) -> dict[tuple[str, str, bool], float]:
+    """(kernel, array, whether stored to) -> how many times the minimum its worst access takes, if above 1."""
+    result: dict[tuple[str, str, bool], float] = {}
+    for access in found:
+        key = access.kernel, access.array, access.store
+        result[key] = max(result.get(key, 1), access.times_the_minimum)
+    return {key: times for key, times in result.items() if times > 1}
+
+
+SOURCE = cuda.source
+
+
+@pytest.fixture
+def make(strict):
+    return Maker(strict)
+
+
+def test_every_kernel_is_in_a_case():
+    called = {name for _, names in CASES.values() for name in names.split()}
+    assert called == {name for file in cuda.files() for name in cuda_on_cpu.parameters(cuda.source(file))}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_kernel_is_fed_at_the_minimum(case, make):
+    found = fed(case, make)
+    called = CASES[case][1].split()
+    assert {access.kernel for access in found} == {*called}
+    stated = {key: times for key, (times, _) in STATED.items() if key[0] in called}
+    assert worst(found) == pytest.approx(stated, rel=0.02), cuda_feed.table(
+        [a for a in found if a.times_the_minimum > 1]
+    )
+
+
+# ---------------------------------------------------------------- planted faults
+BLOCK_SUM = """    for (int half = BLOCK / 2; half > 0; half /= 2) {
+        if (me < half) room[me] += room[me + half];
+        __syncthreads();
+    }
+    const double sum"""
+# what is wrong: (file, right, wrong, case, which access must be found)
+PLANTED = {
+    "a sum that skips ever more places of shared memory": (
+        "norm",
+        BLOCK_SUM,
+        BLOCK_SUM.replace("half = BLOCK / 2; half > 0; half /= 2", "step = 1; step < BLOCK; step *= 2").replace(
+            "if (me < half) room[me] += room[me + half]",
+            "if (2 * step * me < BLOCK) room[2 * step * me] += room[2 * step * me + step]",
+        ),
+        "norms",
+        ("layer_norm", SHARED, False),
+    ),
+    "neighbours read down a column": (
+        "norm",
+        "WIDTH + threadIdx.x % WIDTH);\n    p.lane = (int)(threadIdx.x / WIDTH)",
+        "WIDTH + threadIdx.x / LANES);\n    p.lane = (int)(threadIdx.x % LANES)",
+        "norms",
+        ("normalise_sums", "dy", False),
+    ),
+    "rows that begin within a sector": (
+        "elementwise",
+        "    ITEM(i, items);\n    const real value = b",
+        "    ITEM(item, items);\n    const int i = (item + 1) % items;\n    const real value = b",
+        "element by element",
+        ("add_bias", "y", True),
+    ),
+    "stores by columns": (
+        "norm",
+        "    y[i] = relu",
+        "    y[i % c * (items / c) + i / c] = relu",
+        "norms",
+        ("normalise", "y", True),
+    ),
+    "four stores of 4 bytes for one of 16": (
+        "philox",
+        "elements % 4 == 0",
+        "elements < 0",
+        "noise",
+        ("philox", "words", True),
+    ),
+    "a picture read down its columns": (
+        "images",
+        "change, i / w, i % w, first",
+        "change, i % h, i / h, first",
+        "images",
+        ("mean_colours", "x", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=pytest.mark.slow) for name in PLANTED])
+def test_a_planted_fault_is_found(fault, make, monkeypatch):
+    file, right, wrong, case, key = PLANTED[fault]
+    code = cuda.source(file)
+    assert right in code
+    monkeypatch.setattr(cuda, "source", lambda name: code.replace(right, wrong) if name == file else SOURCE(name))
+    cuda.compiled_for.cache_clear()
+    try:
+        assert worst(fed(case, make)).get(key, 1) > 1.1 * STATED.get(key, (1, ""))[0]
+    finally:
+        cuda.compiled_for.cache_clear()
