@@ -327,7 +327,8 @@ __device__ inline unsigned short bf16(float x) {
 
 __device__ inline void write(float* to, const FourFloats& x) { *(FourFloats*)to = x; }
 __device__ inline void write(unsigned short* to, const FourFloats& x) {
-    *(FourShorts*)to = {{bf16(x.of[0]), bf16(x.of[1]), bf16(x.of[2]), bf16(x.of[3])}};
+    const FourShorts four = {{bf16(x.of[0]), bf16(x.of[1]), bf16(x.of[2]), bf16(x.of[3])}};
+    *(FourShorts*)to = four;
 }
 
 // The four that stand side by side from column spread(4 k, 2 t + n) on, of row `row` of eight times eight.
@@ -406,8 +407,8 @@ KERNEL weights(const number* x, const number* dy, float* parts, int slices, int 
         if (to >= s.columns) continue;
         for (int n = 0; n < 8; n++) {
             const int from = filter + first_column() + 8 * n + 2 * t;
-            const float* const two = sums.of[k / 2][n] + k % 2 * 2;
-            if (from < f) *(TwoFloats*)(dw + (to * f + from)) = {{two[0], two[1]}};
+            const TwoFloats two = {{sums.of[k / 2][n][k % 2 * 2], sums.of[k / 2][n][k % 2 * 2 + 1]}};
+            if (from < f) *(TwoFloats*)(dw + (to * f + from)) = two;
         }
 #endif
     }
