@@ -1,8 +1,8 @@
 """How good predictions are: accuracy, macro precision, recall and F1, likelihood, calibration; and its files.
 
-Design: scikit-learn does the counting; what is here says what is counted. Arrays may live on a device: each
-is moved to NumPy where it comes in. The files are plain CSV; a last line without its line end (a run killed
-while writing it) is no line yet.
+Design: a test holds the counting to scikit-learn's, which is not imported for it: that takes longer than a short run.
+Arrays may live on a device: each is moved to NumPy where it comes in. The files are plain CSV; a last line without its
+line end (a run killed while writing it) is no line yet.
 """
 
 from __future__ import annotations
@@ -43,20 +43,18 @@ def classification_metrics(
     likelihood, nll and ece without log_prob. Raises InputError for labels outside 0 … C-1, no samples, or
     shapes that do not fit.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-
     targets, predicted = _labels("targets", targets, n_classes), _labels("predicted", predicted, n_classes)
     if predicted.ndim != 2 or targets.shape != predicted.shape[:1]:
         raise InputError(f"predicted has shape {predicted.shape}, targets {targets.shape}; expected (N, k) and (N,).")
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        targets, predicted[:, 0], labels=np.arange(n_classes), average="macro", zero_division=0
-    )
+    best = predicted[:, 0]
+    right = best == targets
+    hit, guessed, true = (np.bincount(labels, minlength=n_classes) for labels in (targets[right], best, targets))
     scores = {
-        "accuracy": float(np.mean(predicted[:, 0] == targets)),
+        "accuracy": float(np.mean(right)),
         "top5": _top5(targets, predicted, n_classes),
-        "precision_macro": float(precision),
-        "recall_macro": float(recall),
-        "f1_macro": float(f1),
+        "precision_macro": float(np.mean(_shares(hit, guessed))),
+        "recall_macro": float(np.mean(_shares(hit, true))),
+        "f1_macro": float(np.mean(_shares(2 * hit, guessed + true))),
         "nll": None,
         "ece": None,
     }
@@ -90,13 +88,11 @@ def confusion_matrix(targets: Array, predicted: Array, n_classes: int) -> np.nda
 
     targets (N,); predicted (N,) labels, or (N, k) labels of which the first column counts.
     """
-    from sklearn import metrics
-
     targets, predicted = _labels("targets", targets, n_classes), _labels("predicted", predicted, n_classes)
     best = predicted[:, 0] if predicted.ndim == 2 else predicted
     if best.shape != targets.shape:
         raise InputError(f"predicted has shape {predicted.shape}, but targets has shape {targets.shape}.")
-    return metrics.confusion_matrix(targets, best, labels=np.arange(n_classes)).astype(np.int64)
+    return np.bincount(targets * n_classes + best, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def reliability(log_prob: Array, targets: Array, bins: int = BINS) -> dict[str, np.ndarray]:
@@ -144,6 +140,11 @@ def calibration_error(table: dict[str, np.ndarray]) -> float:
     return float(count @ gap / count.sum())
 
 
+def _shares(parts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """parts / totals, and 0 where a total is."""
+    return parts / np.maximum(totals, 1)
+
+
 def _top5(targets: np.ndarray, predicted: np.ndarray, n_classes: int) -> float | None:
     if predicted.shape[1] < min(5, n_classes):
         return None
@@ -159,7 +160,7 @@ def _labels(what: str, values: Array, n_classes: int) -> np.ndarray:
     low, high = labels.min(), labels.max()
     if low < 0 or high >= n_classes:
         raise InputError(f"{what} has labels {low} to {high}; {n_classes} classes are 0 to {n_classes - 1}.")
-    return labels
+    return labels.astype(np.int64, copy=False)
 
 
 def _log_prob(log_prob: Array, targets: np.ndarray, n_classes: int) -> np.ndarray:

@@ -106,6 +106,14 @@ def test_heavy_libraries_are_loaded_where_they_are_used(statement):
     assert not loaded_by(statement) & HEAVY
 
 
+def test_a_run_does_not_wait_for_scikit_learn(tmp_path):
+    """Which takes longer to import than such a run takes in all."""
+    words = ["train", "--data=digits", "--limit-train=100", "--epochs=1", "--model=mlp", "--no-plots", "--quiet"]
+    loaded = loaded_by(f"from npsoftmax.cli.main import main; main({[*words, '--out', str(tmp_path / 'run')]})")
+    assert not loaded & {"sklearn", "matplotlib", "pooch", "torch"}
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
 HELP = (
     "import contextlib, io; from npsoftmax.cli.main import main\n"
     "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main([{word!r}])"

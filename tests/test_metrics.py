@@ -84,6 +84,22 @@ def test_scores_agree_with_loops(case):
     assert result["nll"] == pytest.approx(-sum(log_prob[i, targets[i]] for i in range(n)) / n, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64])
+def test_counts_are_those_of_scikit_learn(dtype):
+    from sklearn import metrics
+
+    targets, best = np.random.default_rng(0).integers(0, 9, (2, 50)).astype(dtype)
+    best[best == 3] = 2  # a class that is never predicted, and two that are not there at all
+    found = classification_metrics(targets, best[:, None], None, 11, likelihood=False)
+    expected = metrics.precision_recall_fscore_support(
+        targets, best, labels=np.arange(11), average="macro", zero_division=0
+    )
+    assert [found[f"{name}_macro"] for name in ("precision", "recall", "f1")] == [float(x) for x in expected[:3]]
+    counts = confusion_matrix(targets, best, 11)
+    np.testing.assert_array_equal(counts, metrics.confusion_matrix(targets, best, labels=np.arange(11)))
+    assert counts.dtype == np.int64
+
+
 @pytest.mark.parametrize(
     ("k", "n_classes", "expected"), [(5, 10, 0.5), (7, 10, 0.5), (4, 10, None), (4, 4, 1.0), (1, 2, None)]
 )

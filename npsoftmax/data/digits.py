@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from npsoftmax.data.dataset import Dataset
@@ -15,11 +18,9 @@ def load_digits() -> Dataset:
 
     Source: E. Alpaydin and C. Kaynak, "Optical recognition of handwritten digits", UCI repository, 1998.
     """
-    from sklearn import datasets
-
-    digits = datasets.load_digits()
-    x = ((digits.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)[..., None]
-    y = digits.target.astype(np.int64)
+    table = _table()
+    x = ((table[:, :-1].reshape(-1, 8, 8, 1) * 255 + 8) // 16).astype(np.uint8)
+    y = table[:, -1]
     train, test = train_validation_split(y, N_TEST, seed=0)
     return Dataset(
         name="digits",
@@ -30,3 +31,16 @@ def load_digits() -> Dataset:
         class_names=tuple("0123456789"),
         note="scikit-learn's handwritten digits, 8 x 8",
     )
+
+
+def _table() -> np.ndarray:
+    """scikit-learn's file, (N, 65) int64: 64 levels and the digit. Importing scikit-learn would take a second."""
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",", dtype=np.int64)
+    from sklearn import datasets  # an edition that keeps them elsewhere
+
+    x, y = datasets.load_digits(return_X_y=True)
+    return np.column_stack([x, y]).astype(np.int64)

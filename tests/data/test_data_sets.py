@@ -131,6 +131,13 @@ def test_digits() -> None:
     np.testing.assert_array_equal(again.x_test, dataset.x_test)  # the test set does not depend on a seed
 
 
+def test_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(monkeypatch) -> None:
+    expected = load_dataset("digits")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(load_dataset("digits"), part), getattr(expected, part))
+
+
 # ---------------------------------------------------------------- load_dataset
 def test_auto_without_cifar_is_synthetic100_and_says_so_in_one_line(no_cifar: Path) -> None:
     dataset = load_dataset(limit_train=100, limit_test=100)
