@@ -1,8 +1,10 @@
 // Philox4x32-10; the definition is in random.py. One thread a block of four words: it writes as many of them
-// as the sample has `elements`, in one piece where rows of words begin at multiples of 16 bytes.
-KERNEL philox(const unsigned long long* samples, unsigned* words, unsigned long long step, unsigned key0, unsigned key1,
-              int elements, int blocks, int items) {
+// as the sample has `elements`, in one piece where rows of words begin at multiples of 16 bytes. `place`: where the step
+// stands, or none.
+KERNEL philox(const unsigned long long* samples, unsigned* words, const unsigned long long* place,
+              unsigned long long step, unsigned key0, unsigned key1, int elements, int blocks, int items) {
     ITEM(i, items);
+    if (place) step = place[0];
     const int n = i / blocks, block = i % blocks;
     unsigned c0 = (unsigned)block, c1 = (unsigned)samples[n], c2 = (unsigned)(samples[n] >> 32), c3 = (unsigned)step;
     for (int round = 0; round < 10; round++) {

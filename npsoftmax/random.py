@@ -49,7 +49,7 @@ class Rng:
     In every draw the first axis is the sample axis: row i is the noise of global sample `samples[i]`.
     """
 
-    def __init__(self, seed: int, path: str = "", step: int = 0, samples: Array | None = None):
+    def __init__(self, seed: int, path: str = "", step: Any = 0, samples: Array | None = None):
         if type(seed) is not int and (not isinstance(seed, Integral) or isinstance(seed, bool)):
             raise InputError(f"the seed is {seed!r:.60}, but a whole number was expected, such as 0.")
         self.seed, self.path, self.step, self.samples = seed, path, step, samples
@@ -57,8 +57,11 @@ class Rng:
     def child(self, name: str) -> Rng:
         return Rng(self.seed, f"{self.path}.{name}" if self.path else name, self.step, self.samples)
 
-    def at(self, step: int, samples: Array | None = None) -> Rng:
-        if (type(step) is not int and not isinstance(step, Integral)) or not 0 <= step < 2**64:
+    def at(self, step: Any, samples: Array | None = None) -> Rng:
+        """The noise of step number `step`, or of that which stands on a device in an array, uint64 (1,)."""
+        if is_place(step):
+            return Rng(self.seed, self.path, step, samples)
+        if (type(step) is not int and not isinstance(step, Integral)) or not 0 <= int(step) < 2**64:
             raise InputError(f"the step is {step!r:.60}, but a whole number of at least 0 was expected.")
         return Rng(self.seed, self.path, step, samples)
 
@@ -72,7 +75,8 @@ class Rng:
             words = xp.empty(shape, dtype=xp.uint32)
             key = (np.uint32(word) for word in self._key())
             gpu = compiled_for(xp, "philox", "f")
-            gpu.each("philox", n * blocks, samples, words, np.uint64(self.step), *key, elements, blocks)
+            step = (self.step, np.uint64(0)) if is_place(self.step) else (None, np.uint64(self.step))
+            gpu.each("philox", n * blocks, samples, words, *step, *key, elements, blocks)
             return words
         samples = samples[:, None]  # (N, 1)
         counter = (
@@ -94,7 +98,7 @@ class Rng:
         if kind.itemsize == 2:  # half precision would round 23 bits up to 1
             return xp.minimum(self.uniform(shape, np.float32, xp), xp.float32(1 - 2.0**-11)).astype(dtype)
         top = (self.bits(shape, xp) >> xp.uint32(9)).astype(dtype)
-        return (top + xp.asarray(0.5, dtype=dtype)) * xp.asarray(2.0**-23, dtype=dtype)
+        return (top + kind.type(0.5)) * kind.type(2.0**-23)  # numbers of the host: an array would be copied to a device
 
     def fine_uniform(self, n: int) -> np.ndarray:
         """n uniform numbers of this step, float64 in (0, 1], of 64 random bits each; the same for any samples.
@@ -144,6 +148,11 @@ class Rng:
     def _key(self) -> tuple[int, int]:
         digest = hashlib.blake2b(f"{self.seed}:{self.path}".encode(), digest_size=8).digest()
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+def is_place(step: Any) -> bool:
+    """Whether a step is not its number but where a device finds it: uint64 (1,) there."""
+    return not isinstance(step, int | np.generic | np.ndarray) and getattr(step, "dtype", None) == np.uint64
 
 
 def check_rng(rng: Any, *, optional: bool = False) -> None:

@@ -77,8 +77,8 @@ def rows_of_a_softmax(make):
 
 
 def updates(make):
-    update.sgd(make(4096), make(4096), make(4096), 0.1, 0.9, 1e-4, True)
-    update.adam(make(4096), make(4096), make(4096), make(4096), 1.0, 0.0, 0.9, 0.99, 0.1, 1e-8)
+    update.sgd(make(4096), make(4096), make(4096), (0.1, 0.9), 1e-4, True)
+    update.adam(make(4096), make(4096), make(4096), make(4096), (0.9, 0.1, 0.1, 1e-8, 1.0), 0.99, 0.0, False)
     update.clip(make(4096), 0.5)
     update.scale(make(4096), make.backend.asarray(np.array(0.3)))
     update.square_sum(make(4096))

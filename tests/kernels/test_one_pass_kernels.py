@@ -267,8 +267,8 @@ def everything(dtype):
     found += [softmax.scaled_less_onehot(rows, np.arange(len(rows)) % 10, factor, height)]
     found += [update.scale(x, 0.3), update.clip(x, 0.3), np.asarray(update.square_sum(x))]
     p, b, m, q = x.copy(), dy.copy(), dy.copy(), dy**2
-    update.sgd(p, dy, b, 0.1, 0.9, 0.01, True)
-    update.adam(p, dy, m, q, shrink=0.99, decay=0.1, beta1=0.9, beta2=0.99, rate=0.01, eps=1e-8)
+    update.sgd(p, dy, b, (0.1, 0.9), 0.01, True)
+    update.adam(p, dy, m, q, (0.9, 0.1, 0.01, 1e-8, 0.99), beta2=0.99, decay=0.1, shrinks=True)
     return [a.tobytes() for a in (*found, p, b, m, q)]
 
 

@@ -81,7 +81,7 @@ WRONG = {
     "climb": lambda: tree.climb(np.array([-1, 0, 1, 2, 3]), np.array([3]), 2, np.float32),
     "tree_log_prob": lambda: tree.tree_log_prob(some(2, 3), np.array([[1, 2], [3, 4]]), [(0, 1), (1, 2)]),
     "best_first": lambda: tree.best_first(some(2, 3), some(3, 3), None, np.array([[1, 2], [3, 4]]), 1, 9),
-    "sgd": lambda: update.sgd(some(3, 4), some(4), None, 0.1, 0.0, 0.0, False),
+    "sgd": lambda: update.sgd(some(3, 4), some(4), None, (0.1, 0.0), 0.0, False),
 }
 
 

@@ -6,6 +6,8 @@ training/optimizers/: where `takes` says no, they run. What the other functions 
 
 from __future__ import annotations
 
+from typing import Any
+
 from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
@@ -38,10 +40,14 @@ def clip(g: Array, limit: float) -> Array:
 
 
 # ---------------------------------------------------------------- optimisers: compiled and on a device only
-def sgd(p: Array, g: Array, b: Array | None, lr: float, momentum: float, decay: float, nesterov: bool) -> None:
-    """SGD's rule, in place on contiguous p and b; b None: without momentum. See `training.optimizers.SGD`."""
+# What changes from step to step, `rates`: numbers, or for arrays on a device doubles that lie there, in the same order.
+def sgd(p: Array, g: Array, b: Array | None, rates: Any, decay: float, nesterov: bool) -> None:
+    """SGD's rule, in place on contiguous p and b; b None: without momentum. rates: lr, momentum.
+
+    See `training.optimizers.SGD`.
+    """
     fit("p (…), g (…), b (…)?", p.shape, g.shape, None if b is None else b.shape)
-    version_for(p).sgd(p, g, b, lr, momentum, decay, nesterov)
+    version_for(p).sgd(p, g, b, rates, decay, nesterov)
 
 
 def adam(
@@ -49,17 +55,15 @@ def adam(
     g: Array,
     m: Array,
     v: Array,
+    rates: Any,
     *,
-    shrink: float,
-    decay: float,
-    beta1: float,
     beta2: float,
-    rate: float,
-    eps: float,
+    decay: float,
+    shrinks: bool,
 ) -> None:
-    """Adam's rule, in place on contiguous p, m and v: p is first multiplied with `shrink`, g includes decay · p.
+    """Adam's rule, in place on contiguous p, m and v; g includes decay · p. rates: beta1, 1 - beta1, rate, eps, shrink.
 
-    See `training.optimizers.Adam`.
+    p is first multiplied with `shrink`, if it `shrinks`. See `training.optimizers.Adam`.
     """
     fit("p (…), g (…), m (…), v (…)", p.shape, g.shape, m.shape, v.shape)
-    version_for(p).adam(p, g, m, v, shrink, decay, beta1, beta2, rate, eps)
+    version_for(p).adam(p, g, m, v, rates, beta2, decay, shrinks)

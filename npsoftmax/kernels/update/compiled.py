@@ -35,9 +35,10 @@ def clip(g: np.ndarray, limit: float) -> np.ndarray:
 
 # ---------------------------------------------------------------- optimisers
 def sgd(
-    p: np.ndarray, g: np.ndarray, b: np.ndarray | None, lr: float, momentum: float, decay: float, nesterov: bool
+    p: np.ndarray, g: np.ndarray, b: np.ndarray | None, rates: tuple[float, ...], decay: float, nesterov: bool
 ) -> None:
     """The rule of `training.optimizers.SGD`; `flat` makes views of p and b, which are contiguous."""
+    lr, momentum = rates
     arrays = flat(p), flat(g), None if b is None else flat(b)
     load_extension(MODULE)[0].sgd(*arrays, lr, momentum, decay, nesterov, threads_for(p.size))
 
@@ -47,13 +48,12 @@ def adam(
     g: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
-    shrink: float,
-    decay: float,
-    beta1: float,
+    rates: tuple[float, ...],
     beta2: float,
-    rate: float,
-    eps: float,
+    decay: float,
+    shrinks: bool,
 ) -> None:
     """The rule of `training.optimizers.Adam`; `flat` makes views of p, m and v, which are contiguous."""
-    arrays = flat(p), flat(g), flat(m), flat(v)
-    load_extension(MODULE)[0].adam(*arrays, shrink, decay, beta1, beta2, rate, eps, threads_for(p.size))
+    beta1, _, rate, eps, shrink = rates
+    arrays, threads = (flat(p), flat(g), flat(m), flat(v)), threads_for(p.size)
+    load_extension(MODULE)[0].adam(*arrays, shrink if shrinks else 1.0, decay, beta1, beta2, rate, eps, threads)

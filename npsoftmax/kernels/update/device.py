@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import BLOCK, cuda
 from npsoftmax.kernels.dispatch import contiguous
@@ -40,23 +42,17 @@ def clip(g: Array, limit: float) -> Array:
 
 
 # ---------------------------------------------------------------- optimisers
-def sgd(p: Array, g: Array, b: Array | None, lr: float, momentum: float, decay: float, nesterov: bool) -> None:
+def sgd(p: Array, g: Array, b: Array | None, rates: Any, decay: float, nesterov: bool) -> None:
     """The rule of `training.optimizers.SGD`."""
-    cuda("update", p).each("sgd", p.size, p, *contiguous(g), b, float(lr), float(momentum), float(decay), nesterov)
+    cuda("update", p).each("sgd", p.size, p, *contiguous(g), b, *_rates(rates, 2), float(decay), nesterov)
 
 
-def adam(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    shrink: float,
-    decay: float,
-    beta1: float,
-    beta2: float,
-    rate: float,
-    eps: float,
-) -> None:
+def adam(p: Array, g: Array, m: Array, v: Array, rates: Any, beta2: float, decay: float, shrinks: bool) -> None:
     """The rule of `training.optimizers.Adam`."""
-    factors = map(float, (shrink, decay, beta1, 1 - beta1, beta2, 1 - beta2, rate, eps))
+    factors = *_rates(rates, 5), float(beta2), float(1 - beta2), float(decay), shrinks
     cuda("update", p).each("adam", p.size, p, *contiguous(g), m, v, *factors)
+
+
+def _rates(rates: Any, count: int) -> tuple[Any, ...]:
+    """No place and so many numbers, or the place where they lie and what is not looked at."""
+    return (None, *map(float, rates)) if isinstance(rates, tuple) else (rates, *[0.0] * count)

@@ -1,7 +1,14 @@
 // What happens to gradients and parameters after backward, each in one pass; the rules are in training/optimizers/.
+//
+// `rates` are doubles on the device, where the step reads its own numbers, or none: then they are arguments.
 
-KERNEL sgd(real* p, const real* g, real* b, real lr, real momentum, real decay, int nesterov, int items) {
+KERNEL sgd(real* p, const real* g, real* b, const double* rates, real lr, real momentum, real decay, int nesterov,
+           int items) {
     ITEM(i, items);
+    if (rates) {
+        lr = (real)rates[0];
+        momentum = (real)rates[1];
+    }
     const real gradient = g[i] + decay * p[i];
     real move = gradient;
     if (b) {
@@ -11,10 +18,17 @@ KERNEL sgd(real* p, const real* g, real* b, real lr, real momentum, real decay, 
     p[i] -= lr * move;
 }
 
-KERNEL adam(real* p, const real* g, real* m, real* v, real shrink, real decay, real beta1, real rest1, real beta2,
-            real rest2, real rate, real eps, int items) {
+KERNEL adam(real* p, const real* g, real* m, real* v, const double* rates, real beta1, real rest1, real rate, real eps,
+            real shrink, real beta2, real rest2, real decay, int shrinks, int items) {
     ITEM(i, items);
-    const real value = p[i] * shrink, gradient = g[i] + decay * value;
+    if (rates) {
+        beta1 = (real)rates[0];
+        rest1 = (real)rates[1];
+        rate = (real)rates[2];
+        eps = (real)rates[3];
+        shrink = (real)rates[4];
+    }
+    const real value = shrinks ? p[i] * shrink : p[i], gradient = g[i] + decay * value;
     m[i] = beta1 * m[i] + rest1 * gradient;
     v[i] = beta2 * v[i] + rest2 * gradient * gradient;
     p[i] = value - rate * m[i] / (sqrt(v[i]) + eps);

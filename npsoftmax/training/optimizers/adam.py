@@ -35,23 +35,24 @@ class Adam(Optimizer):
         self.eps = at_least_0("eps", eps)
         super().__init__(params, ["m", "v"], weight_decay=weight_decay, no_decay=no_decay)
 
-    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+    def _rates(self, lr: float, momentum: float | None, step: int) -> tuple[float, ...]:
         beta1 = self.beta1 if momentum is None else below_1("momentum (Adam's beta1)", momentum)
         correction1, correction2 = 1 - beta1**step, math.sqrt(1 - self.beta2**step)
         # (m / c1) / (√v / c2 + eps) = c2 / c1 · m / (√v + c2 · eps): one pass over the array less.
-        return lr, beta1, lr * correction2 / correction1, self.eps * correction2
+        rate, eps = lr * correction2 / correction1, self.eps * correction2
+        return beta1, 1 - beta1, rate, eps, 1 - lr * self.weight_decay
 
     def _update(self, p: Array, g: Array, slots: Arrays, scratch: Arrays, decay: float, rates: Rates) -> None:
         xp = array_module(p)
-        lr, beta1, rate, eps = rates
+        beta1, rest1, rate, eps, shrink = rates
         m, v = slots
         a, b = scratch
         if decay and self.decoupled:
-            p *= 1 - lr * decay
+            p *= shrink
         elif decay:
             g = with_decay(p, g, decay, a)
         m *= beta1
-        m += xp.multiply(g, 1 - beta1, out=b)
+        m += xp.multiply(g, rest1, out=b)
         v *= self.beta2
         xp.multiply(g, g, out=b)
         b *= 1 - self.beta2
@@ -63,9 +64,8 @@ class Adam(Optimizer):
         p -= b
 
     def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
-        lr, beta1, rate, eps = rates
-        shrink, decay = (1 - lr * decay, 0.0) if self.decoupled else (1.0, decay)
-        update.adam(p, g, *slots, shrink=shrink, decay=decay, beta1=beta1, beta2=self.beta2, rate=rate, eps=eps)
+        (m, v), shrinks = slots, bool(decay) and self.decoupled
+        update.adam(p, g, m, v, rates, beta2=self.beta2, decay=0.0 if self.decoupled else decay, shrinks=shrinks)
 
 
 class AdamW(Adam):

@@ -38,7 +38,9 @@ from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
 BLOCK = 32768  # elements: p, g, two moments and two of scratch in float32 are 768 KiB
 Arrays = Sequence[Array]
-Rates = tuple[float, ...]  # what a rule needs to know about a step: learning rate, momentum, …
+# What a rule needs to know about a step: learning rate, momentum, and all else that changes from step to step. An array
+# of doubles on a device is read there, whenever the step runs: so a captured step has other rates each time.
+Rates = tuple[float, ...] | Any
 
 
 class Optimizer(ABC):
@@ -76,7 +78,14 @@ class Optimizer(ABC):
         Adam: of beta1) in this step.
         Raises InputError, with nothing changed, if parameters, gradients and state do not fit together.
         """
-        rates = self._rates(at_least_0("lr", lr), momentum, self.steps + 1)
+        self.apply(params, grads, self.rates(lr, momentum, self.steps + 1))
+
+    def rates(self, lr: float, momentum: float | None, step: int) -> tuple[float, ...]:
+        """All that changes from step to step, for step number `step`, counted from 1; lr and momentum as in `step`."""
+        return self._rates(at_least_0("lr", lr), momentum, step)
+
+    def apply(self, params: Tree, grads: Tree, rates: Rates) -> None:
+        """`step` with what `rates` gives, or with an array of these numbers, double (R,) on the device."""
         arrays, gradients = dict(_named(params, "the parameters are")), dict(_named(grads, "the gradients are"))
         self._check(arrays, gradients)
         self.steps += 1
@@ -111,7 +120,7 @@ class Optimizer(ABC):
         self.steps = int(steps)
 
     @abstractmethod
-    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+    def _rates(self, lr: float, momentum: float | None, step: int) -> tuple[float, ...]:
         """What `_update` needs to know about step number `step`, counted from 1."""
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
@@ -53,32 +54,38 @@ class Muon(SGD):
             and (p.ndim == 4 or (matrices and p.ndim == 2 and name.rpartition(".")[2] == "w"))
         }
 
-    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+    def _rates(self, lr: float, momentum: float | None, step: int) -> tuple[float, ...]:
+        """Of SGD; then, also for it, what makes the direction of the filters; then their own rate."""
         lr, ordinary = super()._rates(lr, momentum, step)
-        return lr, ordinary, self.ratio * lr, self.filter_momentum if momentum is None else ordinary
+        return lr, ordinary, -1.0, self.filter_momentum if momentum is None else ordinary, self.ratio * lr
 
     def _update_parameter(self, name: str, p: Array, g: Array | SparseRows, slots: Arrays, rates: Rates) -> None:
         if name not in self.filters or not p.size:
             super()._update_parameter(name, p, g, slots, rates[:2])
             return
         g = g.to_dense() if isinstance(g, SparseRows) else g
-        self._update_filters(p, g, slots, self._decay[name], *rates[2:])
+        self._update_filters(p, g, slots, self._decay[name], rates[2:4], rates[4])
 
-    def _update_filters(self, p: Array, g: Array, slots: Sequence[Array], decay: float, lr: float, mu: float) -> None:
+    def _update_filters(self, p: Array, g: Array, slots: Sequence[Array], decay: float, ahead: Rates, lr: Any) -> None:
         xp, columns = array_module(p), p.shape[-1]
         move = xp.zeros(p.shape, p.dtype)
-        self._update_array(move, g, slots, 0.0, (-1.0, mu))  # 0 + 1·(g + μ·b)
+        self._update_array(move, g, slots, 0.0, ahead)  # 0 + 1·(g + μ·b)
         move = move.reshape(-1, columns)
         scale = 1.0 if self.unit_filters else math.sqrt(max(1.0, columns / len(move)))
         if self.unit_filters:
             length = xp.sqrt(xp.asarray(update.square_sum(xp.ascontiguousarray(p))))
             p *= (math.sqrt(columns) / xp.maximum(length, LEAST_NORM)).astype(p.dtype)
         if decay:
-            p *= 1 - lr * decay
-        p += newton_schulz(move, self.newton_schulz_steps, -lr * scale).reshape(p.shape)
+            p *= rounded(1 - lr * decay, p)
+        p += newton_schulz(move, self.newton_schulz_steps, rounded(-lr * scale, p)).reshape(p.shape)
 
 
-def newton_schulz(m: Array, steps: int = 5, factor: float = 1.0) -> Array:
+def rounded(factor: Any, p: Array) -> Any:
+    """A number as it is; a double () on a device in the type of p, as a number beside an array is taken."""
+    return factor if isinstance(factor, float) else factor.astype(p.dtype)
+
+
+def newton_schulz(m: Array, steps: int = 5, factor: Any = 1.0) -> Array:
     """factor · U q(S) Vᵀ of a matrix m (K, F) = U S Vᵀ, where q(S) is near 1 (.7 to 1.2 after five steps).
 
     X = m / ‖m‖, then `steps` times X ← A·X + (B·G + C·G²)·X with G = X·Xᵀ, or from the right with Xᵀ·X if that is the

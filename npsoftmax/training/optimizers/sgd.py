@@ -33,7 +33,7 @@ class SGD(Optimizer):
         slots = ["momentum"] if momentum else []
         super().__init__(params, slots, weight_decay=weight_decay, no_decay=no_decay)
 
-    def _rates(self, lr: float, momentum: float | None, step: int) -> Rates:
+    def _rates(self, lr: float, momentum: float | None, step: int) -> tuple[float, ...]:
         if momentum and not self.state:
             raise InputError(
                 f"the schedule sets momentum {momentum}, but this SGD was made without; give it momentum=0.9 "
@@ -57,8 +57,7 @@ class SGD(Optimizer):
         p -= xp.multiply(move, lr, out=scratch[1])
 
     def _update_compiled(self, p: Array, g: Array, slots: Arrays, decay: float, rates: Rates) -> None:
-        lr, momentum = rates
-        update.sgd(p, g, slots[0] if slots else None, lr, momentum, decay, self.nesterov)
+        update.sgd(p, g, slots[0] if slots else None, rates, decay, self.nesterov)
 
     def _update_rows(self, p: Array, g: SparseRows, slots: Sequence[Array], decay: float, rates: Rates) -> None:
         if slots or decay:
