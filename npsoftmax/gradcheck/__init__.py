@@ -1,8 +1,8 @@
-"""Numeric proof of hand-written gradients: `check_gradients` takes a pair, a layer, a head or a model."""
+"""Numeric proof of hand-written gradients: `check_gradients` takes a pair, a layer, a head, a model, or PyTorch's."""
 
 from __future__ import annotations
 
-from npsoftmax.gradcheck.checks import check_gradients, check_head, check_layer, check_model, check_pair
+from npsoftmax.gradcheck.checks import check_gradients, check_head, check_layer, check_model, check_pair, check_torch
 from npsoftmax.gradcheck.numeric import numeric_gradient
 from npsoftmax.gradcheck.report import Report, TensorReport, WrongElement
 
@@ -15,5 +15,6 @@ __all__ = [
     "check_layer",
     "check_model",
     "check_pair",
+    "check_torch",
     "numeric_gradient",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
+from npsoftmax.gradcheck import tensors
 from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, check
 from npsoftmax.gradcheck.numeric import require_float64, require_movable
 from npsoftmax.gradcheck.report import Report
@@ -28,7 +29,8 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     """Check the gradients of a model, a head, a layer or a pair of functions against numeric ones.
 
     check_gradients(model, x, targets), (head, h, targets), (layer, x) or (forward, backward, args); the
-    options are those of check_model, check_head, check_layer and check_pair. Everything is float64.
+    options are those of check_model, check_head, check_layer and check_pair. Everything is float64. With tensors of
+    PyTorch it is check_torch: (forward, backward, args), or (function, args) for what PyTorch itself derives.
 
     Compared are, of each gradient, 2 random directions, in which every element takes part, and element by element all
     of a small tensor; of a larger one 500 drawn at random, of each parameter of a model 20. `elements=` and
@@ -37,6 +39,8 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     measured".
     Raises InputError if `thing` is none of these.
     """
+    if tensors.is_of_torch(thing, args):
+        return check_torch(thing, *args, **options)
     if hasattr(thing, "loss"):
         return (check_model if hasattr(thing, "trunk") else check_head)(thing, *args, **options)
     if hasattr(thing, "forward") and hasattr(thing, "backward"):
@@ -145,6 +149,33 @@ def _in_order(result: Any, names: list[str], variables: dict[str, Array]) -> Gra
     none = [name for name, gradient in named.items() if name not in variables and gradient is not None]
     misfits += [f"d{name} is an array, but None was expected, as {name} is None" for name in none]
     return named, misfits
+
+
+# ---------------------------------------------------------------- functions of PyTorch
+def check_torch(
+    function: Any,
+    *rest: Any,
+    wrt: Sequence[int | str] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    output: int | None = None,
+    **effort: Any,
+) -> Report:
+    """Check a function of PyTorch at tensors on the CPU: check_torch(function, args) or (forward, backward, args).
+
+    function: one of tensors with a tensor as result, an autograd.Function, or a module, whose parameters are checked
+    too. Its gradients are those of torch.autograd; of a Function they come from the backward that was written by hand.
+    (forward, backward): a pair, as for check_pair. Which arguments get a gradient: those of `wrt`, or the tensors that
+    require one, or, where none does, all of real numbers. Noise of PyTorch's generator is the same in all passes.
+    Raises InputError for tensors that are not float64, or not on the CPU.
+    """
+    if len(rest) == 2 and callable(rest[0]):
+        pair = tensors.pair_by_hand(function, rest[0], tuple(rest[1]), wrt, kwargs or {})
+        return check_pair(pair.forward, pair.backward, pair.args, wrt=pair.wrt, output=output, **effort)
+    if len(rest) != 1:
+        raise InputError("check_gradients takes a function of PyTorch and a tuple of tensors: (torch.softmax, (x, 1)).")
+    args = tuple(rest[0]) if isinstance(rest[0], tuple | list) else (rest[0],)
+    pair = tensors.pair_by_autograd(function, args, wrt, kwargs or {}, output)
+    return check_pair(pair.forward, pair.backward, pair.args, wrt=pair.wrt, kwargs=pair.kwargs, **effort)
 
 
 # ---------------------------------------------------------------- layers, heads, models
