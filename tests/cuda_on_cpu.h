@@ -32,6 +32,9 @@ static const size_t MOST_SHARED = 232448;
 alignas(128) static unsigned char dynamic_shared[MOST_SHARED + 1024];
 #define DYNAMIC_SHARED(name) unsigned char* const name = dynamic_shared
 
+// An address of it is a number of 32 bits there.
+static unsigned shared_address(const void* p) { return (unsigned)((const unsigned char*)p - dynamic_shared); }
+
 // ---------------------------------------------------------------- where an address is
 static const char* arrays[32][2];
 static unsigned arrays_known;
@@ -197,13 +200,19 @@ static bool may_be_fetched(const void* from) {
     return false;
 }
 
-ANNOUNCED static void fetch(void* to, const void* from, bool there) {
-    STORES(to, 16);
+// `bytes` of dynamic shared memory, from a multiple of them on; its beginning where there are none.
+static unsigned char* shared(unsigned from, unsigned bytes) {
+    if (from % bytes || from + bytes > MOST_SHARED) strayed = true, from = 0;
+    return dynamic_shared + from;
+}
+
+ANNOUNCED static void fetch(unsigned to, const void* from, bool there) {
+    STORES(shared(to, 16), 16);
     LOADS(there ? from : nullptr, 16);
-    if ((size_t)to % 16 || (there && !may_be_fetched(from))) strayed = true;
+    if (there && !may_be_fetched(from)) strayed = true;
     if (strayed) there = false;
     const unsigned stage = stages_begun[threadIdx.x] % MOST_STAGES;
-    copies[threadIdx.x][stage][copies_in[threadIdx.x][stage]++] = {to, from, there};
+    copies[threadIdx.x][stage][copies_in[threadIdx.x][stage]++] = {shared(to, 16), from, there};
 }
 
 static void end_of_stage() { stages_begun[threadIdx.x]++; }
@@ -231,7 +240,7 @@ static float as_float(unsigned bits) {
 
 // What a lane gives to its warp. Two rooms by turns: until all have read one, each has written into the other at most.
 struct Given {
-    const void* row;
+    const unsigned char* row;
     unsigned a[4], b[2];
 };
 static Given given_by[2][MOST_THREADS];
@@ -247,21 +256,29 @@ static const Given* exchange(const Given& mine) {
 
 // ldmatrix.x4 (PTX manual, "Warp-level matrix load instruction: ldmatrix"): lanes 8 q to 8 q + 7 say where the rows of 16
 // bytes of square q are, and word q of a lane is word t of row g; transposed, number g of the rows 2 t and 2 t + 1.
-ANNOUNCED static void ldmatrix(unsigned* to, const void* row) {
-    LOADS(row, 16);
-    if ((size_t)row % 16) strayed = true;
-    const Given* const all = exchange({row, {}, {}});
+ANNOUNCED static void ldmatrix(unsigned* to, unsigned row) {
+    LOADS(shared(row, 16), 16);
+    const Given* const all = exchange({shared(row, 16), {}, {}});
     const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    for (unsigned q = 0; q < 4; q++) memcpy(to + q, (const char*)all[8 * q + g].row + 4 * t, 4);
+    for (unsigned q = 0; q < 4; q++) memcpy(to + q, all[8 * q + g].row + 4 * t, 4);
 }
 
-ANNOUNCED static void ldmatrix_trans(unsigned* to, const void* row) {
-    LOADS(row, 16);
-    if ((size_t)row % 16) strayed = true;
-    const Given* const all = exchange({row, {}, {}});
+ANNOUNCED static void ldmatrix_trans(unsigned* to, unsigned row) {
+    LOADS(shared(row, 16), 16);
+    const Given* const all = exchange({shared(row, 16), {}, {}});
     const unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (unsigned q = 0; q < 4; q++)
-        for (unsigned i = 0; i < 2; i++) memcpy((char*)(to + q) + 2 * i, (const char*)all[8 * q + 2 * t + i].row + 2 * g, 2);
+        for (unsigned i = 0; i < 2; i++) memcpy((char*)(to + q) + 2 * i, all[8 * q + 2 * t + i].row + 2 * g, 2);
+}
+
+ANNOUNCED static void read_word(unsigned* to, unsigned from) {
+    LOADS(shared(from, 4), 4);
+    memcpy(to, shared(from, 4), 4);
+}
+
+ANNOUNCED static void read_words(unsigned* to, unsigned from) {
+    LOADS(shared(from, 8), 8);
+    memcpy(to, shared(from, 8), 8);
 }
 
 // Products of a warp, lane by lane as the PTX manual shares out the numbers ("Matrix Fragments for mma.m16n8k8" with

@@ -38,18 +38,27 @@ typedef float result;
 typedef unsigned short result;
 #endif
 
-enum { PIECE = 16 / sizeof(number), DEPTH = LINE / sizeof(number), STAGE = (ROWS + COLUMNS) * LINE, STEPS = LINE / 32 };
+enum {
+    SIZE = sizeof(number),
+    PIECE = 16 / SIZE,
+    DEPTH = LINE / SIZE,
+    STEP = 32 / SIZE,
+    STEPS = LINE / 32,
+    STAGE = (ROWS + COLUMNS) * LINE,
+    A_ROW = ROWS * SIZE,  // bytes of a position in a slice of the two factors of dw
+    B_ROW = COLUMNS * SIZE
+};
 
 // ---------------------------------------------------------------- what only a device has
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 #define DYNAMIC_SHARED(room) extern __shared__ __align__(128) unsigned char room[]
 
+// Within shared memory, addresses are numbers of 32 bits.
 __device__ inline unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
 // 16 bytes into shared memory, or zeros; the program goes on.
-__device__ inline void fetch(void* to, const void* from, bool there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0)
-                 : "memory");
+__device__ inline void fetch(unsigned to, const void* from, bool there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 
 // What was fetched since the last call is one stage.
@@ -60,19 +69,27 @@ template <int LEFT>
 __device__ inline void wait_for_stages() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 
 // Four squares of 8 rows of 16 bytes; lane 8 q + r says where row r of square q is. Word q of a lane is word t of row g.
-__device__ inline void ldmatrix(unsigned* to, const void* row) {
+__device__ inline void ldmatrix(unsigned* to, unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row))
+                 : "r"(row)
                  : "memory");
 }
 
 // The same of squares of 16-bit numbers, each transposed: word q of a lane is number g of rows 2 t and 2 t + 1.
-__device__ inline void ldmatrix_trans(unsigned* to, const void* row) {
+__device__ inline void ldmatrix_trans(unsigned* to, unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row))
+                 : "r"(row)
                  : "memory");
+}
+
+// One word of shared memory, and two.
+__device__ inline void read_word(unsigned* to, unsigned from) {
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(to[0]) : "r"(from) : "memory");
+}
+__device__ inline void read_words(unsigned* to, unsigned from) {
+    asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(to[0]), "=r"(to[1]) : "r"(from) : "memory");
 }
 
 // d += a b for 16x8x8 numbers of tf32.
@@ -93,12 +110,15 @@ __device__ inline void mma_bf16(float* d, const unsigned* a, const unsigned* b) 
 #elif defined(__CUDA_ARCH__)
 // Older devices are never asked for these products.
 #define DYNAMIC_SHARED(room) extern __shared__ __align__(128) unsigned char room[]
-__device__ inline void fetch(void* to, const void* from, bool there) { __trap(); }
+__device__ inline unsigned shared_address(const void* p) { return 0; }
+__device__ inline void fetch(unsigned to, const void* from, bool there) { __trap(); }
 __device__ inline void end_of_stage() {}
 template <int LEFT>
 __device__ inline void wait_for_stages() {}
-__device__ inline void ldmatrix(unsigned* to, const void* row) { __trap(); }
-__device__ inline void ldmatrix_trans(unsigned* to, const void* row) { __trap(); }
+__device__ inline void ldmatrix(unsigned* to, unsigned row) { __trap(); }
+__device__ inline void ldmatrix_trans(unsigned* to, unsigned row) { __trap(); }
+__device__ inline void read_word(unsigned* to, unsigned from) { __trap(); }
+__device__ inline void read_words(unsigned* to, unsigned from) { __trap(); }
 __device__ inline void mma_tf32(float* d, const unsigned* a, const unsigned* b) { __trap(); }
 __device__ inline void mma_bf16(float* d, const unsigned* a, const unsigned* b) { __trap(); }
 #endif
@@ -111,7 +131,7 @@ struct Shape {
 // A tap is a place of the kernel, a corner the first pixel that an output sees, perhaps in the padding. The pixel that a
 // corner's tap falls on is at the sum of both offsets, and is there if the corner sees all that the tap asks for: bit u
 // for row u of the kernel, bit 16 + v for its column v. So a fetch costs an addition and a comparison.
-struct Place {
+struct alignas(8) Place {
     int offset;
     unsigned sees;
 };
@@ -136,10 +156,15 @@ __device__ inline Place corner_at(const Shape& s, int image, int i, int j) {
 __device__ inline bool falls_on_a_pixel(Place tap, Place corner) { return (tap.sees & corner.sees) == tap.sees; }
 
 // ---------------------------------------------------------------- where a number is in shared memory
-// Piece (16 bytes) of a row of so many. Eight pieces that are side by side, and the same piece of eight rows, each lie on
-// all 32 banks: pieces are exchanged within each eight by the number of the row.
-__device__ inline int place(int row, int piece, int pieces) { return (row * pieces + (piece ^ row % 8)) * 16; }
+// Piece (16 bytes) of a row. Memory has 32 banks of 4 bytes, and what a warp asks of one bank at once has to
+// queue. So within each eight pieces of a row, which are all banks, pieces are exchanged by the number of the row: then
+// eight pieces of a row lie on different banks, one piece of eight rows does, and so do two pieces of four rows.
+__device__ inline unsigned place(int row, int piece, int bytes_of_a_row) {
+    return (unsigned)(row * bytes_of_a_row + (piece ^ (row % 4 * 2 + row / 4 % 2)) * 16);
+}
 
+// With a number of threads that the compiler knows, it sees which bits of an address are fixed.
+__device__ inline int thread() { return (int)threadIdx.x % COLUMNS; }
 __device__ inline int lane() { return (int)threadIdx.x % 32; }
 
 // Of the 64x64 of this warp in its tile.
@@ -170,29 +195,33 @@ struct Outputs {
     int column, tap, channel;  // of the piece that this thread fetches next
 };
 
-__device__ inline void load(Outputs& job, unsigned char* a, unsigned char* b) {
-    const int first = (int)threadIdx.x / 8, piece = (int)threadIdx.x % 8;
+__device__ inline void load(Outputs& job, unsigned a, unsigned b) {
+    enum { AT_ONCE = COLUMNS / 8 };  // rows, by eight threads each
+    const int row = thread() / 8;
+    const unsigned to = place(row, thread() % 8, LINE);
     const bool there = job.column < job.s.columns;
     const Place tap = job.taps[there ? job.tap : 0];
+    Place corners[ROWS / AT_ONCE];
+    for (int i = 0; i < ROWS / AT_ONCE; i++) corners[i] = job.corners[row + i * AT_ONCE];
 #pragma unroll
-    for (int row = first; row < ROWS; row += COLUMNS / 8) {
-        const Place corner = job.corners[row];
-        fetch(a + place(row, piece, 8), job.x + (corner.offset + tap.offset + job.channel),
-              there && falls_on_a_pixel(tap, corner));
-    }
+    for (int i = 0; i < ROWS / AT_ONCE; i++)
+        fetch(a + to + i * AT_ONCE * LINE, job.x + (corners[i].offset + tap.offset + job.channel),
+              there && falls_on_a_pixel(tap, corners[i]));
+    const int filter = job.filter + spread(row / 8, row % 8);
 #pragma unroll
-    for (int row = first; row < COLUMNS; row += COLUMNS / 8) {
-        const int filter = job.filter + row / 64 * 64 + spread(row / 8 % 8, row % 8);
-        fetch(b + place(row, piece, 8), job.w + (filter * job.s.columns + job.column), there && filter < job.s.f);
+    for (int i = 0; i < COLUMNS / AT_ONCE; i++) {
+        const int eight = i * AT_ONCE / 8, of = filter + eight / 8 * 64 + spread(eight % 8, 0);
+        fetch(b + to + i * AT_ONCE * LINE, job.w + (of * job.s.columns + job.column), there && of < job.s.f);
     }
     job.column += DEPTH;
     for (job.channel += DEPTH; job.channel >= job.s.c; job.channel -= job.s.c) job.tap++;
 }
 
-__device__ inline void take(const Outputs&, const unsigned char* a, const unsigned char* b, int step, Fragments& f) {
-    const int row = first_row() + lane() % 16, column = first_column() + lane() / 16 * 8 + lane() % 8;
-    for (int i = 0; i < 4; i++) ldmatrix(f.left[i], a + place(row + 16 * i, 2 * step + lane() / 16, 8));
-    for (int j = 0; j < 4; j++) ldmatrix(f.right[j], b + place(column + 16 * j, 2 * step + lane() / 8 % 2, 8));
+__device__ inline void take(const Outputs&, unsigned a, unsigned b, int step, Fragments& f) {
+    const unsigned left = a + place(first_row() + lane() % 16, 2 * step + lane() / 16, LINE);
+    const unsigned right = b + place(first_column() + lane() / 16 * 8 + lane() % 8, 2 * step + lane() / 8 % 2, LINE);
+    for (int i = 0; i < 4; i++) ldmatrix(f.left[i], left + 16 * i * LINE);
+    for (int j = 0; j < 4; j++) ldmatrix(f.right[j], right + 16 * j * LINE);
 }
 
 // ---------------------------------------------------------------- dw: column row and position k of x, filter row and position k of dy
@@ -221,49 +250,45 @@ __device__ inline void write_corners(Weights& job, int position, int turn) {
     if (job.i >= job.s.oh) job.i -= job.s.oh, job.image++;
 }
 
-__device__ inline void load(Weights& job, unsigned char* a, unsigned char* b) {
-    const int me = (int)threadIdx.x, across = ROWS / PIECE, filters = COLUMNS / PIECE;
-    const Place* const corners = job.corners + job.turn * DEPTH;
+__device__ inline void load(Weights& job, unsigned a, unsigned b) {
+    enum { A_PIECES = ROWS / PIECE, A_AT_ONCE = COLUMNS / A_PIECES, B_PIECES = COLUMNS / PIECE, B_AT_ONCE = PIECE };
+    Place corners[DEPTH / A_AT_ONCE];
+    for (int i = 0; i < DEPTH / A_AT_ONCE; i++)
+        corners[i] = job.corners[job.turn * DEPTH + i * A_AT_ONCE + thread() / A_PIECES];
 #pragma unroll
-    for (int k = me / across; k < DEPTH; k += COLUMNS / across) {
-        const Place corner = corners[k];
-        fetch(a + place(k, me % across, across), job.x + (corner.offset + job.tap.offset),
-              falls_on_a_pixel(job.tap, corner));
-    }
-    const int filter = job.filter + me % filters * PIECE;
+    for (int i = 0; i < DEPTH / A_AT_ONCE; i++)
+        fetch(a + place(i * A_AT_ONCE + thread() / A_PIECES, thread() % A_PIECES, A_ROW),
+              job.x + (corners[i].offset + job.tap.offset), falls_on_a_pixel(job.tap, corners[i]));
+    const int filter = job.filter + thread() % B_PIECES * PIECE;
 #pragma unroll
-    for (int k = me / filters; k < DEPTH; k += COLUMNS / filters)
-        fetch(b + place(k, me % filters, filters), job.dy + ((job.position + k) * job.s.f + filter),
+    for (int i = 0; i < DEPTH; i += B_AT_ONCE) {
+        const int k = i + thread() / B_PIECES;
+        fetch(b + place(k, thread() % B_PIECES, B_ROW), job.dy + ((job.position + k) * job.s.f + filter),
               job.position + k < job.s.positions && filter < job.s.f);
+    }
     job.position += DEPTH;
     job.turn = 1 - job.turn;
     write_corners(job, job.position, job.turn);
 }
 
-struct alignas(16) Four {
-    unsigned of[4];
-};
-
-// Positions are rows here, so that a lane needs numbers below each other. Of 16 bits, ldmatrix transposes them. Of 32 bits
-// it cannot: a lane reads four side by side, for four different rows (columns) of the product.
-__device__ inline void take(const Weights&, const unsigned char* a, const unsigned char* b, int step, Fragments& f) {
-    const int row = first_row() / PIECE, column = first_column() / PIECE, in_square = lane() % 8, q = lane() / 8;
+// Positions are rows here, and tensor cores want columns. Of 16 bits, ldmatrix transposes them. Of 32 bits it cannot: a
+// lane reads each number where it is, of the left factor two side by side, which serve as rows g and g + 8.
+__device__ inline void take(const Weights&, unsigned a, unsigned b, int step, Fragments& f) {
+    a += (unsigned)(first_row() * SIZE + STEP * step * A_ROW);
+    b += (unsigned)(first_column() * SIZE + STEP * step * B_ROW);
 #if FACTORS == 16
-    for (int i = 0; i < 4; i++)
-        ldmatrix_trans(f.left[i], a + place(16 * step + q / 2 * 8 + in_square, row + 2 * i + q % 2, ROWS / PIECE));
-    for (int j = 0; j < 4; j++)
-        ldmatrix_trans(f.right[j], b + place(16 * step + q % 2 * 8 + in_square, column + 2 * j + q / 2, COLUMNS / PIECE));
+    const int k = lane() % 8, q = lane() / 8;
+    for (int i = 0; i < 4; i++) ldmatrix_trans(f.left[i], a + place(q / 2 * 8 + k, 2 * i + q % 2, A_ROW));
+    for (int j = 0; j < 4; j++) ldmatrix_trans(f.right[j], b + place(q % 2 * 8 + k, 2 * j + q / 2, B_ROW));
 #else
-    for (int half = 0; half < 2; half++)
-        for (int k = 0; k < 8; k += 4) {
-            const int position = 8 * step + 4 * half + lane() % 4, piece = spread(k, lane() / 4) / 4;
-            const Four left = *(const Four*)(a + place(position, row + piece, ROWS / PIECE));
-            const Four right = *(const Four*)(b + place(position, column + piece, COLUMNS / PIECE));
-            for (int n = 0; n < 4; n++) {
-                f.left[(k + n) / 2][n % 2 + 2 * half] = left.of[n];
-                f.right[(k + n) / 2][n % 2 * 2 + half] = right.of[n];
-            }
-        }
+    const unsigned g = (unsigned)lane() / 4;
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 4; i++)
+            read_words(f.left[i] + 2 * k, a + i / 2 * 128 + place(4 * k + lane() % 4, i % 2 * 4 + lane() / 8, A_ROW) + g % 2 * 8);
+        for (int j = 0; j < 8; j++)
+            read_word(f.right[j / 2] + j % 2 * 2 + k,
+                      b + j / 4 * 128 + place(4 * k + lane() % 4, j % 4 * 2 + lane() / 16, B_ROW) + g % 4 * 4);
+    }
 #endif
 }
 
@@ -280,21 +305,21 @@ __device__ inline void multiply(const Fragments& f, Sums& sums) {
 
 // So many slices of both factors, multiplied and added up in their order. The job's tables for the first are written.
 template <class Job>
-__device__ inline void multiply_slices(Job& job, int slices, unsigned char* room, Sums& sums) {
-    for (int i = 0; i < STAGES - 1; i++) {
+__device__ inline void multiply_slices(Job& job, int slices, unsigned room, Sums& sums) {
+    for (unsigned i = 0; i < STAGES - 1; i++) {
         __syncthreads();  // all can read the tables
-        if (i < slices) load(job, room + i * STAGE, room + i * STAGE + ROWS * LINE);
+        if ((int)i < slices) load(job, room + i * STAGE, room + i * STAGE + ROWS * LINE);
         end_of_stage();
     }
-    int here = 0, free = STAGES - 1;
+    unsigned here = 0, free = STAGES - 1;
     for (int slice = 0; slice < slices; slice++) {
         wait_for_stages<STAGES - 2>();
         __syncthreads();  // all have this slice, and the one before is no longer needed
-        if (slice + STAGES - 1 < slices) load(job, room + free * STAGE, room + free * STAGE + ROWS * LINE);
-        end_of_stage();
-        const unsigned char* const stage = room + here * STAGE;
+        const unsigned stage = room + here * STAGE;
         Fragments f[2];
         take(job, stage, stage + ROWS * LINE, 0, f[0]);
+        if (slice + STAGES - 1 < slices) load(job, room + free * STAGE, room + free * STAGE + ROWS * LINE);
+        end_of_stage();
 #pragma unroll
         for (int step = 0; step < STEPS; step++) {  // the next step's numbers arrive beside this one's products
             if (step + 1 < STEPS) take(job, stage, stage + ROWS * LINE, step + 1, f[(step + 1) % 2]);
@@ -355,7 +380,7 @@ KERNEL outputs(const number* x, const number* w, const float* b, result* y, int 
     for (int tap = me; tap < kh * kw; tap += COLUMNS) taps[tap] = tap_at(s, tap);
     Outputs job = {s, x, w, corners, taps, first, (int)blockIdx.y * COLUMNS, column, column / c, column % c};
     Sums sums = {};
-    multiply_slices(job, (s.columns + DEPTH - 1) / DEPTH, room, sums);
+    multiply_slices(job, (s.columns + DEPTH - 1) / DEPTH, shared_address(room), sums);
     const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
     for (int row = 0; row < 8; row++)
@@ -365,10 +390,12 @@ KERNEL outputs(const number* x, const number* w, const float* b, result* y, int 
             const int filter = job.filter + first_column() + spread(k / 2 * 4, 2 * t + k % 2);
             if (position >= positions || filter >= f) continue;
             FourFloats four = four_of(sums, row, k / 2, k % 2);
-            for (int i = 0; i < 4; i++) {
-                if (b) four.of[i] += b[filter + i];
-                if (relu && four.of[i] < 0) four.of[i] = 0;
+            if (b) {
+                const FourFloats more = *(const FourFloats*)(b + filter);
+                for (int i = 0; i < 4; i++) four.of[i] += more.of[i];
             }
+            if (relu)
+                for (int i = 0; i < 4; i++) four.of[i] = four.of[i] < 0 ? 0 : four.of[i];
             write(y + (position * f + filter), four);
         }
 }
@@ -390,26 +417,17 @@ KERNEL weights(const number* x, const number* dy, float* parts, int slices, int 
     write_corners(job, first, 0);
     const int all = (positions + DEPTH - 1) / DEPTH, rest = all - part * slices;
     Sums sums = {};
-    multiply_slices(job, slices < rest ? slices : rest, room, sums);
+    multiply_slices(job, slices < rest ? slices : rest, shared_address(room), sums);
     float* const dw = parts + (long long)part * s.columns * f;
     const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
     for (int k = 0; k < 8; k++) {
-#if FACTORS == 32
-        const int to = row + first_row() + spread(k, g);
-        if (to >= s.columns) continue;
-        for (int n = 0; n < 4; n++) {
-            const int from = filter + first_column() + spread(n / 2 * 4, 2 * t + n % 2);
-            if (from < f) write(dw + (to * f + from), four_of(sums, k, n / 2, n % 2));
+        const int to = row + first_row() + (FACTORS == 32 ? k / 2 * 16 + g * 2 + k % 2 : k * 8 + g);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const int from = filter + first_column() + 8 * j + 2 * t;
+            const TwoFloats two = {{sums.of[k / 2][j][k % 2 * 2], sums.of[k / 2][j][k % 2 * 2 + 1]}};
+            if (to < s.columns && from < f) *(TwoFloats*)(dw + (to * f + from)) = two;
         }
-#else
-        const int to = row + first_row() + 8 * k + g;  // of 16 bits, eight numbers of a piece stay side by side
-        if (to >= s.columns) continue;
-        for (int n = 0; n < 8; n++) {
-            const int from = filter + first_column() + 8 * n + 2 * t;
-            const TwoFloats two = {{sums.of[k / 2][n][k % 2 * 2], sums.of[k / 2][n][k % 2 * 2 + 1]}};
-            if (from < f) *(TwoFloats*)(dw + (to * f + from)) = two;
-        }
-#endif
     }
 }

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from npsoftmax.backend import Array, array_module, device_precision
 from npsoftmax.cuda import BLOCK, MOST_ITEMS, Kernels, compiled_for, cuda
-from npsoftmax.kernels.dispatch import contiguous
 from npsoftmax.kernels.elementwise.device import add_bias
 from npsoftmax.kernels.matmul.device import product, rounded, rounded_to_tf32
 from npsoftmax.kernels.windows import device as windows
@@ -115,7 +114,7 @@ def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad:
     y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
     positions = y.size // f
     blocks = -(-positions // ROWS), -(-f // tiles.columns)
-    arrays = *_numbers(kind, x, w), None if b is None else xp.ascontiguousarray(b), y
+    arrays = *_numbers(kind, x, w), None if b is None else _aligned(b), y
     shared = tiles.slices and tiles.slices + PLACE * (ROWS + k[0] * k[1])
     launch = {"threads": tiles.threads, "shared": shared}
     tiles.kernels.blocks(f"outputs{tiles.end}", blocks, *arrays, relu, *sizes, f, positions, **launch)
@@ -142,10 +141,15 @@ def _weights(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) 
 
 
 def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
-    """Contiguous and from a multiple of 16 bytes on, as the kernels take them; for tensor cores rounded, once."""
-    if kind.name == "full":
-        return [a.copy() if a.data.ptr % 16 else a for a in contiguous(*arrays)]
-    return [rounded(a) if kind.name == "bf16" else rounded_to_tf32(a) for a in arrays]
+    """As the kernels take them: for tensor cores rounded, once."""
+    take = {"full": _aligned, "tf32": rounded_to_tf32, "bf16": rounded}[kind.name]
+    return [take(a) for a in arrays]
+
+
+def _aligned(a: Array) -> Array:
+    """Contiguous, and from a multiple of 16 bytes on."""
+    a = array_module(a).ascontiguousarray(a)
+    return a.copy() if a.data.ptr % 16 else a
 
 
 # ---------------------------------------------------------------- by columns, a few images at a time
