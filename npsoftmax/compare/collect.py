@@ -113,6 +113,12 @@ def summary_value(name: str) -> Callable[[Run], float | None]:
     return lambda run: run.summary.get(name)
 
 
+def seconds_to_train(run: Run) -> float | None:
+    """Seconds of preparing (reading, normalising, whitening, …) and of all steps; no validation, no test."""
+    prepare, train = run.summary.get("prepare_seconds"), run.summary.get("train_seconds")
+    return None if prepare is None or train is None else float(prepare + train)
+
+
 def fastest_epoch(run: Run) -> float | None:
     """Seconds of the fastest epoch, evaluation included: what else the machine did slows single ones down."""
     seconds = run.epochs.get("seconds")

@@ -14,6 +14,7 @@ from npsoftmax.compare.collect import (
     fastest_epoch,
     gap,
     relation,
+    seconds_to_train,
     seeds_of,
     summary_value,
     test_score,
@@ -59,6 +60,7 @@ SCORES: tuple[tuple[str, Callable[[Run], float | None], str, float], ...] = (
     ("ECE", test_score("ece"), "{:.3f}", 1),
     ("parameters", summary_value("parameters"), "{:,.0f}", 1),
     ("s/epoch", fastest_epoch, "{:.3g}", 1),
+    ("prepare + train s", seconds_to_train, "{:,.0f}", 1),
     (f"epochs to {NEAR:.0%} of best", epochs_to_near_best, "{:.0f}", 1),
     ("train − validation", gap, "{:+.1f}", 100),
 )
@@ -73,6 +75,7 @@ EXPLAINED = {
     "NLL": f"NLL: mean −log of the probability of the true class, {NOTHING} where the loss is no likelihood",
     "ECE": "ECE: how far confidence and accuracy are apart, 0 is best",
     "s/epoch": "s/epoch: seconds of the fastest epoch",
+    "prepare + train s": "prepare + train s: seconds from reading the data to the last step, validation left out",
     "train − validation": "train − validation: points of accuracy in the last epoch, measured while training (with "
     f"augmentation, dropout and the head's noise), less those of validation, {NOTHING} where nothing was held out",
 }

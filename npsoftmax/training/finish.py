@@ -84,6 +84,8 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "likelihood": model.head.likelihood,
         "legacy": model.head.legacy,
         "seconds_per_epoch": state.total_seconds / state.epoch if state.epoch else None,
+        "prepare_seconds": state.prepare_seconds,
+        "train_seconds": state.train_seconds,
         "images_per_second": state.images / state.train_seconds if state.train_seconds else None,
         **session.backend.memory(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class Session:
     """What a run works with. `config` is resolved: its data set has a definite name.
 
     group: who trains with it; chosen: the checkpoint that its parameters are from, None for new ones.
-    calibration: images held out that choose nothing, None where there are none.
+    calibration: images held out that choose nothing, None where there are none. prepare_seconds: what `prepare` took,
+    from reading the data on.
     """
 
     config: TrainConfig
@@ -54,6 +56,7 @@ class Session:
     group: Group = ALONE
     chosen: Chosen | None = None
     calibration: Batches | None = None
+    prepare_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Chosen:
 
 def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
     """Load the data and build the model that `config` describes, for this process of `group`."""
+    started = time.perf_counter()
     most = max(MOST_THREADS, 4 * available_cpus())
     if config.threads is not None and config.threads > most:
         raise InputError(
@@ -132,9 +136,10 @@ def prepare(config: TrainConfig, group: Group = ALONE) -> Session:
 
     validation, calibration = of_training_images(held_out), of_training_images(aside)
     test = batches(dataset.x_test, dataset.y_test, **evaluation)
-    return Session(
+    session = Session(
         config, dataset, model, backend, train, len(kept), validation, test, rng, group, calibration=calibration
     )
+    return replace(session, prepare_seconds=time.perf_counter() - started)
 
 
 def check_takes_sets(model: Model, data: str) -> None:

@@ -15,7 +15,11 @@ MOST = 2**53  # of a count
 
 @dataclass
 class State:
-    """Where a run stands. Epochs and steps count those done; the sums are those of the epoch under way."""
+    """Where a run stands. Epochs and steps count those done; the sums are those of the epoch under way.
+
+    prepare_seconds: from settings to the first step, of every process that went on with the run; train_seconds: of
+    steps, without validation and saving; total_seconds: of whole epochs.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -25,6 +29,7 @@ class State:
     seen: int = 0
     epoch_seconds: float = 0.0
     train_seconds: float = 0.0
+    prepare_seconds: float = 0.0
     total_seconds: float = 0.0
     images: int = 0
     best_accuracy: float | None = None

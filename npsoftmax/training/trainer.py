@@ -89,6 +89,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.begin(self.session, self.run)
         keep_freed_memory()
+        self.state.prepare_seconds += self.session.prepare_seconds
         with self.run.explaining_failures(), single_threaded_blas(), self._interrupt.caught():
             if self.group.is_first and not self.run.checkpoint_file("last").exists():
                 self.save()  # a disk that cannot be written is found now, and killed at any moment the run can go on

@@ -195,6 +195,8 @@ def test_the_gap_is_that_of_the_last_epoch(compared):
         gaps = [run.epochs["train_accuracy"][-1] - run.epochs["val_accuracy"][-1] for run in result.runs]
         assert cells[result.row.name]["train − validation"] == spread(gaps, "{:+.1f}", 100)
         assert all(np.isfinite(gaps))
+        seconds = [run.summary["prepare_seconds"] + run.summary["train_seconds"] for run in result.runs]
+        assert cells[result.row.name]["prepare + train s"] == spread(seconds, "{:,.0f}")
     run = results[0].runs[0]
     for what in ("train_accuracy", "val_accuracy"):
         assert gap(replace(run, epochs=run.epochs | {what: np.full(2, np.nan)})) is None

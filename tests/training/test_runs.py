@@ -106,6 +106,8 @@ def test_the_summary_has_what_reports_need(tmp_path):
         "seed",
         "seconds_per_epoch",
         "images_per_second",
+        "prepare_seconds",
+        "train_seconds",
     ):
         assert summary[key] is not None, key
     for split in ("test", "validation"):
@@ -120,6 +122,18 @@ def test_the_confusion_matrix_counts_the_test_set(tmp_path):
         counts = np.array([[int(v) for v in row[1:]] for row in list(csv.reader(file))[1:]])
     assert counts.sum() == 100
     assert np.trace(counts) / 100 == pytest.approx(summary["test"]["accuracy"])
+
+
+def test_seconds_of_preparing_and_training_are_those_of_all_visits(tmp_path):
+    first = begin(tmp_path / "run", stop_after=1)
+    first.session.prepare_seconds = 10.0
+    state = first.fit()
+    trained = state.train_seconds
+    second = go_on(tmp_path / "run")
+    second.session.prepare_seconds = 3.0
+    summary = finish_run(second.session, second.run, second.fit())
+    assert summary["prepare_seconds"] == 13.0
+    assert trained < summary["train_seconds"] < summary["seconds_per_epoch"] * summary["epochs"]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -1,0 +1,116 @@
+"""One run of a recipe with other settings, on training images alone: what settings of a speedrun are chosen by.
+
+    python benchmarks/speedrun_search.py OUT [KEY=VALUE …] [--recipe speedrun/cifar100_75] [--hold-out 5000] [--seed 0]
+
+KEY is a setting of `npsoftmax train`, such as lr or epochs, or an option such as model.widths or head.temperature.
+The images held out are training images; the test set is never looked at. Each set of settings and seed has a folder of
+its own in OUT: typed again after it was stopped, the run goes on where it was; typed again after its end, it is there
+already. OUT/table.md has a row a run: accuracy on the images held out after the last epoch, seconds to prepare and
+train, images a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from npsoftmax.errors import InputError
+from npsoftmax.files import read_json
+from npsoftmax.metrics import read_columns
+from npsoftmax.options import parse_pairs
+from npsoftmax.recipes import load_recipe
+from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
+from npsoftmax.training.checkpoint import write_json
+
+RECIPE = "speedrun/cifar100_75"
+TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
+SAVED_EVERY = 20  # steps
+RESULT = "held_out.json"
+
+
+def settings(recipe: str, changes: dict[str, Any], where: dict[str, Any]) -> TrainConfig:
+    """The recipe's settings with those changes; InputError for what is none."""
+    values = {name: value for name, value in asdict(load_recipe(recipe).config).items() if value is not None}
+    for key, value in changes.items():
+        table, _, option = key.partition(".")
+        if option and table in TABLES:
+            values[TABLES[table]] = values[TABLES[table]] | {option: value}
+        else:
+            values[key] = value
+    values |= {"recipe": None, "checkpoint_every": SAVED_EVERY} | where
+    return TrainConfig.of({name: value for name, value in values.items() if value is not None}, "the command")
+
+
+def train(config: TrainConfig, folder: Path) -> None:
+    """Train to the end, from where an earlier visit stopped, and write what came out."""
+    if (folder / RESULT).is_file():
+        return
+    begun = (folder / "config.toml").is_file()
+    session = prepare(config)
+    run = RunDirectory(folder)
+    run.make()
+    with run.locked():
+        trainer = Trainer(session, run, Progress(config.epochs))
+        if begun:
+            trainer.resume()
+        else:
+            run.describe(session.config, session.dataset, session.train.normalize, session.backend)
+        state = trainer.fit()
+    if trainer.interrupted:
+        sys.exit("stopped and saved; the same command goes on")
+    write_json(
+        folder / RESULT,
+        {
+            "epochs": config.epochs,
+            "parameters": session.model.parameter_count(),
+            "accuracy": float(read_columns(run.metrics_file, ("val_accuracy",))["val_accuracy"][-1]),
+            "prepare_seconds": state.prepare_seconds,
+            "train_seconds": state.train_seconds,
+            "images_per_second": state.images / state.train_seconds,
+        },
+    )
+
+
+def write_table(out: Path) -> str:
+    """OUT/table.md, the best first."""
+    found = sorted(
+        ((read_json(path), path.parent.name) for path in out.glob(f"*/{RESULT}")), key=lambda row: -row[0]["accuracy"]
+    )
+    rows = [
+        f"| {name} | {r['epochs']} | {100 * r['accuracy']:.2f} | {r['prepare_seconds'] + r['train_seconds']:,.0f} "
+        f"| {r['images_per_second']:.0f} | {r['parameters']:,} |"
+        for r, name in found
+    ]
+    head = "| settings | epochs | held out % | prepare + train s | images/s | parameters |\n|:--|--:|--:|--:|--:|--:|\n"
+    text = head + "\n".join(rows) + "\n"
+    (out / "table.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--recipe", default=RECIPE)
+    parser.add_argument("--hold-out", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    where = {"val_split": args.hold_out, "seed": args.seed, "data_dir": args.data_dir, "threads": args.threads}
+    try:
+        config = settings(args.recipe, parse_pairs(args.changes), where)
+        other = [args.recipe] if args.recipe != RECIPE else []
+        name = re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(args.changes), f"seed={args.seed}"]))
+        train(config, args.out / name)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(write_table(args.out))
+
+
+if __name__ == "__main__":
+    main()
