@@ -17,23 +17,36 @@ from hypothesis import settings
 from npsoftmax.backend import Backend, get_backend
 from npsoftmax.errors import InputError
 
+# To wait for the disk is what a power cut asks for, and no test can cut the power; it took a third of the time.
+os.fsync = lambda descriptor: None
+
 # `pytest --hypothesis-profile=thorough` looks ten times as long.
 settings.register_profile("everyday", deadline=None, max_examples=30, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=300, print_blob=True)
 settings.load_profile("everyday")
 
-# Left out unless the expression given to -m names the mark.
+# Left out unless the expression given to -m names the mark. (To skip each of some thousand would take ten seconds.)
 ON_REQUEST = ("slow", "gpu")
 
 
+def left_out(config: pytest.Config) -> list[str]:
+    """The marks of ON_REQUEST that nobody asked for."""
+    return [mark for mark in ON_REQUEST if mark not in config.option.markexpr]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for mark in ON_REQUEST:
-        if mark in config.option.markexpr:
-            continue
-        skip = pytest.mark.skip(reason=f"{mark}: run with pytest -m {mark}")
-        for item in items:
-            if item.get_closest_marker(mark):
-                item.add_marker(skip)
+    marks, kept, others = left_out(config), [], []
+    for item in items:
+        (others if any(item.get_closest_marker(mark) for mark in marks) else kept).append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if marks := left_out(config):
+        asked = " and ".join(f"pytest -m {mark}" for mark in marks)
+        terminalreporter.write_line(f"tests marked {' or '.join(marks)} were left out; they are for {asked}")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import subprocess
@@ -17,18 +18,28 @@ from npsoftmax.cli import main
 from npsoftmax.functional import dense
 
 PACKAGE = Path(npsoftmax.__file__).parent
-MODULES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+NAMES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py"))]
 HEAVY = {"mpi4py", "scipy", "sklearn", "matplotlib", "rich", "pooch", "safetensors", "torch", "cupy", "threadpoolctl"}
 MOST_LINES = 350
 
 
+@functools.cache
+def text_of(name):
+    return (PACKAGE / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def tree_of(name):
+    return ast.parse(text_of(name))
+
+
 def of(*folders):
-    return {name: tree for name, tree in TREES.items() if name.startswith(tuple(f"{folder}/" for folder in folders))}
+    return [name for name in NAMES if name.startswith(tuple(f"{folder}/" for folder in folders))]
 
 
-def each_module(trees):
-    return pytest.mark.parametrize("name", trees)
+def breaches(names, find):
+    """name -> what `find` has against a module, of those where it has something."""
+    return {name: found for name in names if (found := find(name))}
 
 
 # ---------------------------------------------------------------- imports
@@ -41,17 +52,19 @@ def test_data_flows_one_way(capsys):
     assert cli.lint_imports(str(config), no_cache=True, no_logo=True) == 0, capsys.readouterr().out
 
 
-@each_module(TREES)
-def test_trees_of_parameters_come_from_params(name):
+def test_trees_of_parameters_come_from_params():
     """Layers have these names for users; inside the package each has one home."""
     moved = {"Tree", "leaves", "replace_leaves", "tree_map"}
-    found = {
-        alias.name
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("npsoftmax.layers")
-        for alias in node.names
-    }
-    assert not found & moved
+
+    def elsewhere(name):
+        return moved & {
+            alias.name
+            for node in ast.walk(tree_of(name))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("npsoftmax.layers")
+            for alias in node.names
+        }
+
+    assert breaches(NAMES, elsewhere) == {}
 
 
 def imported(name, tree):
@@ -64,7 +77,7 @@ def imported(name, tree):
                 path = f"{node.module}.{alias.name}".replace(".", "/").removeprefix("npsoftmax/")
                 module = node.module.replace(".", "/").removeprefix("npsoftmax/")
                 known = (f"{path}.py", f"{path}/__init__.py", f"{module}.py", f"{module}/__init__.py")
-                yield from [found for found in known if found in TREES and found != name][:1]
+                yield from [found for found in known if found in NAMES and found != name][:1]
 
 
 def circles(arrows):
@@ -78,7 +91,7 @@ def circles(arrows):
 
 def test_no_module_imports_itself_by_way_of_others():
     """Not in a function either: what two modules need of each other belongs into a third."""
-    assert circles({name: set(imported(name, tree)) for name, tree in TREES.items()}) == {}
+    assert circles({name: set(imported(name, tree_of(name))) for name in NAMES}) == {}
     assert set(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()})) == {"a", "b", "c"}
 
 
@@ -133,7 +146,7 @@ def test_neither_importing_the_package_nor_asking_for_help_loads_even_numpy(stat
 
 
 def test_type_checkers_are_told_of_every_public_name_of_the_package():
-    block = next(n for n in TREES["__init__.py"].body if isinstance(n, ast.If))
+    block = next(n for n in tree_of("__init__.py").body if isinstance(n, ast.If))
     assert {alias.asname: n.module for n in block.body for alias in n.names} == npsoftmax._HOME
 
 
@@ -186,8 +199,8 @@ def test_the_files_of_a_subject_have_the_same_names_in_all(subject):
 def test_no_file_of_a_subject_asks_its_own_face(subject):
     """The face imports the versions; the other way round it would be a circle."""
     modules = {path.stem for path in (KERNELS / subject).glob("*.py")}
-    for name, tree in of(f"kernels/{subject}").items():
-        for node in ast.walk(tree):
+    for name in of(f"kernels/{subject}"):
+        for node in ast.walk(tree_of(name)):
             if isinstance(node, ast.ImportFrom) and node.module == f"npsoftmax.kernels.{subject}":
                 assert {alias.name for alias in node.names} <= modules, name
 
@@ -238,17 +251,19 @@ def numpy_names(tree):
     return found
 
 
-@each_module(of("functional"))
-def test_the_mathematics_knows_no_array_library(name):
-    assert numpy_names(TREES[name]) == set()
+def test_the_mathematics_knows_no_array_library():
+    assert breaches(of("functional"), lambda name: numpy_names(tree_of(name))) == {}
 
 
-@each_module(of("functional"))
-def test_every_pair_says_its_shapes(name):
-    for node in TREES[name].body:
-        if isinstance(node, ast.FunctionDef) and node.name.endswith(("_forward", "_backward")):
-            text = ast.get_docstring(node)
-            assert any(words in text for words in ("->", "Any shape", "shapes: see the module")), node.name
+def test_every_pair_says_its_shapes():
+    def silent(name):
+        for node in tree_of(name).body:
+            if isinstance(node, ast.FunctionDef) and node.name.endswith(("_forward", "_backward")):
+                text = ast.get_docstring(node) or ""
+                if not any(words in text for words in ("->", "Any shape", "shapes: see the module")):
+                    yield node.name
+
+    assert breaches(of("functional"), lambda name: list(silent(name))) == {}
 
 
 TYPESET = {"compare/figures.py", "compare/tables.py"}  # their minus is that of printed reports
@@ -259,10 +274,9 @@ SOURCES = [
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name not in TYPESET])
-def test_formulas_have_one_minus_sign(name):
+def test_formulas_have_one_minus_sign():
     """The one of the keyboard: what is searched for is found, whoever wrote it."""
-    assert "\N{MINUS SIGN}" not in (PACKAGE / name).read_text(encoding="utf-8")
+    assert [name for name in SOURCES if name not in TYPESET and "\N{MINUS SIGN}" in text_of(name)] == []
 
 
 # Where a layer or head computes. NumPy may make parameters, look at labels on the host (and plan a step by them), and
@@ -310,21 +324,23 @@ def uses(function, names):
                 yield node.lineno
 
 
-@each_module(of("layers", "heads"))
-def test_passes_of_layers_and_heads_leave_the_array_library_to_the_array(name):
-    names = numpy_names(TREES[name])
-    passes = [f for f in on_the_way_of_a_pass(TREES[name]) if not f.name.startswith(ON_THE_HOST)]
-    found = {f.name: lines for f in passes if (lines := list(uses(f, names)))}
-    assert not found, f"xp = array_module(x) was expected instead of NumPy in {name}, by function and line: {found}"
+def test_passes_of_layers_and_heads_leave_the_array_library_to_the_array():
+    def lines_with_numpy(name):
+        names = numpy_names(tree_of(name))
+        passes = [f for f in on_the_way_of_a_pass(tree_of(name)) if not f.name.startswith(ON_THE_HOST)]
+        return {f.name: lines for f in passes if (lines := list(uses(f, names)))}
+
+    found = breaches(of("layers", "heads"), lines_with_numpy)
+    assert not found, f"xp = array_module(x) was expected instead of NumPy, by module, function and line: {found}"
 
 
 def test_the_rule_above_would_see_a_breach():
     source = (
         "import numpy as np\nclass L:\n def forward(self, x):\n  return self._go(x)\n def _go(self, x):\n  return {}"
     )
-    for body, breaches in (("np.exp(x)", [6]), ("isinstance(x, np.ndarray)", [])):
+    for body, expected in (("np.exp(x)", [6]), ("isinstance(x, np.ndarray)", [])):
         tree = ast.parse(source.format(body))
-        assert [line for f in on_the_way_of_a_pass(tree) for line in uses(f, numpy_names(tree))] == breaches
+        assert [line for f in on_the_way_of_a_pass(tree) for line in uses(f, numpy_names(tree))] == expected
 
 
 # ---------------------------------------------------------------- what a reader may expect
@@ -334,26 +350,28 @@ def public(body):
             yield node
 
 
-@each_module(TREES)
-def test_every_module_public_function_and_class_has_a_docstring(name):
-    tree = TREES[name]
-    missing = [node.name for node in public(tree.body) if not ast.get_docstring(node)]
-    if tree.body and not ast.get_docstring(tree) and name != "_version.py":
-        missing.insert(0, "the module itself")
-    assert not missing
+def test_every_module_public_function_and_class_has_a_docstring():
+    def without(name):
+        tree = tree_of(name)
+        missing = [node.name for node in public(tree.body) if not ast.get_docstring(node)]
+        if tree.body and not ast.get_docstring(tree) and name != "_version.py":
+            missing.insert(0, "the module itself")
+        return missing
+
+    assert breaches(NAMES, without) == {}
 
 
-@each_module(TREES)
-def test_a_module_is_short_enough_to_be_read(name):
-    assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+def test_a_module_is_short_enough_to_be_read():
+    lines = {name: len(text_of(name).splitlines()) for name in NAMES}
+    assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
 
 
-@each_module({name: tree for name, tree in TREES.items() if not name.startswith("cli/")})
-def test_the_library_does_not_print(name):
-    calls = [
-        n.lineno for n in ast.walk(TREES[name]) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print"
-    ]
-    assert not calls
+def test_the_library_does_not_print():
+    def calls(name):
+        nodes = ast.walk(tree_of(name))
+        return [n.lineno for n in nodes if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print"]
+
+    assert breaches([name for name in NAMES if not name.startswith("cli/")], calls) == {}
 
 
 # ---------------------------------------------------------------- the guard of the tests themselves

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -20,6 +19,7 @@ from npsoftmax.kernels import compiled_status
 def environment(backend: Backend) -> dict[str, Any]:
     """Versions and machine, for env.json."""
     import numpy
+    import scipy
 
     versions = {"npsoftmax": __version__, "python": platform.python_version(), "numpy": numpy.__version__}
     machine = {
@@ -30,7 +30,7 @@ def environment(backend: Backend) -> dict[str, Any]:
     }
     return {
         **versions,
-        "scipy": importlib.metadata.version("scipy"),
+        "scipy": scipy.__version__,
         **machine,
         "backend": backend.name,
         "kernels": compiled_status()[1],

@@ -165,7 +165,7 @@ LARGE = {
     "an array of three terabytes": ("arrays", zipped({"x.npy": npy("'|u1'", HUGE), "y.npy": npy("'<i8'", "(1,)")})),
     "a negative shape": ("arrays", zipped({"x.npy": npy("'|u1'", "(-1, 2)"), "y.npy": npy("'<i8'", "(1,)")})),
     "a header of an array without an end": ("arrays", zipped({"x.npy": npy("'" + "x" * 60000 + "'", "(1,)")})),
-    "a zip of two gigabytes of zeros": ("arrays", zipped({"x.npy": npy("'|u1'", f"({2**29},)") + bytes(2**24)})),
+    "a zip of two gigabytes of zeros": ("arrays", zipped({"x.npy": npy("'|u1'", f"({2**29},)") + bytes(2**20)})),
     "an image of ten gigapixels": ("image", png(100_000, 100_000)),
     "a header of 2^63 bytes": ("checkpoint", safetensors({}, 2**63)),
     "a header of 2^40 bytes": ("weights", safetensors({}, 2**40)),
@@ -254,9 +254,9 @@ def nested(depth: int) -> bytes:
 
 
 BOMBS = {
-    "a hundred thousand files": zipped({f"{i}.py": b"" for i in range(20_000)}),
-    "a gigabyte of zeros": zipped({f"{i}.py": bytes(2**26) for i in range(2)}),
-    "zips in zips in zips": nested(6),
+    "a hundred thousand files": lambda: zipped({f"{i}.py": b"" for i in range(20_000)}),
+    "a gigabyte of zeros": lambda: zipped({f"{i}.py": bytes(2**26) for i in range(2)}),
+    "zips in zips in zips": lambda: nested(6),
 }
 
 
@@ -264,7 +264,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(readers, tmp_path, name):
     with little_memory():
-        assert try_one(readers["zip"], tmp_path / "f", BOMBS[name]) == "read"
+        assert try_one(readers["zip"], tmp_path / "f", BOMBS[name]()) == "read"
     laid = [path for path in (tmp_path / "f" / "out").glob("**/*") if path.is_file()]
     assert sum(path.stat().st_size for path in laid) < 2**27 and len(laid) < 10_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +10,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import ended, start
-from sharing import CASES, end_of
+from sharing import CASES, OF_THREE, end_of
 
 from npsoftmax.training.group import ALONE, share_of
 
 PROGRAM = Path(__file__).with_name("sharing.py")
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def ends(request, tmp_path_factory):
-    """Of each process, the end of every case, by name."""
-    folder = tmp_path_factory.mktemp(f"{request.param}-processes")
-    code, out, error = ended(start(request.param, "-m", "mpi4py", PROGRAM, folder))
-    assert code == 0, out + error
-    return [
-        {name: dict(np.load(folder / f"{number}-{rank}.npz")) for number, name in enumerate(CASES)}
-        for rank in range(request.param)
-    ]
+# (processes, cases that they run, one program for all of them)
+JOBS = [(2, tuple(CASES)), (3, OF_THREE), (3, tuple(name for name in CASES if name not in OF_THREE))]
+MARKS = [(), (), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """A job -> of each process, the end of its cases, by name."""
+
+    @functools.cache
+    def found(n, names):
+        folder = tmp_path_factory.mktemp(f"{n}-processes")
+        code, out, error = ended(start(n, "-m", "mpi4py", PROGRAM, folder, *names))
+        assert code == 0, out + error
+        numbers = {name: number for number, name in enumerate(CASES) if name in names}
+        return [
+            {name: dict(np.load(folder / f"{number}-{rank}.npz")) for name, number in numbers.items()}
+            for rank in range(n)
+        ]
+
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +53,32 @@ def alone(tmp_path_factory):
     return end
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_several_processes_end_where_one_does(name, ends, alone):
+@pytest.mark.parametrize(
+    ("job", "name"),
+    [
+        pytest.param(job, name, marks=mark, id=f"{job[0]}-{name}")
+        for job, mark in zip(JOBS, MARKS, strict=True)
+        for name in job[1]
+    ],
+)
+def test_several_processes_end_where_one_does(job, name, ends, alone):
     expected = alone(name)
-    for end in ends:
+    for end in ends(*job):
         assert end[name].keys() == expected.keys()
         for key, value in expected.items():
             # A bias in front of a batch norm has no gradient but rounding.
             np.testing.assert_allclose(end[name][key], value, rtol=1e-11, atol=1e-13, err_msg=key)
 
 
-def test_all_processes_hold_the_same_to_the_last_bit(ends):
-    for name, first in ends[0].items():
-        for other in ends[1:]:
-            for key, value in first.items():
+@pytest.mark.parametrize(
+    "job", [pytest.param(job, marks=mark, id=str(job[0])) for job, mark in zip(JOBS, MARKS, strict=True)]
+)
+def test_all_processes_hold_the_same_to_the_last_bit(job, ends):
+    first, *others = ends(*job)
+    assert first.keys() == set(job[1])
+    for name, arrays in first.items():
+        for other in others:
+            for key, value in arrays.items():
                 assert value.tobytes() == other[name][key].tobytes(), f"{key} of {name}"
 
 

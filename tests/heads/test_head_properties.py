@@ -81,9 +81,9 @@ RNG = Rng(5, "noise.head").at(3)  # the noise of training step 3
 
 
 def build(case, features=5, n=7, dtype=np.float64, seed=0):
-    """A head for n classes of very unequal size, two superclasses or more, in `dtype`."""
+    """A head for n classes of very unequal size, two superclasses or more (of which each is a launch), in `dtype`."""
     name, options = case
-    classes = ClassInfo(n, counts=1 + np.arange(n) ** 2, coarse=np.arange(n) * max(n // 3, 2) // n)
+    classes = ClassInfo(n, counts=1 + np.arange(n) ** 2, coarse=np.arange(n) * min(max(n // 3, 2), 50) // n)
     head = HEADS[name](features, classes, rng=Rng(seed, "head"), **options)
     return as_type(head, dtype)
 
