@@ -4,57 +4,32 @@ nvidia-cuda-nvrtc-cu12 (or -cu13).
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
+import importlib
+import json
 from pathlib import Path
 
+import parity
 import pytest
 
 from npsoftmax import cuda
 from npsoftmax.kernels.conv.device import tensor_options
 
+ROOT = Path(__file__).parents[2]
 FILES = sorted(cuda.files())
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
-
-
-def libraries():
-    """Candidates for libnvrtc: in the packages nvidia.cuda_nvrtc (CUDA 12) and nvidia.cu13."""
-    for package in ("nvidia.cuda_nvrtc", "nvidia.cu13"):
-        try:
-            spec = importlib.util.find_spec(package)
-        except ModuleNotFoundError:
-            continue
-        for folder in spec.submodule_search_locations if spec else ():
-            yield from sorted(Path(folder).glob("**/libnvrtc.so.*"))
+NVRTC = parity.tests_in("../benchmarks/nvrtc.py")
 
 
 @pytest.fixture(scope="module")
 def nvrtc():
-    found = next(libraries(), None)
+    found = NVRTC.compiler()
     if found is None:
         pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
-    for builtins in found.parent.glob("libnvrtc-builtins.so.*"):
-        ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
-    return ctypes.CDLL(str(found))
+    return found[0]
 
 
 def compiled(nvrtc, code, options, kind="CUBIN"):
-    """Machine code (or PTX), or the compiler's complaints."""
-    program = ctypes.c_void_p()
-    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None) == 0
-    array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    failed = nvrtc.nvrtcCompileProgram(program, len(options), array)
-    size = ctypes.c_size_t()
-    get_size, get = (
-        (nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
-        if failed
-        else (getattr(nvrtc, f"nvrtcGet{kind}Size"), getattr(nvrtc, f"nvrtcGet{kind}"))
-    )
-    assert get_size(program, ctypes.byref(size)) == 0
-    text = ctypes.create_string_buffer(size.value)
-    assert get(program, text) == 0
-    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return (text.value.decode(), b"") if failed else ("", text.raw)
+    return NVRTC.compiled(nvrtc, code, options, kind)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -78,6 +53,34 @@ def test_tensor_cores_and_copies_beside_the_program_are_used_where_they_are(nvrt
     shape = b"m16n8k8.row.col.f32.tf32" if tensors[0] == 32 else b"m16n8k16.row.col.f32.bf16"
     for instruction in (b"mma.sync.aligned." + shape, b"cp.async.cg", b"ldmatrix.sync.aligned.m8n8.x4"):
         assert (instruction in ptx) == (architecture != "compute_75")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("gpu_kernels")
+
+
+def test_the_committed_table_is_true(nvrtc, script):
+    """To the number with its compiler; with another one, nothing is spilled and no fewer blocks fit an SM."""
+    committed = json.loads((ROOT / "docs/results/gpu-kernels.json").read_text(encoding="utf-8"))
+    found = script.uses(nvrtc)
+    told = [{**use._asdict(), "blocks": use.blocks} for use in found]
+    if committed["compiler"] == f"NVRTC {NVRTC.compiler()[1]}":
+        assert told == committed["kernels"], "run benchmarks/gpu_kernels.py"
+    identity = ("file", "kernel", "variant", "architecture")
+    blocks = {tuple(row[name] for name in identity): row["blocks"] for row in committed["kernels"]}
+    assert blocks.keys() == {use[:4] for use in found}
+    for use in found:
+        assert use.spilled == use.stack == 0
+        assert use.blocks >= blocks[use[:4]]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_doubles_are_not_spilled_either(nvrtc, script, name):
+    log, _ = compiled(nvrtc, cuda.source(name), (*cuda.options("d"), "--gpu-architecture=sm_90", "--ptxas-options=-v"))
+    said = [(int(match["stores"]), int(match["loads"]), int(match["stack"])) for match in script.SAID.finditer(log)]
+    assert said == [(0, 0, 0)] * log.count("entry function") and said
 
 
 def test_what_does_not_compile_is_found(nvrtc):
