@@ -3,10 +3,10 @@
     pip install nvidia-cuda-nvrtc-cu12
     python benchmarks/gpu_kernels.py --json docs/results/gpu-kernels.json --markdown docs/results/gpu-kernels.md
 
-Every kernel is compiled by NVIDIA's compiler for compute capability 8.0 (A100) and 9.0 (H100). What it says of registers
-and shared memory gives, with the threads of a block, how many blocks an SM runs at once. A floor is the time that products
-take at the best rate known of mma.sync on an H100, or that arrays need on their way through its memory, whatever is
-longer; beside it stand the measured times of docs/results/gpu.json.
+Every kernel is compiled by NVIDIA's compiler for compute capability 8.0 (A100) and 9.0 (H100). What it says of
+registers and shared memory gives, with the threads of a block, how many blocks an SM runs at once. A floor is the time
+that products take at the best rate known of mma.sync on an H100, or that arrays need on their way through its memory,
+whatever is longer; beside it stand the measured times of docs/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def blocks_of_an_sm(architecture: str, registers: int, shared: int, threads: int
 
 
 def variants() -> Iterator[tuple[str, str, tuple[str, ...], int, int]]:
-    """(file, variant, options, threads of a block, bytes of shared memory that a launch asks for), all that there are."""
+    """(file, variant, options, threads of a block, bytes of shared memory that a launch asks for) of each."""
     for file in cuda.files():
         if file != "conv_tensor":
             yield file, "", cuda.options("f"), cuda.BLOCK, 0
@@ -258,9 +258,10 @@ NVRTC {version}, for floats, compute capability 8.0 (A100) / 9.0 (H100); one num
 
 ## Floors
 
-Milliseconds on an H100. A floor is the longer of two times, summed over the passes: the products at {RATES["tf32"] / 1e12:.0f}
-TFLOP/s (TF32) or {RATES["bf16"] / 1e12:.0f} (bf16), which `mma.sync` is known to reach, and the arrays of a pass, each once, at
-{MEMORY / 1e12:.2f} TB/s, those of activations in bf16 with half the bytes. In brackets: how many times the floor was measured.
+Milliseconds on an H100. A floor is the longer of two times, summed over the passes: the products at
+{RATES["tf32"] / 1e12:.0f} TFLOP/s (TF32) or {RATES["bf16"] / 1e12:.0f} (bf16), which `mma.sync` is known to reach, and
+the arrays of a pass, each once, at {MEMORY / 1e12:.2f} TB/s, those of activations in bf16 with half the bytes. In
+brackets: how many times the floor was measured.
 
 **What was measured is older than the kernels above**: one round at commit 919cc55 ([the table](gpu.md)), before the
 convolutions by tensor cores were written anew.

@@ -29,6 +29,65 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# ---------------------------------------------------------------- what counts
+PROBES = (
+    (cuda.PACKAGE / "kernels" / "common.cuh").read_text(encoding="utf-8")
+    + """
+template <class T>
+__device__ inline void walk(const T* x, T* y, T* room, int stride) {
+    const int me = (int)threadIdx.x;
+    room[me * stride] = x[me * stride];
+    __syncthreads();
+    y[me] = room[me * stride];
+}
+KERNEL numbers(const real* x, real* y, int stride) {
+    __shared__ real room[2048];
+    walk(x, y, room, stride);
+    __syncthreads();
+}
+KERNEL pieces(const unsigned* x, unsigned* y, int stride) {
+    alignas(16) __shared__ unsigned room[2048];
+    walk((const uint4*)x, (uint4*)y, (uint4*)room, stride);
+    __syncthreads();
+}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "cycles", "sectors"),
+    [
+        (4, 1, (1, 1), (4, 4)),
+        (4, 0, (1, 1), (1, 1)),  # one word for all
+        (4, 2, (2, 1), (8, 4)),
+        (4, 3, (1, 1), (12, 4)),
+        (4, 8, (8, 1), (32, 4)),
+        (4, 32, (32, 1), (32, 4)),  # a column of rows of 32 words
+        (4, 33, (1, 1), (32, 4)),  # and of padded ones
+        (8, 1, (2, 2), (8, 8)),  # a half warp at a time
+        (8, 2, (4, 2), (16, 8)),
+        (8, 16, (32, 2), (32, 8)),
+        (16, 1, (4, 4), (16, 16)),  # a quarter
+        (16, 2, (8, 4), (32, 16)),
+        (16, 5, (4, 4), (32, 16)),  # rows of 64 bytes, padded to 80
+        (16, 8, (32, 4), (32, 16)),  # rows of 128 bytes: all eight on the same banks
+    ],
+)
+def test_what_is_known_of_a_warp(size, stride, cycles, sectors):
+    """Lane i accesses number i · stride, in the device's memory and in shared memory; a warp."""
+    dtype, name = {4: (np.float32, "numbers"), 8: (np.float64, "numbers"), 16: (np.uint32, "pieces")}[size]
+    x, y = (np.zeros(2048 * 8 // size * 4, dtype) for _ in "xy")
+    with cuda_feed.counting() as found:
+        options = cuda.options("d" if size == 8 else "f")
+        cuda_on_cpu.run(PROBES, options, name, (1,), (32,), (x, y, np.int32(stride)))
+    counted = {(a.array, a.store): a for a in found}
+    assert {a.size for a in found} == {size}
+    for store in (False, True):
+        assert (counted[SHARED, store].cycles, counted[SHARED, store].fewest_cycles) == cycles
+    assert (counted["x", False].sectors, counted["x", False].fewest_sectors) == sectors
+    assert counted["y", True].sectors == counted["y", True].fewest_sectors == size
+
+
 # ---------------------------------------------------------------- what runs
 class Maker:
     """Arrays of the stand-in; no two are the same one."""
