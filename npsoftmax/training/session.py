@@ -26,7 +26,7 @@ from npsoftmax.training.checkpoint import load_saved, restore_model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.group import ALONE, Group
 from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
-from npsoftmax.training.optimizers.base import at_least_0
+from npsoftmax.training.optimizers.base import at_least_0, below_1
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
 from npsoftmax.training.step import TrainingStep
@@ -222,7 +222,7 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
         options |= {
             "ratio": at_least_0("--muon-lr", config.muon_lr) / (config.lr or 1),  # a rate of 0 the schedule refuses
             "momentum": config.momentum,
-            "filter_momentum": config.muon_momentum,
+            "filter_momentum": below_1("--muon-momentum", config.muon_momentum),
             "steps": config.muon_steps,
             "unit_filters": config.muon_unit_filters,
             "matrices": config.muon_matrices,

@@ -163,7 +163,7 @@ def test_a_filter_without_gradient_stays():
         ({"steps": 0}, "steps of Newton and Schulz are 0"),
         ({"filter_momentum": 1.0}, "filter_momentum is 1.0"),
         ({"ratio": -1.0}, "ratio is -1.0"),
-        ({"momentum": 0.0}, "momentum above 0"),
+        ({"momentum": 0.0}, "momentum: give one above 0"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -177,6 +177,8 @@ def test_settings_reach_it():
     muon = make_optimizer(config, model)
     assert (muon.ratio, muon.newton_schulz_steps, muon.filter_momentum) == (0.2, 3, 0.7)
     assert len(muon.filters) == 3 and "head.w" not in muon.filters
+    with pytest.raises(InputError, match="--muon-momentum is 1"):
+        make_optimizer(TrainConfig(optimizer="muon", muon_momentum=1.0), model)
     with pytest.raises(InputError, match="--muon-lr is -1"):
         make_optimizer(TrainConfig(optimizer="muon", muon_lr=-1.0), model)
 

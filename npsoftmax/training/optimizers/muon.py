@@ -42,6 +42,10 @@ class Muon(SGD):
         weight_decay: float = 0.0,
         no_decay: tuple[str, ...] = (),
     ):
+        if not momentum:
+            raise InputError(
+                "muon moves all that is no filter with Nesterov's momentum: give one above 0, such as 0.9."
+            )
         super().__init__(params, momentum=momentum, nesterov=True, weight_decay=weight_decay, no_decay=no_decay)
         self.ratio, self.filter_momentum = at_least_0("ratio", ratio), below_1("filter_momentum", filter_momentum)
         if type(steps) is not int or steps < 1:
