@@ -59,12 +59,13 @@ __device__ inline void multiply(const Slice& slice, Sums& sums) {
                 sums.of[i][j] += slice.rows[k][first_row() + i] * slice.columns[k][first_column() + j];
 }
 
-// y = im2col(x) @ wT.T + b, or max(y, 0). A block a tile: positions along the first axis of the grid, filters second.
+// y = im2col(x) @ wT.T + b, or max(y, 0). A block a tile, those of one row side by side.
 KERNEL outputs_full(const real* x, const real* w, const real* b, real* y, int relu, int h, int width, int c, int oh,
                     int ow, int kh, int kw, int sh, int sw, int ph, int pw, int f, int positions) {
     alignas(16) __shared__ Slice slice;
     const Shape s = {h, width, c, oh, ow, kw, sh, sw, ph, pw, f, positions, kh * kw * c};
-    const int position = (int)blockIdx.x * ROWS, filter = (int)blockIdx.y * COLUMNS;
+    const int across = (f + COLUMNS - 1) / COLUMNS;
+    const int position = (int)blockIdx.x / across * ROWS, filter = (int)blockIdx.x % across * COLUMNS;
     const int row = (int)threadIdx.x / 4, place = (int)threadIdx.x % 4 * PIECE;
     Sums sums = {};
     for (int first = 0; first < s.columns; first += DEPTH) {

@@ -17,14 +17,15 @@
 // Factors are rounded already: to 10 bits after the point (floats, "tf32") or to 7 (bfloat16, the upper half of a float).
 // Sums are float. How tensor cores share out numbers to lanes stands in the PTX manual; g is lane / 4 and t is lane % 4.
 //
-// The compiler's command line says how many bits a number of the factors has, how many one of y, and how wide a tile is.
+// The compiler's command line says how many bits a number of the factors has, how many one of y, how wide a tile is, and
+// how many slices there are.
 #ifndef FACTORS
 #define FACTORS 32
 #define RESULT 32
 #define COLUMNS 128  // or 64, and as many threads as columns: a warp for each 64x64
+#define STAGES 2
 #endif
 #define ROWS 128
-#define STAGES 3
 #define LINE 128
 
 #if FACTORS == 32
@@ -59,6 +60,11 @@ __device__ inline unsigned shared_address(const void* p) { return (unsigned)__cv
 // 16 bytes into shared memory, or zeros; the program goes on.
 __device__ inline void fetch(unsigned to, const void* from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+
+// The same, kept in the first-level cache for those who want it too.
+__device__ inline void fetch_and_keep(unsigned to, const void* from, bool there) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 
 // What was fetched since the last call is one stage.
@@ -112,6 +118,7 @@ __device__ inline void mma_bf16(float* d, const unsigned* a, const unsigned* b) 
 #define DYNAMIC_SHARED(room) extern __shared__ __align__(128) unsigned char room[]
 __device__ inline unsigned shared_address(const void* p) { return 0; }
 __device__ inline void fetch(unsigned to, const void* from, bool there) { __trap(); }
+__device__ inline void fetch_and_keep(unsigned to, const void* from, bool there) { __trap(); }
 __device__ inline void end_of_stage() {}
 template <int LEFT>
 __device__ inline void wait_for_stages() {}
@@ -205,16 +212,22 @@ __device__ inline void load(Outputs& job, unsigned a, unsigned b) {
     for (int i = 0; i < ROWS / AT_ONCE; i++) corners[i] = job.corners[row + i * AT_ONCE];
 #pragma unroll
     for (int i = 0; i < ROWS / AT_ONCE; i++)
-        fetch(a + to + i * AT_ONCE * LINE, job.x + (corners[i].offset + tap.offset + job.channel),
-              there && falls_on_a_pixel(tap, corners[i]));
+        fetch_and_keep(a + to + i * AT_ONCE * LINE, job.x + (corners[i].offset + tap.offset + job.channel),
+                       there && falls_on_a_pixel(tap, corners[i]));
     const int filter = job.filter + spread(row / 8, row % 8);
 #pragma unroll
     for (int i = 0; i < COLUMNS / AT_ONCE; i++) {
         const int eight = i * AT_ONCE / 8, of = filter + eight / 8 * 64 + spread(eight % 8, 0);
         fetch(b + to + i * AT_ONCE * LINE, job.w + (of * job.s.columns + job.column), there && of < job.s.f);
     }
-    job.column += DEPTH;
-    for (job.channel += DEPTH; job.channel >= job.s.c; job.channel -= job.s.c) job.tap++;
+    if (job.s.c % DEPTH == 0) {  // DEPTH channels of all taps, then the next: neighbours want pixels that were just here
+        job.tap++;
+        job.column += job.s.c;
+        if (job.column >= job.s.columns) job.tap = 0, job.column = job.channel += DEPTH;
+    } else {
+        job.column += DEPTH;
+        for (job.channel += DEPTH; job.channel >= job.s.c; job.channel -= job.s.c) job.tap++;
+    }
 }
 
 __device__ inline void take(const Outputs&, unsigned a, unsigned b, int step, Fragments& f) {
@@ -315,11 +328,11 @@ __device__ inline void multiply_slices(Job& job, int slices, unsigned room, Sums
     for (int slice = 0; slice < slices; slice++) {
         wait_for_stages<STAGES - 2>();
         __syncthreads();  // all have this slice, and the one before is no longer needed
+        if (slice + STAGES - 1 < slices) load(job, room + free * STAGE, room + free * STAGE + ROWS * LINE);
+        end_of_stage();
         const unsigned stage = room + here * STAGE;
         Fragments f[2];
         take(job, stage, stage + ROWS * LINE, 0, f[0]);
-        if (slice + STAGES - 1 < slices) load(job, room + free * STAGE, room + free * STAGE + ROWS * LINE);
-        end_of_stage();
 #pragma unroll
         for (int step = 0; step < STEPS; step++) {  // the next step's numbers arrive beside this one's products
             if (step + 1 < STEPS) take(job, stage, stage + ROWS * LINE, step + 1, f[(step + 1) % 2]);
@@ -363,7 +376,7 @@ __device__ inline FourFloats four_of(const Sums& sums, int row, int k, int n) {
     return four;
 }
 
-// y = im2col(x) @ wT.T + b, or max(y, 0). A block a tile: positions along the first axis of the grid, filters second.
+// y = im2col(x) @ wT.T + b, or max(y, 0). A block a tile, those of one row side by side: they want the same pixels.
 // room: STAGES * STAGE bytes, then ROWS places and one for each tap.
 KERNEL outputs(const number* x, const number* w, const float* b, result* y, int relu, int h, int width, int c, int oh,
                int ow, int kh, int kw, int sh, int sw, int ph, int pw, int f, int positions) {
@@ -371,14 +384,15 @@ KERNEL outputs(const number* x, const number* w, const float* b, result* y, int 
     const Shape s = {h, width, c, oh, ow, kh, kw, sh, sw, ph, pw, f, positions, kh * kw * c};
     Place* const corners = (Place*)(room + STAGES * STAGE);
     Place* const taps = corners + ROWS;
-    const int me = (int)threadIdx.x, first = (int)blockIdx.x * ROWS, column = me % 8 * PIECE;
+    const int me = (int)threadIdx.x, across = (f + COLUMNS - 1) / COLUMNS, column = me % 8 * PIECE;
+    const int first = (int)blockIdx.x / across * ROWS, filter = (int)blockIdx.x % across * COLUMNS;
     for (int row = me; row < ROWS; row += COLUMNS) {
         const int position = first + row, line = position / ow;
         corners[row] = corner_at(s, line / oh, line % oh, position % ow);
         if (position >= positions) corners[row] = {0, 0};
     }
     for (int tap = me; tap < kh * kw; tap += COLUMNS) taps[tap] = tap_at(s, tap);
-    Outputs job = {s, x, w, corners, taps, first, (int)blockIdx.y * COLUMNS, column, column / c, column % c};
+    Outputs job = {s, x, w, corners, taps, first, filter, column, column / c, column % c};
     Sums sums = {};
     multiply_slices(job, (s.columns + DEPTH - 1) / DEPTH, shared_address(room), sums);
     const int g = lane() / 4, t = lane() % 4;
@@ -387,16 +401,16 @@ KERNEL outputs(const number* x, const number* w, const float* b, result* y, int 
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             const int position = first + first_row() + 8 * row + g;
-            const int filter = job.filter + first_column() + spread(k / 2 * 4, 2 * t + k % 2);
-            if (position >= positions || filter >= f) continue;
+            const int of = filter + first_column() + spread(k / 2 * 4, 2 * t + k % 2);
+            if (position >= positions || of >= f) continue;
             FourFloats four = four_of(sums, row, k / 2, k % 2);
             if (b) {
-                const FourFloats more = *(const FourFloats*)(b + filter);
+                const FourFloats more = *(const FourFloats*)(b + of);
                 for (int i = 0; i < 4; i++) four.of[i] += more.of[i];
             }
             if (relu)
                 for (int i = 0; i < 4; i++) four.of[i] = four.of[i] < 0 ? 0 : four.of[i];
-            write(y + (position * f + filter), four);
+            write(y + (position * f + of), four);
         }
 }
 

@@ -18,7 +18,8 @@ from npsoftmax.kernels.windows.reference import Pair, kernel_size
 FEWEST = 16  # channels, in and out: fewer leave most of a tile empty
 LARGEST = 11  # rows and columns of a kernel: what a pixel sees of it is noted in bits
 ROWS = 128  # of a tile, as in both files
-STAGES, LINE = 3, 128  # slices in shared memory, and bytes of a row of one: as in conv_tensor.cu
+LINE = 128  # bytes of a row of a slice, as in conv_tensor.cu
+STAGES = 2  # slices in shared memory: two blocks of a multiprocessor then leave half of it to the first-level cache
 PLACE = 8  # bytes of a `Place` there
 BLOCKS = 528  # that a weight gradient is shared out to, about: twice what an H100 runs at once
 FEWEST_SLICES = 8  # that a block has at least: what it makes is written and read once more
@@ -103,8 +104,8 @@ def tiles_for(kind: Kind, x: Array, f: int) -> Tiles:
 
 
 def tensor_options(factors: int, result: int, columns: int) -> tuple[str, ...]:
-    """What conv_tensor.cu is told: bits of a number of the factors and of a result, columns of a tile."""
-    return f"-DFACTORS={factors}", f"-DRESULT={result}", f"-DCOLUMNS={columns}"
+    """What conv_tensor.cu is told: bits of a number of the factors and of a result, columns of a tile, slices."""
+    return f"-DFACTORS={factors}", f"-DRESULT={result}", f"-DCOLUMNS={columns}", f"-DSTAGES={STAGES}"
 
 
 def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
@@ -113,7 +114,7 @@ def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad:
     sizes, tiles = sizes_of(x.shape, k, stride, pad), tiles_for(kind, x, f)
     y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
     positions = y.size // f
-    blocks = -(-positions // ROWS), -(-f // tiles.columns)
+    blocks = (-(-positions // ROWS) * -(-f // tiles.columns),)
     arrays = *_numbers(kind, x, w), None if b is None else _aligned(b), y
     shared = tiles.slices and tiles.slices + PLACE * (ROWS + k[0] * k[1])
     launch = {"threads": tiles.threads, "shared": shared}
