@@ -54,6 +54,7 @@ KERNEL pieces(const unsigned* x, unsigned* y, int stride) {
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "stride", "cycles", "sectors"),
     [
@@ -267,7 +268,7 @@ def test_every_kernel_is_in_a_case():
     assert called == {name for file in cuda.files() for name in cuda_on_cpu.parameters(cuda.source(file))}
 
 
-SLOW = "convolution, full", "walks through a tree"
+SLOW = "convolution, full", "walks through a tree", "noise", "images"
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES])
