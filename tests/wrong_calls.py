@@ -58,6 +58,7 @@ class Call(NamedTuple):
 TWINS = {
     "relu_fused": "relu",
     "gelu_fused": "gelu",
+    "silu_fused": "silu",
     "dense_threaded": "dense",
     "batch_norm_fused": "batch_norm",
     "batch_norm_fused_inference": "batch_norm_inference",

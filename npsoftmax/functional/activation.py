@@ -98,3 +98,15 @@ def silu_backward(dy: Array, cache: Any) -> Array:
     x, s = cache
     dy = gradient_like(dy, x.shape)
     return dy * (s * (1 + x * (1 - s)))
+
+
+def silu_fused_forward(x: Array) -> tuple[Array, Any]:
+    """`silu_forward` in one pass. Any shape. Only x is kept: σ(x) is computed again in the backward."""
+    x = real(x)
+    return kernels.silu(x), x
+
+
+def silu_fused_backward(dy: Array, cache: Any) -> Array:
+    """`silu_backward` in one pass. dy like x -> dx like x."""
+    dy = gradient_like(dy, cache.shape)
+    return kernels.silu_backward(dy, cache)

@@ -1,7 +1,8 @@
 """Batch and layer normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167; Ba et al. 2016, arXiv 1607.06450).
 
 `batch_norm_*` and `layer_norm_*` are the mathematics, and stand first. Those with `fused` in their names are what
-trains, the same functions with fewer passes over memory; those with `relu` have a ReLU behind them in the same passes.
+trains, the same functions with fewer passes over memory; those with `relu` or `silu` have that behind them in the same
+passes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from npsoftmax.arguments import gradient_like, operands, refuse, taken, whole
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import norm as kernels
+from npsoftmax.kernels.norm import After
 
 AFFINE = "x (N, …, C), gamma (C), beta (C)"
 INFERENCE = "x (N, …, C), gamma (C), beta (C), mean (C), var (C)"
@@ -136,9 +138,9 @@ def layer_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | No
 
 # ---------------------------------------------------------------- fused: in as few passes over memory as can be
 def batch_norm_fused_forward(
-    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, *, relu: bool = False
+    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, *, after: After = ""
 ) -> tuple[Array, Array, Array, Any]:
-    """`batch_norm_forward` in two passes: one over x for both moments, one that writes y (relu: max(y, 0)).
+    """`batch_norm_forward` in two passes: one over x for both moments, one that writes y and what comes `after` it.
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased
     """
@@ -147,8 +149,8 @@ def batch_norm_fused_forward(
     xp = array_module(x)
     mean, var = kernels.column_moments(x.reshape(-1, x.shape[-1]))
     scale = 1 / xp.sqrt(var + eps)
-    y = kernels.normalise(x, mean, gamma * scale, beta, relu)
-    return y, mean, var, (x, gamma, beta, mean, scale, relu)
+    y = kernels.normalise(x, mean, gamma * scale, beta, after)
+    return y, mean, var, (x, gamma, beta, mean, scale, after)
 
 
 def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
@@ -156,35 +158,35 @@ def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
 
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
-    x, gamma, beta, mean, scale, relu = cache
+    x, gamma, beta, mean, scale, after = cache
     dy = gradient_like(dy, x.shape)
     m = x.size // x.shape[-1]
     factor = gamma * scale
-    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
+    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, after)
     dgamma = g_centred * scale
     # dx = factor · (g - dbeta / M - x̂ · dgamma / M), sorted by what is multiplied with g, with x - mean, with nothing
-    dx = kernels.normalise_dx(dy, x, mean, factor, beta, factor * scale * dgamma / -m, factor * dbeta / -m, relu)
+    dx = kernels.normalise_dx(dy, x, mean, factor, beta, factor * scale * dgamma / -m, factor * dbeta / -m, after)
     return dx, dgamma, dbeta
 
 
 def batch_norm_fused_inference_forward(
-    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5, *, relu: bool = False
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5, *, after: After = ""
 ) -> tuple[Array, Any]:
-    """`batch_norm_inference_forward` in one pass (relu: max(y, 0)). x (N, …, C), the others (C,) -> y like x"""
+    """`batch_norm_inference_forward` and what comes `after` it in one pass. x (N, …, C), the others (C,) -> y like x"""
     x, gamma, beta, mean, var = taken(INFERENCE, x, gamma, beta, mean, var)
     xp = array_module(x)
     scale = 1 / xp.sqrt(var + eps)
-    return kernels.normalise(x, mean, gamma * scale, beta, relu), (x, gamma, beta, mean, scale, relu)
+    return kernels.normalise(x, mean, gamma * scale, beta, after), (x, gamma, beta, mean, scale, after)
 
 
 def batch_norm_fused_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """`batch_norm_inference_backward` in two passes. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
-    x, gamma, beta, mean, scale, relu = cache
+    x, gamma, beta, mean, scale, after = cache
     dy = gradient_like(dy, x.shape)
     factor = gamma * scale
-    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
+    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, after)
     nothing = array_module(x).zeros_like(mean)
-    return kernels.normalise_dx(dy, x, mean, factor, beta, nothing, nothing, relu), g_centred * scale, dbeta
+    return kernels.normalise_dx(dy, x, mean, factor, beta, nothing, nothing, after), g_centred * scale, dbeta
 
 
 def batch_norm_shared_forward(
@@ -194,7 +196,7 @@ def batch_norm_shared_forward(
     eps: float,
     rows: int,
     total: Callable[[Array], Array],
-    relu: bool = False,
+    after: After = "",
 ) -> tuple[Array, Array, Array, Any]:
     """`batch_norm_fused_forward` of a batch of which x is one part of several.
 
@@ -212,8 +214,8 @@ def batch_norm_shared_forward(
     var = xp.maximum(square - mean * mean, 0).astype(x.dtype)
     mean = mean.astype(x.dtype)
     scale = 1 / xp.sqrt(var + eps)
-    y = kernels.normalise(x, mean, gamma * scale, beta, relu)
-    return y, mean, var, (x, gamma, beta, mean, scale, relu, rows, total)
+    y = kernels.normalise(x, mean, gamma * scale, beta, after)
+    return y, mean, var, (x, gamma, beta, mean, scale, after, rows, total)
 
 
 def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
@@ -221,13 +223,13 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
 
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
-    x, gamma, beta, mean, scale, relu, rows, total = cache
+    x, gamma, beta, mean, scale, after, rows, total = cache
     dy = gradient_like(dy, x.shape)
     xp, factor = array_module(x), gamma * scale
-    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, relu)
+    dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, after)
     all_dbeta, all_centred = total(xp.stack([dbeta, g_centred]).astype(xp.float64)).astype(x.dtype)
     shift = factor * all_dbeta / -rows
-    dx = kernels.normalise_dx(dy, x, mean, factor, beta, factor * scale * scale * all_centred / -rows, shift, relu)
+    dx = kernels.normalise_dx(dy, x, mean, factor, beta, factor * scale * scale * all_centred / -rows, shift, after)
     return dx, g_centred * scale, dbeta
 
 
@@ -252,7 +254,7 @@ def layer_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
 # ---------------------------------------------------------------- with a ReLU, which costs nothing in a register
 def batch_norm_relu_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
     """max(batch_norm(x), 0) in two passes. x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased"""
-    return batch_norm_fused_forward(x, gamma, beta, eps, relu=True)
+    return batch_norm_fused_forward(x, gamma, beta, eps, after="relu")
 
 
 def batch_norm_relu_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
@@ -267,11 +269,37 @@ def batch_norm_relu_inference_forward(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
 ) -> tuple[Array, Any]:
     """max(batch_norm(x), 0) with a given mean and variance. x (N, …, C), the others (C,) -> y like x"""
-    return batch_norm_fused_inference_forward(x, gamma, beta, mean, var, eps, relu=True)
+    return batch_norm_fused_inference_forward(x, gamma, beta, mean, var, eps, after="relu")
 
 
 def batch_norm_relu_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """Gradients of `batch_norm_relu_inference_forward`. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
+    return batch_norm_fused_inference_backward(dy, cache)
+
+
+# ---------------------------------------------------------------- with a SiLU
+def batch_norm_silu_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array, Any]:
+    """z · σ(z) of z = batch_norm(x), in two passes. x (N, …, C), gamma, beta (C,) -> y like x, mean, var (C,) biased"""
+    return batch_norm_fused_forward(x, gamma, beta, eps, after="silu")
+
+
+def batch_norm_silu_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Gradients of batch norm for g = dy · σ(z) · (1 + z · (1 - σ(z))), z computed again from x.
+
+    dy like x -> dx like x, dgamma (C,), dbeta (C,)
+    """
+    return batch_norm_fused_backward(dy, cache)
+
+
+def batch_norm_silu_inference_forward(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
+) -> tuple[Array, Any]:
+    """z · σ(z) of z = batch_norm(x) with a given mean and variance. x (N, …, C), the others (C,) -> y like x"""
+    return batch_norm_fused_inference_forward(x, gamma, beta, mean, var, eps, after="silu")
+
+
+def batch_norm_silu_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Gradients of `batch_norm_silu_inference_forward`. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
     return batch_norm_fused_inference_backward(dy, cache)
 
 

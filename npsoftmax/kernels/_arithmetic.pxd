@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Exponentials and sums in a form that compilers can vectorise: what several kernels share."""
 
+cimport cython
 from cython cimport floating
 from libc.math cimport exp
 
@@ -40,6 +41,21 @@ cdef inline floating exponential(floating x) noexcept nogil:
         return npsoftmax_exp(x)
     else:
         return exp(x)
+
+
+@cython.cdivision(True)    # a check of the divisor would keep loops from being vectorised
+cdef inline floating sigmoid(floating x) noexcept nogil:
+    """1 / (1 + exp(-x))."""
+    cdef floating one = 1    # as a number in the text it would be a double
+    cdef floating e = exponential(-abs(x))
+    cdef floating s = one / (one + e), below = e * s
+    return below if x < 0 else s
+
+
+cdef inline floating silu_slope(floating x) noexcept nogil:
+    """The derivative of x · σ(x)."""
+    cdef floating one = 1, s = sigmoid(x)
+    return s * (one + x * (one - s))
 
 
 cdef inline floating added(floating* sums) noexcept nogil:

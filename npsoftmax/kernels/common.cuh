@@ -43,3 +43,11 @@ __device__ inline real block_max(real value, real* room) {
     __syncthreads();
     return top;
 }
+
+__device__ inline real sigmoid(real x) { return 1 / (1 + exp(-x)); }
+
+// The derivative of x * sigmoid(x).
+__device__ inline real silu_slope(real x) {
+    const real s = sigmoid(x);
+    return s * (1 + x * (1 - s));
+}

@@ -49,13 +49,18 @@ class GELU(Layer):
 
 
 class SiLU(Layer):
-    """y = x · σ(x)."""
+    """y = x · σ(x). fused: in one pass; False: the readable pair."""
+
+    def __init__(self, *, fused: bool = True):
+        super().__init__()
+        self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        return activation.silu_forward(x)
+        return activation.silu_fused_forward(x) if self.fused else activation.silu_forward(x)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
-        return activation.silu_backward(dy, cache), {}
+        backward = activation.silu_fused_backward if self.fused else activation.silu_backward
+        return backward(dy, cache), {}
 
 
 class Dropout(Layer):

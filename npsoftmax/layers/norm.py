@@ -11,6 +11,7 @@ from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional import activation, norm
 from npsoftmax.functional.softmax import positive
 from npsoftmax.kernels import norm as kernels
+from npsoftmax.kernels.norm import After
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng
@@ -51,7 +52,7 @@ class BatchNorm(_Norm):
     those of the whole batch, of which x is a part.
     """
 
-    relu = False  # whether max(y, 0) is part of the same passes
+    after: After = ""  # what is part of the same passes
 
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, fused: bool = True):
         super().__init__(features, eps=eps)
@@ -64,7 +65,7 @@ class BatchNorm(_Norm):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         x = self.taken(x)
-        pair = "batch_norm" if not self.fused else "batch_norm_relu" if self.relu else "batch_norm_fused"
+        pair = "batch_norm" if not self.fused else f"batch_norm_{self.after or 'fused'}"
         gamma, beta = self.params["gamma"], self.params["beta"]
         if not train:
             pair += "_inference"
@@ -81,7 +82,7 @@ class BatchNorm(_Norm):
         else:
             pair = "batch_norm_shared"
             y, mean, var, cache = norm.batch_norm_shared_forward(
-                x, gamma, beta, self.eps, rows, self.shared.total, self.relu and self.fused
+                x, gamma, beta, self.eps, rows, self.shared.total, self.after if self.fused else ""
             )
         self._average("mean", mean)
         self._average("var", var * (rows / (rows - 1)))
@@ -97,38 +98,38 @@ class BatchNorm(_Norm):
         return dx, {"gamma": dgamma, "beta": dbeta}
 
 
-class BatchNormReLU(BatchNorm):
-    """Batch norm and then max(y, 0), in the same passes. Arguments, parameters and buffers as in BatchNorm.
-
-    fused=False: the two readable pairs, one after the other.
-    """
-
-    relu = True
+class _BatchNormAnd(BatchNorm):
+    """Batch norm and then the function `after` of activation.py, in the same passes."""
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         y, cache = super().forward(x, train=train, rng=rng)
         if self.fused:
             return y, (cache, None)
-        y, relu_cache = activation.relu_forward(y)
-        return y, (cache, relu_cache)
+        y, after_cache = getattr(activation, f"{self.after}_forward")(y)
+        return y, (cache, (after_cache,))
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        norm_cache, relu_cache = cache
-        dz = dy if relu_cache is None else activation.relu_backward(dy, relu_cache)
+        norm_cache, after_cache = cache
+        dz = dy if after_cache is None else getattr(activation, f"{self.after}_backward")(dy, *after_cache)
         return super().backward(dz, norm_cache, need_dx=need_dx)
 
 
-class BatchNormSiLU(BatchNorm):
-    """Batch norm and then y · σ(y). Arguments, parameters and buffers as in BatchNorm."""
+class BatchNormReLU(_BatchNormAnd):
+    """Batch norm and then max(y, 0), in the same passes. Arguments, parameters and buffers as in BatchNorm.
 
-    def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        y, cache = super().forward(x, train=train, rng=rng)
-        y, silu_cache = activation.silu_forward(y)
-        return y, (cache, silu_cache)
+    fused=False: the two readable pairs, one after the other.
+    """
 
-    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        norm_cache, silu_cache = cache
-        return super().backward(activation.silu_backward(dy, silu_cache), norm_cache, need_dx=need_dx)
+    after = "relu"
+
+
+class BatchNormSiLU(_BatchNormAnd):
+    """Batch norm and then y · σ(y), in the same passes. Arguments, parameters and buffers as in BatchNorm.
+
+    fused=False: the two readable pairs, one after the other.
+    """
+
+    after = "silu"
 
 
 class LayerNorm(_Norm):

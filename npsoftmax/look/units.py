@@ -8,6 +8,7 @@ whoever looks (and a test) sees that they agree.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy as np
 from npsoftmax.layers import (
     AvgPool2d,
     BatchNorm,
-    BatchNormReLU,
     Conv2d,
     ConvReLU2d,
     Dense,
@@ -169,17 +169,17 @@ def _(layer: PatchEmbed, x: np.ndarray, y: np.ndarray, place: Place) -> dict[str
 def _(layer: BatchNorm, x: np.ndarray, y: np.ndarray, place: Place) -> dict[str, Any]:
     c = place[-1]
     mean, var = float(layer.buffers["mean"][c]), float(layer.buffers["var"][c])
-    return _normalised(layer, x, y, place, mean, var, isinstance(layer, BatchNormReLU))
+    return _normalised(layer, x, y, place, mean, var, layer.after)
 
 
 @unit.register
 def _(layer: LayerNorm, x: np.ndarray, y: np.ndarray, place: Place) -> dict[str, Any]:
     row = x[place[:-1]]
-    return _normalised(layer, x, y, place, float(row.mean()), float(row.var()), False)
+    return _normalised(layer, x, y, place, float(row.mean()), float(row.var()), "")
 
 
 def _normalised(
-    layer: Any, x: np.ndarray, y: np.ndarray, place: Place, mean: float, var: float, relu: bool
+    layer: Any, x: np.ndarray, y: np.ndarray, place: Place, mean: float, var: float, after: str
 ) -> dict[str, Any]:
     c = place[-1]
     gamma = float(layer.params["gamma"][c])
@@ -188,8 +188,9 @@ def _normalised(
     return {
         "kind": "norm",
         "value": float(y[place]),
-        "made": max(made, 0.0) if relu else made,
-        "relu": relu,
+        "made": {"": made, "relu": max(made, 0.0), "silu": made / (1 + math.exp(min(-made, 700)))}[after],
+        "relu": after == "relu",
+        "silu": after == "silu",
         "x": float(x[place]),
         "mean": mean,
         "var": var,

@@ -110,19 +110,25 @@ def test_sums_of_columns(strict, m, c, offset, dtype, seed):
 
 
 @everyday
-@given(m=st.integers(1, 150), c=st.integers(1, 40), relu=st.booleans(), dtype=dtypes, seed=st.integers(0, 99))
-def test_batch_norm(strict, m, c, relu, dtype, seed):
+@given(
+    m=st.integers(1, 150),
+    c=st.integers(1, 40),
+    after=st.sampled_from(list(norm.reference.AFTER)),
+    dtype=dtypes,
+    seed=st.integers(0, 99),
+)
+def test_batch_norm(strict, m, c, after, dtype, seed):
     arrays = numbers(seed, (m, c), (m, c), *[(c,)] * 5, dtype=dtype)
     dy, x, mean, factor, shift, slope, offset = arrays
     there = [strict.asarray(a) for a in arrays]
     exact = [a.astype(np.float64) for a in arrays]
-    close(norm.normalise(*there[1:5], relu), norm.reference.normalise(x, mean, factor, shift, relu), 10)
+    close(norm.normalise(*there[1:5], after), norm.reference.normalise(x, mean, factor, shift, after), 10)
     for found, expected in zip(
-        norm.normalise_sums(*there[:5], relu), norm.reference.normalise_sums(*exact[:5], relu), strict=True
+        norm.normalise_sums(*there[:5], after), norm.reference.normalise_sums(*exact[:5], after), strict=True
     ):
         close(found, expected.astype(dtype), 10 * m)
-    expected = norm.reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
-    close(norm.normalise_dx(*there, relu), expected, 10)
+    expected = norm.reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, after)
+    close(norm.normalise_dx(*there, after), expected, 10)
 
 
 @everyday
@@ -188,6 +194,8 @@ def test_element_by_element(strict, shape, dtype, seed):
     there, dy_there = strict.asarray(4 * x), strict.asarray(dy)
     close(elementwise.gelu(there), elementwise.reference.gelu(4 * x))
     close(elementwise.gelu_backward(dy_there, there), elementwise.reference.gelu_backward(dy, 4 * x))
+    close(elementwise.silu(there), elementwise.reference.silu(4 * x))
+    close(elementwise.silu_backward(dy_there, there), elementwise.reference.silu_backward(dy, 4 * x))
     same(elementwise.relu_backward(dy_there, strict.asarray(x)), elementwise.reference.relu_backward(dy, x))
 
 

@@ -200,7 +200,7 @@ CASES = {
     "pad_to_odd both": Case("pad_to_odd", ((2, 4, 2, 3),)),
     **{
         f"{pair} {name}": Case(pair, shapes, rest, outputs=3)
-        for pair in ("batch_norm", "batch_norm_fused", "batch_norm_relu")
+        for pair in ("batch_norm", "batch_norm_fused", "batch_norm_relu", "batch_norm_silu")
         for name, shapes, *rest in [
             ("rows", ((6, 3), (3,), (3,))),
             ("images", ((2, 3, 4, 5), (5,), (5,)), 1e-3),
@@ -210,17 +210,18 @@ CASES = {
     },
     **{
         f"batch_norm_shared {name}": Case(
-            "batch_norm_shared", shapes, (eps, rows, lambda sums: sums.copy(), relu), outputs=3
+            "batch_norm_shared", shapes, (eps, rows, lambda sums: sums.copy(), after), outputs=3
         )
-        for name, shapes, eps, rows, relu in [
-            ("rows", ((6, 3), (3,), (3,)), 1e-5, 6, False),
-            ("images", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, False),
-            ("images, relu", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, True),
+        for name, shapes, eps, rows, after in [
+            ("rows", ((6, 3), (3,), (3,)), 1e-5, 6, ""),
+            ("images", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, ""),
+            ("images, relu", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, "relu"),
+            ("images, silu", ((2, 3, 4, 5), (5,), (5,)), 1e-3, 24, "silu"),
         ]
     },
     **{
-        pair: Case(pair, ((2, 3, 4, 5),) + ((5,),) * 4, (0.1,), grads=3, positive=(4,))
-        for pair in ("batch_norm_inference", "batch_norm_fused_inference", "batch_norm_relu_inference")
+        f"{pair}_inference": Case(f"{pair}_inference", ((2, 3, 4, 5),) + ((5,),) * 4, (0.1,), grads=3, positive=(4,))
+        for pair in ("batch_norm", "batch_norm_fused", "batch_norm_relu", "batch_norm_silu")
     },
     "layer_norm": Case("layer_norm", ((4, 5), (5,), (5,))),
     "layer_norm tokens": Case("layer_norm", ((2, 3, 4), (4,), (4,)), (0.1,)),
@@ -231,6 +232,7 @@ CASES = {
     "relu": Case("relu", ((3, 4, 5),)),
     "relu_fused": Case("relu_fused", ((3, 4, 5),)),
     "silu": Case("silu", ((3, 4, 5),)),
+    "silu_fused": Case("silu_fused", ((3, 4, 5),)),
     "gelu": Case("gelu", ((3, 4, 5),)),
     "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
     "embedding": Case("embedding", ((5, 3),), (np.array([[4, 0, 4], [1, 4, 0]]),)),

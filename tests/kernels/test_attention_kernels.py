@@ -103,6 +103,20 @@ def test_gelu_over_all_sizes_of_numbers(dtype):
 
 
 @needs_extension
+@every_dtype
+def test_silu_over_all_sizes_of_numbers(dtype):
+    x = np.concatenate([np.linspace(-100, 100, 4001), [0.0, 1e-30, -1e-30, 1e10, -1e10]]).astype(dtype)
+    exact, one = x.astype(np.float64), np.ones_like(x)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(elementwise.silu(x), elementwise.reference.silu(exact), rtol=4 * eps, atol=4 * eps)
+    slope = elementwise.reference.silu_backward(np.ones_like(exact), exact)
+    np.testing.assert_allclose(elementwise.silu_backward(one, x), slope, rtol=4 * eps, atol=4 * eps)
+    assert (
+        np.isnan(elementwise.silu(one * np.nan)).all() and np.isnan(elementwise.silu_backward(one, one * np.nan)).all()
+    )
+
+
+@needs_extension
 def test_the_tail_of_gelu_keeps_its_digits_in_float32():
     """Where 1 + erf would have cancelled to nothing."""
     x = np.linspace(-8, -1, 500).astype(np.float32)

@@ -84,17 +84,17 @@ def test_columns(shape, dtype, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("after", norm.reference.AFTER)
 @pytest.mark.parametrize("name", ["normalise", "normalise_sums", "normalise_dx"])
 @pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 4, 5), (3, 17, 16, 12)])
-def test_batch_norm_passes(shape, name, relu, dtype):
+def test_batch_norm_passes(shape, name, after, dtype):
     args = norm_arguments(name, shape, dtype)
-    if relu:  # a value next to the kink may fall on either side of it
+    if after == "relu":  # a value next to the kink may fall on either side of it
         x, mean, factor, shift, *_ = args[0 if name == "normalise" else 1 :]
         z = (x - mean) * factor + shift
         x[np.abs(z) < 1e-4] += 0.5
     with threads(2):
-        agree(name, (*args, relu), slack=256 if name == "normalise_sums" else 64)
+        agree(name, (*args, after), slack=256 if name == "normalise_sums" else 64)
 
 
 @needs_extension  # NumPy adds up in the order of memory
@@ -108,11 +108,13 @@ def test_any_layout_gives_the_same_bits(layout, dtype):
             *norm.column_moments(rows),
             elementwise.relu(rows),
             elementwise.add(rows, other),
+            elementwise.silu(rows),
+            elementwise.silu_backward(rows, other),
         ]
         found += [elementwise.relu_backward(rows, other), *softmax.exp_rows(rows), update.scale(rows, 0.3)]
         found += [update.clip(rows, 0.5), np.asarray(update.square_sum(rows))]
         for name in ("normalise", "normalise_sums", "normalise_dx"):
-            found += as_tuple(getattr(norm, name)(*norm_arguments(name, (300, 10), dtype, layout), True))
+            found += as_tuple(getattr(norm, name)(*norm_arguments(name, (300, 10), dtype, layout), "silu"))
         return [np.asarray(a).tobytes() for a in found if a is not None]
 
     assert results(layout) == results("C")
@@ -124,7 +126,7 @@ def test_sums_of_any_shape(m, c, dtype, n):
     with threads(n):
         agree("column_sum", (rows,))
         agree("column_moments", (rows,))
-        agree("normalise_sums", (*norm_arguments("normalise_sums", (m, c), dtype), False))
+        agree("normalise_sums", (*norm_arguments("normalise_sums", (m, c), dtype), ""))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -134,6 +136,8 @@ def test_element_by_element(shape, dtype):
     with threads(3):
         agree("relu", (a,), slack=0)
         agree("relu_backward", (a, b), slack=0)
+        agree("silu", (a,))
+        agree("silu_backward", (a, b))
         agree("add", (a, b))
         np.testing.assert_array_equal(update.scale(a, 0.3), a * dtype(0.3))
         np.testing.assert_array_equal(update.clip(a, 0.5), a.clip(dtype(-0.5), dtype(0.5)))
@@ -218,7 +222,7 @@ def test_the_exponential_of_float32_is_right_to_two_units_in_the_last_place():
 def test_nan_is_not_hidden():
     x = np.array([[np.nan, -1.0, 2.0]] * 3, np.float32)
     one, nothing = np.ones(3, np.float32), np.zeros(3, np.float32)
-    for y in (elementwise.relu(x), norm.normalise(x, nothing, one, nothing, True), update.clip(x, 1.5)):
+    for y in (elementwise.relu(x), norm.normalise(x, nothing, one, nothing, "relu"), update.clip(x, 1.5)):
         assert np.isnan(y[:, 0]).all() and not np.isnan(y[:, 1:]).any()
     with np.errstate(invalid="ignore"):
         assert np.isnan(softmax.exp_rows(x)[2]).all()
@@ -233,9 +237,9 @@ def test_a_square_that_overflows_float32_is_a_number_all_the_same():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_empty_batches(dtype):
     x, v = np.zeros((0, 4, 4, 3), dtype), channels(5, 3, dtype)
-    assert norm.normalise(x, *v[:3], True).shape == x.shape
-    assert norm.normalise_dx(x, x, *v, True).shape == x.shape
-    assert [a.tolist() for a in norm.normalise_sums(x, x, *v[:3], True)] == [[0, 0, 0]] * 2
+    assert norm.normalise(x, *v[:3], "relu").shape == x.shape
+    assert norm.normalise_dx(x, x, *v, "relu").shape == x.shape
+    assert [a.tolist() for a in norm.normalise_sums(x, x, *v[:3], "relu")] == [[0, 0, 0]] * 2
     assert norm.column_sum(x.reshape(0, 3)).tolist() == [0, 0, 0]
     for y in (
         elementwise.relu(x),
@@ -261,8 +265,8 @@ def everything(dtype):
     x, dy = normal(4, 31, 33, 10, dtype=dtype), normal(4, 31, 33, 10, dtype=dtype, seed=1)
     rows, v = x.reshape(-1, 10), channels(5, 10, dtype)
     factor, height = channels(2, len(rows), dtype)
-    found = [norm.column_sum(rows), *norm.column_moments(rows), norm.normalise(x, *v[:3], True)]
-    found += [*norm.normalise_sums(dy, x, *v[:3], True), norm.normalise_dx(dy, x, *v, True)]
+    found = [norm.column_sum(rows), *norm.column_moments(rows), norm.normalise(x, *v[:3], "relu")]
+    found += [*norm.normalise_sums(dy, x, *v[:3], "silu"), norm.normalise_dx(dy, x, *v, "silu")]
     found += [elementwise.relu(x), elementwise.relu_backward(dy, x), elementwise.add(x, dy), *softmax.exp_rows(rows)]
     found += [softmax.scaled_less_onehot(rows, np.arange(len(rows)) % 10, factor, height)]
     found += [update.scale(x, 0.3), update.clip(x, 0.3), np.asarray(update.square_sum(x))]

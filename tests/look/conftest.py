@@ -29,6 +29,7 @@ RUNS = {
     "vit": ["--model=vit", "--model-opt=dim=8", "--model-opt=depth=2", "--model-opt=heads=2", "--model-opt=patch=2"],
     "sets": ["--data=digit_sets", "--model=mlp", "--model-opt=hidden=8", "--head=sigmoid"],
     "resnet9": ["--model=resnet9", "--model-opt=widths=4,4,6,6"],
+    "whitened": ["--model=whitened_resnet", "--model-opt=widths=4", "--model-opt=inner=3", "--model-opt=kernels=3,1,3"],
 }
 
 

@@ -37,7 +37,7 @@ def test_the_network_that_is_shown_is_that_of_the_run(answers, folders, name):
     assert base64.b64decode(found["image"]["data"]) == session.dataset.x_test[5].tobytes()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "whitened"])
 def test_every_unit_is_made_of_what_is_shown(answers, name):
     subject, kinds = answers[name].subjects[0], set()
     for path in subject.layers:
@@ -57,6 +57,7 @@ def test_every_unit_is_made_of_what_is_shown(answers, name):
         "convnet": {"convolution", "largest", "moved", "products", "elementwise"},
         "vit": {"products", "attention", "norm", "sum"},
         "resnet9": {"convolution", "norm", "sum", "largest"},
+        "whitened": {"convolution", "norm", "sum", "largest"},
     }
     assert kinds >= expected[name]
 

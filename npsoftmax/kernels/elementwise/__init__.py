@@ -1,4 +1,4 @@
-"""ReLU, GELU and sums of arrays, each in one pass; the array decides which version runs.
+"""ReLU, GELU, SiLU and sums of arrays, each in one pass; the array decides which version runs.
 
 A step of training is arithmetic in convolutions and memory in everything else: these passes do one or two operations a
 value, so all that counts is how often an array is read and written. What each function does stands in `reference`.
@@ -11,7 +11,7 @@ from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.elementwise import compiled, device, reference
 
-__all__ = ["add", "gelu", "gelu_backward", "in_one_pass", "relu", "relu_backward"]
+__all__ = ["add", "gelu", "gelu_backward", "in_one_pass", "relu", "relu_backward", "silu", "silu_backward"]
 
 version_for = chooser(compiled.MODULE, compiled, reference, device)
 
@@ -47,3 +47,14 @@ def gelu_backward(dy: Array, x: Array) -> Array:
     """Its gradient; see `reference.gelu_backward`."""
     fit("x (…), dy (…)", x.shape, dy.shape)
     return version_for(dy, x).gelu_backward(dy, x)
+
+
+def silu(x: Array) -> Array:
+    """x · σ(x); see `reference.silu`."""
+    return version_for(x).silu(x)
+
+
+def silu_backward(dy: Array, x: Array) -> Array:
+    """Its gradient; see `reference.silu_backward`."""
+    fit("x (…), dy (…)", x.shape, dy.shape)
+    return version_for(dy, x).silu_backward(dy, x)

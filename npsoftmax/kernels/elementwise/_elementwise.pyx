@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Element by element: ReLU, GELU, sums of arrays. float32 and float64, flat arrays.
+"""Element by element: ReLU, GELU, SiLU, sums of arrays. float32 and float64, flat arrays.
 
 Design: every value is read once, goes through the whole formula in a register and is written once; chunks are shared
 out among the threads. A condition has both of its values read before it: a read that may not happen would keep a
-loop from being vectorised. The exponential of GELU is a polynomial that the compiler turns into vector instructions
+loop from being vectorised. The exponential of GELU and SiLU is a polynomial that the compiler turns into vector instructions
 (libm's is called for one number at a time). The readable version is reference.py.
 """
 
@@ -11,14 +11,14 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport erfc
 
-from npsoftmax.kernels._arithmetic cimport exponential
+from npsoftmax.kernels._arithmetic cimport exponential, sigmoid, silu_slope
 
 ctypedef Py_ssize_t index
 
 cdef index CHUNK = 16384
 
 cdef enum:
-    GELU_CHUNK = 1024    # fewer values: each is some thirty operations
+    SMOOTH_CHUNK = 1024    # fewer values: each is some thirty operations
 
 
 cdef inline index chunks(index n) noexcept nogil:
@@ -116,13 +116,41 @@ cdef void gelu_backward_chunk(const floating* dy, const floating* x, floating* d
 def gelu(const floating[::1] x, floating[::1] y, int threads):
     """y = x · Φ(x)."""
     cdef index i, n = x.shape[0]
-    for i in prange((n + GELU_CHUNK - 1) // GELU_CHUNK, nogil=True, num_threads=threads, schedule="static"):
-        gelu_chunk(&x[i * GELU_CHUNK], &y[i * GELU_CHUNK], min(<index>GELU_CHUNK, n - i * GELU_CHUNK))
+    for i in prange((n + SMOOTH_CHUNK - 1) // SMOOTH_CHUNK, nogil=True, num_threads=threads, schedule="static"):
+        gelu_chunk(&x[i * SMOOTH_CHUNK], &y[i * SMOOTH_CHUNK], min(<index>SMOOTH_CHUNK, n - i * SMOOTH_CHUNK))
 
 
 def gelu_backward(const floating[::1] dy, const floating[::1] x, floating[::1] dx, int threads):
     """dx = dy · (Φ(x) + x · φ(x))."""
     cdef index i, n = x.shape[0]
-    for i in prange((n + GELU_CHUNK - 1) // GELU_CHUNK, nogil=True, num_threads=threads, schedule="static"):
-        gelu_backward_chunk(&dy[i * GELU_CHUNK], &x[i * GELU_CHUNK], &dx[i * GELU_CHUNK],
-                            min(<index>GELU_CHUNK, n - i * GELU_CHUNK))
+    for i in prange((n + SMOOTH_CHUNK - 1) // SMOOTH_CHUNK, nogil=True, num_threads=threads, schedule="static"):
+        gelu_backward_chunk(&dy[i * SMOOTH_CHUNK], &x[i * SMOOTH_CHUNK], &dx[i * SMOOTH_CHUNK],
+                            min(<index>SMOOTH_CHUNK, n - i * SMOOTH_CHUNK))
+
+
+# ---------------------------------------------------------------- SiLU
+cdef void silu_chunk(const floating* x, floating* y, index n) noexcept nogil:
+    cdef index i
+    for i in range(n):
+        y[i] = x[i] * sigmoid(x[i])
+
+
+cdef void silu_backward_chunk(const floating* dy, const floating* x, floating* dx, index n) noexcept nogil:
+    cdef index i
+    for i in range(n):
+        dx[i] = dy[i] * silu_slope(x[i])
+
+
+def silu(const floating[::1] x, floating[::1] y, int threads):
+    """y = x · σ(x)."""
+    cdef index i, n = x.shape[0]
+    for i in prange((n + SMOOTH_CHUNK - 1) // SMOOTH_CHUNK, nogil=True, num_threads=threads, schedule="static"):
+        silu_chunk(&x[i * SMOOTH_CHUNK], &y[i * SMOOTH_CHUNK], min(<index>SMOOTH_CHUNK, n - i * SMOOTH_CHUNK))
+
+
+def silu_backward(const floating[::1] dy, const floating[::1] x, floating[::1] dx, int threads):
+    """dx = dy · σ(x) · (1 + x · (1 - σ(x)))."""
+    cdef index i, n = x.shape[0]
+    for i in prange((n + SMOOTH_CHUNK - 1) // SMOOTH_CHUNK, nogil=True, num_threads=threads, schedule="static"):
+        silu_backward_chunk(&dy[i * SMOOTH_CHUNK], &x[i * SMOOTH_CHUNK], &dx[i * SMOOTH_CHUNK],
+                            min(<index>SMOOTH_CHUNK, n - i * SMOOTH_CHUNK))

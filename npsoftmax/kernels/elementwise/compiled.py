@@ -49,3 +49,17 @@ def gelu_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     dx = np.empty_like(x)
     load_extension(MODULE)[0].gelu_backward(dy.reshape(-1), x.reshape(-1), dx.reshape(-1), threads_for(x.size))
     return dx
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    """See `reference.silu`."""
+    y = np.empty(x.shape, dtype=x.dtype)
+    load_extension(MODULE)[0].silu(flat(x), y.reshape(-1), threads_for(x.size))
+    return y
+
+
+def silu_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """See `reference.silu_backward`."""
+    dx = np.empty(x.shape, dtype=x.dtype)
+    load_extension(MODULE)[0].silu_backward(flat(dy), flat(x), dx.reshape(-1), threads_for(x.size))
+    return dx

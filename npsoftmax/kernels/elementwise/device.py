@@ -7,7 +7,7 @@ from npsoftmax.cuda import cuda
 from npsoftmax.kernels.dispatch import contiguous
 from npsoftmax.kernels.elementwise.reference import add, relu  # one kernel of CuPy's each
 
-__all__ = ["add", "add_bias", "gelu", "gelu_backward", "relu", "relu_backward"]
+__all__ = ["add", "add_bias", "gelu", "gelu_backward", "relu", "relu_backward", "silu", "silu_backward"]
 
 
 def relu_backward(dy: Array, y: Array) -> Array:
@@ -28,6 +28,20 @@ def gelu_backward(dy: Array, x: Array) -> Array:
     """See `reference.gelu_backward`."""
     dx = array_module(x).empty(x.shape, dtype=x.dtype)
     cuda("elementwise", x).each("gelu_backward", x.size, *contiguous(dy, x), dx)
+    return dx
+
+
+def silu(x: Array) -> Array:
+    """See `reference.silu`."""
+    y = array_module(x).empty(x.shape, dtype=x.dtype)
+    cuda("elementwise", x).each("silu", x.size, *contiguous(x), y)
+    return y
+
+
+def silu_backward(dy: Array, x: Array) -> Array:
+    """See `reference.silu_backward`."""
+    dx = array_module(x).empty(x.shape, dtype=x.dtype)
+    cuda("elementwise", x).each("silu_backward", x.size, *contiguous(dy, x), dx)
     return dx
 
 

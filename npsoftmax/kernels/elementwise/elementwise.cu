@@ -23,3 +23,13 @@ KERNEL gelu_backward(const real* dy, const real* x, real* dx, int items) {
     const real density = (real)0.39894228040143267794 * exp((real)-0.5 * x[i] * x[i]);
     dx[i] = dy[i] * (normal_cdf(x[i]) + x[i] * density);
 }
+
+KERNEL silu(const real* x, real* y, int items) {
+    ITEM(i, items);
+    y[i] = x[i] * sigmoid(x[i]);
+}
+
+KERNEL silu_backward(const real* dy, const real* x, real* dx, int items) {
+    ITEM(i, items);
+    dx[i] = dy[i] * silu_slope(x[i]);
+}

@@ -1,4 +1,4 @@
-"""ReLU, GELU and sums of arrays in readable NumPy: the documentation of the kernels, and the fallback.
+"""ReLU, GELU, SiLU and sums of arrays in readable NumPy: the documentation of the kernels, and the fallback.
 
 Every function takes any array type. Written as below, each operation reads and writes an array of its own; compiled,
 each function reads its arguments once.
@@ -46,3 +46,22 @@ def gelu_backward(dy: Array, x: Array) -> Array:
     xp = array_module(x)
     density = xp.exp(-0.5 * xp.square(x)) / math.sqrt(2 * math.pi)
     return dy * (normal_cdf(x) + x * density)
+
+
+# ---------------------------------------------------------------- SiLU
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)); the exponential is only ever taken of -|x|."""
+    xp = array_module(x)
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, e) / (1 + e)
+
+
+def silu(x: Array) -> Array:
+    """x · σ(x)."""
+    return x * sigmoid(x)
+
+
+def silu_backward(dy: Array, x: Array) -> Array:
+    """dy · σ(x) · (1 + x · (1 - σ(x)))."""
+    s = sigmoid(x)
+    return dy * (s * (1 + x * (1 - s)))

@@ -9,9 +9,10 @@ from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.norm import compiled, device, reference
-from npsoftmax.kernels.norm.reference import Three
+from npsoftmax.kernels.norm.reference import After, Three
 
 __all__ = [
+    "After",
     "column_moments",
     "column_sum",
     "in_one_pass",
@@ -40,27 +41,27 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
 
 
 # ---------------------------------------------------------------- batch norm
-def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
-    """(x - mean)·factor + shift, and ReLU of it; see `reference.normalise`."""
+def normalise(x: Array, mean: Array, factor: Array, shift: Array, after: After) -> Array:
+    """(x - mean)·factor + shift, and what comes `after`; see `reference.normalise`."""
     fit("x (…, C), mean (C), factor (C), shift (C)", x.shape, mean.shape, factor.shape, shift.shape)
-    return version_for(x, mean, factor, shift).normalise(x, mean, factor, shift, relu)
+    return version_for(x, mean, factor, shift).normalise(x, mean, factor, shift, after)
 
 
-def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> tuple[Array, Array]:
+def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, after: After) -> tuple[Array, Array]:
     """The two sums of its backward; see `reference.normalise_sums`."""
     shapes = x.shape, dy.shape, mean.shape, factor.shape, shift.shape
     fit("x (…, C), dy (…, C), mean (C), factor (C), shift (C)", *shapes)
-    return version_for(dy, x, mean, factor, shift).normalise_sums(dy, x, mean, factor, shift, relu)
+    return version_for(dy, x, mean, factor, shift).normalise_sums(dy, x, mean, factor, shift, after)
 
 
 def normalise_dx(
-    dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, relu: bool
+    dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, after: After
 ) -> Array:
     """The gradient of its input; see `reference.normalise_dx`."""
     shapes = x.shape, dy.shape, mean.shape, factor.shape, shift.shape, slope.shape, offset.shape
     fit("x (…, C), dy (…, C), mean (C), factor (C), shift (C), slope (C), offset (C)", *shapes)
     version = version_for(dy, x, mean, factor, shift, slope, offset)
-    return version.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
+    return version.normalise_dx(dy, x, mean, factor, shift, slope, offset, after)
 
 
 # ---------------------------------------------------------------- layer norm

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Sums over the rows of a channels-last array, and batch norm with ReLU in two passes each way. float32 and float64.
+"""Sums over the rows of a channels-last array, and batch norm with ReLU or SiLU in two passes each way. float32 and float64.
 
 Design: these loops do a few operations a value, so they must run at the speed of memory, whatever the number of
 channels. Ten channels would fill no vector register; so k rows at a time are seen as one *wide row* of k·C values, and
@@ -17,11 +17,15 @@ shape alone, and so do all bits of the result. The readable version of everythin
 from cython cimport floating
 from cython.parallel cimport prange
 
+from npsoftmax.kernels._arithmetic cimport sigmoid, silu_slope
+
 ctypedef Py_ssize_t index
 
 cdef enum:
     STRIP = 512    # columns that are summed at a time: their sums stay in the first-level cache
     ROWS = 64      # wide rows in a block: it stays in the second-level cache for a second look
+    RELU = 1       # what comes after batch norm in the same passes
+    SILU = 2
 
 
 # Blocks of an array of n values in wide rows of `width` = k·c; the last block is what is left of a wide row.
@@ -109,8 +113,8 @@ cdef void add_centred(const floating* x, index rows, index stride, index width, 
 
 
 cdef void add_gradients(const floating* dy, const floating* x, index rows, index stride, index width,
-                        const floating* v, bint relu, floating* sums, floating* products) noexcept nogil:
-    """sums, products (width,) = Σ g, Σ g·(x - mean) over the rows; g is dy where ReLU let the value pass."""
+                        const floating* v, int after, floating* sums, floating* products) noexcept nogil:
+    """sums, products (width,) = Σ g, Σ g·(x - mean) over the rows; g is dy times the derivative of what comes after."""
     cdef floating total[STRIP]
     cdef floating product[STRIP]
     cdef const floating* factor = v + stride
@@ -120,10 +124,16 @@ cdef void add_gradients(const floating* dy, const floating* x, index rows, index
     for i in range(width):
         total[i] = product[i] = 0
     for r in range(rows):
-        if relu:
+        if after == RELU:
             for i in range(width):
                 centred, g = x[i] - v[i], dy[i]
                 g = g if centred * factor[i] + shift[i] > 0 else 0
+                total[i] += g
+                product[i] += g * centred
+        elif after == SILU:
+            for i in range(width):
+                centred = x[i] - v[i]
+                g = dy[i] * silu_slope(centred * factor[i] + shift[i])
                 total[i] += g
                 product[i] += g * centred
         else:
@@ -229,7 +239,7 @@ def column_moments(const floating[::1] x, index c, index width, double[::1] coun
 
 
 # ---------------------------------------------------------------- normalising; v: mean, factor, shift, slope, offset
-cdef void normalise_block(const floating* x, index n, index width, const floating* v, bint relu,
+cdef void normalise_block(const floating* x, index n, index width, const floating* v, int after,
                           floating* y) noexcept nogil:
     cdef const floating* factor = v + width
     cdef const floating* shift = v + 2 * width
@@ -237,25 +247,29 @@ cdef void normalise_block(const floating* x, index n, index width, const floatin
     cdef index at = 0, i, count
     while at < n:
         count = min(width, n - at)
-        if relu:
+        if after == RELU:
             for i in range(count):
                 value = (x[i] - v[i]) * factor[i] + shift[i]
                 y[i] = 0 if value < 0 else value
+        elif after == SILU:
+            for i in range(count):
+                value = (x[i] - v[i]) * factor[i] + shift[i]
+                y[i] = value * sigmoid(value)
         else:
             for i in range(count):
                 y[i] = (x[i] - v[i]) * factor[i] + shift[i]
         x, y, at = x + width, y + width, at + width
 
 
-def normalise(const floating[::1] x, const floating[:, ::1] v, bint relu, floating[::1] y, int threads):
-    """y = (x - mean)·factor + shift, and ReLU of it. x, y flat; v (3, width): mean, factor, shift of a wide row."""
+def normalise(const floating[::1] x, const floating[:, ::1] v, int after, floating[::1] y, int threads):
+    """y = (x - mean)·factor + shift, and what comes after. x, y flat; v (3, width): mean, factor, shift of a wide row."""
     cdef index width = v.shape[1], step = ROWS * width, j, n = x.shape[0]
     for j in prange((n + step - 1) // step, nogil=True, num_threads=threads, schedule="static"):
-        normalise_block(&x[j * step], min(step, n - j * step), width, &v[0, 0], relu, &y[j * step])
+        normalise_block(&x[j * step], min(step, n - j * step), width, &v[0, 0], after, &y[j * step])
 
 
 cdef void gradients_of_part(const floating* dy, const floating* x, Grid g, index first_block, index last_block,
-                            const floating* v, bint relu, double* sums, double* products) noexcept nogil:
+                            const floating* v, int after, double* sums, double* products) noexcept nogil:
     cdef floating wide[STRIP]
     cdef floating wide_products[STRIP]
     cdef index first, j, i, width, channels
@@ -266,7 +280,7 @@ cdef void gradients_of_part(const floating* dy, const floating* x, Grid g, index
         while first < b.width:
             width = min(<index>STRIP, b.width - first)
             channels = min(g.c, width)
-            add_gradients(dy + b.at + first, x + b.at + first, b.rows, g.width, width, v + first, relu, wide,
+            add_gradients(dy + b.at + first, x + b.at + first, b.rows, g.width, width, v + first, after, wide,
                           wide_products)
             fold(wide, width, channels)
             fold(wide_products, width, channels)
@@ -276,18 +290,18 @@ cdef void gradients_of_part(const floating* dy, const floating* x, Grid g, index
             first = first + width
 
 
-def normalise_sums(const floating[::1] dy, const floating[::1] x, index c, const floating[:, ::1] v, bint relu,
+def normalise_sums(const floating[::1] dy, const floating[::1] x, index c, const floating[:, ::1] v, int after,
                    double[:, ::1] sums, double[:, ::1] products, int threads):
     """Adds Σ g and Σ g·(x - mean) over the rows to sums and products (parts, C); v (3, width) as in `normalise`."""
     cdef Grid g = grid(x.shape[0], c, v.shape[1])
     cdef index part, parts = sums.shape[0]
     for part in prange(parts, nogil=True, num_threads=threads, schedule="static"):
-        gradients_of_part(&dy[0], &x[0], g, g.blocks * part // parts, g.blocks * (part + 1) // parts, &v[0, 0], relu,
+        gradients_of_part(&dy[0], &x[0], g, g.blocks * part // parts, g.blocks * (part + 1) // parts, &v[0, 0], after,
                           &sums[part, 0], &products[part, 0])
 
 
 cdef void normalise_dx_block(const floating* dy, const floating* x, index n, index width, const floating* v,
-                             bint relu, floating* dx) noexcept nogil:
+                             int after, floating* dx) noexcept nogil:
     cdef const floating* factor = v + width
     cdef const floating* shift = v + 2 * width
     cdef const floating* slope = v + 3 * width
@@ -296,10 +310,15 @@ cdef void normalise_dx_block(const floating* dy, const floating* x, index n, ind
     cdef index at = 0, i, count
     while at < n:
         count = min(width, n - at)
-        if relu:
+        if after == RELU:
             for i in range(count):
                 centred, g = x[i] - v[i], dy[i]
                 g = g if centred * factor[i] + shift[i] > 0 else 0
+                dx[i] = g * factor[i] + (centred * slope[i] + offset[i])
+        elif after == SILU:
+            for i in range(count):
+                centred = x[i] - v[i]
+                g = dy[i] * silu_slope(centred * factor[i] + shift[i])
                 dx[i] = g * factor[i] + (centred * slope[i] + offset[i])
         else:
             for i in range(count):
@@ -307,9 +326,9 @@ cdef void normalise_dx_block(const floating* dy, const floating* x, index n, ind
         x, dy, dx, at = x + width, dy + width, dx + width, at + width
 
 
-def normalise_dx(const floating[::1] dy, const floating[::1] x, const floating[:, ::1] v, bint relu,
+def normalise_dx(const floating[::1] dy, const floating[::1] x, const floating[:, ::1] v, int after,
                  floating[::1] dx, int threads):
     """dx = g·factor + (x - mean)·slope + offset; v (5, width): mean, factor, shift, slope, offset of a wide row."""
     cdef index width = v.shape[1], step = ROWS * width, j, n = x.shape[0]
     for j in prange((n + step - 1) // step, nogil=True, num_threads=threads, schedule="static"):
-        normalise_dx_block(&dy[j * step], &x[j * step], min(step, n - j * step), width, &v[0, 0], relu, &dx[j * step])
+        normalise_dx_block(&dy[j * step], &x[j * step], min(step, n - j * step), width, &v[0, 0], after, &dx[j * step])

@@ -8,7 +8,7 @@ from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import contiguous, flat, threads_for
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.norm import reference
-from npsoftmax.kernels.norm.reference import Three
+from npsoftmax.kernels.norm.reference import AFTER, After, Three
 
 MODULE, LAYER_NORM = f"{__package__}._norm", f"{__package__}._layer_norm"
 
@@ -45,25 +45,25 @@ def column_moments(rows: np.ndarray) -> tuple[Array, Array]:
 
 
 # ---------------------------------------------------------------- batch norm
-def normalise(x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, relu: bool) -> Array:
+def normalise(x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, after: After) -> Array:
     """See `reference.normalise`."""
     if not x.size:
-        return reference.normalise(x, mean, factor, shift, relu)
+        return reference.normalise(x, mean, factor, shift, after)
     y = np.empty(x.shape, dtype=x.dtype)
     v = _wide(mean, factor, shift)
-    load_extension(MODULE)[0].normalise(flat(x), v, relu, y.reshape(-1), threads_for(x.size))
+    load_extension(MODULE)[0].normalise(flat(x), v, AFTER[after], y.reshape(-1), threads_for(x.size))
     return y
 
 
 def normalise_sums(
-    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, relu: bool
+    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, factor: np.ndarray, shift: np.ndarray, after: After
 ) -> tuple[Array, Array]:
     """See `reference.normalise_sums`."""
     if not x.size:
-        return reference.normalise_sums(dy, x, mean, factor, shift, relu)
+        return reference.normalise_sums(dy, x, mean, factor, shift, after)
     fast, c, v = load_extension(MODULE)[0], len(mean), _wide(mean, factor, shift)
     sums = np.zeros((2, min(PARTS, fast.count_blocks(x.size, c, v.shape[1])), c))
-    fast.normalise_sums(flat(dy), flat(x), c, v, relu, *sums, threads_for(x.size))
+    fast.normalise_sums(flat(dy), flat(x), c, v, AFTER[after], *sums, threads_for(x.size))
     g, products = sums.sum(axis=1).astype(x.dtype)
     return g, products
 
@@ -76,14 +76,14 @@ def normalise_dx(
     shift: np.ndarray,
     slope: np.ndarray,
     offset: np.ndarray,
-    relu: bool,
+    after: After,
 ) -> Array:
     """See `reference.normalise_dx`."""
     if not x.size:
-        return reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, relu)
+        return reference.normalise_dx(dy, x, mean, factor, shift, slope, offset, after)
     dx = np.empty(x.shape, dtype=x.dtype)
     v = _wide(mean, factor, shift, slope, offset)
-    load_extension(MODULE)[0].normalise_dx(flat(dy), flat(x), v, relu, dx.reshape(-1), threads_for(x.size))
+    load_extension(MODULE)[0].normalise_dx(flat(dy), flat(x), v, AFTER[after], dx.reshape(-1), threads_for(x.size))
     return dx
 
 

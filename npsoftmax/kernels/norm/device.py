@@ -8,7 +8,7 @@ from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import cuda
 from npsoftmax.kernels.dispatch import contiguous
 from npsoftmax.kernels.norm import reference
-from npsoftmax.kernels.norm.reference import Three
+from npsoftmax.kernels.norm.reference import AFTER, After, Three
 
 WIDTH = 32  # columns that a block of norm.cu sums
 MOST_BLOCKS, FEWEST_ROWS = 128, 64  # that share out the rows of a column; in one of them
@@ -49,32 +49,33 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
 
 
 # ---------------------------------------------------------------- batch norm
-def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
+def normalise(x: Array, mean: Array, factor: Array, shift: Array, after: After) -> Array:
     """See `reference.normalise`."""
     y = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("norm", x).each("normalise", x.size, *contiguous(x, mean, factor, shift), y, x.shape[-1], relu)
+    cuda("norm", x).each("normalise", x.size, *contiguous(x, mean, factor, shift), y, x.shape[-1], AFTER[after])
     return y
 
 
-def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> tuple[Array, Array]:
+def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, after: After) -> tuple[Array, Array]:
     """See `reference.normalise_sums`."""
     if not x.size:
-        return reference.normalise_sums(dy, x, mean, factor, shift, relu)
+        return reference.normalise_sums(dy, x, mean, factor, shift, after)
     gpu, xp, c = cuda("norm", x), array_module(x), x.shape[-1]
     m = x.size // c
     blocks, each, shape = _shares(xp, m, c)
     sums, products = (xp.empty(shape, dtype=xp.float64) for _ in range(2))
-    gpu.blocks("normalise_sums", blocks, *contiguous(dy, x, mean, factor, shift), sums, products, relu, m, c, each)
+    arrays = *contiguous(dy, x, mean, factor, shift), sums, products
+    gpu.blocks("normalise_sums", blocks, *arrays, AFTER[after], m, c, each)
     return _added(gpu, sums, x.dtype), _added(gpu, products, x.dtype)
 
 
 def normalise_dx(
-    dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, relu: bool
+    dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, after: After
 ) -> Array:
     """See `reference.normalise_dx`."""
     arrays = dy, x, mean, factor, shift, slope, offset
     dx = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("norm", x).each("normalise_dx", x.size, *contiguous(*arrays), dx, x.shape[-1], relu)
+    cuda("norm", x).each("normalise_dx", x.size, *contiguous(*arrays), dx, x.shape[-1], AFTER[after])
     return dx
 
 

@@ -1,4 +1,4 @@
-// Sums of columns and batch norm with ReLU; what each does is in reference.py. Sums run in double precision.
+// Sums of columns, and batch norm with ReLU or SiLU; what each does is in reference.py. Sums run in double precision.
 // A block sums 32 columns of `each` rows: thread t has column t % 32 and every (BLOCK / 32)th row, so that 32 threads
 // read 32 neighbours. What the blocks of a column found is added up, in order, by a second kernel.
 #define WIDTH 32
@@ -78,20 +78,29 @@ KERNEL finish_moments(const double* sums, const double* squares, const real* row
 }
 
 // ---------------------------------------------------------------- batch norm
-__device__ inline real through(real dy, real x, real mean, real factor, real shift, int relu) {
-    return !relu || (x - mean) * factor + shift > 0 ? dy : (real)0;
+#define RELU 1
+#define SILU 2
+
+// The gradient of y = (x - mean) * factor + shift, given that of what comes after it.
+__device__ inline real through(real dy, real x, real mean, real factor, real shift, int after) {
+    const real y = (x - mean) * factor + shift;
+    if (after == SILU) return dy * silu_slope(y);
+    return after != RELU || y > 0 ? dy : (real)0;
 }
 
-KERNEL normalise(const real* x, const real* mean, const real* factor, const real* shift, real* y, int c, int relu,
+KERNEL normalise(const real* x, const real* mean, const real* factor, const real* shift, real* y, int c, int after,
                  int items) {
     ITEM(i, items);
     const int channel = i % c;
     const real value = (x[i] - mean[channel]) * factor[channel] + shift[channel];
-    y[i] = relu && value < 0 ? (real)0 : value;
+    if (after == SILU)
+        y[i] = value * sigmoid(value);
+    else
+        y[i] = after == RELU && value < 0 ? (real)0 : value;
 }
 
 KERNEL normalise_sums(const real* dy, const real* x, const real* mean, const real* factor, const real* shift,
-                      double* sums, double* products, int relu, int m, int c, int each) {
+                      double* sums, double* products, int after, int m, int c, int each) {
     __shared__ double room[BLOCK];
     const Place p = place_of(m, c, each);
     double sum = 0, product = 0;
@@ -99,7 +108,7 @@ KERNEL normalise_sums(const real* dy, const real* x, const real* mean, const rea
         const real mu = mean[p.column], f = factor[p.column], s = shift[p.column];
         for (int r = p.first + p.lane; r < p.end; r += LANES) {
             const long long at = (long long)r * c + p.column;
-            const real g = through(dy[at], x[at], mu, f, s, relu);
+            const real g = through(dy[at], x[at], mu, f, s, after);
             sum += g;
             product += (double)g * (x[at] - mu);
         }
@@ -109,10 +118,10 @@ KERNEL normalise_sums(const real* dy, const real* x, const real* mean, const rea
 }
 
 KERNEL normalise_dx(const real* dy, const real* x, const real* mean, const real* factor, const real* shift,
-                    const real* slope, const real* offset, real* dx, int c, int relu, int items) {
+                    const real* slope, const real* offset, real* dx, int c, int after, int items) {
     ITEM(i, items);
     const int k = i % c;
-    const real g = through(dy[i], x[i], mean[k], factor[k], shift[k], relu);
+    const real g = through(dy[i], x[i], mean[k], factor[k], shift[k], after);
     dx[i] = g * factor[k] + (x[i] - mean[k]) * slope[k] + offset[k];
 }
 

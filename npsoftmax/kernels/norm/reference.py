@@ -6,9 +6,14 @@ each function reads its arguments once, on all threads.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels.elementwise import reference as elementwise
 
 Three = tuple[Array, Array, Array]
+After = Literal["", "relu", "silu"]  # what is done in the same passes to the output of batch norm
+AFTER: dict[After, int] = {"": 0, "relu": 1, "silu": 2}  # in the versions
 
 
 # ---------------------------------------------------------------- columns
@@ -33,37 +38,43 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
 
 
 # ---------------------------------------------------------------- batch norm
-def normalise(x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
-    """y = (x - mean)·factor + shift, or max(y, 0) with `relu`. x (N, …, C), the others (C,) -> like x."""
+def normalise(x: Array, mean: Array, factor: Array, shift: Array, after: After) -> Array:
+    """y = (x - mean)·factor + shift, and max(y, 0) or y · σ(y) of it as `after` says.
+
+    x (N, …, C), the others (C,) -> like x
+    """
     y = x - mean
     y *= factor
     y += shift
-    return array_module(y).maximum(y, 0) if relu else y
+    return {"": lambda y: y, "relu": elementwise.relu, "silu": elementwise.silu}[after](y)
 
 
-def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> tuple[Array, Array]:
-    """Σ g and Σ g·(x - mean) of each channel, where g is dy, or with `relu` dy where `normalise` is above 0.
+def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, after: After) -> tuple[Array, Array]:
+    """Σ g and Σ g·(x - mean) of each channel, where g is dy times the derivative of what comes `after`.
 
     dy, x (N, …, C), the others (C,) -> two (C,). The output is computed again: that costs less than reading it.
     """
-    g = _before_relu(dy, x, mean, factor, shift, relu).reshape(-1, len(mean))
+    g = _before(dy, x, mean, factor, shift, after).reshape(-1, len(mean))
     return column_sum(g), column_sum(g * (x.reshape(g.shape) - mean))
 
 
 def normalise_dx(
-    dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, relu: bool
+    dy: Array, x: Array, mean: Array, factor: Array, shift: Array, slope: Array, offset: Array, after: After
 ) -> Array:
     """dx = g·factor + (x - mean)·slope + offset, g as in `normalise_sums`. dy, x (N, …, C), others (C,) -> like x."""
     dx = x - mean
     dx *= slope
     dx += offset
-    dx += _before_relu(dy, x, mean, factor, shift, relu) * factor
+    dx += _before(dy, x, mean, factor, shift, after) * factor
     return dx
 
 
-def _before_relu(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, relu: bool) -> Array:
-    """The gradient of what goes into ReLU, if there is one."""
-    return dy * (normalise(x, mean, factor, shift, False) > 0) if relu else dy
+def _before(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, after: After) -> Array:
+    """The gradient of what goes into the function `after`, if there is one."""
+    if not after:
+        return dy
+    y = normalise(x, mean, factor, shift, "")
+    return elementwise.silu_backward(dy, y) if after == "silu" else dy * (y > 0)
 
 
 # ---------------------------------------------------------------- layer norm

@@ -134,7 +134,8 @@ export function networkView(place) {
 }
 
 // ---------------------------------------------------------------- kinds of units
-const equals = (unit, parts) => el("p", { class: "formula" }, parts, unit.relu ? ", and 0 where that is below 0" : "", ` = ${number(unit.made)}`);
+const then = (unit) => (unit.relu ? ", and 0 where that is below 0" : unit.silu ? ", times the sigmoid of that" : "");
+const equals = (unit, parts) => el("p", { class: "formula" }, parts, then(unit), ` = ${number(unit.made)}`);
 
 const DRAWN = {
   convolution(unit) {
