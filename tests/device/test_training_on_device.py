@@ -69,6 +69,14 @@ def test_images_that_grow_and_shift_are_those_of_the_host(strict):
             assert_same([got[0], got[2]], [want[0], want[2]], strict, "grown", rtol=0, atol=0)
 
 
+def test_a_mean_colour_of_more_channels_than_a_block_has_threads(strict):
+    x = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 300), dtype=np.uint8)
+    options = {"rng": Rng(3), "normalize": fit_normalization("standard", x), "augment": "cutout"}
+    batches = (Batches(x, np.arange(3), 3, **options, **more).epoch(0) for more in ({}, {"backend": strict}))
+    (want, *_), (got, *_) = map(next, map(iter, batches))
+    np.testing.assert_array_equal(got.get(), want)
+
+
 def test_every_augmentation_can_be_made_on_a_device():
     assert set(DRAWS) == set(AUGMENTATIONS)
 
