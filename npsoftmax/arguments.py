@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, at_hand
 from npsoftmax.errors import InputError
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
@@ -149,7 +149,7 @@ def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
         )
     if not empty:
         samples(n)
-    if isinstance(t, np.ndarray) and n and not 0 <= t.min() <= t.max() < classes:
+    if n and at_hand(t) and not 0 <= t.min() <= t.max() < classes:
         raise refuse(f"labels run from {t.min()} to {t.max()}, but {classes} classes are numbered from 0.")
     return t if t.dtype.kind in "iu" and t.dtype != np.uint64 else t.astype(np.int64)  # uint64 beside int64 is a float
 
@@ -168,7 +168,7 @@ def indices(rows: Any, name: str) -> Array:
 def places(rows: Any, name: str, low: int, high: int) -> Array:
     """`indices`, on the host also in low … high - 1: what an array is then read at."""
     rows = indices(rows, name)
-    if isinstance(rows, np.ndarray) and rows.size and not low <= rows.min() <= rows.max() < high:
+    if rows.size and at_hand(rows) and not low <= rows.min() <= rows.max() < high:
         raise refuse(f"{name} runs from {rows.min()} to {rows.max()}, but {low} … {high - 1} was expected.")
     return rows
 
@@ -202,7 +202,7 @@ def bounded(z: Array, power: int, what: str) -> Array:
 
     On a device nobody looks, which would wait for it.
     """
-    if isinstance(z, np.ndarray) and z.size:
+    if z.size and at_hand(z):
         most = float(np.finfo(z.dtype).max / (4 * z.shape[-1])) ** (1 / power)
         if not -most <= z.min() <= z.max() <= most:
             raise refuse(

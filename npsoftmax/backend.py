@@ -121,6 +121,11 @@ def array_module(x: object) -> Any:
     return module if isinstance(x, getattr(module, "ndarray", ())) else getattr(x, "numpy_words", np)
 
 
+def at_hand(x: object) -> bool:
+    """Whether the numbers of array `x` lie in host memory, so that looking at them makes no step wait for a device."""
+    return isinstance(x, np.ndarray) or getattr(x, "on_host", False)
+
+
 def to_numpy(x: Array | float) -> np.ndarray:
     """A NumPy copy of a device array; NumPy arrays and scalars pass through. InputError for what is no array."""
     try:

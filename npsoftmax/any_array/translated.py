@@ -30,7 +30,7 @@ class Translated:
         special = getattr(getattr(self.numpy_words.library, "special", None), ufunc.__name__, None)
         if special is not None:
             return self._like(special(self.native))
-        return self._like(ufunc(*(on_host(x) if isinstance(x, Translated) else x for x in inputs), **options))
+        return self._like(ufunc(*(x.get() if isinstance(x, Translated) else x for x in inputs), **options))
 
     # ------------------------------------------------------------ what it knows of itself
     shape = property(lambda self: tuple(self.native.shape))
@@ -39,6 +39,8 @@ class Translated:
     itemsize = property(lambda self: self.dtype.itemsize)
     nbytes = property(lambda self: self.size * self.dtype.itemsize)
     flags = property(lambda self: SimpleNamespace(c_contiguous=True, f_contiguous=False, writeable=True))
+
+    on_host = property(lambda self: "cpu" in str(self.numpy_words.device).lower())
 
     @property
     def dtype(self) -> np.dtype:
@@ -63,11 +65,12 @@ class Translated:
     def __float__(self) -> float:
         return float(self.native)
 
-    def item(self) -> Any:
-        return on_host(self).item()
+    def __format__(self, spec: str) -> str:
+        return format(self.get()[()], spec)
 
-    def tolist(self) -> Any:
-        return on_host(self).tolist()
+    def get(self) -> np.ndarray:
+        """The numbers in NumPy."""
+        return np.asarray(self.native.detach().cpu() if hasattr(self.native, "detach") else self.native)
 
     # ------------------------------------------------------------ elements
     def __getitem__(self, key: Any) -> Translated:
@@ -92,8 +95,12 @@ class Translated:
     def _key(self, key: Any) -> tuple[Any, ...]:
         """`key` for the library: its own arrays, slices that end where the axis ends, and every axis spoken of."""
         parts = key if isinstance(key, tuple) else (key,)
-        if any(hasattr(part, "dtype") for part in parts):
-            return tuple(self._like(part).native if hasattr(part, "dtype") else part for part in parts)
+        if any(hasattr(part, "dtype") for part in parts):  # to PyTorch a byte is no number of a place, but yes or no
+            places = (self._like(part) if hasattr(part, "dtype") else part for part in parts)
+            return tuple(
+                (p if p.dtype == bool else p.astype(np.int64)).native if isinstance(p, Translated) else p
+                for p in places
+            )
         if Ellipsis not in parts:
             parts = (*parts, Ellipsis)
         before = parts.index(Ellipsis)
@@ -108,7 +115,7 @@ class Translated:
 
     def _places(self, key: Any) -> np.ndarray:
         parts = key if isinstance(key, tuple) else (key,)
-        found = tuple(on_host(part) if isinstance(part, Translated) else part for part in parts)
+        found = tuple(part.get() if isinstance(part, Translated) else part for part in parts)
         return np.arange(self.size).reshape(self.shape)[found]
 
     def _like(self, native: Any) -> Translated:
@@ -188,9 +195,3 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Translated, f"__{_name}__", _operator(_name))
 for _name in ("neg", "invert", "abs"):
     setattr(Translated, f"__{_name}__", _of_one(_name))
-
-
-def on_host(x: Translated) -> np.ndarray:
-    """The numbers of x in NumPy."""
-    native = x.native
-    return np.asarray(native.detach().cpu() if hasattr(native, "detach") else native)

@@ -165,5 +165,5 @@ class Words:
 def _add_at(x: Any, places: Translated, values: Translated) -> None:
     """x[place] += value, place by place, so that one that occurs twice gets both."""
     rows = values.reshape(places.size, *x.shape[1:])
-    for number, place in enumerate(places.ravel().tolist()):
-        x[place] += rows[number]
+    for number, place in enumerate(places.ravel().get()):
+        x[int(place)] += rows[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from npsoftmax.arguments import fit, gradient_like, labels, real, refuse
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array, array_module, at_hand
 from npsoftmax.functional.noise import softplus
 from npsoftmax.functional.path import sigmoid
 
@@ -58,6 +58,6 @@ def _targets(z: Array, q: Array) -> tuple[Array, Array]:
         return z, labels(q, len(z), z.shape[1], empty=True)
     q = real(q, "q")
     fit("z (N, C), q (N, C)", z.shape, q.shape)
-    if array_module(q).__name__ == "numpy" and q.size and not (q.min() >= 0 and q.max() <= 1):
+    if q.size and at_hand(q) and not (q.min() >= 0 and q.max() <= 1):
         raise refuse(f"targets run from {q.min()} to {q.max()}, but each lies from 0 (no) to 1 (yes).")
     return z, q.astype(z.dtype, copy=False)

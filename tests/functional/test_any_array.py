@@ -16,7 +16,7 @@ import wrong_calls
 from npsoftmax import functional
 from npsoftmax.any_array import any_array
 from npsoftmax.errors import InputError
-from npsoftmax.functional import activation, linear_softmax, loss, path, softmax, tokens
+from npsoftmax.functional import activation, binary, linear_softmax, loss, path, softmax, spherical, tokens
 
 DRAW = np.random.default_rng(11).standard_normal
 # As in test_pairs and its like; two pairs stand elsewhere: one has rows for a gradient, one that of another array.
@@ -53,7 +53,7 @@ class Torch:
         self.kind = self.torch.Tensor
 
     def of(self, x):
-        return self.torch.tensor(np.ascontiguousarray(x))
+        return self.torch.tensor(np.array(x, order="C"))
 
     def numbers(self, x):
         return x.detach().numpy()
@@ -186,9 +186,67 @@ def test_wrong_calls_are_refused_in_the_words_of_the_pair(library):
         any_array(softmax.softmax_forward)(library.of(np.ones(3, complex)))
 
 
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "int8"])
+def test_labels_may_be_whole_numbers_of_any_kind(kind, library):
+    z, t = DRAW((4, 3)), np.array([1, 1, 1, 1], kind)
+    agree(library, [any_array(loss.nll_forward)(library.of(z), library.of(t))[0]], [loss.nll_forward(z, t)[0]])
+
+
+def test_numbers_on_the_host_are_looked_at(library):
+    z, t = library.of(DRAW((3, 4))), library.of(np.array([0, -1, 2]))
+    with pytest.raises(InputError, match=r"^nll_forward: labels run from -1 to 2, but 4 classes are numbered from 0"):
+        any_array(loss.nll_forward)(z, t)
+    with pytest.raises(InputError, match=r"^nll_forward: soft targets hold -1.0, but finite numbers of at least 0"):
+        any_array(loss.nll_forward)(z, library.of(-np.ones((3, 4))))
+    with pytest.raises(InputError, match=r"^embedding_forward: x runs from -1 to 2, but 0 … 2 was expected"):
+        any_array(tokens.embedding_forward)(z, t[None, :])
+    with pytest.raises(InputError, match=r"^one_against_rest_forward: targets run from 2\.0 to 2\.0"):
+        any_array(binary.one_against_rest_forward)(z, library.of(np.full((3, 4), 2.0)))
+    with pytest.raises(InputError, match=r"^spherical_softmax_forward: scores reach 1e\+300, but a spherical softmax"):
+        any_array(spherical.spherical_softmax_forward)(library.of(np.full((3, 4), 1e300)))
+
+
 # ---------------------------------------------------------------- tensors
 @pytest.mark.oracle
 def test_numbers_that_numpy_does_not_have_are_refused():
     torch = Torch().torch
     with pytest.raises(InputError, match="bfloat16"):
         any_array(softmax.softmax_forward)(torch.ones(3, dtype=torch.bfloat16))
+
+
+IN_PLACE = {
+    *(name for name in CALLS if name.startswith("batch_norm") and not name.startswith("batch_norm_inference")),
+    *(
+        name
+        for name in CALLS
+        if name.startswith("attention_tiled") or (name.endswith(" tiled") and "multi_head" in name)
+    ),
+    "linear_softmax_nll",
+}
+OF_ROWS = {"embedding_rows", "sparse_rows", "sampled_softmax", "noise_contrast", "drawn_centres", "direction_gain"}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("call", [call for name, call in CALLS.items() if name not in OF_ROWS], ids=lambda c: c.name)
+def test_what_pytorch_derives_from_a_forward_is_what_backward_gives(call):
+    library = Torch()
+    args, options = changed(changed(list(call.arguments), doubles), library.of), changed(call.keywords, library.of)
+    *outputs, cache = any_array(call.forward)(*args, **options)
+    dy = library.of(np.random.default_rng(1).standard_normal(outputs[0].shape))
+    gradients = list(flat(any_array(call.backward)(dy, cache)))
+    leaves = [x for x, dx in zip(args, gradients, strict=False) if dx is not None]
+    for x in leaves:
+        x.requires_grad_()
+
+    def derived():
+        return library.torch.autograd.grad(any_array(call.forward)(*args, **options)[0], leaves, dy)
+
+    if call.name in IN_PLACE:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            derived()
+    elif call.name == "gumbel_softmax_hard":  # goes straight through: PyTorch finds no way
+        with pytest.raises(RuntimeError, match="does not require grad"):
+            derived()
+    else:
+        for dx, expected in zip([dx for dx in gradients if dx is not None], derived(), strict=True):
+            library.torch.testing.assert_close(dx, expected, rtol=1e-9, atol=1e-11)
