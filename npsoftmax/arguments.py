@@ -206,7 +206,8 @@ def bounded(z: Array, power: int, what: str) -> Array:
         most = float(np.finfo(z.dtype).max / (4 * z.shape[-1])) ** (1 / power)
         if not -most <= z.min() <= z.max() <= most:
             raise refuse(
-                f"scores reach {abs(z).max():.3g}, but a {what} softmax in {z.dtype} takes them up to {most:.2g}."
+                f"scores reach {max(-z.min(), z.max()):.3g}, but a {what} softmax in {z.dtype} takes them up to "
+                f"{most:.2g}."
             )
     return z
 
