@@ -3,8 +3,8 @@
     python benchmarks/gpu.py --json docs/results/gpu.json --markdown docs/results/gpu.md
     python benchmarks/gpu.py --cpu --models convnet --batch-sizes 4 --classes 100 --epochs 0 --seconds 0.1  # a trial
 
-Both sides with TF32 and in bfloat16: PyTorch (eager, channels last) by autocast, ours by --precision bf16, which is
-less (docs/gpu.md). A step is forward, backward and SGD with momentum on a batch that lies on the device; losses are not
+Both sides with TF32 and in bfloat16: PyTorch (eager, channels last) by autocast, ours by --precision bf16, which is the
+same (docs/gpu.md). A step is forward, backward and SGD with momentum on a batch that lies on the device; losses are not
 read, and the device is waited for at the end of the measured steps only. Every side is a process of its own each round,
 which measures all that the side has; sides take turns. First both sides train three steps from the same parameters in
 full float32: where their losses differ there is no ratio. Of single convolutions output and both gradients are made;

@@ -45,7 +45,7 @@ TENSOR = [(factors, result, columns) for factors, result in ((32, 32), (16, 32),
 # Of an H100: bytes a second of its memory; FLOP/s that mma.sync reaches (63-65 % of the peak).
 MEMORY = 3.35e12
 RATES = {"tf32": 310e12, "bf16": 620e12}
-BYTES = {"tf32": 4, "bf16": 2}  # of a number of an activation: what bf16 would take if activations were kept in it
+BYTES = {"tf32": 4, "bf16": 2}  # of a number of an activation
 DEEPER = LAYERS[2:]  # the five layers of resnet9
 MODELS, BATCHES, CLASSES, IMAGE = ("resnet9", "convnet", "vit_small"), (128, 512), 100, (32, 32, 3)
 
@@ -83,7 +83,9 @@ def variants() -> Iterator[tuple[str, str, tuple[str, ...], int, int]]:
     """(file, variant, options, threads of a block, bytes of shared memory that a launch asks for) of each."""
     for file in cuda.files():
         if file != "conv_tensor":
-            yield file, "", cuda.options("f"), cuda.BLOCK, 0
+            for kind, variant in (("f", ""), (cuda.BF16, "activations in bfloat16")):
+                if kind in cuda.kinds(file):
+                    yield file, variant, cuda.options(kind), cuda.BLOCK, 0
     for factors, result, columns in TENSOR:
         slices = conv.STAGES * (conv.ROWS + columns) * conv.LINE
         places = max(conv.ROWS + 9, 2 * conv.LINE * 8 // factors)  # of a 3x3 kernel

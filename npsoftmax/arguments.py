@@ -33,8 +33,8 @@ from npsoftmax.errors import InputError
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
 
-INSIDE = (__name__, "npsoftmax.kernels", "npsoftmax.functional")  # modules whose functions are named in an error
-ASKED = (__name__, "npsoftmax.functional.targets")  # but for these: what they are asked for, others were given
+INSIDE = (__name__, "npsoftmax.autocast", "npsoftmax.kernels", "npsoftmax.functional")  # named in an error, …
+ASKED = (*INSIDE[:2], "npsoftmax.functional.targets")  # … but for these: what they are asked for, others were given
 MAY_BE_EMPTY = ("…", "N", "M", "L", "K")  # axes of samples, rows and places; a size of 0 means nothing elsewhere
 
 Pair = tuple[int, int]

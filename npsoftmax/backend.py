@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.errors import InputError, unknown_name
 
 
@@ -117,6 +118,8 @@ def array_module(x: object) -> Any:
     """
     if isinstance(x, np.ndarray):
         return np
+    if isinstance(x, BFloat16):
+        x = x.bits
     module = sys.modules.get(type(x).__module__.partition(".")[0])
     return module if isinstance(x, getattr(module, "ndarray", ())) else getattr(x, "numpy_words", np)
 
@@ -201,9 +204,9 @@ def get_backend(name: str = "numpy", device: int = 0, precision: str = "auto") -
 
     precision: of products of float32 matrices on a device, for the whole process. "fp32": in full. "tf32": by tensor
     cores, whose factors have 10 bits after the point and not 23; about ten times as fast. "bf16": by tensor cores, with
-    factors of 7 bits; all arrays, sums and parameters stay float32. "auto": tf32 where there is such hardware. NumPy
-    always computes in full. Raises InputError that says what is missing (CuPy, a driver, a device, the hardware) and
-    what to do.
+    factors of 7 bits, as many as a network's activations then have (`npsoftmax.autocast`); sums and parameters stay
+    float32. "auto": tf32 where there is such hardware. NumPy always computes in full. Raises InputError that says what
+    is missing (CuPy, a driver, a device, the hardware) and what to do.
     """
     if precision not in PRECISIONS:
         raise unknown_name("--precision", precision, PRECISIONS)

@@ -1,7 +1,8 @@
 """CUDA kernels for the arrays of a device: found, compiled at their first use, and launched.
 
 Design: a file <name>.cu, beside the module that calls it, is plain CUDA C in which `real` stands for float or double;
-it is compiled once for each, by NVRTC through CuPy, which keeps the result on disk. A kernel takes pointers to
+it is compiled once for each, by NVRTC through CuPy, which keeps the result on disk; and once more where `stored`, the
+type of activations, is bfloat16 and what is computed from them float. A kernel takes pointers to
 contiguous arrays, whole numbers as `int` and others as `real`: `Kernels` converts them, so a wrong type cannot pass
 unnoticed. No kernel adds with atomics: every output has one thread, or one block, that sums in a fixed order, so
 two runs agree bit for bit. The same files run on the CPU in the tests.
@@ -16,19 +17,22 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.bfloat16 import BFloat16
 
 PACKAGE = Path(__file__).parent
 REALS = {"f": "float", "d": "double"}
+BF16 = "bf16"  # beside these: activations in bfloat16, everything else float
 BLOCK = 256  # threads of a block; `block_sum` in common.cuh counts on it
 FREE_SHARED = 48 * 1024  # bytes of shared memory that a kernel may have without being asked for
 MOST_ITEMS = 2**30  # elements of an array, so that an index of any kernel fits an int
 
 
 class Kernels:
-    """The kernels of one file, compiled for one type of number."""
+    """The kernels of one file, compiled for one type of number; `pack` activations are 16 bytes."""
 
-    def __init__(self, raw: Any, real: type[np.generic]):
-        self._raw, self._real = raw, real
+    def __init__(self, raw: Any, kind: str):
+        self._raw, self._real = raw, np.dtype("f" if kind == BF16 else kind).type
+        self.pack = 16 // (2 if kind == BF16 else np.dtype(kind).itemsize)
         self._functions: dict[str, Any] = {}
         self._shared: dict[str, int] = {}  # name -> the bytes of dynamic shared memory that it may have
 
@@ -36,6 +40,11 @@ class Kernels:
         """Run a kernel with one thread for each item; its last parameter is the number of items."""
         if items:
             self.blocks(name, (-(-items // BLOCK),), *args, items)
+
+    def packs(self, name: str, items: int, *args: Any) -> None:
+        """Run a kernel with one thread for every `pack` items, the last for what is left of them."""
+        if items:
+            self.blocks(name, (-(-items // (BLOCK * self.pack)),), *args, items)
 
     def blocks(self, name: str, blocks: tuple[int, ...], *args: Any, threads: int = BLOCK, shared: int = 0) -> None:
         """Run a kernel in so many blocks of `threads`, along up to two axes.
@@ -54,11 +63,16 @@ class Kernels:
             return np.intp(0)  # a null pointer
         if isinstance(value, bool | int):
             return np.int32(value)
+        if isinstance(value, BFloat16):
+            return value.bits
         return self._real(value) if isinstance(value, float) else value
 
 
 def on_device(*arrays: Array | None) -> bool:
-    """Whether CUDA kernels take these: all (but None) on a device, of one type, float32 or float64, none too large."""
+    """Whether CUDA kernels take these: all (but None) on a device, of one type, float32 or float64, none too large.
+
+    bfloat16 goes with float32.
+    """
     first = arrays[0]
     if isinstance(first, np.ndarray) or first is None or not hasattr(first, "dtype"):
         return False
@@ -66,21 +80,22 @@ def on_device(*arrays: Array | None) -> bool:
     if not hasattr(xp, "RawModule") or char not in REALS:
         return False
     given = (array for array in arrays if array is not None)
-    return all(isinstance(a, xp.ndarray) and a.dtype.char == char and a.size <= MOST_ITEMS for a in given)
+    return all(isinstance(a, xp.ndarray | BFloat16) and a.dtype.char == char and a.size <= MOST_ITEMS for a in given)
 
 
 def cuda(name: str, array: Array) -> Kernels:
     """The kernels of <name>.cu for numbers of the type of `array`, which is on a device."""
-    return compiled_for(array_module(array), name, array.dtype.char)
+    kind = BF16 if isinstance(array, BFloat16) else array.dtype.char
+    return compiled_for(array_module(array), name, kind)
 
 
 @functools.cache
-def compiled_for(xp: Any, name: str, char: str, *defines: str) -> Kernels:
-    """The kernels of one file for numbers of a type ("f" or "d"), whatever arrays they are for.
+def compiled_for(xp: Any, name: str, kind: str, *defines: str) -> Kernels:
+    """The kernels of one file for numbers of a kind ("f", "d" or BF16), whatever arrays they are for.
 
     defines: further options, "-DNAME=VALUE", for a file that is compiled in several ways.
     """
-    return Kernels(xp.RawModule(code=source(name), options=(*options(char), *defines)), np.dtype(char).type)
+    return Kernels(xp.RawModule(code=source(name), options=(*options(kind), *defines)), kind)
 
 
 @functools.cache
@@ -95,6 +110,13 @@ def source(name: str) -> str:
     return "".join(file.read_text(encoding="utf-8") for file in (shared, files()[name]))
 
 
-def options(char: str) -> tuple[str, ...]:
+def kinds(name: str) -> tuple[str, ...]:
+    """The kinds of numbers that a file is compiled for."""
+    text = files()[name].read_text(encoding="utf-8")
+    return (*REALS, BF16) if "stored" in text else tuple(REALS)
+
+
+def options(kind: str) -> tuple[str, ...]:
     """The options of the compiler."""
-    return f"-DREAL={REALS[char]}", f"-DBLOCK={BLOCK}", "-std=c++14"
+    real = ("-DREAL=float", "-DBF16") if kind == BF16 else (f"-DREAL={REALS[kind]}",)
+    return *real, f"-DBLOCK={BLOCK}", "-std=c++14"

@@ -121,9 +121,11 @@ def compiled(kind: str, text: str, *options: str) -> str:
 
 
 def named_types(options: tuple[str, ...]) -> dict[str, type[np.generic]]:
-    """The types that files name themselves, as the compiler's options have them: `real`; and of conv_tensor.cu."""
+    """The types that files name themselves, as the compiler's options have them; the last two are conv_tensor.cu's."""
+    real = np.float32 if "-DREAL=float" in options else np.float64
     return {
-        "real": np.float32 if "-DREAL=float" in options else np.float64,
+        "real": real,
+        "stored": np.uint16 if "-DBF16" in options else real,
         "number": np.uint16 if "-DFACTORS=16" in options else np.float32,
         "result": np.uint16 if "-DRESULT=16" in options else np.float32,
     }

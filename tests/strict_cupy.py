@@ -164,6 +164,9 @@ class ndarray:
     def transpose(self, *axes):
         return ndarray(self._a.transpose(*axes))
 
+    def view(self, dtype):
+        return ndarray(self._a.view(dtype))
+
     def swapaxes(self, a, b):
         return ndarray(self._a.swapaxes(a, b))
 

@@ -31,8 +31,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add(
         group,
         "--precision",
-        "of matrix products on a GPU: fp32, tf32 (tensor cores, 10 bits after the point), bf16 (7 bits; parameters and "
-        "sums stay float32) or auto (tf32 where it can)",
+        "of matrix products on a GPU: fp32, tf32 (tensor cores, 10 bits after the point), bf16 (7 bits, activations "
+        "too; parameters and sums stay float32) or auto (tf32 where it can)",
         metavar="NAME",
     )
     add(

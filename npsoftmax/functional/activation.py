@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from npsoftmax.arguments import gradient_like, real
+from npsoftmax.autocast import activation, gradient_as
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional.path import sigmoid
 from npsoftmax.kernels import elementwise as kernels
@@ -29,7 +30,7 @@ def relu_backward(dy: Array, cache: Any) -> Array:
 
 def relu_fused_forward(x: Array) -> tuple[Array, Any]:
     """`relu_forward` in one pass. Any shape."""
-    x = real(x)
+    x = activation(x)
     y = kernels.relu(x)
     return y, y
 
@@ -37,7 +38,7 @@ def relu_fused_forward(x: Array) -> tuple[Array, Any]:
 def relu_fused_backward(dy: Array, cache: Any) -> Array:
     """`relu_backward` in one pass. dy like x -> dx like x."""
     y = cache
-    dy = gradient_like(dy, y.shape)
+    dy = gradient_as(dy, y.shape, y)
     return kernels.relu_backward(dy, y)
 
 
@@ -72,13 +73,13 @@ def gelu_backward(dy: Array, cache: Any) -> Array:
 
 def gelu_fused_forward(x: Array) -> tuple[Array, Any]:
     """`gelu_forward` in one pass. Any shape. Only x is kept: Φ(x) is computed again in the backward."""
-    x = real(x)
+    x = activation(x)
     return kernels.gelu(x), x
 
 
 def gelu_fused_backward(dy: Array, cache: Any) -> Array:
     """`gelu_backward` in one pass. dy like x -> dx like x."""
-    dy = gradient_like(dy, cache.shape)
+    dy = gradient_as(dy, cache.shape, cache)
     return kernels.gelu_backward(dy, cache)
 
 
@@ -102,11 +103,11 @@ def silu_backward(dy: Array, cache: Any) -> Array:
 
 def silu_fused_forward(x: Array) -> tuple[Array, Any]:
     """`silu_forward` in one pass. Any shape. Only x is kept: σ(x) is computed again in the backward."""
-    x = real(x)
+    x = activation(x)
     return kernels.silu(x), x
 
 
 def silu_fused_backward(dy: Array, cache: Any) -> Array:
     """`silu_backward` in one pass. dy like x -> dx like x."""
-    dy = gradient_like(dy, cache.shape)
+    dy = gradient_as(dy, cache.shape, cache)
     return kernels.silu_backward(dy, cache)

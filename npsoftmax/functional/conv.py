@@ -20,10 +20,12 @@ cache is (x, w, b is not None, stride, pad, …): columns are recomputed, never 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from npsoftmax import kernels
 from npsoftmax.arguments import fit_convolution, gradient_like, operands, pair, real
+from npsoftmax.autocast import activation_and, gradient_of
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import elementwise, norm, output_size
@@ -113,7 +115,7 @@ def conv2d_tiled_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y = im2col(x) @ w + b without ever holding the columns of the batch (shapes: see the module)."""
-    x, w, b, stride, pad = _given(x, w, b, stride, pad)
+    x, w, b, stride, pad = _given(x, w, b, stride, pad, activation_and)
     y = kernels.conv2d_tiled(x, w, b, stride, pad)
     return y, (x, w, b is not None, stride, pad)
 
@@ -124,7 +126,7 @@ def conv2d_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     x, w, has_bias, stride, pad = cache
-    dy = real(dy, "dy")
+    dy = gradient_of(x, dy)
     dw = kernels.conv2d_tiled_dw(x, dy, w.shape[:2], stride, pad)
     dx = kernels.conv2d_tiled_dx(dy, w, x.shape, stride, pad) if need_dx else None
     return dx, dw, _bias_gradient(dy, has_bias)
@@ -134,7 +136,7 @@ def conv2d_relu_tiled_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
 ) -> tuple[Array, Any]:
     """y = max(im2col(x) @ w + b, 0), with max taken while a tile is in the cache (shapes: see the module)."""
-    x, w, b, stride, pad = _given(x, w, b, stride, pad)
+    x, w, b, stride, pad = _given(x, w, b, stride, pad, activation_and)
     y = kernels.conv2d_tiled(x, w, b, stride, pad, relu=True)
     return y, (x, w, b is not None, stride, pad, y)
 
@@ -145,7 +147,7 @@ def conv2d_relu_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> G
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     *conv_cache, y = cache
-    dy = real(dy, "dy")
+    dy = gradient_of(y, dy)
     return conv2d_tiled_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
 
 
@@ -264,9 +266,9 @@ def _bias_gradient(dy: Array, has_bias: bool) -> Array | None:
 
 
 def _given(
-    x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair
+    x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, operands: Callable[..., Any] = operands
 ) -> tuple[Array, Array, Array | None, Pair, Pair]:
-    """The arguments of a forward, where they fit."""
+    """The arguments of a forward, where they fit. operands: what makes x, w and b real numbers."""
     x, w, b = operands(x, w, b)
     stride, pad = pair("stride", stride, 1), pair("pad", pad, 0)
     fit_convolution(x.shape, w.shape, None if b is None else b.shape, stride, pad)

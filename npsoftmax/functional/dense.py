@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, operands, taken
+from npsoftmax.arguments import gradient_like, taken
+from npsoftmax.autocast import activation_and, gradient_as
 from npsoftmax.backend import Array
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.norm import column_sum
@@ -43,7 +44,7 @@ def dense_backward(dy: Array, cache: Any, need_dx: bool = True) -> tuple[Array |
 
 def dense_threaded_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Any]:
     """`dense_forward` with the product on all threads. x (N, D), w (D, M), b (M,) or None -> y (N, M)"""
-    x, w, b = operands(x, w, b)
+    x, w, b = activation_and(x, w, b)
     return matmul(x, w, b), (x, w, b is not None)
 
 
@@ -53,6 +54,6 @@ def dense_threaded_backward(dy: Array, cache: Any, need_dx: bool = True) -> tupl
     dy (N, M) -> dx (N, D), dw (D, M), db (M,) or None
     """
     x, w, has_bias = cache
-    dy = gradient_like(dy, (len(x), w.shape[1]))
+    dy = gradient_as(dy, (len(x), w.shape[1]), x)
     dx = matmul(dy, w.T) if need_dx else None
     return dx, matmul(x.T, dy), column_sum(dy) if has_bias else None

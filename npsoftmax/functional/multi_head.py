@@ -3,7 +3,8 @@
     x (N, T, D) ─w_qkv─► q │ k │ v (N, T, 3D) ─► (N, heads, T, D/heads) ─attention─► y (N, T, D) ─w_out─► (N, T, D)
 
 Design: tokens are rows of a matrix (N·T, D) wherever features are mixed, so each projection is one large product; a
-head is a run of D/heads columns, and splitting heads is a view, not a copy. One matrix w_qkv holds the three
+head is a run of D/heads columns, and splitting heads is a view, not a copy. Where x is bfloat16, scores, weights and
+means are float32 all the same. One matrix w_qkv holds the three
 projections side by side. With `context` the queries come from x and the keys and values from it (cross-attention).
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, taken, whole
+from npsoftmax.arguments import whole
+from npsoftmax.autocast import activations, gradient_as, like, widened
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.functional import attention, dense, fused_attention, tiled_attention
@@ -51,7 +53,7 @@ def multi_head_attention_forward(
     Raises InputError where D does not divide into heads, or an algorithm cannot do what is asked.
     Source: Vaswani et al., 2017 (arXiv 1706.03762).
     """
-    x, w_qkv, b_qkv, w_out, b_out, context = taken(PROJECTIONS, x, w_qkv, b_qkv, w_out, b_out, context)
+    x, w_qkv, b_qkv, w_out, b_out, context = activations(PROJECTIONS, x, w_qkv, b_qkv, w_out, b_out, context)
     heads = whole("heads", heads)
     d = x.shape[-1]
     if heads < 1 or d % heads:
@@ -59,7 +61,7 @@ def multi_head_attention_forward(
     pair = "dense_threaded" if threaded else "dense"
     (q, k, v), in_cache = _project(x, context, w_qkv, b_qkv, pair)
     y, core_cache = _attend((q, k, v), (mask, noise, drop, keep), heads, mapping, algorithm, causal, options)
-    out, out_cache = getattr(dense, f"{pair}_forward")(_rows(y), w_out, b_out)
+    out, out_cache = getattr(dense, f"{pair}_forward")(_rows(like(y, x)), w_out, b_out)
     return out.reshape(x.shape), (in_cache, core_cache, out_cache, heads, algorithm, pair)
 
 
@@ -68,9 +70,10 @@ def multi_head_attention_backward(
 ) -> tuple[Array | None, Array, Array | None, Array, Array | None, Array | None]:
     """The three steps in reverse. dy (N, T, D) -> dx, dw_qkv, db_qkv, dw_out, db_out, dcontext (None without one)."""
     in_cache, core_cache, out_cache, heads, algorithm, pair = cache
-    dy = gradient_like(dy, (*in_cache[0][1][:2], out_cache[1].shape[1]))
+    dy = gradient_as(dy, (*in_cache[0][1][:2], out_cache[1].shape[1]), out_cache[0])
     dmerged, dw_out, db_out = getattr(dense, f"{pair}_backward")(_rows(dy), out_cache)
-    gradients = _gradients_side_by_side(dy, in_cache)
+    dmerged = widened(dmerged)
+    gradients = _gradients_side_by_side(dmerged, in_cache)
     _back_through_heads(dmerged.reshape(dy.shape), core_cache, heads, algorithm, _parts(gradients))
     dx, dw_qkv, db_qkv, dcontext = _back_through_projections(gradients, in_cache, pair, need_dx)
     return dx, dw_qkv, db_qkv, dw_out, db_out, dcontext
@@ -98,7 +101,7 @@ def _project(x: Array, context: Array | None, w: Array, b: Array | None, pair: s
     arrays, caches = [], []
     for source, weight, bias in products:
         y, cache = getattr(dense, f"{pair}_forward")(_rows(source), weight, bias)
-        arrays.append(y.reshape(n, source.shape[1], weight.shape[1]))
+        arrays.append(widened(y).reshape(n, source.shape[1], weight.shape[1]))
         caches.append((cache, arrays[-1].shape))
     return _parts(tuple(arrays)), caches
 

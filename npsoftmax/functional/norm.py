@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, operands, refuse, taken, whole
+from npsoftmax.arguments import gradient_like, refuse, taken, whole
+from npsoftmax.autocast import activation_and, activations, gradient_as
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels import norm as kernels
 from npsoftmax.kernels.norm import After
@@ -144,7 +145,7 @@ def batch_norm_fused_forward(
 
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased
     """
-    x, gamma, beta = taken(AFFINE, x, gamma, beta)
+    x, gamma, beta = activations(AFFINE, x, gamma, beta)
     _some_rows(x)
     xp = array_module(x)
     mean, var = kernels.column_moments(x.reshape(-1, x.shape[-1]))
@@ -159,7 +160,7 @@ def batch_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arra
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, beta, mean, scale, after = cache
-    dy = gradient_like(dy, x.shape)
+    dy = gradient_as(dy, x.shape, x)
     m = x.size // x.shape[-1]
     factor = gamma * scale
     dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, after)
@@ -173,7 +174,7 @@ def batch_norm_fused_inference_forward(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5, *, after: After = ""
 ) -> tuple[Array, Any]:
     """`batch_norm_inference_forward` and what comes `after` it in one pass. x (N, …, C), the others (C,) -> y like x"""
-    x, gamma, beta, mean, var = taken(INFERENCE, x, gamma, beta, mean, var)
+    x, gamma, beta, mean, var = activations(INFERENCE, x, gamma, beta, mean, var)
     xp = array_module(x)
     scale = 1 / xp.sqrt(var + eps)
     return kernels.normalise(x, mean, gamma * scale, beta, after), (x, gamma, beta, mean, scale, after)
@@ -182,7 +183,7 @@ def batch_norm_fused_inference_forward(
 def batch_norm_fused_inference_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """`batch_norm_inference_backward` in two passes. dy like x -> dx like x, dgamma (C,), dbeta (C,)"""
     x, gamma, beta, mean, scale, after = cache
-    dy = gradient_like(dy, x.shape)
+    dy = gradient_as(dy, x.shape, x)
     factor = gamma * scale
     dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, after)
     nothing = array_module(x).zeros_like(mean)
@@ -203,7 +204,7 @@ def batch_norm_shared_forward(
     rows: M of the whole batch; total: an array (2, C) -> its sum over the parts, for each of which this is called.
     x (N, …, C), gamma, beta (C,) -> y like x, mean (C,), var (C,) biased, both of the whole batch
     """
-    x, gamma, beta = taken(AFFINE, x, gamma, beta)
+    x, gamma, beta = activations(AFFINE, x, gamma, beta)
     _some_rows(x)
     rows = whole("rows", rows)
     xp = array_module(x)
@@ -224,7 +225,7 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
     dy like x -> dx like x, dgamma (C,), dbeta (C,)
     """
     x, gamma, beta, mean, scale, after, rows, total = cache
-    dy = gradient_like(dy, x.shape)
+    dy = gradient_as(dy, x.shape, x)
     xp, factor = array_module(x), gamma * scale
     dbeta, g_centred = kernels.normalise_sums(dy, x, mean, factor, beta, after)
     all_dbeta, all_centred = total(xp.stack([dbeta, g_centred]).astype(xp.float64)).astype(x.dtype)
@@ -235,7 +236,7 @@ def batch_norm_shared_backward(dy: Array, cache: Any) -> tuple[Array, Array, Arr
 
 def layer_norm_fused_forward(x: Array, gamma: Array, beta: Array | None, eps: float = 1e-5) -> tuple[Array, Any]:
     """`layer_norm_forward` in one pass; x is kept, and two numbers a row. x (…, D) -> y like x"""
-    x, gamma, beta = operands(x, gamma, beta)
+    x, gamma, beta = activation_and(x, gamma, beta)
     if x.ndim < 1 or not x.shape[-1]:
         raise refuse(f"x has shape {x.shape}, but (…, D) with D of at least 1 was expected.")
     rows = x.reshape(-1, x.shape[-1])  # (M, D)
@@ -246,7 +247,7 @@ def layer_norm_fused_forward(x: Array, gamma: Array, beta: Array | None, eps: fl
 def layer_norm_fused_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array | None]:
     """`layer_norm_backward` in one pass. dy like x -> dx like x, dgamma (D,), dbeta (D,) or None"""
     *saved, has_beta, shape = cache
-    dy = gradient_like(dy, shape)
+    dy = gradient_as(dy, shape, saved[0])
     dx, dgamma, dbeta = kernels.layer_norm_backward(dy.reshape(saved[0].shape), *saved)
     return dx.reshape(dy.shape), dgamma, dbeta if has_beta else None
 

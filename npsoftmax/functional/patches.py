@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import fit, gradient_like, real, refuse, whole
+from npsoftmax.arguments import fit, refuse, whole
+from npsoftmax.autocast import activation, kept_gradient
 from npsoftmax.backend import Array
 
 
@@ -13,7 +14,7 @@ def patches_forward(x: Array, size: int) -> tuple[Array, Any]:
 
     x (N, H, W, C), H and W divisible by `size` -> y (N, P, size·size·C), P = H/size · W/size
     """
-    x, size = real(x), whole("size", size)
+    x, size = activation(x), whole("size", size)
     fit("x (N, H, W, C)", x.shape)
     if x.shape[1] % size or x.shape[2] % size:
         raise refuse(f"{x.shape[1]}x{x.shape[2]} pixels do not divide into patches of {size}x{size}; choose a divisor.")
@@ -25,6 +26,6 @@ def patches_forward(x: Array, size: int) -> tuple[Array, Any]:
 def patches_backward(dy: Array, cache: Any) -> Array:
     """Every value goes back to its pixel. dy (N, P, size·size·C) -> dx (N, H, W, C)."""
     (n, h, w, c), size = cache
-    dy = gradient_like(dy, (n, (h // size) * (w // size), size * size * c))
+    dy = kept_gradient(dy, (n, (h // size) * (w // size), size * size * c))
     cut = dy.reshape(n, h // size, w // size, size, size, c).transpose(0, 1, 3, 2, 4, 5)
     return cut.reshape(n, h, w, c)

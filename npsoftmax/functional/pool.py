@@ -10,6 +10,7 @@ from typing import Any
 
 from npsoftmax import kernels
 from npsoftmax.arguments import fit, fit_windows, gradient_like, pair, real, refuse
+from npsoftmax.autocast import activation, kept_gradient
 from npsoftmax.backend import Array, array_module
 from npsoftmax.kernels.windows.reference import Pair, pad_images, windows
 
@@ -30,7 +31,7 @@ def max_pool2d_backward(dy: Array, cache: Any) -> Array:
     dy (N, OH, OW, C) -> dx (N, H, W, C)
     """
     index, shape, size, stride, pad = cache
-    dy = gradient_like(dy, index.shape)
+    dy = kept_gradient(dy, index.shape)
     return kernels.max_pool_backward(dy, index, shape, size, stride, pad)
 
 
@@ -57,7 +58,7 @@ def avg_pool2d_forward(x: Array, size: Pair, stride: Pair, pad: Pair = (0, 0)) -
 
     x (N, H, W, C) -> y (N, OH, OW, C)
     """
-    x, size, stride, pad = _given(x, size, stride, pad)
+    x, size, stride, pad = _given(real(x), size, stride, pad)
     taps = windows(pad_images(x, pad), size, stride)
     y = taps[0].copy()
     for tap in taps[1:]:
@@ -174,7 +175,7 @@ def pad_to_odd_backward(dy: Array, cache: Any) -> Array:
 
 # ---------------------------------------------------------------- what a forward may be given
 def _given(x: Array, size: Pair, stride: Pair, pad: Pair) -> tuple[Array, Pair, Pair, Pair]:
-    x, size, stride, pad = real(x), pair("size", size, 1), pair("stride", stride, 1), pair("pad", pad, 0)
+    x, size, stride, pad = activation(x), pair("size", size, 1), pair("stride", stride, 1), pair("pad", pad, 0)
     fit_windows(x.shape, size, stride, pad)
     return x, size, stride, pad
 

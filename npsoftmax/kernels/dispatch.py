@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from npsoftmax.backend import Array, array_module
+from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.cuda import on_device
 from npsoftmax.host import get_threads
 from npsoftmax.kernels.extension import load_extension
@@ -81,4 +82,4 @@ def contiguous(*arrays: Maybe) -> list[Maybe]:
     """The arrays in row order, those that are so already as they are; None stays."""
     first = arrays[0]
     in_order = (np if isinstance(first, np.ndarray) else array_module(first)).ascontiguousarray
-    return [a if a is None else in_order(a) for a in arrays]
+    return [a if a is None else BFloat16(in_order(a.bits)) if isinstance(a, BFloat16) else in_order(a) for a in arrays]

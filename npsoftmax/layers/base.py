@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from numbers import Integral
 from typing import Any
 
-from npsoftmax.arguments import real
+from npsoftmax.autocast import activation
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.params import HoldsTrees, Tree
@@ -66,7 +66,7 @@ class Layer(HoldsTrees, ABC):
 
     def taken(self, x: Any) -> Array:
         """x (N, …) as an array of real numbers whose samples this layer takes; InputError where it does not."""
-        x = real(x)
+        x = activation(x)
         if not x.ndim:
             raise InputError(f"{self!r} takes a batch (N, …), but x is one number.")
         self.output_shape(x.shape[1:])

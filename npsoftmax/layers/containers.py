@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from npsoftmax.arguments import real
+from npsoftmax.autocast import activation, like
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.kernels.elementwise import add
@@ -57,21 +57,23 @@ class Sequential(Layer):
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         check_rng(rng, optional=True)
-        x, caches = x if self.takes_tokens else real(x), []
+        x, caches = x if self.takes_tokens else activation(x), []
         for name, layer in self.layers.items():
-            x, cache = layer.forward(x, train=train, rng=rng and rng.child(name))
+            y, cache = layer.forward(x, train=train, rng=rng and rng.child(name))
+            x = like(y, x)
             caches.append(cache)
         return x, caches
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        dy, caches, grads = real(dy, "dy"), cache, {}
+        dx: Array | None = activation(dy, "dy")
+        caches, grads = cache, {}
         check_unused(caches, len(self.layers))
-        dx: Array | None = dy
         for name, layer in reversed(self.layers.items()):
             assert dx is not None  # only the last layer of this loop may leave it out
             # Popped, so that each activation is freed as soon as it has been used.
             last = not need_dx and name == self._learns_from
-            dx, grads[name] = layer.backward(dx, caches.pop(), need_dx=not last)
+            below, grads[name] = layer.backward(dx, caches.pop(), need_dx=not last)
+            dx = like(below, dx)
             if last:
                 caches.clear()
                 break
@@ -112,10 +114,10 @@ class Residual(Layer):
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         x = self.taken(x)  # x + y would broadcast silently
         y, cache = self.branch.forward(x, train=train, rng=rng)
-        return add(x, y), cache
+        return add(x, like(y, x)), cache
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        dy = real(dy, "dy")
+        dy = activation(dy, "dy")
         dx, grads = self.branch.backward(dy, cache, need_dx=need_dx)
         return dx if dx is None else add(dx, dy), grads
 

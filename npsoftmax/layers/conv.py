@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npsoftmax import kernels
-from npsoftmax.arguments import real
+from npsoftmax.autocast import activation as as_activation
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import activation, conv
@@ -83,7 +83,7 @@ class Conv2d(Layer):
             self.params["b"] = start((outputs,), fan_in, rng.child("b"))
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = real(x)
+        x = as_activation(x)
         algorithm = self._algorithm_for(x)
         forward = getattr(conv, f"conv2d_{algorithm}_forward")
         y, cache = forward(x, self.params["w"], self.params.get("b"), self.stride, self.pad)
@@ -139,7 +139,7 @@ class ConvReLU2d(Conv2d):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = real(x)
+        x = as_activation(x)
         algorithm = self._algorithm_for(x)
         if not self.fused or algorithm not in FUSED:
             z, cache = super().forward(x, train=train, rng=rng)

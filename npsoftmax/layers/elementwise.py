@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from npsoftmax.arguments import gradient_like, real
+from npsoftmax import autocast
+from npsoftmax.autocast import kept_gradient, like
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional import activation, dropout
@@ -38,7 +39,7 @@ class GELU(Layer):
         self.fused = fused
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = real(x)
+        x = autocast.activation(x)
         name = "gelu_fused" if self.fused and kernels.in_one_pass(x) else "gelu"
         y, cache = getattr(activation, f"{name}_forward")(x)
         return y, (name, cache)
@@ -83,12 +84,12 @@ class Dropout(Layer):
         check_rng(rng)
         mask = rng.keep_mask(self.mask_shape(x.shape), 1 - self.p, array_module(x))
         y, cache = dropout.dropout_forward(x, mask, 1 - self.p)
-        return y, (cache, x.shape)
+        return like(y, x), (cache, x.shape)
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
         pair_cache, shape = cache
-        dy = gradient_like(dy, shape)
-        return dy if pair_cache is None else dropout.dropout_backward(dy, pair_cache), {}
+        dy = kept_gradient(dy, shape)
+        return dy if pair_cache is None else like(dropout.dropout_backward(dy, pair_cache), dy), {}
 
     def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the mask for a batch of `shape`: what it broadcasts over is dropped together."""
@@ -118,7 +119,7 @@ class Flatten(Layer):
         return x.reshape(x.shape[0], math.prod(x.shape[1:])), x.shape
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array, Tree]:
-        dy = gradient_like(dy, (cache[0], math.prod(cache[1:])))
+        dy = kept_gradient(dy, (cache[0], math.prod(cache[1:])))
         return dy.reshape(cache), {}
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.arguments import gradient_like, real
+from npsoftmax.autocast import activation, kept_gradient
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import patches, tokens
@@ -33,7 +33,7 @@ class PatchEmbed(Layer):
         self.params = self.dense.params
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = real(x)
+        x = activation(x)
         shape = self.output_shape(x.shape[1:])
         cut, cut_cache = patches.patches_forward(x, self.size)
         y, dense_cache = self.dense.forward(cut.reshape(-1, cut.shape[-1]))
@@ -42,7 +42,7 @@ class PatchEmbed(Layer):
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         cut_cache, dense_cache = cache
         (n, h, w, _), size = cut_cache
-        dy = gradient_like(dy, (n, (h // size) * (w // size), self.dim))
+        dy = kept_gradient(dy, (n, (h // size) * (w // size), self.dim))
         dcut, grads = self.dense.backward(dy.reshape(-1, self.dim), dense_cache, need_dx=need_dx)
         if dcut is None:
             return None, grads

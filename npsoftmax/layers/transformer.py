@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.arguments import real, taken
+from npsoftmax.autocast import activation, activations, like, widened
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.kernels.elementwise import add
@@ -61,7 +61,7 @@ class FeedForward(Layer):
         return y.reshape(x.shape), [first, act, dropped, second]
 
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
-        (dy,) = taken("dy (N, T, D)", dy)
+        (dy,) = activations("dy (N, T, D)", dy)
         caches, (n, tokens, dim) = cache, dy.shape
         check_unused(caches, 4)
         dh, fc2 = self.fc2.backward(dy.reshape(n * tokens, dim), caches.pop())
@@ -182,7 +182,7 @@ class TransformerBlock(Layer):
     # ------------------------------------------------------------ backward
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> tuple[Array | None, Tree]:
         check_unused(cache, 6)
-        caches, grads, dy = cache, {}, real(dy, "dy")
+        caches, grads, dy = cache, {}, activation(dy, "dy")
 
         def back(name: str, dy: Array) -> Array:
             dx, grads[name] = getattr(self, name).backward(dy, caches.pop())
@@ -233,6 +233,7 @@ def _add_to_first(whole: Array, part: Array) -> Array:
     """`whole` (N, T, D) with `part` (N, n, D) added to its first n tokens."""
     if whole.shape == part.shape:
         return add(whole, part)
-    y = whole.copy()
-    y[:, : part.shape[1]] += part
-    return y
+    y = widened(whole)
+    y = y.copy() if y is whole else y
+    y[:, : part.shape[1]] += widened(part)
+    return like(y, whole)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.arguments import real
+from npsoftmax.autocast import activation
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional import conv
 from npsoftmax.functional.softmax import positive
@@ -40,7 +40,7 @@ class PatchWhitening(Conv2d):
         w[...] = array_module(w).asarray(whitening_filters(self.taken(x), self.k, self.eps), dtype=w.dtype)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
-        x = real(x)
+        x = activation(x)
         algorithm = self._algorithm_for(x)
         y, cache = getattr(conv, f"conv2d_{algorithm}_forward")(x, self.buffers["w"], None, self.stride, self.pad)
         return y, (algorithm, cache)

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from npsoftmax import html
+from npsoftmax.autocast import narrowed, rounded, widened
 from npsoftmax.backend import Array, Backend, array_module
+from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo, Head, head_class
 from npsoftmax.layers import BatchNorm, Conv2d, Layer, all_layers
@@ -50,7 +52,7 @@ class Model(HoldsTrees):
         targets on the device of x, or on the host, where a head that reads labels needs no copy of them.
         """
         check_rng(rng, optional=True)
-        h, trunk_cache = self.trunk.forward(x, train=train, rng=rng and rng.child("trunk"))
+        h, trunk_cache = self.through_trunk(x, train=train, rng=rng and rng.child("trunk"))
         targets = targets if self.head.reads_labels else array_module(h).asarray(targets)
         value, head_cache = self.head.loss(h, targets, weights=weights, train=train, rng=rng and rng.child("head"))
         return h, value, (trunk_cache, head_cache)
@@ -70,12 +72,22 @@ class Model(HoldsTrees):
             )
         trunk_cache, head_cache = cache
         dh, head_grads = self.head.backward(head_cache, dloss)
-        _, trunk_grads = self.trunk.backward(dh, trunk_cache, need_dx=False)
+        trunk_grads = self.back_through_trunk(dh, trunk_cache)
         return {"trunk": trunk_grads, "head": head_grads}
+
+    def through_trunk(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
+        """Features of a batch, in float32 where what is between the layers is bfloat16. x (N, …) -> h (N, D), cache."""
+        h, cache = self.trunk.forward(x if self.trunk.takes_tokens else narrowed(x), train=train, rng=rng)
+        return widened(h), (isinstance(h, BFloat16), cache)
+
+    def back_through_trunk(self, dh: Array, cache: Any) -> Tree:
+        """dh (N, D), cache -> grads of the trunk."""
+        narrow, trunk_cache = cache
+        return self.trunk.backward(rounded(dh) if narrow else dh, trunk_cache, need_dx=False)[1]
 
     def features(self, x: Array) -> Array:
         """What the trunk makes of x in evaluation. x (N, …) -> (N, D)."""
-        return self.trunk.forward(x)[0]
+        return self.through_trunk(x)[0]
 
     def log_prob(self, x: Array, *, rng: Rng | None = None) -> Array:
         """log p of every class. x (N, …) -> (N, C). rng: for a head that draws noise in evaluation."""

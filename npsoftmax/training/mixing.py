@@ -94,7 +94,7 @@ def mixed_forward(
 ) -> tuple[Array, Array, Any]:
     """Features and mixed loss of a batch in training, as `Model.forward`. x (N, …), targets, others (N,)."""
     check_rng(rng)
-    h, trunk_cache = model.trunk.forward(x, train=True, rng=rng.child("trunk"))
+    h, trunk_cache = model.through_trunk(x, train=True, rng=rng.child("trunk"))
     losses, head_caches = [], []
     for labels in (targets, others):  # both see the same noise of the head
         value, cache = model.head.loss(h, labels, train=True, rng=rng.child("head"))
@@ -109,7 +109,7 @@ def mixed_backward(model: Model, cache: Any, dloss: float = 1.0) -> Tree:
     trunk_cache, head_caches, weight = cache
     dh, grads = model.head.backward(head_caches[0], dloss * weight)
     dh_others, grads_others = model.head.backward(head_caches[1], dloss * (1 - weight))
-    _, trunk_grads = model.trunk.backward(dh + dh_others, trunk_cache, need_dx=False)
+    trunk_grads = model.back_through_trunk(dh + dh_others, trunk_cache)
     return {"trunk": trunk_grads, "head": tree_map(_sum, grads, grads_others)}
 
 

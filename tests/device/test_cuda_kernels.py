@@ -313,7 +313,9 @@ class TestHarness:
             sums_of(wrong, False)
 
     def test_reading_beside_an_array_gives_nan(self):
-        wrong = CODE.replace("sum += rows[(long long)r * c + p.column]", "sum += rows[(long long)r * c + p.column + 1]")
+        wrong = CODE.replace(
+            "sum += wide(rows[(long long)r * c + p.column])", "sum += wide(rows[(long long)r * c + p.column + 1])"
+        )
         assert np.isnan(sums_of(wrong, False)).any()
 
     @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from cuda_feed import SHARED, Access
 
 from npsoftmax import cuda, kernels
+from npsoftmax.autocast import rounded, widened
 from npsoftmax.backend import get_backend
 from npsoftmax.data.device import DeviceImages
 from npsoftmax.data.normalize import Normalization
@@ -21,6 +22,7 @@ from npsoftmax.heads.base import ClassInfo
 from npsoftmax.kernels import norm, softmax
 from npsoftmax.kernels import tree as tree_kernels
 from npsoftmax.kernels.elementwise import device as elementwise
+from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.update import device as update
 from npsoftmax.random import Rng
 
@@ -99,6 +101,9 @@ class Maker:
     def __call__(self, *shape):
         return self.backend.asarray(0.1 + self.rng.random(shape, np.float32))
 
+    def narrow(self, *shape):
+        return rounded(self(*shape))
+
     def whole(self, numbers):
         return self.backend.asarray(np.asarray(numbers, np.int64))
 
@@ -113,22 +118,39 @@ def convolution(precision):
     return run
 
 
-def element_by_element(make):
-    elementwise.relu_backward(make(64, 32), make(64, 32))
-    elementwise.gelu(make(64, 32))
-    elementwise.gelu_backward(make(64, 32), make(64, 32))
-    elementwise.add_bias(make(64, 32), make(32), True)
+def element_by_element(kind):
+    def run(make):
+        of = getattr(make, kind)
+        elementwise.relu(of(64, 64))
+        elementwise.add(of(64, 64), of(64, 64))
+        elementwise.relu_backward(of(64, 64), of(64, 64))
+        elementwise.gelu(of(64, 64))
+        elementwise.gelu_backward(of(64, 64), of(64, 64))
+        elementwise.silu(of(64, 64))
+        elementwise.silu_backward(of(64, 64), of(64, 64))
+
+    return run
 
 
-def norms(make):
-    vectors = [make(64) for _ in range(5)]
-    norm.column_sum(make(128, 64))
-    norm.column_moments(make(128, 64))
-    norm.normalise(make(128, 64), *vectors[:3], True)
-    norm.normalise_sums(make(128, 64), make(128, 64), *vectors[:3], True)
-    norm.normalise_dx(make(128, 64), make(128, 64), *vectors, True)
-    _, mean, scale = norm.layer_norm(make(64, 256), make(256), make(256), 1e-5)
-    norm.layer_norm_backward(make(64, 256), make(64, 256), make(256), mean, scale)
+def between_the_types(make):
+    x, w = rounded(make(64, 64)), make(64, 64)
+    widened(x)
+    matmul(x, w, make(64))
+    elementwise.add_bias(make(64, 64), make(64), True)
+
+
+def norms(kind):
+    def run(make):
+        of, vectors = getattr(make, kind), [make(64) for _ in range(5)]
+        norm.column_sum(of(128, 64))
+        norm.column_moments(of(128, 64))
+        norm.normalise(of(128, 64), *vectors[:3], "relu")
+        norm.normalise_sums(of(128, 64), of(128, 64), *vectors[:3], "relu")
+        norm.normalise_dx(of(128, 64), of(128, 64), *vectors, "relu")
+        _, mean, scale = norm.layer_norm(of(64, 256), make(256), make(256), 1e-5)
+        norm.layer_norm_backward(of(64, 256), of(64, 256), make(256), mean, scale)
+
+    return run
 
 
 def rows_of_a_softmax(make):
@@ -144,12 +166,16 @@ def updates(make):
     update.square_sum(make(4096))
 
 
-def windows(make):
-    kernels.im2col(make(2, 10, 10, 32), (3, 3), (1, 1), (0, 0))
-    kernels.col2im(make(2 * 9, 9 * 32), (2, 9, 9, 32), (3, 3), (3, 3), (0, 0))
-    y, _ = kernels.max_pool(make(2, 8, 8, 32), (2, 2), (2, 2), (0, 0), relu=True)
-    by_turns = make.backend.asarray(np.arange(y.size).astype(np.uint8).reshape(y.shape) % 4)
-    kernels.max_pool_backward(y, by_turns, (2, 8, 8, 32), (2, 2), (2, 2), (0, 0))
+def windows(kind):
+    def run(make):
+        of = getattr(make, kind)
+        kernels.im2col(of(2, 10, 10, 32), (3, 3), (1, 1), (0, 0))
+        kernels.col2im(make(2 * 9, 9 * 32), (2, 9, 9, 32), (3, 3), (3, 3), (0, 0))
+        y, _ = kernels.max_pool(of(2, 8, 8, 32), (2, 2), (2, 2), (0, 0), relu=True)
+        by_turns = make.backend.asarray(np.arange(y.size).astype(np.uint8).reshape(y.shape) % 4)
+        kernels.max_pool_backward(y, by_turns, (2, 8, 8, 32), (2, 2), (2, 2), (0, 0))
+
+    return run
 
 
 def walks(make):
@@ -184,20 +210,24 @@ def images(make):
     cuda.compiled_for(make.backend.xp, "images", "f").blocks("mean_colours", (4,), *there, 5, 4, 32, 32, 3)
 
 
+ELEMENT_BY_ELEMENT = "relu relu_backward add gelu gelu_backward silu silu_backward"
+NORMS = """column_sum column_moments add_parts finish_moments normalise normalise_sums normalise_dx
+    layer_norm layer_norm_dx layer_norm_sums"""
+WINDOWS = "im2col col2im max_pool max_pool_backward"
 # name -> what runs, and the kernels that it calls.
 CASES = {
     "convolution, full": (convolution("fp32"), "outputs_full weights_full add_parts"),
     "convolution, tf32": (convolution("tf32"), "outputs weights add_parts round_tf32"),
     "convolution, bf16": (convolution("bf16"), "outputs weights add_parts round_bf16"),
-    "element by element": (element_by_element, "relu_backward gelu gelu_backward add_bias"),
-    "norms": (
-        norms,
-        "column_sum column_moments add_parts finish_moments normalise normalise_sums normalise_dx "
-        "layer_norm layer_norm_dx layer_norm_sums",
-    ),
+    "element by element": (element_by_element("__call__"), ELEMENT_BY_ELEMENT),
+    "element by element, bfloat16": (element_by_element("narrow"), f"{ELEMENT_BY_ELEMENT} round_bf16"),
+    "between the types": (between_the_types, "round_bf16 widen_bf16 add_bias_and_round add_bias"),
+    "norms": (norms("__call__"), NORMS),
+    "norms, bfloat16": (norms("narrow"), f"{NORMS} round_bf16"),
     "softmax": (rows_of_a_softmax, "exp_rows scaled_less_onehot"),
     "updates": (updates, "sgd adam clip scale square_sum add_sums"),
-    "windows": (windows, "im2col col2im max_pool max_pool_backward"),
+    "windows": (windows("__call__"), WINDOWS),
+    "windows, bfloat16": (windows("narrow"), f"{WINDOWS} round_bf16"),
     "walks through a tree": (
         walks,
         "climb chosen_scores path_losses path_slopes chosen_dh chosen_dw tree_log_prob subtract_rows",
@@ -224,6 +254,7 @@ STATED = {
         ("weights_full", "parts", True): (8.0, FIRST_RUNG),
     },
     "windows": {("max_pool_backward", "dy", False): (4.0, WINNERS_ONLY)},
+    "windows, bfloat16": {("max_pool_backward", "dy", False): (2.0, WINNERS_ONLY)},
     "images": {("mean_colours", "x", False): (1.91, BYTES), ("mean_colours", "colours", True): (1.25, BYTES)},
     "walks through a tree": {
         ("climb", "nodes", True): (4.0, A_PATH_A_THREAD),
@@ -364,15 +395,22 @@ PLANTED = {
         "elementwise",
         "    ITEM(i, items);\n    const real value = b",
         "    ITEM(item, items);\n    const int i = (item + 1) % items;\n    const real value = b",
-        "element by element",
+        "between the types",
         ("add_bias", "y", True),
     ),
     "stores by columns": (
         "norm",
-        "    y[i] = relu",
-        "    y[i % c * (items / c) + i / c] = relu",
+        "write_pack(values, y, i, items)",
+        "for (int k = i; k < i + PACK; k++) y[k % c * (items / c) + k / c] = values.value[k - i]",
         "norms",
         ("normalise", "y", True),
+    ),
+    "eight numbers read one by one for 16 bytes": (
+        "elementwise",
+        "(size_t)x % 16 == 0",
+        "(size_t)x % 16 == 1",
+        "element by element, bfloat16",
+        ("relu", "x", False),
     ),
     "four stores of 4 bytes for one of 16": (
         "philox",

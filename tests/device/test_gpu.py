@@ -27,12 +27,11 @@ CLASSES = ClassInfo(100, counts=np.arange(1, 101), coarse=np.arange(100) // 5)
 RUN = ("train", "--data", "synthetic100", "--limit-train", "2000", "--limit-test", "500", "--quiet", "--no-plots")
 
 
-@pytest.mark.parametrize("char", cuda.REALS)
-@pytest.mark.parametrize("name", sorted(cuda.files()))
-def test_a_file_of_kernels_loads(name, char, cupy):
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in sorted(cuda.files()) for kind in cuda.kinds(name)])
+def test_a_file_of_kernels_loads(name, kind, cupy):
     from cuda_on_cpu import parameters
 
-    kernels = cuda.compiled_for(cupy.xp, name, char)
+    kernels = cuda.compiled_for(cupy.xp, name, kind)
     for function in parameters(cuda.source(name)):
         kernels._raw.get_function(function)
 

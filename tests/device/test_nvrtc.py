@@ -33,10 +33,9 @@ def compiled(nvrtc, code, options, kind="CUBIN"):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("char", cuda.REALS)
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_compiles(nvrtc, name, char, architecture):
-    log, cubin = compiled(nvrtc, cuda.source(name), (*cuda.options(char), f"--gpu-architecture={architecture}"))
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in FILES for kind in cuda.kinds(name)])
+def test_a_file_compiles(nvrtc, name, kind, architecture):
+    log, cubin = compiled(nvrtc, cuda.source(name), (*cuda.options(kind), f"--gpu-architecture={architecture}"))
     assert log == ""
     assert cubin.startswith(b"\x7fELF")
 

@@ -1,48 +1,53 @@
-"""Calls of elementwise.cu: arrays on a device, all float32 or all float64."""
+"""Calls of elementwise.cu: arrays on a device, all float32, all float64 or all bfloat16."""
 
 from __future__ import annotations
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.autocast import like, room
+from npsoftmax.backend import Array
 from npsoftmax.cuda import cuda
 from npsoftmax.kernels.dispatch import contiguous
-from npsoftmax.kernels.elementwise.reference import add, relu  # one kernel of CuPy's each
 
-__all__ = ["add", "add_bias", "gelu", "gelu_backward", "relu", "relu_backward", "silu", "silu_backward"]
+
+def relu(x: Array) -> Array:
+    """See `reference.relu`."""
+    return _each("relu", x)
 
 
 def relu_backward(dy: Array, y: Array) -> Array:
     """See `reference.relu_backward`."""
-    dx = array_module(y).empty(y.shape, dtype=y.dtype)
-    cuda("elementwise", y).each("relu_backward", y.size, *contiguous(dy, y), dx)
-    return dx
+    return _each("relu_backward", dy, y)
+
+
+def add(a: Array, b: Array) -> Array:
+    """See `reference.add`; in bfloat16 where one of them is."""
+    return _each("add", like(a, b), like(b, a))
 
 
 def gelu(x: Array) -> Array:
     """See `reference.gelu`."""
-    y = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("elementwise", x).each("gelu", x.size, *contiguous(x), y)
-    return y
+    return _each("gelu", x)
 
 
 def gelu_backward(dy: Array, x: Array) -> Array:
     """See `reference.gelu_backward`."""
-    dx = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("elementwise", x).each("gelu_backward", x.size, *contiguous(dy, x), dx)
-    return dx
+    return _each("gelu_backward", dy, x)
 
 
 def silu(x: Array) -> Array:
     """See `reference.silu`."""
-    y = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("elementwise", x).each("silu", x.size, *contiguous(x), y)
-    return y
+    return _each("silu", x)
 
 
 def silu_backward(dy: Array, x: Array) -> Array:
     """See `reference.silu_backward`."""
-    dx = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("elementwise", x).each("silu_backward", x.size, *contiguous(dy, x), dx)
-    return dx
+    return _each("silu_backward", dy, x)
+
+
+def _each(name: str, *arrays: Array) -> Array:
+    """What a kernel gives for arrays of one type and shape: another of these."""
+    y = room(arrays[0])
+    cuda("elementwise", y).packs(name, y.size, *contiguous(*arrays), y)
+    return y
 
 
 def add_bias(y: Array, b: Array | None, relu: bool) -> None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from npsoftmax import cublas
+from npsoftmax import autocast, cublas
 from npsoftmax.backend import Array, array_module, device_precision
+from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.cuda import cuda, on_device
 from npsoftmax.kernels.dispatch import as_stored, contiguous
 
 
 def matmul(a: Array, b: Array, bias: Array | None) -> Array:
     """See `reference.matmul`."""
+    if isinstance(a, BFloat16) or isinstance(b, BFloat16):
+        return _of_activations(a, b, bias)
     y = product(a, b) if a.ndim == b.ndim == 2 else a @ b
     return y if bias is None else y + bias
 
@@ -43,10 +46,17 @@ def wants_bf16(*arrays: Array) -> bool:
 
 
 def rounded(x: Array) -> Array:
-    """x to the nearest bfloat16, which are the upper halves of float32; as uint16, contiguous, any shape."""
-    xp = array_module(x)
-    y = xp.empty(x.shape, dtype=xp.uint16)
-    cuda("matmul", x).each("round_bf16", x.size, *contiguous(x), y)
+    """x (float32 or bfloat16, any shape) to the nearest bfloat16: its bits, in row order."""
+    return contiguous(autocast.rounded(x).bits)[0]
+
+
+def _of_activations(a: Array, b: Array, bias: Array | None) -> Array:
+    """Of an activation, in bfloat16, and weights: an activation again. Of two of the former: float32, for weights."""
+    full = bf16_product(a, b) if a.size and b.size else array_module(a).zeros((len(a), b.shape[1]), dtype=np.float32)
+    if isinstance(a, BFloat16) and isinstance(b, BFloat16):
+        return full if bias is None else full + bias
+    y = autocast.room(a if isinstance(a, BFloat16) else b, full.shape)
+    cuda("matmul", full).each("add_bias_and_round", full.size, *contiguous(full, bias), y, full.shape[1])
     return y
 
 

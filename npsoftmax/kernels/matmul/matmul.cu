@@ -1,10 +1,7 @@
-// Floats rounded to bfloat16 (7 bits after the point), to the nearest, ties to even; NaN stays NaN.
-KERNEL round_bf16(const float* x, unsigned short* y, int items) {
+// A product with its bias (or none) as an activation in bfloat16: rounded once, at the end.
+KERNEL add_bias_and_round(const float* full, const float* bias, unsigned short* y, int c, int items) {
     ITEM(i, items);
-    const float value = x[i];
-    unsigned bits;
-    memcpy(&bits, &value, sizeof bits);
-    y[i] = (unsigned short)(value != value ? bits >> 16 | 0x40u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+    y[i] = upper_half(bias ? full[i] + bias[i % c] : full[i]);
 }
 
 // Floats rounded to tf32 (10 bits after the point), to the nearest, ties away from 0; NaN stays NaN.

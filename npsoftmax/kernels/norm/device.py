@@ -1,9 +1,13 @@
-"""Calls of norm.cu: arrays on a device, all float32 or all float64; an empty one has no rows for a block."""
+"""Calls of norm.cu: arrays on a device, all float32 or all float64; an empty one has no rows for a block.
+
+Activations and their gradients may be bfloat16; then the rest is float32.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from npsoftmax.autocast import room
 from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import cuda
 from npsoftmax.kernels.dispatch import contiguous
@@ -29,7 +33,7 @@ def column_sum(rows: Array) -> Array:
     gpu, xp, (m, c) = cuda("norm", rows), array_module(rows), rows.shape
     blocks, each, shape = _shares(xp, m, c)
     sums, out = xp.empty(shape, dtype=xp.float64), xp.empty(c, dtype=rows.dtype)
-    gpu.blocks("column_sum", blocks, xp.ascontiguousarray(rows), sums, m, c, each)
+    gpu.blocks("column_sum", blocks, *contiguous(rows), sums, m, c, each)
     gpu.each("add_parts", c, sums, out, shape[0])
     return out
 
@@ -40,7 +44,7 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
         return reference.column_moments(rows)
     gpu, xp, (m, c) = cuda("norm", rows), array_module(rows), rows.shape
     blocks, each, shape = _shares(xp, m, c)
-    rows = xp.ascontiguousarray(rows)
+    (rows,) = contiguous(rows)
     sums, squares = (xp.empty(shape, dtype=xp.float64) for _ in range(2))
     mean, var = xp.empty(c, dtype=rows.dtype), xp.empty(c, dtype=rows.dtype)
     gpu.blocks("column_moments", blocks, rows, sums, squares, m, c, each)
@@ -51,8 +55,8 @@ def column_moments(rows: Array) -> tuple[Array, Array]:
 # ---------------------------------------------------------------- batch norm
 def normalise(x: Array, mean: Array, factor: Array, shift: Array, after: After) -> Array:
     """See `reference.normalise`."""
-    y = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("norm", x).each("normalise", x.size, *contiguous(x, mean, factor, shift), y, x.shape[-1], AFTER[after])
+    y = room(x)
+    cuda("norm", x).packs("normalise", x.size, *contiguous(x, mean, factor, shift), y, x.shape[-1], AFTER[after])
     return y
 
 
@@ -74,8 +78,8 @@ def normalise_dx(
 ) -> Array:
     """See `reference.normalise_dx`."""
     arrays = dy, x, mean, factor, shift, slope, offset
-    dx = array_module(x).empty(x.shape, dtype=x.dtype)
-    cuda("norm", x).each("normalise_dx", x.size, *contiguous(*arrays), dx, x.shape[-1], AFTER[after])
+    dx = room(x)
+    cuda("norm", x).packs("normalise_dx", x.size, *contiguous(*arrays), dx, x.shape[-1], AFTER[after])
     return dx
 
 
@@ -92,7 +96,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array | None, eps: float) -> Three:
     if not x.size:
         return reference.layer_norm(x, gamma, beta, eps)
     gpu, xp, (m, d) = cuda("norm", x), array_module(x), x.shape
-    y, mean, scale = (xp.empty(shape, dtype=x.dtype) for shape in (x.shape, m, m))
+    y, mean, scale = room(x), xp.empty(m, dtype=x.dtype), xp.empty(m, dtype=x.dtype)
     gpu.blocks("layer_norm", (m,), *contiguous(x, gamma, beta), y, mean, scale, float(eps), d)
     return y, mean, scale
 
@@ -103,7 +107,7 @@ def layer_norm_backward(dy: Array, x: Array, gamma: Array, mean: Array, scale: A
         return reference.layer_norm_backward(dy, x, gamma, mean, scale)
     gpu, xp, (m, d) = cuda("norm", x), array_module(x), x.shape
     dy, x, gamma = contiguous(dy, x, gamma)
-    dx = xp.empty(x.shape, dtype=x.dtype)
+    dx = room(x)
     gpu.blocks("layer_norm_dx", (m,), dy, x, gamma, mean, scale, dx, d)
     blocks, each, shape = _shares(xp, m, d)
     dgamma, dbeta = (xp.empty(shape, dtype=xp.float64) for _ in range(2))

@@ -31,24 +31,24 @@ __device__ inline void write_sum(Place p, double value, double* room, double* su
     __syncthreads();
 }
 
-KERNEL column_sum(const real* rows, double* sums, int m, int c, int each) {
+KERNEL column_sum(const stored* rows, double* sums, int m, int c, int each) {
     __shared__ double room[BLOCK];
     const Place p = place_of(m, c, each);
     double sum = 0;
     if (p.inside)
-        for (int r = p.first + p.lane; r < p.end; r += LANES) sum += rows[(long long)r * c + p.column];
+        for (int r = p.first + p.lane; r < p.end; r += LANES) sum += wide(rows[(long long)r * c + p.column]);
     write_sum(p, sum, room, sums, c);
 }
 
 // Of x - K and its square, K the first row: a large mean, squared, would cost digits.
-KERNEL column_moments(const real* rows, double* sums, double* squares, int m, int c, int each) {
+KERNEL column_moments(const stored* rows, double* sums, double* squares, int m, int c, int each) {
     __shared__ double room[BLOCK];
     const Place p = place_of(m, c, each);
     double sum = 0, square = 0;
     if (p.inside) {
-        const double shift = rows[p.column];
+        const double shift = wide(rows[p.column]);
         for (int r = p.first + p.lane; r < p.end; r += LANES) {
-            const double value = rows[(long long)r * c + p.column] - shift;
+            const double value = wide(rows[(long long)r * c + p.column]) - shift;
             sum += value;
             square += value * value;
         }
@@ -64,7 +64,7 @@ KERNEL add_parts(const double* sums, real* out, int parts, int c) {
     out[i] = (real)sum;
 }
 
-KERNEL finish_moments(const double* sums, const double* squares, const real* rows, real* mean, real* var, int parts,
+KERNEL finish_moments(const double* sums, const double* squares, const stored* rows, real* mean, real* var, int parts,
                       int m, int c) {
     ITEM(i, c);
     double sum = 0, square = 0;
@@ -73,7 +73,7 @@ KERNEL finish_moments(const double* sums, const double* squares, const real* row
         square += squares[(long long)part * c + i];
     }
     const double centred = square - sum / m * sum;
-    mean[i] = (real)(rows[i] + sum / m);
+    mean[i] = (real)(wide(rows[i]) + sum / m);
     var[i] = (real)(centred < 0 ? 0 : centred / m);
 }
 
@@ -88,18 +88,19 @@ __device__ inline real through(real dy, real x, real mean, real factor, real shi
     return after != RELU || y > 0 ? dy : (real)0;
 }
 
-KERNEL normalise(const real* x, const real* mean, const real* factor, const real* shift, real* y, int c, int after,
+KERNEL normalise(const stored* x, const real* mean, const real* factor, const real* shift, stored* y, int c, int after,
                  int items) {
-    ITEM(i, items);
-    const int channel = i % c;
-    const real value = (x[i] - mean[channel]) * factor[channel] + shift[channel];
-    if (after == SILU)
-        y[i] = value * sigmoid(value);
-    else
-        y[i] = after == RELU && value < 0 ? (real)0 : value;
+    FIRST_OF_PACK(i, items);
+    Pack values = pack_at(x, i, items);
+    const Reals mu = reals_at(mean, i % c, c), f = reals_at(factor, i % c, c), s = reals_at(shift, i % c, c);
+    for (int k = 0; k < PACK; k++) {
+        const real value = (wide(values.value[k]) - mu.value[k]) * f.value[k] + s.value[k];
+        values.value[k] = narrow(after == SILU ? value * sigmoid(value) : after == RELU && value < 0 ? (real)0 : value);
+    }
+    write_pack(values, y, i, items);
 }
 
-KERNEL normalise_sums(const real* dy, const real* x, const real* mean, const real* factor, const real* shift,
+KERNEL normalise_sums(const stored* dy, const stored* x, const real* mean, const real* factor, const real* shift,
                       double* sums, double* products, int after, int m, int c, int each) {
     __shared__ double room[BLOCK];
     const Place p = place_of(m, c, each);
@@ -108,36 +109,46 @@ KERNEL normalise_sums(const real* dy, const real* x, const real* mean, const rea
         const real mu = mean[p.column], f = factor[p.column], s = shift[p.column];
         for (int r = p.first + p.lane; r < p.end; r += LANES) {
             const long long at = (long long)r * c + p.column;
-            const real g = through(dy[at], x[at], mu, f, s, after);
+            const real value = wide(x[at]), g = through(wide(dy[at]), value, mu, f, s, after);
             sum += g;
-            product += (double)g * (x[at] - mu);
+            product += (double)g * (value - mu);
         }
     }
     write_sum(p, sum, room, sums, c);
     write_sum(p, product, room, products, c);
 }
 
-KERNEL normalise_dx(const real* dy, const real* x, const real* mean, const real* factor, const real* shift,
-                    const real* slope, const real* offset, real* dx, int c, int after, int items) {
-    ITEM(i, items);
-    const int k = i % c;
-    const real g = through(dy[i], x[i], mean[k], factor[k], shift[k], after);
-    dx[i] = g * factor[k] + (x[i] - mean[k]) * slope[k] + offset[k];
+KERNEL normalise_dx(const stored* dy, const stored* x, const real* mean, const real* factor, const real* shift,
+                    const real* slope, const real* offset, stored* dx, int c, int after, int items) {
+    FIRST_OF_PACK(i, items);
+    Pack gradients = pack_at(dy, i, items);
+    const Pack values = pack_at(x, i, items);
+    const Reals mu = reals_at(mean, i % c, c), f = reals_at(factor, i % c, c), s = reals_at(shift, i % c, c);
+    const Reals sl = reals_at(slope, i % c, c), off = reals_at(offset, i % c, c);
+    for (int k = 0; k < PACK; k++) {
+        const real value = wide(values.value[k]), centred = value - mu.value[k];
+        const real g = through(wide(gradients.value[k]), value, mu.value[k], f.value[k], s.value[k], after);
+        gradients.value[k] = narrow(g * f.value[k] + centred * sl.value[k] + off.value[k]);
+    }
+    write_pack(gradients, dx, i, items);
 }
 
 // ---------------------------------------------------------------- layer norm: a block a row
-KERNEL layer_norm(const real* x, const real* gamma, const real* beta, real* y, real* mean, real* scale, real eps,
+KERNEL layer_norm(const stored* x, const real* gamma, const real* beta, stored* y, real* mean, real* scale, real eps,
                   int d) {
     __shared__ double room[BLOCK];
     const long long start = (long long)blockIdx.x * d;
     double sum = 0, square = 0;
-    for (int k = (int)threadIdx.x; k < d; k += BLOCK) sum += x[start + k];
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) sum += wide(x[start + k]);
     const double mu = block_sum(sum, room) / d;
-    for (int k = (int)threadIdx.x; k < d; k += BLOCK) square += (x[start + k] - mu) * (x[start + k] - mu);
+    for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
+        const double centred = wide(x[start + k]) - mu;
+        square += centred * centred;
+    }
     const real s = (real)(1 / sqrt(block_sum(square, room) / d + eps));
     for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
-        const real normal = (real)(x[start + k] - mu) * s;
-        y[start + k] = beta ? normal * gamma[k] + beta[k] : normal * gamma[k];
+        const real normal = (real)(wide(x[start + k]) - mu) * s;
+        y[start + k] = narrow(beta ? normal * gamma[k] + beta[k] : normal * gamma[k]);
     }
     if (threadIdx.x == 0) {
         mean[blockIdx.x] = (real)mu;
@@ -145,26 +156,26 @@ KERNEL layer_norm(const real* x, const real* gamma, const real* beta, real* y, r
     }
 }
 
-KERNEL layer_norm_dx(const real* dy, const real* x, const real* gamma, const real* mean, const real* scale, real* dx,
-                     int d) {
+KERNEL layer_norm_dx(const stored* dy, const stored* x, const real* gamma, const real* mean, const real* scale,
+                     stored* dx, int d) {
     __shared__ double room[BLOCK];
     const long long start = (long long)blockIdx.x * d;
     const real mu = mean[blockIdx.x], s = scale[blockIdx.x];
     double sum = 0, product = 0;
     for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
-        const real g = dy[start + k] * gamma[k];
+        const real g = wide(dy[start + k]) * gamma[k];
         sum += g;
-        product += (double)g * ((x[start + k] - mu) * s);
+        product += (double)g * ((wide(x[start + k]) - mu) * s);
     }
     const double mean_g = block_sum(sum, room) / d, mean_product = block_sum(product, room) / d;
     for (int k = (int)threadIdx.x; k < d; k += BLOCK) {
-        const real g = dy[start + k] * gamma[k], normal = (x[start + k] - mu) * s;
-        dx[start + k] = (real)((g - mean_g - normal * mean_product) * s);
+        const real g = wide(dy[start + k]) * gamma[k], normal = (wide(x[start + k]) - mu) * s;
+        dx[start + k] = narrow((real)((g - mean_g - normal * mean_product) * s));
     }
 }
 
 // dgamma and dbeta: sums over the rows, as those of columns above.
-KERNEL layer_norm_sums(const real* dy, const real* x, const real* mean, const real* scale, double* dgamma,
+KERNEL layer_norm_sums(const stored* dy, const stored* x, const real* mean, const real* scale, double* dgamma,
                        double* dbeta, int m, int c, int each) {
     __shared__ double room[BLOCK];
     const Place p = place_of(m, c, each);
@@ -172,8 +183,9 @@ KERNEL layer_norm_sums(const real* dy, const real* x, const real* mean, const re
     if (p.inside) {
         for (int r = p.first + p.lane; r < p.end; r += LANES) {
             const long long at = (long long)r * c + p.column;
-            sum += dy[at];
-            product += (double)dy[at] * ((x[at] - mean[r]) * scale[r]);
+            const real g = wide(dy[at]);
+            sum += g;
+            product += (double)g * ((wide(x[at]) - mean[r]) * scale[r]);
         }
     }
     write_sum(p, product, room, dgamma, c);

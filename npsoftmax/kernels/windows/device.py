@@ -1,7 +1,8 @@
-"""Calls of windows.cu: arrays on a device, all float32 or all float64."""
+"""Calls of windows.cu: arrays on a device, all float32, all float64 or all bfloat16."""
 
 from __future__ import annotations
 
+from npsoftmax.autocast import room
 from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import MOST_ITEMS, cuda
 from npsoftmax.kernels.dispatch import contiguous
@@ -21,7 +22,7 @@ def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     shape = len(x) * sizes[3] * sizes[4], k[0] * k[1] * x.shape[3]
     if shape[0] * shape[1] > MOST_ITEMS:
         return reference.im2col(x, k, stride, pad)
-    cols = array_module(x).empty(shape, dtype=x.dtype)
+    cols = room(x, shape)
     cuda("windows", x).each("im2col", cols.size, *contiguous(x), cols, *sizes)
     return cols
 
@@ -39,7 +40,7 @@ def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool) -> tuple[Ar
     if k[0] * k[1] > reference.MOST_TAPS:
         return reference.max_pool(x, k, stride, pad, relu)
     xp, sizes = array_module(x), sizes_of(x.shape, k, stride, pad)
-    y = xp.empty((len(x), sizes[3], sizes[4], x.shape[3]), dtype=x.dtype)
+    y = room(x, (len(x), sizes[3], sizes[4], x.shape[3]))
     index = xp.empty(y.shape, dtype=xp.uint8)
     cuda("windows", x).each("max_pool", y.size, *contiguous(x), y, index, *sizes, relu)
     return y, index
@@ -49,7 +50,7 @@ def max_pool_backward(dy: Array, index: Array, shape: tuple[int, ...], k: Pair, 
     """See `reference.max_pool_backward`."""
     if index.dtype != "uint8":
         return reference.max_pool_backward(dy, index, shape, k, stride, pad)
-    dx = array_module(dy).empty(shape, dtype=dy.dtype)
+    dx = room(dy, shape)
     arrays = *contiguous(dy, index), dx
     cuda("windows", dy).each("max_pool_backward", dx.size, *arrays, *sizes_of(shape, k, stride, pad))
     return dx
