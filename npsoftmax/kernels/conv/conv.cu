@@ -90,8 +90,8 @@ KERNEL outputs_full(const real* x, const real* w, const real* b, real* y, int re
         }
 }
 
-// Of dw = im2col(x).T @ dy what the slices of one part come to. Tiles along the first axis of the grid (those of one row
-// side by side), parts along the second.
+// Of dw = im2col(x).T @ dy what the slices of one part come to. Tiles along the first axis of the grid (those of one
+// row side by side), parts along the second.
 KERNEL weights_full(const real* x, const real* dy, real* parts, int slices, int h, int width, int c, int oh, int ow,
                     int kh, int kw, int sh, int sw, int ph, int pw, int f, int positions) {
     alignas(16) __shared__ Slice slice;

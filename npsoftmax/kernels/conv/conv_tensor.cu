@@ -12,13 +12,13 @@
 //                            +-----+  +-------+-------+                   +-----+  +-------+-------+
 //                    DEPTH columns u, v, c at a time                 DEPTH positions at a time, those of one part
 //
-// A slice is DEPTH of both factors, LINE bytes of each of their numbers; STAGES slices lie in shared memory, and while
-// one is multiplied the others arrive. Products are made in steps of 32 bytes, 8 numbers of 32 bits or 16 of 16 bits.
-// Factors are rounded already: to 10 bits after the point (floats, "tf32") or to 7 (bfloat16, the upper half of a float).
-// Sums are float. How tensor cores share out numbers to lanes stands in the PTX manual; g is lane / 4 and t is lane % 4.
+// A slice is DEPTH of both factors, LINE bytes of each row; STAGES slices lie in shared memory, and while one is
+// multiplied the others arrive. Products are made in steps of 32 bytes, 8 numbers of 32 bits or 16 of 16 bits. Factors
+// are rounded already: to 10 bits after the point (floats, "tf32") or to 7 (bfloat16, the upper half of a float). Sums
+// are float. How tensor cores share out numbers to lanes stands in the PTX manual; g is lane / 4 and t is lane % 4.
 //
-// The compiler's command line says how many bits a number of the factors has, how many one of y, how wide a tile is, and
-// how many slices there are.
+// The compiler's command line says how many bits a number of the factors has, how many one of y, how wide a tile is,
+// and how many slices there are.
 #ifndef FACTORS
 #define FACTORS 32
 #define RESULT 32
@@ -41,12 +41,12 @@ typedef unsigned short result;
 
 enum {
     SIZE = sizeof(number),
-    PIECE = 16 / SIZE,
-    DEPTH = LINE / SIZE,
-    STEP = 32 / SIZE,
-    STEPS = LINE / 32,
-    STAGE = (ROWS + COLUMNS) * LINE,
-    A_ROW = ROWS * SIZE,  // bytes of a position in a slice of the two factors of dw
+    PIECE = 16 / SIZE,                // numbers that are copied at once
+    DEPTH = LINE / SIZE,              // of a slice
+    STEP = 32 / SIZE,                 // of an instruction of the tensor cores
+    STEPS = LINE / 32,                // of a slice
+    STAGE = (ROWS + COLUMNS) * LINE,  // bytes: the left factor, then the right one
+    A_ROW = ROWS * SIZE,              // bytes of a position in a slice of the factors of dw
     B_ROW = COLUMNS * SIZE
 };
 
@@ -74,7 +74,7 @@ __device__ inline void end_of_stage() { asm volatile("cp.async.commit_group;" ::
 template <int LEFT>
 __device__ inline void wait_for_stages() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 
-// Four squares of 8 rows of 16 bytes; lane 8 q + r says where row r of square q is. Word q of a lane is word t of row g.
+// Four squares of 8 rows of 16 bytes; lane 8 q + r says where row r of square q is, and gets word t of row g of each.
 __device__ inline void ldmatrix(unsigned* to, unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
@@ -82,7 +82,7 @@ __device__ inline void ldmatrix(unsigned* to, unsigned row) {
                  : "memory");
 }
 
-// The same of squares of 16-bit numbers, each transposed: word q of a lane is number g of rows 2 t and 2 t + 1.
+// The same of squares of 16-bit numbers, transposed: a lane gets number g of rows 2 t and 2 t + 1 of each.
 __device__ inline void ldmatrix_trans(unsigned* to, unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
@@ -135,9 +135,9 @@ struct Shape {
     int h, w, c, oh, ow, kh, kw, sh, sw, ph, pw, f, positions, columns;
 };
 
-// A tap is a place of the kernel, a corner the first pixel that an output sees, perhaps in the padding. The pixel that a
-// corner's tap falls on is at the sum of both offsets, and is there if the corner sees all that the tap asks for: bit u
-// for row u of the kernel, bit 16 + v for its column v. So a fetch costs an addition and a comparison.
+// A tap is a place of the kernel, a corner the first pixel that an output sees, perhaps in the padding. The pixel that
+// a corner's tap falls on is at the sum of both offsets, and is there if the corner sees all that the tap asks for: bit
+// u for row u of the kernel, bit 16 + v for its column v. So a fetch costs an addition and a comparison.
 struct alignas(8) Place {
     int offset;
     unsigned sees;
@@ -163,9 +163,9 @@ __device__ inline Place corner_at(const Shape& s, int image, int i, int j) {
 __device__ inline bool falls_on_a_pixel(Place tap, Place corner) { return (tap.sees & corner.sees) == tap.sees; }
 
 // ---------------------------------------------------------------- where a number is in shared memory
-// Piece (16 bytes) of a row. Memory has 32 banks of 4 bytes, and what a warp asks of one bank at once has to
-// queue. So within each eight pieces of a row, which are all banks, pieces are exchanged by the number of the row: then
-// eight pieces of a row lie on different banks, one piece of eight rows does, and so do two pieces of four rows.
+// Piece (16 bytes) of a row. Memory has 32 banks of 4 bytes, and what a warp wants of one bank at once has to queue. So
+// within each eight pieces of a row, which are all banks, pieces are exchanged by the number of the row: then eight
+// pieces of a row lie on different banks, and so do one piece of eight rows, and two neighbours of four rows.
 __device__ inline unsigned place(int row, int piece, int bytes_of_a_row) {
     return (unsigned)(row * bytes_of_a_row + (piece ^ (row % 4 * 2 + row / 4 % 2)) * 16);
 }
@@ -178,9 +178,9 @@ __device__ inline int lane() { return (int)threadIdx.x % 32; }
 __device__ inline int first_row() { return (int)threadIdx.x / 32 % 2 * 64; }
 __device__ inline int first_column() { return (int)threadIdx.x / 64 * 64; }
 
-// Tensor cores take 64 columns as eight times eight, number n of eight k. Which are eight is ours to choose, and chosen so
-// that the results of a lane (n = 2 t and 2 t + 1) for k, k + 1, k + 2, k + 3 stand side by side, as 16 bytes of a row, and
-// those of four lanes 64.
+// Tensor cores take 64 columns as eight times eight: here is number n of eight k. Which are eight is ours to choose,
+// and chosen so that the results of a lane (n = 2 t and 2 t + 1) for k to k + 3 stand side by side, as 16 bytes of a
+// row, and those of four lanes as 64.
 __device__ inline int spread(int k, int n) { return k / 4 * 32 + n % 2 * 16 + n / 2 * 4 + k % 4; }
 
 // What a warp multiplies in a step, 64 rows by 64 columns: left[i] is 16 rows, right[j] twice 8 columns.
@@ -193,12 +193,13 @@ struct Sums {
     float of[4][8][4];
 };
 
-// ---------------------------------------------------------------- y: position row and column k of x, filter row and column k of w
+// ---------------------------------------------------------------- the slices of y
+// Position row and column k of x, filter row and column k of w; LINE bytes a row.
 struct Outputs {
     Shape s;
     const number *x, *w;  // w (F, KH, KW, C)
     const Place *corners, *taps;
-    int position, filter;      // of the tile
+    int filter;                // the first of the tile
     int column, tap, channel;  // of the piece that this thread fetches next
 };
 
@@ -220,7 +221,7 @@ __device__ inline void load(Outputs& job, unsigned a, unsigned b) {
         const int eight = i * AT_ONCE / 8, of = filter + eight / 8 * 64 + spread(eight % 8, 0);
         fetch(b + to + i * AT_ONCE * LINE, job.w + (of * job.s.columns + job.column), there && of < job.s.f);
     }
-    if (job.s.c % DEPTH == 0) {  // DEPTH channels of all taps, then the next: neighbours want pixels that were just here
+    if (job.s.c % DEPTH == 0) {  // DEPTH channels of all taps, then the next: most of their pixels were just here
         job.tap++;
         job.column += job.s.c;
         if (job.column >= job.s.columns) job.tap = 0, job.column = job.channel += DEPTH;
@@ -237,16 +238,17 @@ __device__ inline void take(const Outputs&, unsigned a, unsigned b, int step, Fr
     for (int j = 0; j < 4; j++) ldmatrix(f.right[j], right + 16 * j * LINE);
 }
 
-// ---------------------------------------------------------------- dw: column row and position k of x, filter row and position k of dy
+// ---------------------------------------------------------------- the slices of dw
+// Position k is a row: of all columns of the tile of x, of all its filters of dy.
 struct Weights {
     Shape s;
     const number *x, *dy;
     Place* corners;  // twice DEPTH, of the positions of the next slice and of the one after it
     Place tap;       // and channel, of the piece that this thread fetches of each position
-    int filter;
-    int position, turn;  // of the slice to fetch next: its first position, and whose corners are its own
-    int image, i, j;     // of the next corner that this thread computes
-    int images, rows, columns;  // DEPTH positions
+    int filter;                 // the first of the tile
+    int position, turn;         // of the slice to fetch next: its first position, and which corners are its own
+    int image, i, j;            // of the next corner that this thread computes
+    int images, rows, columns;  // that make DEPTH positions
 };
 
 // The corners of a slice; positions go on by DEPTH, a number with the digits (image, i, j) in base (OH, OW).
@@ -294,13 +296,14 @@ __device__ inline void take(const Weights&, unsigned a, unsigned b, int step, Fr
     for (int i = 0; i < 4; i++) ldmatrix_trans(f.left[i], a + place(q / 2 * 8 + k, 2 * i + q % 2, A_ROW));
     for (int j = 0; j < 4; j++) ldmatrix_trans(f.right[j], b + place(q % 2 * 8 + k, 2 * j + q / 2, B_ROW));
 #else
-    const unsigned g = (unsigned)lane() / 4;
+    const int g = lane() / 4, t = lane() % 4;
+    const unsigned in_left = (unsigned)g % 2 * 8, in_right = (unsigned)g % 4 * 4;  // bytes, of a piece
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < 4; i++)
-            read_words(f.left[i] + 2 * k, a + i / 2 * 128 + place(4 * k + lane() % 4, i % 2 * 4 + lane() / 8, A_ROW) + g % 2 * 8);
+            read_words(f.left[i] + 2 * k, a + i / 2 * 128 + place(4 * k + t, i % 2 * 4 + g / 2, A_ROW) + in_left);
         for (int j = 0; j < 8; j++)
             read_word(f.right[j / 2] + j % 2 * 2 + k,
-                      b + j / 4 * 128 + place(4 * k + lane() % 4, j % 4 * 2 + lane() / 16, B_ROW) + g % 4 * 4);
+                      b + j / 4 * 128 + place(4 * k + t, j % 4 * 2 + g / 4, B_ROW) + in_right);
     }
 #endif
 }
@@ -392,7 +395,7 @@ KERNEL outputs(const number* x, const number* w, const float* b, result* y, int 
         if (position >= positions) corners[row] = {0, 0};
     }
     for (int tap = me; tap < kh * kw; tap += COLUMNS) taps[tap] = tap_at(s, tap);
-    Outputs job = {s, x, w, corners, taps, first, filter, column, column / c, column % c};
+    Outputs job = {s, x, w, corners, taps, filter, column, column / c, column % c};
     Sums sums = {};
     multiply_slices(job, (s.columns + DEPTH - 1) / DEPTH, shared_address(room), sums);
     const int g = lane() / 4, t = lane() % 4;
@@ -414,8 +417,8 @@ KERNEL outputs(const number* x, const number* w, const float* b, result* y, int 
         }
 }
 
-// Of dw = im2col(x).T @ dy what the slices of one part come to. Tiles along the first axis of the grid (those of one row
-// side by side), parts along the second. room: STAGES * STAGE bytes, then 2 DEPTH places.
+// Of dw = im2col(x).T @ dy what the slices of one part come to. Tiles along the first axis of the grid (those of one
+// row side by side), parts along the second. room: STAGES * STAGE bytes, then 2 DEPTH places.
 KERNEL weights(const number* x, const number* dy, float* parts, int slices, int h, int width, int c, int oh, int ow,
                int kh, int kw, int sh, int sw, int ph, int pw, int f, int positions) {
     DYNAMIC_SHARED(room);
