@@ -144,9 +144,10 @@ def norms(kind):
         of, vectors = getattr(make, kind), [make(64) for _ in range(5)]
         norm.column_sum(of(128, 64))
         norm.column_moments(of(128, 64))
-        norm.normalise(of(128, 64), *vectors[:3], "relu")
-        norm.normalise_sums(of(128, 64), of(128, 64), *vectors[:3], "relu")
-        norm.normalise_dx(of(128, 64), of(128, 64), *vectors, "relu")
+        for after in ("relu", "silu"):
+            norm.normalise(of(128, 64), *vectors[:3], after)
+            norm.normalise_sums(of(128, 64), of(128, 64), *vectors[:3], after)
+            norm.normalise_dx(of(128, 64), of(128, 64), *vectors, after)
         _, mean, scale = norm.layer_norm(of(64, 256), make(256), make(256), 1e-5)
         norm.layer_norm_backward(of(64, 256), of(64, 256), make(256), mean, scale)
 
@@ -241,18 +242,10 @@ A_PATH_A_THREAD = "a thread a sample, whose path lies in one row: some kilobytes
 BREADTH_FIRST = "both children of a node by turns; rows of an odd number of nodes begin at any multiple of 4 bytes"
 WINNERS_ONLY = "a pixel that did not win reads nothing: still fewer sectors than all of dy"
 BYTES = "255 of 256 threads read a byte each: most warps begin within a sector; a mean colour is 12 bytes"
-A_BIAS_A_TILE = "a lane adds its numbers one after the other; once a tile"
-FIRST_RUNG = "the plain product, for what is to be in full: a thread keeps 4x8 numbers and stores them one by one"
+TURNED = "four numbers of a piece go into four rows: of 32 lanes two meet on a bank, once for 64 products of theirs"
 # case -> (kernel, array, whether stored to) -> how many times the minimum its worst access takes, and why.
 STATED = {
-    "convolution, full": {
-        ("outputs_full", SHARED, False): (1.5, FIRST_RUNG),
-        ("outputs_full", SHARED, True): (2.0, FIRST_RUNG),
-        ("outputs_full", "b", False): (8.0, A_BIAS_A_TILE),
-        ("outputs_full", "y", True): (8.0, FIRST_RUNG),
-        ("weights_full", SHARED, False): (1.5, FIRST_RUNG),
-        ("weights_full", "parts", True): (8.0, FIRST_RUNG),
-    },
+    "convolution, full": {("outputs_full", SHARED, True): (2.0, TURNED)},
     "windows": {("max_pool_backward", "dy", False): (4.0, WINNERS_ONLY)},
     "windows, bfloat16": {("max_pool_backward", "dy", False): (2.0, WINNERS_ONLY)},
     "images": {("mean_colours", "x", False): (1.91, BYTES), ("mean_colours", "colours", True): (1.25, BYTES)},

@@ -44,19 +44,19 @@ struct Slice {
     real rows[DEPTH][ROWS + 4], columns[DEPTH][COLUMNS + 4];
 };
 
-// Of rows 4 (thread / 8) to 4 (thread / 8) + 3, and columns 8 (thread % 8) to 8 (thread % 8) + 7.
+// Of four rows, and of eight columns that are pieces: those of eight threads are side by side.
 struct Sums {
     real of[4][8];
 };
 
 __device__ inline int first_row() { return (int)threadIdx.x / 8 * 4; }
-__device__ inline int first_column() { return (int)threadIdx.x % 8 * 8; }
+__device__ inline int column_of(int j) { return (j / PIECE * 8 + (int)threadIdx.x % 8) * PIECE + j % PIECE; }
 
 __device__ inline void multiply(const Slice& slice, Sums& sums) {
     for (int k = 0; k < DEPTH; k++)
         for (int i = 0; i < 4; i++)
             for (int j = 0; j < 8; j++)
-                sums.of[i][j] += slice.rows[k][first_row() + i] * slice.columns[k][first_column() + j];
+                sums.of[i][j] += slice.rows[k][first_row() + i] * slice.columns[k][column_of(j)];
 }
 
 // y = im2col(x) @ wT.T + b, or max(y, 0). A block a tile, those of one row side by side.
@@ -81,13 +81,19 @@ KERNEL outputs_full(const real* x, const real* w, const real* b, real* y, int re
         __syncthreads();  // all have this one
         multiply(slice, sums);
     }
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 8; j++) {
-            const int to = position + first_row() + i, of = filter + first_column() + j;
-            if (to >= positions || of >= f) continue;
-            const real value = b ? sums.of[i][j] + b[of] : sums.of[i][j];
-            y[to * f + of] = relu && value < 0 ? (real)0 : value;
+    for (int j = 0; j < 8; j += PIECE) {
+        const int of = filter + column_of(j);
+        const Piece bias = numbers(b + of, b && of < f);
+        for (int i = 0; i < 4; i++) {
+            const int to = position + first_row() + i;
+            Piece value;
+            for (int n = 0; n < PIECE; n++) {
+                value.of[n] = sums.of[i][j + n] + bias.of[n];
+                if (relu && value.of[n] < 0) value.of[n] = 0;
+            }
+            if (to < positions && of < f) *(Piece*)(y + (to * f + of)) = value;
         }
+    }
 }
 
 // Of dw = im2col(x).T @ dy what the slices of one part come to. Tiles along the first axis of the grid (those of one
@@ -115,9 +121,11 @@ KERNEL weights_full(const real* x, const real* dy, real* parts, int slices, int 
         multiply(slice, sums);
     }
     for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 8; j++) {
-            const int to = column + first_row() + i, of = filter + first_column() + j;
-            if (to < s.columns && of < f) parts[((long long)part * s.columns + to) * f + of] = sums.of[i][j];
+        for (int j = 0; j < 8; j += PIECE) {
+            const int to = column + first_row() + i, of = filter + column_of(j);
+            Piece value;
+            for (int n = 0; n < PIECE; n++) value.of[n] = sums.of[i][j + n];
+            if (to < s.columns && of < f) *(Piece*)(parts + (((long long)part * s.columns + to) * f + of)) = value;
         }
 }
 
