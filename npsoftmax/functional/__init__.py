@@ -9,7 +9,7 @@ differs from the readable one, whose numbers it gives:
 * `thing_relu`: it and max(y, 0) behind it, in the same pass.
 
 Arrays are NumPy's or CuPy's. `npsoftmax.any_array` makes of every function here one for the arrays of any library with
-the Python array API, and for tensors of PyTorch: `any_array(softmax_forward)`.
+the Python array API, and for tensors of PyTorch: `any_array(softmax_forward)`. Without it they become NumPy's here.
 
 What a pair may be given (types, shapes, empty batches) is one rule for all, told in `npsoftmax/arguments.py`: each
 begins with it, or leaves the shapes to the face of the kernel that it calls.

@@ -1,4 +1,4 @@
-"""Every pair with arrays of other libraries: array-api-strict, which has the standard and nothing else, and PyTorch.
+"""Every pair with arrays of another library: array-api-strict, which has the standard and nothing else.
 
 There is no list of pairs that cannot do it: all can.
 """
@@ -44,24 +44,10 @@ class Strict:
         return np.asarray(x)
 
 
-class Torch:
-    """Tensors of PyTorch."""
-
-    def __init__(self):
-        self.torch = pytest.importorskip("torch")
-        pytest.importorskip("array_api_compat")
-        self.kind = self.torch.Tensor
-
-    def of(self, x):
-        return self.torch.tensor(np.array(x, order="C"))
-
-    def numbers(self, x):
-        return x.detach().numpy()
-
-
-@pytest.fixture(params=[Strict, pytest.param(Torch, marks=pytest.mark.oracle)])
-def library(request):
-    return request.param()
+@pytest.fixture
+def library():
+    """tests/oracles/test_torch_any_array.py has the same tests with another one."""
+    return Strict
 
 
 def changed(value, change):
@@ -204,49 +190,3 @@ def test_numbers_on_the_host_are_looked_at(library):
         any_array(binary.one_against_rest_forward)(z, library.of(np.full((3, 4), 2.0)))
     with pytest.raises(InputError, match=r"^spherical_softmax_forward: scores reach 1e\+300, but a spherical softmax"):
         any_array(spherical.spherical_softmax_forward)(library.of(np.full((3, 4), 1e300)))
-
-
-# ---------------------------------------------------------------- tensors
-@pytest.mark.oracle
-def test_numbers_that_numpy_does_not_have_are_refused():
-    torch = Torch().torch
-    with pytest.raises(InputError, match="bfloat16"):
-        any_array(softmax.softmax_forward)(torch.ones(3, dtype=torch.bfloat16))
-
-
-IN_PLACE = {
-    *(name for name in CALLS if name.startswith("batch_norm") and not name.startswith("batch_norm_inference")),
-    *(
-        name
-        for name in CALLS
-        if name.startswith("attention_tiled") or (name.endswith(" tiled") and "multi_head" in name)
-    ),
-    "linear_softmax_nll",
-}
-OF_ROWS = {"embedding_rows", "sparse_rows", "sampled_softmax", "noise_contrast", "drawn_centres", "direction_gain"}
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize("call", [call for name, call in CALLS.items() if name not in OF_ROWS], ids=lambda c: c.name)
-def test_what_pytorch_derives_from_a_forward_is_what_backward_gives(call):
-    library = Torch()
-    args, options = changed(changed(list(call.arguments), doubles), library.of), changed(call.keywords, library.of)
-    *outputs, cache = any_array(call.forward)(*args, **options)
-    dy = library.of(np.random.default_rng(1).standard_normal(outputs[0].shape))
-    gradients = list(flat(any_array(call.backward)(dy, cache)))
-    leaves = [x for x, dx in zip(args, gradients, strict=False) if dx is not None]
-    for x in leaves:
-        x.requires_grad_()
-
-    def derived():
-        return library.torch.autograd.grad(any_array(call.forward)(*args, **options)[0], leaves, dy)
-
-    if call.name in IN_PLACE:
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            derived()
-    elif call.name == "gumbel_softmax_hard":  # goes straight through: PyTorch finds no way
-        with pytest.raises(RuntimeError, match="does not require grad"):
-            derived()
-    else:
-        for dx, expected in zip([dx for dx in gradients if dx is not None], derived(), strict=True):
-            library.torch.testing.assert_close(dx, expected, rtol=1e-9, atol=1e-11)
