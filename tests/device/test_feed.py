@@ -108,10 +108,10 @@ class Maker:
         return self.backend.asarray(np.asarray(numbers, np.int64))
 
 
-def convolution(precision):
+def convolution(precision, f=64):
     def run(make):
         get_backend("cupy", precision=precision)
-        x, w, b, dy = make(1, 18, 10, 32), make(3, 3, 32, 64), make(64), make(1, 16, 8, 64)
+        x, w, b, dy = make(1, 18, 10, 32), make(3, 3, 32, f), make(f), make(1, 16, 8, f)
         kernels.conv2d_tiled(x, w, b, (1, 1), (0, 0))
         kernels.conv2d_tiled_dw(x, dy, (3, 3), (1, 1), (0, 0))
 
@@ -220,6 +220,8 @@ CASES = {
     "convolution, full": (convolution("fp32"), "outputs_full weights_full add_parts"),
     "convolution, tf32": (convolution("tf32"), "outputs weights add_parts round_tf32"),
     "convolution, bf16": (convolution("bf16"), "outputs weights add_parts round_bf16"),
+    "convolution, tf32, 128 filters": (convolution("tf32", 128), "outputs weights add_parts round_tf32"),
+    "convolution, bf16, 128 filters": (convolution("bf16", 128), "outputs weights add_parts round_bf16"),
     "element by element": (element_by_element("__call__"), ELEMENT_BY_ELEMENT),
     "element by element, bfloat16": (element_by_element("narrow"), f"{ELEMENT_BY_ELEMENT} round_bf16"),
     "between the types": (between_the_types, "round_bf16 widen_bf16 add_bias_and_round add_bias"),
@@ -292,7 +294,14 @@ def test_every_kernel_is_in_a_case():
     assert called == {name for file in cuda.files() for name in cuda_on_cpu.parameters(cuda.source(file))}
 
 
-SLOW = "convolution, full", "walks through a tree", "noise", "images"
+SLOW = (
+    "convolution, full",
+    "convolution, tf32, 128 filters",
+    "convolution, bf16, 128 filters",
+    "walks through a tree",
+    "noise",
+    "images",
+)
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES])
