@@ -81,7 +81,8 @@ def array(x: Any, name: str) -> Any:
     try:
         return np.asarray(x)
     except Exception as error:  # rows of different lengths, a tensor that needs its gradient, …
-        raise refuse(f"{name} ({type(x).__name__}) is no array: {error}; type np.asarray({name}).") from error
+        how = "call any_array(function)" if hasattr(x, "requires_grad") else f"type np.asarray({name})"
+        raise refuse(f"{name} ({type(x).__name__}) is no array: {error}; {how}.") from error
 
 
 def operands(x: Any, w: Any, b: Any) -> tuple[Any, Any, Any]:
@@ -198,10 +199,7 @@ def booleans(mask: Any, shape: Shape, name: str = "mask") -> Any:
 
 
 def bounded(z: Array, power: int, what: str) -> Array:
-    """z, where a sum of z**power is finite in its type; InputError on the host, where it is not.
-
-    On a device nobody looks, which would wait for it.
-    """
+    """z, where a sum of z**power is finite in its type; else InputError, on the host: no step waits for a device."""
     if z.size and at_hand(z):
         most = float(np.finfo(z.dtype).max / (4 * z.shape[-1])) ** (1 / power)
         if not -most <= z.min() <= z.max() <= most:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from npsoftmax.errors import InputError
 
 
@@ -66,8 +68,8 @@ def pair_by_autograd(
 ) -> NumpyPair:
     """`y = function(*args)` and what PyTorch derives from it, or from the backward of an autograd.Function in it.
 
-    wrt: None for the tensors that require a gradient, or for all of real numbers where none does; of a module, all
-    parameters as well.
+    wrt: None for the tensors that require a gradient, or for all of real numbers where none does; of a module, the
+    parameters as well that are not frozen.
     """
     import torch
 
@@ -76,6 +78,7 @@ def pair_by_autograd(
     real = {name: a for name, a in given.items() if isinstance(a, torch.Tensor) and a.is_floating_point()}
     chosen = [n for n, a in real.items() if a.requires_grad] or list(real) if wrt is None else _chosen(wrt, names, real)
     parameters = dict(function.named_parameters()) if _is_module(function) else {}
+    parameters = {name: p for name, p in parameters.items() if p.requires_grad}
     leaves = {name: real[name].detach().requires_grad_() for name in chosen}
     moved = leaves | parameters
     views = {name: _view(name, tensor) for name, tensor in moved.items()}
@@ -90,12 +93,10 @@ def pair_by_autograd(
 
     def back(dy: Any, y: Any) -> tuple[Any, ...]:
         if not y.requires_grad:  # it was detached: to PyTorch all gradients are 0
-            return tuple(0 * view for view in views.values())
+            return tuple(map(np.zeros_like, views.values()))
         upstream = torch.as_tensor(dy, dtype=y.dtype)
-        gradients = torch.autograd.grad(y, list(moved.values()), upstream, allow_unused=True)
-        return tuple(
-            0 * view if g is None else _numbers(g.to_dense()) for g, view in zip(gradients, views.values(), strict=True)
-        )
+        gradients = torch.autograd.grad(y, list(moved.values()), upstream, allow_unused=True, materialize_grads=True)
+        return tuple(_numbers(g.to_dense()) for g in gradients)
 
     arrays = tuple(views.get(name, given[name]) for name in names)
     others = {name: view for name, view in views.items() if name not in names}
@@ -120,7 +121,7 @@ def _names(function: Any, count: int) -> list[str]:
     own = function.forward if _is_function(function) or _is_module(function) else function
     try:
         parameters = list(inspect.signature(own).parameters.values())[_is_function(function) :]  # without ctx
-    except ValueError:  # a function that is compiled says nothing of itself
+    except (TypeError, ValueError):  # a function that is compiled says nothing of itself
         parameters = []
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in parameters if p.kind in kinds][:count]
@@ -161,16 +162,16 @@ class _undisturbed:
     def __init__(self, function: Any):
         import torch
 
-        self.random = torch.random
+        self.noise = torch.default_generator
         # By NumPy, since PyTorch counts what is written to a tensor between forward and backward.
         self.buffers = [_numbers(b) for b in function.buffers()] if _is_module(function) else []
 
     def __enter__(self) -> None:
-        self.state, self.saved = self.random.get_rng_state(), [b.copy() for b in self.buffers]
-        self.random.manual_seed(0)
+        self.state, self.saved = self.noise.get_state(), [b.copy() for b in self.buffers]
+        self.noise.manual_seed(0)
 
     def __exit__(self, *_: Any) -> None:
-        self.random.set_rng_state(self.state)
+        self.noise.set_state(self.state)
         for buffer, saved in zip(self.buffers, self.saved, strict=True):
             buffer[...] = saved
 

@@ -55,6 +55,11 @@ def test_numbers_that_numpy_does_not_have_are_refused():
         any_array(softmax.softmax_forward)(torch.ones(3, dtype=torch.bfloat16))
 
 
+def test_a_pair_that_cannot_take_a_tensor_says_what_can():
+    with pytest.raises(InputError, match=r"softmax_forward: z \(Tensor\) is no array: .* call any_array\(function\)"):
+        softmax.softmax_forward(torch.ones(3, requires_grad=True))
+
+
 # PyTorch cannot go back through what was written in place.
 IN_PLACE = {
     *(name for name in shared.CALLS if name.startswith("batch_norm") and not name.startswith("batch_norm_inference")),

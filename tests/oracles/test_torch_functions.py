@@ -182,6 +182,13 @@ def test_each_parameter_of_a_module_and_its_input_is_checked():
     assert names == ["input", "0.weight", "0.bias", "1.weight", "1.bias"]
 
 
+def test_a_frozen_parameter_and_one_without_effect():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()  # a norm takes out what the bias before it adds
+    net[0].weight.requires_grad_(False)
+    assert [t.name for t in check_gradients(net, X).assert_ok().tensors] == ["input", "0.bias", "1.weight", "1.bias"]
+    check_gradients(lambda x, w: x * 2, (X, W)).assert_ok()
+
+
 def test_wrong_gradients_are_found(monkeypatch):
     monkeypatch.setattr(Square, "slip", 0.5)
     assert "analytic / numeric = 0.5" in str(check_gradients(Square, (X, 3.0)))
