@@ -11,6 +11,7 @@ two runs agree bit for bit. The same files run on the CPU in the tests.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,35 @@ def options(kind: str) -> tuple[str, ...]:
     """The options of the compiler."""
     real = ("-DREAL=float", "-DBF16") if kind == BF16 else (f"-DREAL={REALS[kind]}",)
     return *real, f"-DBLOCK={BLOCK}", "-std=c++14"
+
+
+# ---------------------------------------------------------------- what a captured step cannot do in CuPy's way
+class Constant:
+    """Numbers that never change, where they are needed: they are copied to a device once, and not in each step."""
+
+    def __init__(self, values: Any):
+        self.values = np.asarray(values)
+        self._there: dict[Any, Array] = {}
+
+    def like(self, x: Array) -> Array:
+        """In the type of x, and where x is."""
+        xp = array_module(x)
+        key = xp, x.dtype.char, getattr(x, "device", None)
+        if key not in self._there:
+            self._there[key] = xp.asarray(self.values, dtype=x.dtype)
+        return self._there[key]
+
+    def __reduce__(self) -> Any:
+        return Constant, (self.values,)
+
+
+def joined(arrays: Sequence[Array], axis: int = 0) -> Array:
+    """The arrays, of one type, behind each other along an axis: `concatenate`, in which CuPy copies to the device."""
+    first, xp = arrays[0], array_module(arrays[0])
+    if xp is np:
+        return np.concatenate(list[Any](arrays), axis)
+    ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
+    y = xp.empty((*first.shape[:axis], ends[-1], *first.shape[axis + 1 :]), dtype=first.dtype)
+    for a, end in zip(arrays, ends, strict=True):
+        y[(*[slice(None)] * axis, slice(end - a.shape[axis], end))] = a
+    return y

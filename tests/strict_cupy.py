@@ -128,9 +128,10 @@ class ndarray:
     # ------------------------------------------------------------ elements
     def __getitem__(self, key):
         found = self._key(key)
-        if not any(isinstance(part, ndarray) for part in (key if isinstance(key, tuple) else (key,))):
-            return viewed(self._a[found] if self.ndim else self._a, self._a)
         parts = found if isinstance(found, tuple) else (found,)
+        if not any(isinstance(part, ndarray) for part in (key if isinstance(key, tuple) else (key,))):
+            whole = () if any(part is Ellipsis for part in parts) else (Ellipsis,)  # a single number is a view too
+            return ndarray(self._a[(*parts, *whole)])
         return wrapped(strict_graph.compute(lambda a, *parts: a[parts], (self._a, *parts), {}, "take"))
 
     def __setitem__(self, key, value):
@@ -187,10 +188,9 @@ def wrapped(x):
     return ndarray(x if isinstance(x, np.ndarray) else np.asarray(x))
 
 
-def viewed(found, a, again=None):
+def viewed(found, a, again):
     """What shows memory of `a`, which nobody has to compute; or, where it is a copy, that by `again`."""
-    found = np.asarray(found)
-    if again is None or not found.size or np.may_share_memory(found, a):
+    if not found.size or np.may_share_memory(found, a):
         return ndarray(found)
     return wrapped(strict_graph.compute(again, (a,), {}, "copy"))
 

@@ -22,6 +22,7 @@ WITH_RESUME = {
     "command",
     "quiet",
     "no_plots",
+    "no_graph",
     "json_lines",
     "tensorboard",
 }
@@ -58,6 +59,7 @@ def new_config(given: dict[str, Any]) -> TrainConfig:
             {
                 "out",
                 "no_plots",
+                "no_graph",
                 "quiet",
                 "json_lines",
                 "tensorboard",

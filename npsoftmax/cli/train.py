@@ -72,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stop-after", metavar="N", type=whole_number, help="stop after this many epochs of a longer schedule"
     )
     group.add_argument("--no-plots", action="store_true", help="write no plots")
+    group.add_argument(
+        "--no-graph",
+        action="store_true",
+        help="on a GPU, launch each kernel of a step by itself, not all as one CUDA graph; the same bits, slower",
+    )
     only = group.add_mutually_exclusive_group()
     only.add_argument("--quiet", action="store_true", help="print nothing but errors", default=argparse.SUPPRESS)
     only.add_argument(
@@ -131,7 +136,12 @@ def _train(given: dict[str, Any], group: Any) -> int:
     if directory is None:
         planned = RunDirectory.plan(session.config, session.dataset.name, given.get("out")) if group.is_first else None
         directory = group.broadcast(planned)
-    trainer = Trainer(session, directory, progress, stop_after=given.get("stop_after"), callbacks=callbacks)
+    options: dict[str, Any] = {
+        "stop_after": given.get("stop_after"),
+        "callbacks": callbacks,
+        "graph": not given.get("no_graph", False),
+    }
+    trainer = Trainer(session, directory, progress, **options)
     with _kept(directory) if group.is_first else nullcontext():
         machine = group.describe()
         if resumed:

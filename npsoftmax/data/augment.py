@@ -14,7 +14,7 @@ import numpy as np
 
 from npsoftmax.backend import Array
 from npsoftmax.errors import unknown_name
-from npsoftmax.random import Rng, check_rng
+from npsoftmax.random import Rng, check_rng, is_place
 
 # Of an image's side: a border of 4 pixels around a 32 x 32 image, and a square of 8 in it.
 BORDER, SQUARE = 1 / 8, 1 / 4
@@ -76,7 +76,8 @@ def draws(name: str, n: int, rng: Rng, xp: Any = np) -> Any:
     u = rng.uniform((n, DRAWS[name]), np.float32, xp)
     if name == "alternating":
         first = rng.at(0, rng.samples).uniform((n, 1), np.float32, xp)
-        u[:, :1] = 1 - first if rng.step % 2 else first
+        odd = rng.step % 2  # on a device, where the step is an array, no number that Python may ask for
+        u[:, :1] = xp.where(odd, 1 - first, first) if is_place(rng.step) else 1 - first if odd else first
     return u
 
 

@@ -58,6 +58,8 @@ class Batches:
         self.x, self.y, self.batch_size, self.rng = x, y, batch_size, rng
         self.normalize, self.augment, self.shift = normalize, augment, shift
         self._change = get_augmentation(augment)
+        self.labels = y.astype(np.int64 if y.ndim == 1 else np.float32, copy=False)  # as a head takes them
+        self.noise = rng.child("augment")  # of an epoch and its samples
         self.shuffle, self.drop_last, self.growth = shuffle, drop_last, growth
         if normalize is not None and shift is not None and not 0 <= shift < min(x.shape[1:3]):
             raise InputError(f"--shift is {shift}, but images of {x.shape[1]}x{x.shape[2]} can move by less than that.")
@@ -90,22 +92,25 @@ class Batches:
         the whole batch.
         """
         order = self.order(epoch)
-        noise = self.rng.child("augment")
         order_there = order if self.backend is None else self.backend.asarray(order)
         for step in range(first, len(self)):
             here = slice(step * self.batch_size, (step + 1) * self.batch_size)
             own = part(len(order[here]))
             samples = order[here][own]
-            labels = self.y[samples].astype(np.int64 if self.y.ndim == 1 else np.float32, copy=False)
+            labels = self.labels[samples]
             made = self._of_step(epoch * len(self) + step)
             if made.there is not None:
                 samples = order_there[here][own]
-                yield made.there.batch(samples, noise.at(epoch, samples)), labels, samples
+                yield made.there.batch(samples, self.noise.at(epoch, samples)), labels, samples
                 continue
             x = made.x[samples]
             if self.normalize is not None:
-                x = self.normalize.apply(self._change(x, noise.at(epoch, samples), made.shift))
+                x = self.normalize.apply(self._change(x, self.noise.at(epoch, samples), made.shift))
             yield x, labels, samples
+
+    def source_at(self, step: int) -> DeviceImages | DeviceTokens | None:
+        """What makes the batch of this step on the device, where there is one."""
+        return self._of_step(step).there
 
     def _of_step(self, step: int) -> _Made:
         """The samples as this step sees them; those of one size are kept."""

@@ -15,6 +15,7 @@ from typing import Any
 from npsoftmax.arguments import whole
 from npsoftmax.autocast import activations, gradient_as, like, widened
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import joined
 from npsoftmax.errors import InputError
 from npsoftmax.functional import attention, dense, fused_attention, tiled_attention
 from npsoftmax.functional.softmax_attention import merge_heads, split_heads
@@ -114,7 +115,6 @@ def _gradients_side_by_side(dy: Array, cache: Any) -> tuple[Array, ...]:
 def _back_through_projections(
     gradients: tuple[Array, ...], cache: Any, pair: str, need_dx: bool
 ) -> tuple[Array | None, Array, Array | None, Array | None]:
-    xp = array_module(gradients[0])
     sources, weights, biases = [], [], []
     for number, (dy, (dense_cache, shape)) in enumerate(zip(gradients, cache, strict=True)):
         dx, dw, db = getattr(dense, f"{pair}_backward")(_rows(dy), dense_cache, need_dx or number > 0)
@@ -123,8 +123,8 @@ def _back_through_projections(
         biases.append(db)
     if len(cache) == 1:
         return sources[0], weights[0], biases[0], None
-    db = None if biases[0] is None else xp.concatenate(biases)
-    return sources[0], xp.concatenate(weights, axis=1), db, sources[1]
+    db = None if biases[0] is None else joined(biases)
+    return sources[0], joined(weights, axis=1), db, sources[1]
 
 
 def _rows(x: Array) -> Array:

@@ -14,6 +14,7 @@ from typing import Any
 
 from npsoftmax.arguments import gradient_like, taken
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import joined
 from npsoftmax.functional.path import sigmoid
 
 
@@ -22,7 +23,7 @@ def thresholds(theta: Array) -> tuple[Array, Array]:
     """b_1 = θ_1, b_k = b_{k-1} + softplus(θ_k): rising, whatever θ is. theta (C - 1,) -> b (C - 1,), gaps (C - 2,)."""
     xp = array_module(theta)
     gaps = xp.maximum(softplus(theta[1:]), xp.finfo(theta.dtype).tiny)  # which has a logarithm
-    return xp.concatenate([theta[:1], theta[:1] + xp.cumsum(gaps)]), gaps
+    return joined([theta[:1], theta[:1] + xp.cumsum(gaps)]), gaps
 
 
 def cumulative_log_prob_forward(s: Array, theta: Array) -> tuple[Array, Any]:
@@ -55,7 +56,7 @@ def cumulative_log_prob_backward(dlog_p: Array, cache: Any) -> tuple[Array, Arra
     slope = sigmoid(theta[1:])
     own = slope * xp.exp(-gaps) / -xp.expm1(-gaps)  # at most 1: first the quotient, where both may be tiny
     dgaps = slope * from_here_on[1:] + own * dlog_p[:, 1:-1].sum(axis=0)
-    return -du.sum(axis=1), xp.concatenate([from_here_on[:1], dgaps])
+    return -du.sum(axis=1), joined([from_here_on[:1], dgaps])
 
 
 # ---------------------------------------------------------------- a score a rank

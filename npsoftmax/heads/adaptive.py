@@ -43,6 +43,7 @@ class AdaptiveHead(Head):
 
     reads_labels = True
     soft_targets = True
+    uncaptured = "its products have the sizes of the clusters that a batch has labels in"
     card = Card(
         "softmax(head)_g · softmax(tail_g)_c",
         "Grave et al., 2017 (arXiv 1609.04309)",

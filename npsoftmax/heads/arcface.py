@@ -68,6 +68,8 @@ class ArcFaceHead(Head):
             raise InputError(f"share is {share!r}, but a number above 0 and up to 1 was expected; type share=0.1.")
         self.share = float(share)
         self.drawn = min(classes.n, max(2, round(self.share * classes.n)))
+        if self.drawn < classes.n:
+            self.uncaptured = "it draws classes on the host, and waits for the rows that have a gradient"
         self.params["w"] = initialiser(init)((classes.n, features), features, rng.child("w"))
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from npsoftmax import html
 from npsoftmax.arguments import array, labels, number, real, whole
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import Constant
 from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional.targets import soft
 from npsoftmax.heads.checks import check_finite, check_k
@@ -69,7 +70,9 @@ class Head(HoldsTrees, ABC):
     legacy: whether this is a published miswiring, kept to be studied; making one warns.
     reads_labels: whether a step is planned by the labels: `loss` then takes them in host memory, whatever h is in;
     labels on a device have to be copied from it first. mixes_samples: whether the result of a sample depends on the
-    others in its batch, which then cannot be trained on in parts.
+    others in its batch, which then cannot be trained on in parts. uncaptured: why a step on a device cannot be captured
+    and replayed as a graph (training/graph.py), in words; "" where it can: it waits for nothing, copies nothing to the
+    device, and no number of the host changes from step to step.
     """
 
     params: Tree
@@ -82,6 +85,8 @@ class Head(HoldsTrees, ABC):
     legacy: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     mixes_samples: bool = False
+    uncaptured: str = ""
+    _constant: Constant | None = None
     card: ClassVar[Card]
     __signature__: ClassVar[inspect.Signature]
 
@@ -181,11 +186,19 @@ class Head(HoldsTrees, ABC):
             if targets.ndim == 2 and self.multi_label:  # the head weighs each label of a set
                 return h, targets, weights
             if targets.ndim == 2:
-                return h, targets * xp.asarray(self.class_weight, dtype=h.dtype), weights
-            of_labels = array_module(targets).asarray(self.class_weight)[targets]
-            of_labels = xp.asarray(of_labels, dtype=h.dtype)
+                return h, targets * self._class_weights(h), weights
+            if isinstance(targets, np.ndarray):
+                of_labels = xp.asarray(self.class_weight[targets], dtype=h.dtype)
+            else:
+                of_labels = self._class_weights(h)[targets]
             weights = of_labels if weights is None else weights * of_labels
         return h, targets, weights
+
+    def _class_weights(self, like: Array) -> Array:
+        """class_weight in the type of `like`, and where that is."""
+        if self._constant is None or self._constant.values is not self.class_weight:
+            self._constant = Constant(self.class_weight)
+        return self._constant.like(like)
 
     def predict(self, h: Array, k: int = 1, *, rng: Rng | None = None) -> Array:
         """The k most probable labels, best first; ties go to the lowest label. h (N, D) -> (N, k)."""

@@ -60,6 +60,8 @@ class NoisyHead(FlatHead):
         self.tau_end = self.tau if tau_end is None else positive("tau_end", tau_end)
         self.anneal_steps = anneal_steps or 1
         self.noise, self.eval_noise = noise, eval_noise
+        if self.tau_end != self.tau:
+            self.uncaptured = "its temperature is another number in each step"
 
     def tau_at(self, step: int) -> float:
         """The temperature of training step `step`, counted from 0."""

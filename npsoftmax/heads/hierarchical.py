@@ -13,6 +13,7 @@ from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.checks import check_k
+from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.heads.tree_file import opened
 from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.params import Tree
@@ -74,6 +75,8 @@ class HierarchicalHead(Head):
         else:
             self.tree = BinaryTree(features, classes, tree, rng=rng, bias=bias, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
+        if classes.n >= SPARSE_FROM:
+            self.uncaptured = "it waits for the rows that have a gradient"
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         soft = targets.ndim == 2

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array
+from npsoftmax.cuda import Constant
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional import softmax
@@ -66,6 +67,7 @@ class BalancedHead(CrossEntropyHead):
             if prior not in PRIORS:
                 raise unknown_name("prior", prior, PRIORS)
             self.prior = None if prior == "uniform" else log_shares("class counts", _counts(self.classes))
+            self._prior = Constant(self.prior)
             return
         if len(prior) != self.classes.n:
             raise InputError(
@@ -73,6 +75,7 @@ class BalancedHead(CrossEntropyHead):
                 "type prior=uniform, prior=train or that many numbers."
             )
         self.prior = log_shares("prior", np.asarray(prior, dtype=float))
+        self._prior = Constant(self.prior)
 
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         if not train:
@@ -98,7 +101,7 @@ class BalancedHead(CrossEntropyHead):
         return softmax.log_softmax_forward(self._compensated(z))[0]
 
     def _compensated(self, z: Array) -> Array:
-        return z if self.prior is None else z + array_module(z).asarray(self.prior, dtype=z.dtype)
+        return z if self.prior is None else z + self._prior.like(z)
 
 
 class LDAMHead(CosineHead):

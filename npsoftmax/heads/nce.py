@@ -41,6 +41,7 @@ class NCEHead(Head):
     params w (C, D), b (C,), which begins at -log C, or -log k; buffers log_kq (C,): log k q.
     """
 
+    uncaptured = "it draws classes on the host, and waits for the rows that have a gradient"
     card = Card(
         "σ(z_y - log k q_y) against k drawn classes; then softmax(z)",
         "Gutmann and Hyvärinen, 2010; Mnih and Teh, 2012 (arXiv 1206.6426); Mikolov et al., 2013 (arXiv 1310.4546)",

@@ -35,6 +35,7 @@ class SampledSoftmaxHead(Head):
     params w (C, D), b (C,); buffers order (C,): the class of each rank.
     """
 
+    uncaptured = "it draws classes on the host, and waits for the rows that have a gradient"
     card = Card(
         "softmax(z), in training over y and S drawn classes",
         "Jean et al., 2015 (arXiv 1412.2007)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from npsoftmax.backend import Array, array_module
+from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, as_number
 from npsoftmax.functional.binary import log_sigmoid, one_against_rest_backward, one_against_rest_forward
 from npsoftmax.heads.base import Card, ClassInfo, top_k
@@ -40,7 +40,7 @@ class SigmoidHead(FlatHead):
                 "give samples that don't count the weight 0: loss(h, targets, weights=w)."
             )
         if train and self.class_weight is not None and targets.ndim == 2:
-            yes = array_module(z).asarray(self.class_weight, dtype=z.dtype)
+            yes = self._class_weights(z)
         return one_against_rest_forward(z, targets, yes)
 
     def losses_of_scores_backward(self, dlosses: Array, cache: Any) -> Array:

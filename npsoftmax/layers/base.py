@@ -40,11 +40,13 @@ class Layer(HoldsTrees, ABC):
 
     takes_tokens: whether x are the whole numbers of words, (N, T), and no real numbers.
     prepares_from: how many training images `prepare` should get; 0 where it does nothing.
+    uncaptured: why a step on a device cannot be captured and replayed as a graph, in words, as of a head; "": it can.
     """
 
     params: Tree
     buffers: Tree
     takes_tokens: bool = False
+    uncaptured: str = ""
     prepares_from: int = 0
 
     def __init__(self) -> None:

@@ -88,4 +88,5 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "train_seconds": state.train_seconds,
         "images_per_second": state.images / state.train_seconds if state.train_seconds else None,
         **session.backend.memory(),
+        **({} if session.backend.on_host else {"steps_by_hand": session.by_hand or None}),
     }

@@ -41,7 +41,7 @@ class Session:
 
     group: who trains with it; chosen: the checkpoint that its parameters are from, None for new ones.
     calibration: images held out that choose nothing, None where there are none. prepare_seconds: what `prepare` took,
-    from reading the data on.
+    from reading the data on. by_hand: why steps on a device are not one CUDA graph each; "" where they are.
     """
 
     config: TrainConfig
@@ -57,6 +57,7 @@ class Session:
     chosen: Chosen | None = None
     calibration: Batches | None = None
     prepare_seconds: float = 0.0
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from npsoftmax.backend import Array, Backend
 from npsoftmax.models import Model
 from npsoftmax.random import Rng
@@ -64,10 +62,11 @@ class TrainingStep:
         clip({}, self.clip_value, self.clip_norm)  # an invalid limit is refused now, not after a forward
 
     def forward(
-        self, x: Array, targets: np.ndarray, samples: Array, number: int, whole: int, weights: Array | None = None
+        self, x: Array, targets: Array, samples: Array, number: Any, whole: int, weights: Array | None = None
     ) -> Forward:
         """Step `number`, from 0. x (n, …), targets (n,) on the host, samples (n,): their numbers; weights (n,) or None:
-        theirs, where nothing is mixed. The n are `part_of(whole)`, of a batch of `whole` samples."""
+        theirs, where nothing is mixed. The n are `part_of(whole)`, of a batch of `whole` samples. In a captured step
+        (graph.py) the targets are on the device too, and so is the number, an array (1,)."""
         part, share = self.group.begin_step(whole)
         assert weights is None or not self.mixes
         if self.mixes:  # 1 and 2; images that are not mixed come as this process's part
@@ -83,17 +82,18 @@ class TrainingStep:
             labels = labels if mixed.weight >= 0.5 else others
         return Forward(h, labels, loss, share, rng, cache)
 
-    def update(self, found: Forward, lr: float, momentum: float | None = None) -> None:
-        """Backward, sum, clip, update. lr and momentum (None: the optimiser's own) are those of this step."""
+    def update(self, found: Forward, lr: float = 0.0, momentum: float | None = None, rates: Any = None) -> None:
+        """Backward, sum, clip, update. lr, momentum (None: the optimiser's own): this step's; or rates, on a device."""
         backward = mixed_backward if self.mixes else Model.backward
         grads = self.group.sum_gradients(backward(self.model, found.cache, found.share))  # 4 and 5
         grads = clip(grads, self.clip_value, self.clip_norm)  # 6
-        self.optimizer.step(self.model.params, grads, lr=lr, momentum=momentum)  # 7
+        rates = self.optimizer.rates(lr, momentum, self.optimizer.steps + 1) if rates is None else rates
+        self.optimizer.apply(self.model.params, grads, rates)  # 7
 
     def part_of(self, n: int) -> slice:
         """What `forward` takes of a batch of n samples: this process's part, or all, any two of which may be mixed."""
         return slice(n) if self.mixes else self.group.share(n).part
 
-    def _labels(self, targets: np.ndarray) -> Array:
+    def _labels(self, targets: Array) -> Array:
         """Labels where the head wants them: on the host, if it plans its step by them."""
         return targets if self.model.head.reads_labels else self.backend.asarray(targets)

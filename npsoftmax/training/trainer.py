@@ -8,6 +8,8 @@ Design: a run can be killed at any moment and go on as if nothing had happened, 
 * Losses are written down and read later, since to look at a number on a device is to wait for it: every few steps, and
   always before anything is saved. A loss that is not finite ends the run then, and never reaches a checkpoint.
 
+On a device a step is one CUDA graph, where it can be (graph.py); the loop is the same.
+
 Several processes go through the same loop side by side. Where they could part, they agree first: whether to stop, what
 the losses were. One of them, the first, writes.
 """
@@ -17,9 +19,10 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +36,7 @@ from npsoftmax.training.callbacks import Callback
 from npsoftmax.training.checkpoint import save_arrays, write_json
 from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.evaluate import Predictions, SetPredictions, predict_all
+from npsoftmax.training.graph import StepGraph, why_not
 from npsoftmax.training.interrupt import HANG_UP, Interrupt
 from npsoftmax.training.ledger import Ledger, Pending
 from npsoftmax.training.out_of_memory import out_of_memory_message
@@ -40,11 +44,23 @@ from npsoftmax.training.progress import Progress
 from npsoftmax.training.resume import restore_run
 from npsoftmax.training.run_directory import METRICS, RunDirectory
 from npsoftmax.training.session import Session, make_optimizer, make_step, run_schedule
+from npsoftmax.training.slots import Slots
 from npsoftmax.training.state import State
 from npsoftmax.training.step import Forward
 
 # Above so many classes no prediction is made while training: a tree that has learned little searches nearly all of it.
 MOST_PREDICTED = 1000
+
+
+class Taken(NamedTuple):
+    """A step that was taken, as in `ledger.Pending`."""
+
+    lr: float
+    momentum: float | None
+    images: int
+    share: float
+    loss: Array | None
+    right: Array | None
 
 
 class Trainer:
@@ -62,6 +78,7 @@ class Trainer:
         *,
         stop_after: int | None = None,
         callbacks: Sequence[Callback] = (),
+        graph: bool = True,
     ):
         self.session, self.run, self.progress = session, run, progress
         self.config, self.model, self.group = session.config, session.model, session.group
@@ -75,16 +92,25 @@ class Trainer:
         self.stopper = None if self.config.early_stop is None else EarlyStopping(self.config.early_stop)
         self.last_epoch = self.config.epochs if stop_after is None else min(stop_after, self.config.epochs)
         self.callbacks = callbacks if session.group.is_first else ()
-        self.ledger = Ledger(run, self.group, self.config.log_every)
+        xp, slots = session.backend.xp, None
+        if hasattr(xp, "RawModule"):
+            slots = Slots(xp, self.config.log_every)
+        self.ledger = Ledger(run, self.group, self.config.log_every, slots)
         self.state = State()
         self.interrupted = False  # all processes of the group know of it
         self._interrupt = Interrupt()  # of this process
         self._predicts = self.model.head.classes.n <= MOST_PREDICTED
+        if not session.backend.on_host:
+            session.by_hand = why_not(session) if graph else "--no-graph"
+        self.graph: StepGraph | None = None
+        if slots is not None and not session.by_hand:
+            self.graph = StepGraph(session, self.step, self.schedule, self._right, slots)
         self._since = 0.0  # when the seconds that are not yet in the state began
 
     # ------------------------------------------------------------ the loop
     def fit(self) -> State:
         """Train up to the last epoch, early stopping, Ctrl-C, SIGTERM or SIGHUP; what was learned is saved always."""
+        self._say_what_runs_by_hand()
         self.progress.start_table()
         for callback in self.callbacks:
             callback.begin(self.session, self.run)
@@ -112,9 +138,9 @@ class Trainer:
         self.progress.start_epoch(state.epoch + 1, self.session.train_images, state.seen)
         self._since = time.perf_counter()
         try:
-            with self._batches() as batches:
-                for x, targets, samples in batches:
-                    self._step(x, targets, samples)
+            with closing(self._steps()) as steps:
+                for taken in steps:
+                    self._write_down(taken)
                     self._check_interrupt()
                     if self.interrupted:
                         break
@@ -130,12 +156,39 @@ class Trainer:
         else:
             self._finish_epoch()
 
+    def _steps(self) -> Generator[Taken, None, None]:
+        """The rest of this epoch, step by step: each is taken when it is asked for."""
+        train, first = self.session.train, self.state.step_in_epoch
+        if self.graph is not None:
+            self.graph.begin(self.state.epoch, first)
+            for number in range(first, len(train)):
+                yield self._launch(train.length(number))
+            return
+        with self._batches() as batches:
+            for x, targets, samples in batches:
+                yield self._step(x, targets, samples)
+
     def _batches(self) -> AbstractContextManager[Iterator[tuple[Array, np.ndarray, Array]]]:
         """The rest of this epoch: made ahead by a thread, or on the device, which does it without being waited for."""
         batches = self.session.train.epoch(self.state.epoch, self.state.step_in_epoch, self.step.part_of)
         return made_ahead(batches) if self.session.backend.on_host else nullcontext(batches)
 
-    def _step(self, x: Array, targets: np.ndarray, samples: Array) -> None:
+    def _launch(self, images: int) -> Taken:
+        """A step of the graph."""
+        assert self.graph is not None
+        lr, momentum = self.schedule(self.state.step)
+        self.graph.take(self.state.step, images)
+        if self.graph.reason and not self.session.by_hand:
+            self.session.by_hand = self.graph.reason
+            self._say_what_runs_by_hand()
+        return Taken(lr, momentum, images, 1.0, None, None)
+
+    def _say_what_runs_by_hand(self) -> None:
+        if reason := self.session.by_hand:
+            self.progress.say(f"steps are launched kernel by kernel, not as one CUDA graph: {reason}")
+
+    def _step(self, x: Array, targets: np.ndarray, samples: Array) -> Taken:
+        """A step by hand."""
         state = self.state
         lr, momentum = self.schedule(state.step)
         images = self.session.train.length(state.step_in_epoch)
@@ -143,23 +196,32 @@ class Trainer:
             found = self.step.forward(x, targets, samples, state.step, images)
         except InputError as error:  # a head refuses features that are not finite, and knows of no step
             raise InputError(f"at {state.place(state.step + 1, lr)}: {error}") from error
-        right = self._right(found) if self._predicts else None
+        right = self._right(found)
         self.step.update(found, lr, momentum)
-        state.step += 1
-        state.step_in_epoch += 1
-        self.ledger.add(Pending(state.step, lr, momentum, images, found.share, found.loss, right))
-        if self.session.backend.on_host or state.step % self.config.log_every == 0:
-            self._read_losses()
+        return Taken(lr, momentum, images, found.share, found.loss, right)
 
-    def _right(self, found: Forward) -> Array:
+    def _write_down(self, taken: Taken) -> None:
+        self.state.step += 1
+        self.state.step_in_epoch += 1
+        self.ledger.add(Pending(self.state.step, *taken))
+        if self.session.backend.on_host:
+            self._read_losses()
+        elif self.state.step % self.config.log_every == 0:
+            self._tell(self.ledger.read_behind_into(self.state))
+
+    def _right(self, found: Forward) -> Array | None:
         """How many images the head gets right; with sets of labels the sum of what is right of each."""
+        if not self._predicts:
+            return None
         head, noise, labels = self.model.head, found.rng.child("predict"), self.session.backend.asarray(found.labels)
         if self.session.dataset.multi_label:
             return overlap(labels >= 0.5, head.predict_sets(found.h, rng=noise)).sum()
         return (head.predict(found.h, rng=noise)[:, 0] == labels).sum()
 
     def _read_losses(self) -> None:
-        rows = self.ledger.read_into(self.state)
+        self._tell(self.ledger.read_into(self.state))
+
+    def _tell(self, rows: list[dict[str, Any]]) -> None:
         for callback in self.callbacks if rows else ():
             callback.steps(rows)
         if self.state.seen:

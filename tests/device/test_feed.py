@@ -167,6 +167,16 @@ def updates(make):
     update.square_sum(make(4096))
 
 
+def steps_of_a_graph(make):
+    gpu, xp = cuda.compiled_for(make.backend.xp, "graph", "f"), make.backend.xp
+    counts, now = xp.zeros((4, 3), dtype=xp.uint64), xp.empty(3, dtype=xp.uint64)
+    rates, rates_now = xp.zeros((4, 2), dtype=xp.float64), xp.empty(2, dtype=xp.float64)
+    gpu.each("next_step", 1, counts, rates, xp.zeros(1, dtype=xp.uint64), now, rates_now, 3, 2)
+    gpu.each("pick", 256, make.whole(range(512)), now, xp.empty(256, dtype=xp.int64))
+    slots, right = xp.zeros((8, 2), dtype=xp.float64), xp.zeros((), dtype=xp.float64)
+    gpu.each("keep", 1, make(1), right, slots, xp.zeros(1, dtype=xp.uint64), 8)
+
+
 def windows(kind):
     def run(make):
         of = getattr(make, kind)
@@ -236,6 +246,7 @@ CASES = {
         "climb chosen_scores path_losses path_slopes chosen_dh chosen_dw tree_log_prob subtract_rows",
     ),
     "noise": (noise, "philox"),
+    "steps of a graph": (steps_of_a_graph, "next_step pick keep"),
     "images": (images, "make_batch mean_colours"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
@@ -83,9 +84,15 @@ def tree_log_prob(z: Array, children: Array, levels: reference.Levels) -> Array:
         return reference.tree_log_prob(z, children, levels)
     gpu, xp, (n, inner) = cuda("tree", z), array_module(z), z.shape
     reach, log_p = xp.empty((n, inner), dtype=z.dtype), xp.empty((n, inner + 1), dtype=z.dtype)
-    ends = xp.asarray([last for _, last in levels], dtype=xp.int64)
+    ends = _ends(xp, tuple(last for _, last in levels), xp.cuda.Device().id)
     gpu.blocks("tree_log_prob", (n,), xp.ascontiguousarray(z), children, ends, reach, log_p, len(levels), inner)
     return log_p
+
+
+@functools.lru_cache(maxsize=16)
+def _ends(xp: Any, ends: tuple[int, ...], device: int) -> Array:
+    """Where the levels of a tree end, on a device: copied there once."""
+    return xp.asarray(ends, dtype=xp.int64)
 
 
 # ---------------------------------------------------------------- the loss of a path
