@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from npsoftmax import cuda, kernels
+from npsoftmax import autocast, cuda, kernels
 from npsoftmax.backend import get_backend
+from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.kernels.conv import device as device_conv
 from npsoftmax.kernels.matmul.device import rounded as rounded_to_bf16
 from npsoftmax.kernels.windows import reference
@@ -138,6 +139,38 @@ def test_tiles_with_little_in_them_and_several(shape, kind, strict):
     turned = w[::-1, ::-1].transpose(0, 1, 3, 2).reshape(-1, shape[3])
     found = kernels.conv2d_tiled_dx(there[2], there[1], shape, *geometry[1:])
     check(found, (reference.im2col(dy, *geometry), turned), kind, x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "pad"),
+    [
+        ((2, 5, 6, 24), (3, 3, 24, 40), (1, 1), (1, 1)),
+        ((1, 7, 5, 64), (1, 1, 64, 136), (1, 1), (0, 0)),
+        ((2, 6, 6, 16), (2, 3, 16, 16), (2, 1), (0, 1)),  # dx by columns
+        ((2, 6, 6, 3), (3, 3, 3, 16), (1, 1), (1, 1)),  # all by columns
+    ],
+)
+def test_activations_in_bfloat16_are_read_and_written_as_they_are(shape, kernel, stride, pad, strict):
+    """The same products as of float32 that was rounded, and the same result, rounded once."""
+    get_backend("cupy", precision="bf16")
+    w, b = map(strict.asarray, drawn("bf16", 4, kernel, kernel[3:]))
+    oh, ow = reference.output_sizes(shape, kernel[:2], stride, pad)
+    x, dy = (autocast.rounded(strict.asarray(a)) for a in drawn("bf16", 5, shape, (shape[0], oh, ow, kernel[3])))
+
+    def made(x, dy):
+        y = kernels.conv2d_tiled(x, w, b, stride, pad, relu=True)
+        return (
+            y,
+            kernels.conv2d_tiled_dx(dy, w, shape, stride, pad),
+            kernels.conv2d_tiled_dw(x, dy, kernel[:2], stride, pad),
+        )
+
+    (y, dx, dw), expected = made(x, dy), made(autocast.widened(x), autocast.widened(dy))
+    for found, full in ((y, expected[0]), (dx, expected[1])):
+        assert isinstance(found, BFloat16)
+        assert (found.get() == to_bf16(full.get())).all()
+    assert dw.dtype == np.float32 and not isinstance(dw, BFloat16)
+    np.testing.assert_allclose(dw.get(), expected[2].get(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -108,10 +108,11 @@ class Maker:
         return self.backend.asarray(np.asarray(numbers, np.int64))
 
 
-def convolution(precision, f=64):
+def convolution(precision, f=64, kind="__call__"):
     def run(make):
         get_backend("cupy", precision=precision)
-        x, w, b, dy = make(1, 18, 10, 32), make(3, 3, 32, f), make(f), make(1, 16, 8, f)
+        of = getattr(make, kind)
+        x, w, b, dy = of(1, 18, 10, 32), make(3, 3, 32, f), make(f), of(1, 16, 8, f)
         kernels.conv2d_tiled(x, w, b, (1, 1), (0, 0))
         kernels.conv2d_tiled_dw(x, dy, (3, 3), (1, 1), (0, 0))
 
@@ -232,6 +233,7 @@ CASES = {
     "convolution, bf16": (convolution("bf16"), "outputs weights add_parts round_bf16"),
     "convolution, tf32, 128 filters": (convolution("tf32", 128), "outputs weights add_parts round_tf32"),
     "convolution, bf16, 128 filters": (convolution("bf16", 128), "outputs weights add_parts round_bf16"),
+    "convolution, bfloat16": (convolution("bf16", kind="narrow"), "outputs weights add_parts round_bf16"),
     "element by element": (element_by_element("__call__"), ELEMENT_BY_ELEMENT),
     "element by element, bfloat16": (element_by_element("narrow"), f"{ELEMENT_BY_ELEMENT} round_bf16"),
     "between the types": (between_the_types, "round_bf16 widen_bf16 add_bias_and_round add_bias"),
@@ -307,6 +309,7 @@ def test_every_kernel_is_in_a_case():
 
 SLOW = (
     "convolution, full",
+    "convolution, bfloat16",
     "convolution, tf32, 128 filters",
     "convolution, bf16, 128 filters",
     "walks through a tree",

@@ -10,7 +10,6 @@ from __future__ import annotations
 from types import ModuleType
 
 from npsoftmax.arguments import Shape, fit_convolution, refuse
-from npsoftmax.autocast import like, widened
 from npsoftmax.backend import Array
 from npsoftmax.kernels.conv import compiled, device, reference
 from npsoftmax.kernels.dispatch import chooser
@@ -38,19 +37,19 @@ winograd_version_for = chooser(compiled.WINOGRAD, compiled, reference)
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool = False) -> Array:
     """y = im2col(x) @ w + b, and ReLU of it with `relu`; see `reference.conv2d_tiled`."""
     fit_convolution(x.shape, w.shape, None if b is None else b.shape, stride, pad)
-    return like(tiled_version_for(x, w).conv2d_tiled(widened(x), w, b, stride, pad, relu), x)
+    return tiled_version_for(x, w).conv2d_tiled(x, w, b, stride, pad, relu)
 
 
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """dw = im2col(x)ᵀ @ dy; see `reference.conv2d_tiled_dw`."""
     fit_convolution(x.shape, (*k, x.shape[-1], dy.shape[-1]), None, stride, pad, dy.shape)
-    return tiled_version_for(x, dy).conv2d_tiled_dw(widened(x), widened(dy), k, stride, pad)
+    return tiled_version_for(x, dy).conv2d_tiled_dw(x, dy, k, stride, pad)
 
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ); see `reference.conv2d_tiled_dx`."""
     fit_convolution(shape, w.shape, None, stride, pad, dy.shape)
-    return like(tiled_version_for(dy, w).conv2d_tiled_dx(widened(dy), w, shape, stride, pad), dy)
+    return tiled_version_for(dy, w).conv2d_tiled_dx(dy, w, shape, stride, pad)
 
 
 # ---------------------------------------------------------------- in registers: few channels, stride 1

@@ -359,16 +359,9 @@ struct alignas(8) FourShorts {
     unsigned short of[4];
 };
 
-// To the nearest bfloat16, of two as near the even one; NaN stays NaN.
-__device__ inline unsigned short bf16(float x) {
-    unsigned bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (unsigned short)(x != x ? bits >> 16 | 0x40u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
-}
-
 __device__ inline void write(float* to, const FourFloats& x) { *(FourFloats*)to = x; }
 __device__ inline void write(unsigned short* to, const FourFloats& x) {
-    const FourShorts four = {{bf16(x.of[0]), bf16(x.of[1]), bf16(x.of[2]), bf16(x.of[3])}};
+    const FourShorts four = {{upper_half(x.of[0]), upper_half(x.of[1]), upper_half(x.of[2]), upper_half(x.of[3])}};
     *(FourShorts*)to = four;
 }
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from npsoftmax.autocast import like, room, widened
 from npsoftmax.backend import Array, array_module, device_precision
+from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.cuda import BLOCK, MOST_ITEMS, Kernels, compiled_for, cuda
 from npsoftmax.kernels.elementwise.device import add_bias
 from npsoftmax.kernels.matmul.device import product, rounded, rounded_to_tf32
@@ -30,18 +32,19 @@ ENTRIES = 2**23
 
 
 # ---------------------------------------------------------------- the three functions of a convolution
+# Activations and their gradients in bfloat16 are read and written as they are, by columns in float32.
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """See `reference.conv2d_tiled`."""
     if kind := kind_for(x, w.shape, stride, pad):
         return _outputs(kind, x, w.transpose(3, 0, 1, 2), b, stride, pad, relu)
-    return _by_columns(x, w, b, stride, pad, relu)
+    return like(_by_columns(widened(x), w, b, stride, pad, relu), x)
 
 
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dw`."""
     if kind := kind_for(x, (*k, x.shape[3], dy.shape[3]), stride, pad):
         return _weights(kind, x, dy, k, stride, pad)
-    return _dw_by_columns(x, dy, k, stride, pad)
+    return _dw_by_columns(widened(x), widened(dy), k, stride, pad)
 
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
@@ -52,7 +55,7 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
         if kind := kind_for(dy, (kh, kw, f, c), stride, rest):
             rotated = w[::-1, ::-1].transpose(2, 0, 1, 3)  # (C, KH, KW, F)
             return _outputs(kind, dy, rotated, None, stride, rest, False)
-    return _dx_by_columns(dy, w, shape, stride, pad)
+    return like(_dx_by_columns(widened(dy), w, shape, stride, pad), dy)
 
 
 # ---------------------------------------------------------------- without columns: conv_tensor.cu and conv.cu
@@ -79,27 +82,27 @@ class Tiles(NamedTuple):
 def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kind | None:
     """How to convolve x (N, H, W, C) with w (KH, KW, C, F); None: by columns.
 
-    The first layer has too few channels; 1x1 at stride 1 is a matrix product already. Kernels fetch 16 bytes at once.
+    The first layer has too few channels; 1x1 at stride 1 is a matrix product already (but of bfloat16, whose result is
+    to be bfloat16 at once). Kernels fetch 16 bytes at once.
     """
-    kind = Kind("full", x.dtype.itemsize)
-    if x.dtype.itemsize == 4:
-        kind = {"fp32": kind, "tf32": Kind("tf32", 4), "bf16": Kind("bf16", 2)}[device_precision()]
+    precision = "bf16" if isinstance(x, BFloat16) else device_precision() if x.dtype.itemsize == 4 else "fp32"
+    kind = {"fp32": Kind("full", x.dtype.itemsize), "tf32": Kind("tf32", 4), "bf16": Kind("bf16", 2)}[precision]
     *k, c, f = w_shape
     _, _, _, oh, ow, *_ = sizes_of(x.shape, (k[0], k[1]), stride, pad)
     rest = c % (16 // kind.size) or f % (16 // kind.size)
     sizes = len(x) * oh * ow * max(c, f), k[0] * k[1] * c * f
     fits = min(sizes) > 0 and max(sizes) <= MOST_ITEMS and (kind.name == "full" or max(k) <= LARGEST)
-    by_columns = rest or min(c, f) < FEWEST or not fits or _is_plain((k[0], k[1]), stride, pad)
-    return None if by_columns else kind
+    by_columns = _is_plain((k[0], k[1]), stride, pad) and not isinstance(x, BFloat16)
+    return None if by_columns or rest or min(c, f) < FEWEST or not fits else kind
 
 
-def tiles_for(kind: Kind, x: Array, f: int) -> Tiles:
+def tiles_for(kind: Kind, result: Array, f: int) -> Tiles:
     """The kernels for so many filters: tiles are 64 wide where 128 would leave half of the last one empty."""
     if kind.name == "full":
-        return Tiles(cuda("conv", x), "_full", 64, BLOCK, 64 // kind.size, 0)
+        return Tiles(cuda("conv", result), "_full", 64, BLOCK, 64 // kind.size, 0)
     columns = 64 if 0 < f % 128 <= 64 else 128
-    defines = tensor_options(8 * kind.size, 32, columns)
-    kernels = compiled_for(array_module(x), "conv_tensor", "f", *defines)
+    defines = tensor_options(8 * kind.size, 8 * result.itemsize, columns)
+    kernels = compiled_for(array_module(result), "conv_tensor", "f", *defines)
     return Tiles(kernels, "", columns, columns, LINE // kind.size, STAGES * (ROWS + columns) * LINE)
 
 
@@ -110,9 +113,10 @@ def tensor_options(factors: int, result: int, columns: int) -> tuple[str, ...]:
 
 def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """y = im2col(x) @ w + b, or max(y, 0). w (F, KH, KW, C), any strides -> (N, OH, OW, F)."""
-    xp, f, k = array_module(x), len(w), (w.shape[1], w.shape[2])
-    sizes, tiles = sizes_of(x.shape, k, stride, pad), tiles_for(kind, x, f)
-    y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
+    f, k = len(w), (w.shape[1], w.shape[2])
+    sizes = sizes_of(x.shape, k, stride, pad)
+    y = room(x, (len(x), sizes[3], sizes[4], f))
+    tiles = tiles_for(kind, y, f)
     positions = y.size // f
     blocks = (-(-positions // ROWS) * -(-f // tiles.columns),)
     arrays = *_numbers(kind, x, w), None if b is None else _aligned(b), y
@@ -128,23 +132,24 @@ def _weights(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) 
     Blocks share out the positions by shape alone, and what they make is added up in their order.
     """
     xp, c, f = array_module(x), x.shape[3], dy.shape[3]
-    sizes, tiles = sizes_of(x.shape, k, stride, pad), tiles_for(kind, x, f)
+    dw = xp.empty((*k, c, f), dtype=x.dtype)
+    sizes, tiles = sizes_of(x.shape, k, stride, pad), tiles_for(kind, dw, f)
     columns, positions = k[0] * k[1] * c, dy.size // f
     across, slices = -(-columns // ROWS) * -(-f // tiles.columns), -(-positions // tiles.depth)
     each = max(FEWEST_SLICES, -(-slices // max(1, BLOCKS // across)))
-    parts = xp.empty((-(-slices // each), columns, f), dtype=x.dtype)
+    parts = xp.empty((-(-slices // each), columns, f), dtype=dw.dtype)
     arrays, blocks = (*_numbers(kind, x, dy), parts), (across, len(parts))
     launch = {"threads": tiles.threads, "shared": tiles.slices and tiles.slices + PLACE * 2 * tiles.depth}
     tiles.kernels.blocks(f"weights{tiles.end}", blocks, *arrays, each, *sizes, f, positions, **launch)
-    dw = xp.empty((*k, c, f), dtype=x.dtype)
-    cuda("conv", x).each("add_parts", dw.size, parts, dw, len(parts))
+    cuda("conv", dw).each("add_parts", dw.size, parts, dw, len(parts))
     return dw
 
 
 def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
     """As the kernels take them: for tensor cores rounded, once."""
-    take = {"full": _aligned, "tf32": rounded_to_tf32, "bf16": rounded}[kind.name]
-    return [take(a) for a in arrays]
+    if kind.name == "tf32":
+        return [rounded_to_tf32(a) for a in arrays]
+    return [_aligned(rounded(a) if kind.name == "bf16" else a) for a in arrays]
 
 
 def _aligned(a: Array) -> Array:
