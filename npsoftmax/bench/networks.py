@@ -27,6 +27,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "tinyvgg": ("tinyvgg", {}),
     "resnet9": ("resnet9", {}),
     "speednet": ("speednet", {}),
+    "whitened_resnet": ("whitened_resnet", {}),
     "vit_small": ("vit_small", {}),  # both sides compute the class token alone in the last block
     "vit_small_usual": ("vit_small", {}),  # PyTorch's side computes all tokens there, as it is usually written
 }

@@ -122,6 +122,48 @@ def speednet() -> Twin:
     return Twin(Named(**trunk, pool=nn.MaxPool2d(4), flatten=nn.Flatten()), (channels, 1, 1), channels)
 
 
+class Whiten(nn.Module):
+    """2x2 patches and minus the patches, by a convolution that does not learn: what ours is before it sees images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        copies = torch.cat([torch.eye(12), -torch.eye(12)])
+        self.register_buffer("weight", copies.reshape(24, 2, 2, 3).permute(0, 3, 1, 2).contiguous())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.get_buffer("weight"))
+
+
+class MaxPlusMean(nn.Module):
+    """The largest value of each channel plus the mean."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))
+
+
+# Of each group: its width, that inside its residual, the sizes of its three kernels.
+GROUPS = ((64, 64, (3, 1, 1)), (256, 192, (3, 3, 1)), (768, 512, (2, 3, 3)))
+
+
+def whitened_resnet() -> Twin:
+    """Whitened patches that do not learn, three groups with a residual each; for sizes that leave 2x2 no even map."""
+    trunk: dict[str, nn.Module] = {"stem": Named(whiten=Whiten(), act=nn.SiLU())}
+    channels = 24
+    for number, (width, inner, sizes) in enumerate(GROUPS, start=1):
+        first, second, third = sizes
+        trunk[f"group{number}"] = _conv_norm_silu(channels, width, first, pool=nn.MaxPool2d(2))
+        trunk[f"residual{number}"] = Residual(
+            block1=_conv_norm_silu(width, inner, second), block2=_conv_norm_silu(inner, width, third)
+        )
+        channels = width
+    return Twin(Named(**trunk, pool=MaxPlusMean()), None, channels)
+
+
+def _conv_norm_silu(inputs: int, outputs: int, k: int, **pool: nn.Module) -> Named:
+    conv = nn.Conv2d(inputs, outputs, k, padding=k // 2 if k % 2 else 0, bias=False)
+    return Named(conv=conv, **pool, norm=nn.BatchNorm2d(outputs), act=nn.SiLU())
+
+
 def _conv_norm_relu(inputs: int, outputs: int) -> Named:
     return Named(conv=nn.Conv2d(inputs, outputs, 3, padding=1), norm=nn.BatchNorm2d(outputs), relu=nn.ReLU())
 
@@ -138,6 +180,7 @@ TWINS: dict[str, Callable[[], Twin]] = {
     "tinyvgg": tinyvgg,
     "resnet9": resnet9,
     "speednet": speednet,
+    "whitened_resnet": whitened_resnet,
     "vit_small": vit_small,
     "vit_small_usual": partial(vit_small, None),
 }

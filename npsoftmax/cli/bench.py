@@ -82,8 +82,9 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--models",
         default="convnet,tinyvgg,resnet9",
         metavar="NAMES",
-        help="some of mlp, convnet, tinyvgg, resnet9, speednet, vit_small; convnet_e4, which has widths=6,8,10 and "
-        "fc=200; vit_small_usual, where PyTorch's last block computes all tokens (default: convnet,tinyvgg,resnet9)",
+        help="some of mlp, convnet, tinyvgg, resnet9, speednet, whitened_resnet, vit_small; convnet_e4, which has "
+        "widths=6,8,10 and fc=200; vit_small_usual, where PyTorch's last block computes all tokens (default: "
+        "convnet,tinyvgg,resnet9)",
     )
 
 

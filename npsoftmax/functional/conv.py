@@ -11,7 +11,7 @@ The protocol, here as in every file of this folder:
 * `conv2d_im2col_*`: all windows as one matrix, then `@`; what a student writes.
 * `conv2d_tiled_*`: the same in small tiles inside a compiled kernel; what trains.
 * `conv2d_direct_*`: the definition in registers, for few channels at stride 1; what trains there.
-* `conv2d_winograd_*`: fewer multiplications, for 3x3 kernels at stride 1; what trains where it is faster.
+* `conv2d_winograd_*`: fewer multiplications, for 3x3 and 2x2 kernels at stride 1; what trains where it is faster.
 
 All agree, in every pass. `conv2d_relu_*` are those that train with max(y, 0) in the same pass; their caches keep y.
 x (N, H, W, C), w (KH, KW, C, F), b (F,) or None, y (N, OH, OW, F); stride (SH, SW) and pad (PH, PW) are pairs. Each
@@ -29,7 +29,8 @@ from npsoftmax.autocast import activation_and, gradient_of
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import elementwise, norm, output_size
-from npsoftmax.kernels.windows.reference import Pair, pad_images
+from npsoftmax.kernels.conv.choice import TILES, has_winograd
+from npsoftmax.kernels.windows.reference import Pair, kernel_size, output_sizes, pad_images
 
 Grads = tuple[Array | None, Array, Array | None]
 
@@ -205,9 +206,10 @@ def _check_direct(stride: Pair) -> None:
 def conv2d_winograd_forward(
     x: Array, w: Array, b: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0), tile: int | None = None
 ) -> tuple[Array, Any]:
-    """y by Winograd's F(tile x tile, 3x3); shapes: see the module, with KH = KW = 3 and stride (1, 1).
+    """y by Winograd's F(tile x tile, k x k); shapes: see the module, with KH = KW = k = 3 or 2 and stride (1, 1).
 
-    tile: 2 or 4; None: the one with fewer multiplications for this size of image. Derivation: docs/how-it-is-fast.md.
+    tile: 2, 3 or 4, or for 2x2 3 or 4; None: the one with the fewest multiplications for this size of
+    image. Derivation: docs/how-it-is-fast.md.
     Raises InputError for other kernels and strides.
     """
     x, w, b, stride, pad = _given(x, w, b, stride, pad)
@@ -218,7 +220,7 @@ def conv2d_winograd_forward(
 def conv2d_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     """Gradients of `conv2d_winograd_forward`: its exact adjoint, so they are those of the same polynomials.
 
-    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (k, k, C, F), db (F,) or None
     """
     x, w, has_bias, _, pad, tile = cache
     dy = real(dy, "dy")
@@ -242,7 +244,7 @@ def conv2d_relu_winograd_forward(
 def conv2d_relu_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     """Gradients of `conv2d_relu_winograd_forward`: dy counts where y > 0.
 
-    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (3, 3, C, F), db (F,) or None
+    dy (N, OH, OW, F) -> dx (N, H, W, C), dw (k, k, C, F), db (F,) or None
     """
     *conv_cache, y = cache
     dy = real(dy, "dy")
@@ -251,14 +253,17 @@ def conv2d_relu_winograd_backward(dy: Array, cache: Any, need_dx: bool = True) -
 
 def check_winograd(x: Array, w: Array, stride: Pair, pad: Pair, tile: int | None) -> int:
     """The tile to use; InputError where Winograd's algorithm is not defined."""
-    if w.shape[:2] != (3, 3) or stride != (1, 1):
+    if not has_winograd(kernel_size(w), stride):
         raise InputError(
-            f"Winograd convolution is for 3x3 kernels at stride 1x1, but the kernel is {w.shape[0]}x{w.shape[1]} and "
-            f'the stride {stride[0]}x{stride[1]}. Use algorithm="tiled" or "auto".'
+            "Winograd convolution is for 3x3 and 2x2 kernels at stride 1x1, but the kernel is "
+            f"{w.shape[0]}x{w.shape[1]} and the stride {stride[0]}x{stride[1]}. "
+            'Use algorithm="tiled" or "auto".'
         )
-    if tile not in (None, 2, 4):
-        raise InputError(f"Winograd tile is {tile!r}, but 2, 4 or None (choose by size) was expected.")
-    return int(tile) if tile else kernels.winograd_tile(x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2)
+    k = len(w)
+    if tile not in (None, *TILES[k]):
+        sides = ", ".join(map(str, TILES[k]))
+        raise InputError(f"Winograd tile is {tile!r}, but {sides} or None (choose by size) was expected for {k}x{k}.")
+    return int(tile) if tile else kernels.winograd_tile(*output_sizes(x.shape, (k, k), stride, pad), k)
 
 
 def _bias_gradient(dy: Array, has_bias: bool) -> Array | None:

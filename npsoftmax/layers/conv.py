@@ -12,7 +12,7 @@ from npsoftmax.autocast import activation as as_activation
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional import activation, conv
-from npsoftmax.kernels.conv.choice import Choice, choose_convolution
+from npsoftmax.kernels.conv.choice import Choice, choose_convolution, has_winograd
 from npsoftmax.layers.base import Layer, Shape, require_sizes
 from npsoftmax.layers.initialisation import initialiser, uniform_fan_in, zeros
 from npsoftmax.params import Tree
@@ -48,8 +48,8 @@ class Conv2d(Layer):
     """Convolution, channels last. x (N, H, W, C) -> y (N, OH, OW, F); params w (KH, KW, C, F), b (F,).
 
     algorithm: "tiled" (compiled, small tiles), "direct" (compiled, for few channels at stride 1), "winograd" (compiled,
-    fewer multiplications, for 3x3 at stride 1), "im2col" (whole columns), "naive" (loops) or "auto": by the shape, see
-    `kernels.conv.choice`. Where direct and winograd are not defined, tiled runs.
+    fewer multiplications, for 3x3 and 2x2 at stride 1), "im2col" (whole columns), "naive" (loops) or "auto": by the
+    shape, see `kernels.conv.choice`. Where direct and winograd are not defined, tiled runs.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class Conv2d(Layer):
         oh, ow, _ = self.output_shape(shape)
         if self.algorithm == "auto":
             return choose_convolution(compiled, self.k, self.stride, self.inputs, self.outputs, (oh, ow), images)
-        if self.algorithm == "winograd" and (self.k != (3, 3) or self.stride != (1, 1)):
-            return Choice("tiled", "asked for winograd, which is for 3x3 at stride 1")
+        if self.algorithm == "winograd" and not has_winograd(self.k, self.stride):
+            return Choice("tiled", "asked for winograd, which is for 3x3 and 2x2 at stride 1")
         if self.algorithm == "direct" and self.stride != (1, 1):
             return Choice("tiled", "asked for direct, which is for stride 1")
         return Choice(self.algorithm, "asked for")

@@ -180,8 +180,11 @@ CASES = {
             ("2x2 tiles", (2, 5, 4, 3), 4, True, (1, 0), 2),
             ("by size", (3, 4, 8, 2), 5, False, (1, 1), None),
             ("wide frame", (1, 2, 3, 3), 2, True, (3, 2), None),
+            ("3x3 tiles", (2, 5, 6, 3), 4, True, (1, 1), 3),
         ]
     },
+    "conv2d_winograd 2x2": Case("conv2d_winograd", ((2, 7, 5, 3), (2, 2, 3, 4), (4,)), ((1, 1), (0, 1), 3)),
+    "conv2d_winograd 2x2 by size": Case("conv2d_winograd", ((2, 5, 5, 3), (2, 2, 3, 4), None), ((1, 1), (0, 0))),
     **{
         f"{pair} {name}": Case(pair, (shape,), rest)
         for pair in ("max_pool2d", "max_pool2d_relu", "avg_pool2d")

@@ -1,4 +1,4 @@
-"""Winograd convolution: compiled, in readable matrices and by the definition, in all passes and both tile sizes."""
+"""Winograd convolution, compiled, in readable matrices and by the definition: all passes, every kernel and tile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from npsoftmax import host, kernels
 from npsoftmax.functional import conv
 from npsoftmax.kernels.conv import reference
-from npsoftmax.kernels.conv.choice import choose_convolution
+from npsoftmax.kernels.conv.choice import TILES, choose_convolution
 
 
 @contextmanager
@@ -47,6 +47,7 @@ class Case:
     filters: int
     pad: tuple[int, int] = (1, 1)
     tile: int = 4
+    k: int = 3
     dtype: type = np.float64
     layout: str = "C"
     threads: int = 2
@@ -56,8 +57,8 @@ class Case:
         """x, w, b, dy in the case's dtype and layout."""
         rng = np.random.default_rng(self.seed)
         n, h, width, c = self.shape
-        out = (n, h + 2 * self.pad[0] - 2, width + 2 * self.pad[1] - 2, self.filters)
-        shapes = (self.shape, (3, 3, c, self.filters), (self.filters,), out)
+        out = (n, h + 2 * self.pad[0] - self.k + 1, width + 2 * self.pad[1] - self.k + 1, self.filters)
+        shapes = (self.shape, (self.k, self.k, c, self.filters), (self.filters,), out)
         return tuple(LAYOUTS[self.layout](rng.standard_normal(shape).astype(self.dtype)) for shape in shapes)
 
     @property
@@ -88,12 +89,14 @@ class Case:
 def cases(draw):
     h, width = draw(st.integers(1, 11)), draw(st.integers(1, 11))
     pad = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
-    assume(h + 2 * pad[0] >= 3 and width + 2 * pad[1] >= 3)
+    k, tile = draw(st.sampled_from([(k, tile) for k, tiles in TILES.items() for tile in tiles]))
+    assume(h + 2 * pad[0] >= k and width + 2 * pad[1] >= k)
     return Case(
         shape=(draw(st.integers(1, 5)), h, width, draw(st.integers(1, 7))),
         filters=draw(st.integers(1, 5)),
         pad=pad,
-        tile=draw(st.sampled_from([2, 4])),
+        tile=tile,
+        k=k,
         dtype=draw(st.sampled_from([np.float32, np.float64])),
         layout=draw(st.sampled_from(sorted(LAYOUTS))),
         threads=draw(st.sampled_from([1, 2, 3, 5])),
@@ -106,6 +109,9 @@ LARGE = {
     "many channels": Case((2, 6, 7, 130), 67),
     "many groups": Case((11, 17, 18, 5), 6, threads=3),
     "many groups, small tiles": Case((7, 33, 31, 16), 7, tile=2),
+    "tiles of 3": Case((9, 6, 9, 66), 65, tile=3),
+    "2x2": Case((9, 7, 7, 65), 66, pad=(0, 0), tile=3, k=2),
+    "2x2, tiles of 4": Case((9, 5, 9, 66), 65, pad=(0, 1), tile=4, k=2),
     "idle threads": Case((1, 5, 3, 2), 3, threads=8),
     "one pixel": Case((3, 1, 1, 70), 65, dtype=np.float32),
 }
@@ -113,7 +119,7 @@ large = pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
 
 # Transforms add up values of both signs, so the error is some multiple of the definition's: measured at most 6
 # for tiles of 2 and 60 for tiles of 4.
-GROWTH = {2: 20, 4: 200}
+GROWTH = {2: 20, 3: 200, 4: 200}
 
 
 def check_all_passes(case):
@@ -192,22 +198,22 @@ class TestAllPasses:
 
 
 # ---------------------------------------------------------------- the matrices
-@pytest.mark.parametrize("m", [2, 4])
-def test_the_matrices_are_an_exact_convolution(m):
+@pytest.mark.parametrize(("size", "m"), [(size, m) for size, tiles in TILES.items() for m in tiles])
+def test_the_matrices_are_an_exact_convolution(size, m):
     """In fractions: Aᵀ[(G g) ⊙ (Bᵀ d)] is the correlation of d with g, for unit vectors d and g, so for all."""
     interpolate, transform, evaluate = (
         [[Fraction(value).limit_denominator(10**6) for value in row] for row in matrix]
-        for matrix in reference.matrices(m)
+        for matrix in reference.matrices(m, size)
     )
-    for i in range(m + 2):
-        for k in range(3):
+    for i in range(m + size - 1):
+        for k in range(size):
             products = [row_b[i] * row_g[k] for row_b, row_g in zip(transform, evaluate, strict=True)]
             for out in range(m):
                 assert sum(a * p for a, p in zip(interpolate[out], products, strict=True)) == (i == out + k)
 
 
 # ---------------------------------------------------------------- accuracy
-@pytest.mark.parametrize(("tile", "bound"), [(2, 1e-5), (4, 1e-4)])
+@pytest.mark.parametrize(("tile", "bound"), [(2, 1e-5), (3, 1e-4), (4, 1e-4)])
 @pytest.mark.parametrize("part", [0, 1, 2], ids=["y", "dx", "dw"])
 def test_float32_error_on_images_of_a_network(tile, bound, part):
     case = Case((4, 16, 16, 128), 128, tile=tile, dtype=np.float32)
@@ -222,9 +228,20 @@ def test_float32_error_on_images_of_a_network(tile, bound, part):
 
 # ---------------------------------------------------------------- the choice
 @pytest.mark.parametrize(
-    ("size", "tile"), [((32, 32), 4), ((4, 4), 4), ((3, 3), 4), ((2, 2), 2), ((6, 6), 2), ((1, 1), 2), ((7, 9), 4)]
+    ("size", "tile"),
+    [
+        ((32, 32), 4),
+        ((4, 4), 4),
+        ((3, 3), 3),
+        ((2, 2), 2),
+        ((6, 6), 3),
+        ((1, 1), 2),
+        ((7, 9), 4),
+        ((6, 6, 2), 3),
+        ((4, 4, 2), 4),
+    ],
 )
-def test_the_tile_with_fewer_multiplications(size, tile):
+def test_the_tile_with_the_fewest_multiplications(size, tile):
     assert kernels.winograd_tile(*size) == tile
 
 
@@ -232,6 +249,9 @@ def test_the_tile_with_fewer_multiplications(size, tile):
     ("arguments", "algorithm", "reason"),
     [
         ((True, (3, 3), (1, 1), 64, 64, (8, 8)), "winograd", "25%"),
+        ((True, (2, 2), (1, 1), 64, 64, (6, 6)), "winograd", "44%"),
+        ((True, (2, 2), (2, 2), 64, 64, (6, 6)), "tiled", "stride 1"),
+        ((True, (1, 1), (1, 1), 64, 64, (8, 8)), "tiled", "3x3"),
         ((True, (3, 3), (1, 1), 3, 64, (32, 32)), "direct", "16 channels"),
         ((True, (5, 5), (1, 1), 3, 8, (32, 32)), "direct", "16 channels"),
         ((True, (3, 3), (2, 2), 3, 64, (32, 32)), "tiled", "stride 1"),

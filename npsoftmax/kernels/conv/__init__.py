@@ -12,8 +12,9 @@ from types import ModuleType
 from npsoftmax.arguments import Shape, fit_convolution, refuse
 from npsoftmax.backend import Array
 from npsoftmax.kernels.conv import compiled, device, reference
+from npsoftmax.kernels.conv.choice import TILES, has_winograd
 from npsoftmax.kernels.dispatch import chooser
-from npsoftmax.kernels.windows.reference import Pair
+from npsoftmax.kernels.windows.reference import Pair, kernel_size
 
 __all__ = [
     "conv2d_direct",
@@ -84,7 +85,7 @@ def conv2d_direct_dx(dy: Array, w: Array, shape: tuple[int, ...], pad: Pair) -> 
     return conv2d_direct(dy, w[::-1, ::-1].transpose(0, 1, 3, 2), None, (kh - 1 - pad[0], kw - 1 - pad[1]))
 
 
-# ---------------------------------------------------------------- Winograd: 3x3 at stride 1
+# ---------------------------------------------------------------- Winograd: 3x3 and 2x2 at stride 1
 def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, relu: bool = False) -> Array:
     """y in tiles of (tile, tile) outputs, and ReLU of it with `relu`; see `reference.conv2d_winograd`."""
     _fit_winograd(x, w, None if b is None else b.shape, pad, tile)
@@ -111,5 +112,8 @@ def conv2d_winograd_dw(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> A
 
 def _fit_winograd(x: Array, w: Array, b: Shape | None, pad: Pair, tile: int, dy: Shape | None = None) -> None:
     fit_convolution(x.shape, w.shape, b, (1, 1), pad, dy)
-    if w.shape[:2] != (3, 3) or tile not in (2, 4):
-        raise refuse(f"Winograd is for 3x3 kernels and tiles of 2 or 4, not {w.shape[0]}x{w.shape[1]} and {tile!r}.")
+    if not has_winograd(kernel_size(w), (1, 1)) or tile not in TILES[len(w)]:
+        raise refuse(
+            f"Winograd is for 3x3 kernels with tiles of 2, 3 or 4 and 2x2 with tiles of 3 or 4, not "
+            f"{w.shape[0]}x{w.shape[1]} with {tile!r}."
+        )

@@ -113,9 +113,8 @@ def conv2d_winograd(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pai
     if 0 in x.shape or 0 in w.shape:
         return reference.conv2d_winograd(x, w, b, pad, tile, relu)
     fast = load_extension(WINOGRAD)[0]
-    n, h, width, _ = x.shape
-    y = np.empty((n, h + 2 * pad[0] - 2, width + 2 * pad[1] - 2, w.shape[3]), dtype=x.dtype)
-    images, v, products = _room(x, y, tile)
+    y = np.empty((len(x), *output_sizes(x.shape, w.shape[:2], (1, 1), pad), w.shape[3]), dtype=x.dtype)
+    images, v, products = _room(x, y, tile + len(w) - 1, tile)
     with single_threaded_blas():
         u = _transformed(fast, w, tile)
         bias = _bias_or_zeros(b, x, w)
@@ -130,15 +129,15 @@ def conv2d_winograd_backward(
     if 0 in dy.shape or 0 in w.shape:
         return reference.conv2d_winograd_backward(x, dy, w, pad, tile)
     fast, threads = load_extension(WINOGRAD)[0], get_threads()
-    positions, c, f = (tile + 2) ** 2, x.shape[3], dy.shape[3]
+    side, c, f = tile + len(w) - 1, x.shape[3], dy.shape[3]
     dx = np.empty(x.shape if need_dx else (1,) * 4, dtype=x.dtype)
-    du = np.empty((positions, c, f), dtype=x.dtype)
-    images, v, dproducts = _room(x, dy, tile)
+    du = np.empty((side**2, c, f), dtype=x.dtype)
+    images, v, dproducts = _room(x, dy, side, tile)
     with single_threaded_blas():
         u = _transformed(fast, w, tile) if need_dx else du
         arrays = np.ascontiguousarray(x), np.ascontiguousarray(dy), u, dx, du, v, dproducts
         fast.backward(*arrays, tile, *pad, images, need_dx, need_dw, threads)
-    dw = np.empty((3, 3, c, f), dtype=x.dtype)
+    dw = np.empty(w.shape, dtype=x.dtype)
     if need_dw:
         fast.transform_kernel_adjoint(du, dw, tile, threads)
     return dx, dw
@@ -156,16 +155,16 @@ def conv2d_winograd_dw(x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, 
 
 def _transformed(fast: Any, w: np.ndarray, tile: int) -> np.ndarray:
     """U = G w Gᵀ, (positions, C, F)."""
-    u = np.empty(((tile + 2) ** 2, *w.shape[2:]), dtype=w.dtype)
+    u = np.empty(((tile + len(w) - 1) ** 2, *w.shape[2:]), dtype=w.dtype)
     fast.transform_kernel(np.ascontiguousarray(w), u, tile, get_threads())
     return u
 
 
-def _room(x: np.ndarray, y: np.ndarray, tile: int) -> tuple[int, np.ndarray, np.ndarray]:
+def _room(x: np.ndarray, y: np.ndarray, side: int, tile: int) -> tuple[int, np.ndarray, np.ndarray]:
     """Images that are done together (a multiple of the threads), and room for their tiles at each position."""
     tiles, threads = -(-y.shape[1] // tile) * -(-y.shape[2] // tile), get_threads()
     images = min(x.shape[0], -(-max(TILES // tiles, 1) // threads) * threads)
     # 16 more: positions a power of two apart would fall on the same lines of the cache.
     sizes = (images * tiles * array.shape[3] + 16 for array in (x, y))
-    v, products = (np.empty(((tile + 2) ** 2, size), dtype=x.dtype) for size in sizes)
+    v, products = (np.empty((side**2, size), dtype=x.dtype) for size in sizes)
     return images, v, products

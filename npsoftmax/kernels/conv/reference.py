@@ -3,8 +3,8 @@
 Every function takes any array type. By columns, a convolution is one matrix product; its columns are explained in
 kernels/windows/reference.py. By Winograd's algorithm:
 
-A kernel of 3 and a tile of m outputs are one product of polynomials of degree 2 and m - 1, found by its values at
-m + 2 points, one of them ∞ (Winograd 1980; Lavin and Gray 2016, arXiv 1509.09308). `matrices` makes A, B and G from
+A kernel of k and a tile of m outputs are one product of polynomials of degree k - 1 and m - 1, found by its values at
+m + k - 1 points, one of them ∞ (Winograd 1980; Lavin and Gray 2016, arXiv 1509.09308). `matrices` makes A, B and G from
 the points in exact fractions; all else is two matrix products around an element-wise one. Derivation:
 docs/how-it-is-fast.md.
 """
@@ -22,10 +22,11 @@ from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.windows import col2im, im2col
 from npsoftmax.kernels.windows.reference import Pair, kernel_size, output_sizes, pad_images
 
-# The finite points, for tiles of 2x2 and 4x4 outputs. 5/8 and 3/2 keep float32 twice as accurate as 1 and 2.
+# The finite points, by the side of a tile of inputs. 5/8 and 3/2 keep float32 twice as accurate as 1 and 2.
 POINTS = {
-    2: (Fraction(0), Fraction(1), Fraction(-1)),
-    4: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
+    4: (Fraction(0), Fraction(1), Fraction(-1)),
+    5: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(2)),
+    6: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
 }
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -55,16 +56,16 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
 
 # ---------------------------------------------------------------- Winograd's matrices
 @functools.cache
-def matrices(m: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Aᵀ (m, m + 2), Bᵀ (m + 2, m + 2) and G (m + 2, 3), so that Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A."""
-    points = POINTS[m]
+def matrices(m: int, k: int = 3) -> tuple[Matrix, Matrix, Matrix]:
+    """Aᵀ (m, side), Bᵀ (side, side) and G (side, k), side = m + k - 1, so that Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A."""
+    points = POINTS[m + k - 1]
     others = [[q for q in points if q != p] for p in points]
     evaluate_kernel = [
-        [p**k / prod((p - q for q in rest), start=Fraction(1)) for k in range(3)]
+        [p**i / prod((p - q for q in rest), start=Fraction(1)) for i in range(k)]
         for p, rest in zip(points, others, strict=True)
     ]
-    evaluate_kernel.append([Fraction(0), Fraction(0), Fraction(1)])  # at ∞: the leading coefficient
-    interpolate = [[p**k for p in points] + [Fraction(k == m - 1)] for k in range(m)]
+    evaluate_kernel.append([Fraction(i == k - 1) for i in range(k)])  # at ∞: the leading coefficient
+    interpolate = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
     transform = [[*coefficients(rest), Fraction(0)] for rest in others] + [coefficients(points)]
     return _floats(interpolate), _floats(transform), _floats(evaluate_kernel)
 
@@ -116,16 +117,17 @@ def _counts(oh: int, ow: int, m: int) -> Pair:
 
 # ---------------------------------------------------------------- Winograd's convolution and its adjoint
 def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, relu: bool = False) -> Array:
-    """y, a 3x3 convolution at stride 1 in tiles of m x m outputs, m = `tile`, or max(y, 0) with `relu`.
+    """y, a convolution at stride 1 in tiles of m x m outputs, m = `tile`, or max(y, 0) with `relu`.
 
-    x (N, H, W, C), w (3, 3, C, F), b (F,) or None -> (N, OH, OW, F).
+    x (N, H, W, C), w (k, k, C, F), b (F,) or None -> (N, OH, OW, F). k and m: see `choice.TILES`.
     """
     xp = array_module(x)
-    m, (interpolate, transform, evaluate_kernel) = tile, matrices(tile)
-    oh, ow = x.shape[1] + 2 * pad[0] - 2, x.shape[2] + 2 * pad[1] - 2
+    m, k, (interpolate, transform, evaluate_kernel) = tile, len(w), matrices(tile, len(w))
+    oh, ow = output_sizes(x.shape, (k, k), (1, 1), pad)
     rows, cols = _counts(oh, ow, m)
-    v = _sandwich(transform, tiles_of(_padded(x, pad, rows * m + 2, cols * m + 2), m + 2, m, (rows, cols)))
-    u = _sandwich(evaluate_kernel, w)  # (m + 2, m + 2, C, F)
+    padded = _padded(x, pad, rows * m + k - 1, cols * m + k - 1)
+    v = _sandwich(transform, tiles_of(padded, m + k - 1, m, (rows, cols)))
+    u = _sandwich(evaluate_kernel, w)  # (side, side, C, F)
     products = xp.einsum("abnrsc,abcf->abnrsf", v, u, optimize=True)
     tiles = _sandwich(interpolate, products)  # (m, m, N, rows, cols, F)
     y = tiles.transpose(2, 3, 0, 4, 1, 5).reshape(x.shape[0], rows * m, cols * m, w.shape[3])[:, :oh, :ow]
@@ -134,19 +136,20 @@ def conv2d_winograd(x: Array, w: Array, b: Array | None, pad: Pair, tile: int, r
 
 
 def conv2d_winograd_backward(x: Array, dy: Array, w: Array, pad: Pair, tile: int) -> tuple[Array, Array]:
-    """dx (N, H, W, C) and dw (3, 3, C, F): each step of the forward transposed, last step first."""
+    """dx (N, H, W, C) and dw (k, k, C, F): each step of the forward transposed, last step first."""
     xp = array_module(x)
-    m, (interpolate, transform, evaluate_kernel) = tile, matrices(tile)
-    counts = rows, cols = _counts(dy.shape[1], dy.shape[2], m)
+    m, k, (interpolate, transform, evaluate_kernel) = tile, len(w), matrices(tile, len(w))
+    side, counts = m + k - 1, _counts(dy.shape[1], dy.shape[2], m)
+    rows, cols = counts
     dproducts = _sandwich(interpolate, tiles_of(_padded(dy, (0, 0), rows * m, cols * m), m, m, counts), transposed=True)
-    padded = _padded(x, pad, rows * m + 2, cols * m + 2)
-    v = _sandwich(transform, tiles_of(padded, m + 2, m, counts))
+    padded = _padded(x, pad, rows * m + k - 1, cols * m + k - 1)
+    v = _sandwich(transform, tiles_of(padded, side, m, counts))
     du = xp.einsum("abnrsc,abnrsf->abcf", v, dproducts, optimize=True)
     dv = xp.einsum("abnrsf,abcf->abnrsc", dproducts, _sandwich(evaluate_kernel, w), optimize=True)
     dtiles = _sandwich(transform, dv, transposed=True)
     dpadded = xp.zeros(padded.shape, dtype=x.dtype)
-    for i in range(m + 2):
-        for j in range(m + 2):  # tiles overlap by two pixels, so their shares are added
+    for i in range(side):
+        for j in range(side):  # tiles overlap by k - 1 pixels, so their shares are added
             dpadded[:, i : i + rows * m : m, j : j + cols * m : m] += dtiles[i, j]
     dx = dpadded[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
     dw = _sandwich(evaluate_kernel, du, transposed=True)
