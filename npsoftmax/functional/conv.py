@@ -128,8 +128,10 @@ def conv2d_tiled_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads:
     """
     x, w, has_bias, stride, pad = cache
     dy = gradient_of(x, dy)
-    dw = kernels.conv2d_tiled_dw(x, dy, w.shape[:2], stride, pad)
-    dx = kernels.conv2d_tiled_dx(dy, w, x.shape, stride, pad) if need_dx else None
+    if need_dx:
+        dx, dw = kernels.conv2d_tiled_backward(x, dy, w, stride, pad)
+    else:
+        dx, dw = None, kernels.conv2d_tiled_dw(x, dy, w.shape[:2], stride, pad)
     return dx, dw, _bias_gradient(dy, has_bias)
 
 

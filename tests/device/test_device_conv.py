@@ -18,6 +18,7 @@ from npsoftmax.backend import get_backend
 from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.kernels.conv import device as device_conv
 from npsoftmax.kernels.matmul.device import rounded as rounded_to_bf16
+from npsoftmax.kernels.matmul.device import rounded_to_tf32
 from npsoftmax.kernels.windows import reference
 
 few = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -173,6 +174,22 @@ def test_activations_in_bfloat16_are_read_and_written_as_they_are(shape, kernel,
     np.testing.assert_allclose(dw.get(), expected[2].get(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("stride", "times"), [((1, 1), 3), ((2, 1), 2)])
+def test_what_is_rounded_for_both_gradients_is_rounded_once(stride, times, strict, monkeypatch):
+    """x, dy and w; at larger strides dx goes by columns."""
+    get_backend("cupy", precision="tf32")
+    x, w, dy = map(strict.asarray, drawn("tf32", 6, (1, 6, 6, 16), (3, 3, 16, 24), (1, 6 // stride[0], 6, 24)))
+    dx, dw = (
+        kernels.conv2d_tiled_dx(dy, w, x.shape, stride, (1, 1)),
+        kernels.conv2d_tiled_dw(x, dy, (3, 3), stride, (1, 1)),
+    )
+    rounded = []
+    monkeypatch.setattr(device_conv, "rounded_to_tf32", lambda a: rounded.append(a) or rounded_to_tf32(a))
+    both = kernels.conv2d_tiled_backward(x, dy, w, stride, (1, 1))
+    assert len(rounded) == times
+    assert (both[0].get() == dx.get()).all() and (both[1].get() == dw.get()).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_finite_stays_so(kind, strict):
     get_backend("cupy", precision=KINDS[kind])
@@ -216,7 +233,8 @@ def test_what_is_fetched_begins_at_a_multiple_of_16_bytes(strict):
     images = strict.asarray(np.arange(1.0 + 2 * 3 * 3 * 16, dtype=np.float32))
     views = [images[first : first + 288].reshape(2, 3, 3, 16) for first in (0, 1)]
     assert any(view.data.ptr % 16 for view in views)
-    for view, numbers in zip(views, device_conv._numbers(device_conv.Kind("full", 4), *views), strict=True):
+    for view in views:
+        numbers = device_conv._numbers(device_conv.Kind("full", 4), view)
         assert numbers.data.ptr % 16 == 0
         assert (numbers.get() == view.get()).all()
 

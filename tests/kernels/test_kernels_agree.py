@@ -473,6 +473,7 @@ def all_results(case):
         "max_pool": (y, index, *kernels.max_pool(x, *g, relu=True)),
         "max_pool_backward": kernels.max_pool_backward(case.upstream(case.shape[3]), index, case.shape, *g),
         "conv2d_tiled": kernels.conv2d_tiled(x, w, b, *g[1:]),
+        "conv2d_tiled_backward": kernels.conv2d_tiled_backward(x, dy, w, *g[1:]),
         "conv2d_tiled_dw": kernels.conv2d_tiled_dw(x, dy, *g),
         "conv2d_tiled_dx": kernels.conv2d_tiled_dx(dy, w, case.shape, *g[1:]),
     }

@@ -21,6 +21,7 @@ __all__ = [
     "conv2d_direct_dw",
     "conv2d_direct_dx",
     "conv2d_tiled",
+    "conv2d_tiled_backward",
     "conv2d_tiled_dw",
     "conv2d_tiled_dx",
     "conv2d_winograd",
@@ -51,6 +52,12 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
     """dx = col2im(dy @ wᵀ); see `reference.conv2d_tiled_dx`."""
     fit_convolution(shape, w.shape, None, stride, pad, dy.shape)
     return tiled_version_for(dy, w).conv2d_tiled_dx(dy, w, shape, stride, pad)
+
+
+def conv2d_tiled_backward(x: Array, dy: Array, w: Array, stride: Pair, pad: Pair) -> tuple[Array, Array]:
+    """dx and dw, which share what a device rounds dy to; see `reference.conv2d_tiled_backward`."""
+    fit_convolution(x.shape, w.shape, None, stride, pad, dy.shape)
+    return tiled_version_for(x, dy, w).conv2d_tiled_backward(x, dy, w, stride, pad)
 
 
 # ---------------------------------------------------------------- in registers: few channels, stride 1

@@ -68,6 +68,12 @@ def conv2d_tiled_dx(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], strid
     return dx
 
 
+def conv2d_tiled_backward(x: np.ndarray, dy: np.ndarray, w: np.ndarray, stride: Pair, pad: Pair) -> tuple[Array, Array]:
+    """See `reference.conv2d_tiled_backward`."""
+    dw = conv2d_tiled_dw(x, dy, (w.shape[0], w.shape[1]), stride, pad)
+    return conv2d_tiled_dx(dy, w, x.shape, stride, pad), dw
+
+
 def _sum_of_threads(partial: np.ndarray) -> np.ndarray:
     """The sums that threads have made, added up in their order: (threads, …) -> (…)."""
     return functools.reduce(add, partial)

@@ -36,26 +36,33 @@ ENTRIES = 2**23
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """See `reference.conv2d_tiled`."""
     if kind := kind_for(x, w.shape, stride, pad):
-        return _outputs(kind, x, w.transpose(3, 0, 1, 2), b, stride, pad, relu)
+        return _outputs(kind, x, _numbers(kind, x), w.transpose(3, 0, 1, 2), b, stride, pad, relu)
     return like(_by_columns(widened(x), w, b, stride, pad, relu), x)
 
 
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dw`."""
     if kind := kind_for(x, (*k, x.shape[3], dy.shape[3]), stride, pad):
-        return _weights(kind, x, dy, k, stride, pad)
+        return _weights(kind, x, dy, _numbers(kind, dy), k, stride, pad)
     return _dw_by_columns(widened(x), widened(dy), k, stride, pad)
 
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dx`; at stride 1 a convolution of dy with the kernel rotated by 180°."""
-    kh, kw, c, f = w.shape
-    if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
-        rest = kh - 1 - pad[0], kw - 1 - pad[1]
-        if kind := kind_for(dy, (kh, kw, f, c), stride, rest):
-            rotated = w[::-1, ::-1].transpose(2, 0, 1, 3)  # (C, KH, KW, F)
-            return _outputs(kind, dy, rotated, None, stride, rest, False)
+    if kind := _kind_for_dx(dy, w.shape, stride, pad):
+        return _dx(kind, dy, _numbers(kind, dy), w, pad)
     return like(_dx_by_columns(widened(dy), w, shape, stride, pad), dy)
+
+
+def conv2d_tiled_backward(x: Array, dy: Array, w: Array, stride: Pair, pad: Pair) -> tuple[Array, Array]:
+    """See `reference.conv2d_tiled_backward`; dy is rounded once for both."""
+    k = kernel_size(w)
+    kind = kind_for(x, w.shape, stride, pad)
+    if kind is None or kind != _kind_for_dx(dy, w.shape, stride, pad):
+        dw = conv2d_tiled_dw(x, dy, k, stride, pad)
+        return conv2d_tiled_dx(dy, w, x.shape, stride, pad), dw
+    factor = _numbers(kind, dy)
+    return _dx(kind, dy, factor, w, pad), _weights(kind, x, dy, factor, k, stride, pad)
 
 
 # ---------------------------------------------------------------- without columns: conv_tensor.cu and conv.cu
@@ -96,6 +103,14 @@ def kind_for(x: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kin
     return None if by_columns or rest or min(c, f) < FEWEST or not fits else kind
 
 
+def _kind_for_dx(dy: Array, w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> Kind | None:
+    """How to make dx of dy (N, OH, OW, F) and w (KH, KW, C, F) as a convolution; None: by columns."""
+    kh, kw, c, f = w_shape
+    if stride != (1, 1) or pad[0] >= kh or pad[1] >= kw:
+        return None
+    return kind_for(dy, (kh, kw, f, c), stride, (kh - 1 - pad[0], kw - 1 - pad[1]))
+
+
 def tiles_for(kind: Kind, result: Array, f: int) -> Tiles:
     """The kernels for so many filters: tiles are 64 wide where 128 would leave half of the last one empty."""
     if kind.name == "full":
@@ -111,23 +126,32 @@ def tensor_options(factors: int, result: int, columns: int) -> tuple[str, ...]:
     return f"-DFACTORS={factors}", f"-DRESULT={result}", f"-DCOLUMNS={columns}", f"-DSTAGES={STAGES}"
 
 
-def _outputs(kind: Kind, x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
-    """y = im2col(x) @ w + b, or max(y, 0). w (F, KH, KW, C), any strides -> (N, OH, OW, F)."""
+def _outputs(
+    kind: Kind, x: Array, factor: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool
+) -> Array:
+    """y = im2col(x) @ w + b, or max(y, 0). factor: x as the kernels take it; w (F, KH, KW, C), any strides -> y."""
     f, k = len(w), (w.shape[1], w.shape[2])
     sizes = sizes_of(x.shape, k, stride, pad)
     y = room(x, (len(x), sizes[3], sizes[4], f))
     tiles = tiles_for(kind, y, f)
     positions = y.size // f
     blocks = (-(-positions // ROWS) * -(-f // tiles.columns),)
-    arrays = *_numbers(kind, x, w), None if b is None else _aligned(b), y
+    arrays = factor, _numbers(kind, w), None if b is None else _aligned(b), y
     shared = tiles.slices and tiles.slices + PLACE * (ROWS + k[0] * k[1])
     launch = {"threads": tiles.threads, "shared": shared}
     tiles.kernels.blocks(f"outputs{tiles.end}", blocks, *arrays, relu, *sizes, f, positions, **launch)
     return y
 
 
-def _weights(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
-    """dw = im2col(x)ᵀ @ dy. dy (N, OH, OW, F) -> (KH, KW, C, F).
+def _dx(kind: Kind, dy: Array, factor: Array, w: Array, pad: Pair) -> Array:
+    """dx at stride 1, by the kernel rotated by 180°. factor: dy as the kernels take it."""
+    rest = w.shape[0] - 1 - pad[0], w.shape[1] - 1 - pad[1]
+    rotated = w[::-1, ::-1].transpose(2, 0, 1, 3)  # (C, KH, KW, F)
+    return _outputs(kind, dy, factor, rotated, None, (1, 1), rest, False)
+
+
+def _weights(kind: Kind, x: Array, dy: Array, factor: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
+    """dw = im2col(x)ᵀ @ dy. dy (N, OH, OW, F) -> (KH, KW, C, F). factor: dy as the kernels take it.
 
     Blocks share out the positions by shape alone, and what they make is added up in their order.
     """
@@ -138,18 +162,18 @@ def _weights(kind: Kind, x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) 
     across, slices = -(-columns // ROWS) * -(-f // tiles.columns), -(-positions // tiles.depth)
     each = max(FEWEST_SLICES, -(-slices // max(1, BLOCKS // across)))
     parts = xp.empty((-(-slices // each), columns, f), dtype=dw.dtype)
-    arrays, blocks = (*_numbers(kind, x, dy), parts), (across, len(parts))
+    arrays, blocks = (_numbers(kind, x), factor, parts), (across, len(parts))
     launch = {"threads": tiles.threads, "shared": tiles.slices and tiles.slices + PLACE * 2 * tiles.depth}
     tiles.kernels.blocks(f"weights{tiles.end}", blocks, *arrays, each, *sizes, f, positions, **launch)
     cuda("conv", dw).each("add_parts", dw.size, parts, dw, len(parts))
     return dw
 
 
-def _numbers(kind: Kind, *arrays: Array) -> list[Array]:
+def _numbers(kind: Kind, a: Array) -> Array:
     """As the kernels take them: for tensor cores rounded, once."""
     if kind.name == "tf32":
-        return [rounded_to_tf32(a) for a in arrays]
-    return [_aligned(rounded(a) if kind.name == "bf16" else a) for a in arrays]
+        return rounded_to_tf32(a)
+    return _aligned(rounded(a) if kind.name == "bf16" else a)
 
 
 def _aligned(a: Array) -> Array:

@@ -54,6 +54,12 @@ def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, p
     return col2im(matmul(dy.reshape(-1, f), w.reshape(-1, f).T), shape, kernel_size(w), stride, pad)
 
 
+def conv2d_tiled_backward(x: Array, dy: Array, w: Array, stride: Pair, pad: Pair) -> tuple[Array, Array]:
+    """dx and dw of the two functions above."""
+    dw = conv2d_tiled_dw(x, dy, kernel_size(w), stride, pad)
+    return conv2d_tiled_dx(dy, w, x.shape, stride, pad), dw
+
+
 # ---------------------------------------------------------------- Winograd's matrices
 @functools.cache
 def matrices(m: int, k: int = 3) -> tuple[Matrix, Matrix, Matrix]:
