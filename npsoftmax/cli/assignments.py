@@ -12,7 +12,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("assignments", help="start an assignment, or reset a function", description=__doc__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     start = actions.add_parser("start", help="make the folder of an assignment, with its page and stubs")
-    start.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="such as a1; all five by default")
+    start.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="such as a1; all six by default")
     start.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where (default: here)")
     start.add_argument("--notebook", action="store_true", help="a notebook (.ipynb) in the place of Python files")
     start.add_argument(

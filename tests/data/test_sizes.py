@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from npsoftmax.data import Batches, fit_normalization
+from npsoftmax.data.augment import alternating, alternating_flip
 from npsoftmax.data.sizes import Growth, shrunk, weights
 from npsoftmax.errors import InputError
+from npsoftmax.functional.resize import resize_forward
 from npsoftmax.host import set_threads
 from npsoftmax.random import Rng
 from npsoftmax.training import TrainConfig, prepare
@@ -78,6 +80,13 @@ def test_sums_are_exact_on_any_number_of_threads(shape, height):
     assert found.dtype == np.uint8 and (found[0] == 255).all() and not found[1].any()
 
 
+def test_the_readable_pair_resizes_to_the_same_pixels():
+    x = np.random.default_rng(2).integers(0, 256, (3, 32, 24, 3), dtype=np.uint8)
+    want, (down, across) = resize_forward(x.astype(float), 20, 15)
+    np.testing.assert_allclose(down, weights(32, 20) / 256, atol=1 / 256)
+    assert across.shape == (15, 24) and np.abs(shrunk(x, 20) - want).max() < 2.5
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("height", [20, 24, 31, 5])
 def test_antialiased_bilinear_as_in_pytorch(height):
@@ -137,6 +146,15 @@ def test_a_shift_shrinks_with_the_images():
 
 
 # ---------------------------------------------------------------- alternating flips, and shifts
+def test_the_readable_flip_mirrors_the_same_images():
+    rng, numbers = Rng(3), np.arange(9)
+    u = rng.at(0, numbers).uniform((9, 1), np.float32)[:, 0]
+    x = np.random.default_rng(2).integers(0, 256, (9, 5, 6, 3), dtype=np.uint8)
+    for epoch in range(3):
+        found = alternating(x, rng.at(epoch, numbers), 0)
+        np.testing.assert_array_equal(alternating_flip(x, u, epoch), found)
+
+
 def test_two_epochs_show_each_image_both_ways():
     made = batches(augment="alternating", shift=0, shuffle=False, normalize=fit_normalization("none", IMAGES))
     epochs = [np.concatenate([x for x, _, _ in made.epoch(number)]) for number in range(4)]

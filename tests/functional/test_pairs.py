@@ -33,8 +33,10 @@ from npsoftmax.functional import (
     patches,
     path,
     pool,
+    resize,
     sampled,
     sink,
+    smoothing,
     softmax,
     softmax_attention,
     tiled_attention,
@@ -46,7 +48,7 @@ from npsoftmax.gradcheck import check_pair
 MODULES = (
     *(dense, conv, pool, norm, activation, dropout, path, patches, attention, tiled_attention, multi_head),
     *(softmax_attention, fused_attention, two_level, adaptive, sampled, tokens, centres, noise, binary),
-    *(harmonic, logits, ordinal, sink),
+    *(harmonic, logits, ordinal, sink, resize, smoothing),
 )
 # Their gradients are those of rows: tests/heads/test_sampled.py, tests/functional/test_drawn_classes.py,
 # tests/layers/test_embedding.py.
@@ -236,6 +238,8 @@ CASES = {
     "relu_fused": Case("relu_fused", ((3, 4, 5),)),
     "silu": Case("silu", ((3, 4, 5),)),
     "silu_fused": Case("silu_fused", ((3, 4, 5),)),
+    "resize": Case("resize", ((2, 5, 4, 3),), (3, 6)),
+    "soft_cross_entropy": Case("soft_cross_entropy", ((4, 5), (4, 5)), grads=1, positive=(1,)),
     "gelu": Case("gelu", ((3, 4, 5),)),
     "gelu_fused": Case("gelu_fused", ((3, 4, 5),)),
     "embedding": Case("embedding", ((5, 3),), (np.array([[4, 0, 4], [1, 4, 0]]),)),

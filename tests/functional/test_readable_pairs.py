@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npsoftmax.functional import adaptive, attention, sampled, softmax_attention, two_level
+from npsoftmax.functional import adaptive, attention, loss, sampled, smoothing, softmax_attention, two_level
 from npsoftmax.functional.multi_head import multi_head_attention_backward, multi_head_attention_forward
 from npsoftmax.heads import ClassInfo, head_class
 from npsoftmax.params import replace_leaves
@@ -21,6 +21,15 @@ def rng():
 
 def same(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+def test_smoothed_targets(rng):
+    z, t = rng.standard_normal((N, D)), rng.integers(0, D, N)
+    q = smoothing.smoothed_targets(np.eye(D)[t], 0.3)
+    value, cache = smoothing.soft_cross_entropy_forward(z, q)
+    other, other_cache = loss.softmax_cross_entropy_forward(z, t, 0.3)
+    same(value, other)
+    same(smoothing.soft_cross_entropy_backward(0.7, cache), loss.softmax_cross_entropy_backward(0.7, other_cache))
 
 
 def test_attention(rng):

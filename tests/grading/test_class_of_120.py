@@ -1,4 +1,4 @@
-"""A class of 120 generated students, all five assignments: every mark right, killed on the way and gone on with."""
+"""A class of 120 generated students, all six assignments: every mark right, killed on the way and gone on with."""
 
 from __future__ import annotations
 

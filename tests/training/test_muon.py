@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from npsoftmax.errors import InputError
+from npsoftmax.functional.newton_schulz import muon_step
 from npsoftmax.kernels import update
 from npsoftmax.models import build_model
 from npsoftmax.params import SparseRows, leaves, tree_map
@@ -101,6 +102,18 @@ def test_filters_are_the_rows_and_all_else_is_nesterov(compiled, monkeypatch):
             np.testing.assert_allclose(p.reshape(-1, p.shape[-1]).T, filters[name], rtol=1e-9, atol=1e-11)
         else:
             np.testing.assert_array_equal(p, dict(leaves(plain))[name], err_msg=name)
+
+
+def test_a_step_is_that_of_the_readable_function():
+    params = some_params()
+    muon = Muon(params, ratio=RATIO, filter_momentum=0.6, steps=3)
+    w, b = params["trunk"]["wide"]["w"].copy(), 0.0
+    for step in range(3):
+        grads = grads_of(params, step)
+        muon.step(params, grads, lr=LR)
+        g = grads["trunk"]["wide"]["w"]
+        w, b = muon_step(w, g, b + np.zeros_like(g), LR * RATIO, 0.6, 3)
+    np.testing.assert_allclose(params["trunk"]["wide"]["w"], w, rtol=1e-9, atol=1e-11)
 
 
 def test_a_momentum_of_the_schedule_is_that_of_both():

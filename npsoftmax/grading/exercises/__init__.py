@@ -9,7 +9,7 @@ from npsoftmax.grading.exercises.base import SEED, Assignment, Case, Draw, Exerc
 
 __all__ = ["ASSIGNMENTS", "EXERCISES", "SEED", "Assignment", "Case", "Draw", "Exercise", "exercises_of", "find"]
 
-_MODULES = [importlib.import_module(f"{__name__}.{name}") for name in ("a1", "a2", "a3", "a4", "a5")]
+_MODULES = [importlib.import_module(f"{__name__}.{name}") for name in ("a1", "a2", "a3", "a4", "a5", "a6")]
 
 ASSIGNMENTS: dict[str, Assignment] = {m.ASSIGNMENT.id: m.ASSIGNMENT for m in _MODULES}
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for m in _MODULES for exercise in m.EXERCISES}

@@ -17,7 +17,7 @@ __all__ = ["MODULES", "STEPS", "Mistake", "Steps", "all_mistakes", "all_steps"]
 MODULES = ("a1_softmax", "a1_losses", "a2", "a3", "a4", "a5_trees", "a5_losses")
 STEPS = (
     *("steps_a1", "steps_a1_losses", "steps_a1_relatives", "steps_a2", "steps_a2_norm", "steps_a3", "steps_a4"),
-    *("steps_a5", "steps_a5_losses"),
+    *("steps_a5", "steps_a5_losses", "steps_a6", "steps_a6_images"),
 )
 
 

@@ -8,13 +8,11 @@ from typing import Any
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.errors import InputError
+from npsoftmax.functional.newton_schulz import LEAST_NORM, A, B, C
 from npsoftmax.kernels import matmul, update
 from npsoftmax.params import SparseRows, Tree, leaves
 from npsoftmax.training.optimizers.base import Arrays, Rates, at_least_0, below_1
 from npsoftmax.training.optimizers.sgd import SGD
-
-A, B, C = 3.4445, -4.7750, 2.0315  # of Jordan's polynomial A·x + B·x³ + C·x⁵
-LEAST_NORM = 1e-7  # a smaller matrix is no direction
 
 
 class Muon(SGD):

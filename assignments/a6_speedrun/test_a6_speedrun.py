@@ -1,0 +1,3 @@
+from npsoftmax.grading.plugin import exercise_test
+
+test_exercise = exercise_test("a6", __file__)
