@@ -31,6 +31,7 @@ LEVELS = {
 }
 KERNELS = "npsoftmax.kernels"
 SHARED = f"{KERNELS}._memoryviews"
+NO_GIL = "freethreading_compatible"  # no kernel keeps anything from call to call, so Python may run without its lock
 BUILT_WITH = Path("npsoftmax.egg-info", "compiler_flags.txt")  # of the modules that lie in the source tree
 
 
@@ -73,7 +74,9 @@ def generate_shared(source: Path) -> Path:
     from Cython import __version__
 
     if not source.exists() or f"Cython {__version__} " not in source.read_text(encoding="utf-8")[:100]:
-        subprocess.run([sys.executable, "-m", "cython", f"--generate-shared={source}"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "cython", "-X", f"{NO_GIL}=True", f"--generate-shared={source}"], check=True
+        )
     return source
 
 
@@ -101,7 +104,7 @@ def extensions() -> list[Extension]:
     }
     sources = sorted(Path("npsoftmax").rglob("_*.pyx"))
     modules = [Extension(".".join(path.with_suffix("").parts), [str(path)], **options) for path in sources]
-    modules = cythonize(modules, quiet=True, shared_utility_qualified_name=SHARED)
+    modules = cythonize(modules, quiet=True, shared_utility_qualified_name=SHARED, compiler_directives={NO_GIL: True})
     shared = generate_shared(Path(*SHARED.split(".")).with_suffix(".c"))
     levels = [level for level, (flags, macro) in LEVELS.items() if compiler_takes(flags, macro)]
     everything = [*modules, *(at_level(module, level) for module in modules for level in levels)]

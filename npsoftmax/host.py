@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,13 @@ class _Threads:
     wanted: int | None = None
     counted: int | None = None  # while BLAS is limited, so that no kernel need count the CPUs again
     forked: bool = False
-    limits: int = 0  # how many `single_threaded_blas` are open
+    limits: int = 0  # how many `single_threaded_blas` are open, in whatever threads of Python
+    blas: list[int] = field(default_factory=list)  # threads of each BLAS before the first of them
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_fork(self) -> None:
         self.forked = True
+        self.lock = threading.Lock()  # the parent's may be held by a thread that is not here
 
 
 _threads = _Threads()
@@ -130,29 +134,42 @@ def single_threaded_blas() -> Iterator[None]:
     The kernels do all parallel work in their own OpenMP loops and call BLAS inside them. A BLAS that starts threads
     of its own there, or between two such loops, makes the pools fight for the cores (a step takes twice as long).
     Entering costs some 30 us, entering again inside it nothing. The CPUs that the process may use are counted on
-    entering, not at every call inside.
+    entering, not at every call inside. Where several threads of Python train, it lasts until the last of them leaves.
     """
-    limiter = None
-    if _threads.limits == 0:
-        limiter = _blas_controller().limit(limits=1, user_api="blas")
-        _threads.counted = get_threads()
-    _threads.limits += 1
+    with _threads.lock:
+        if _threads.limits == 0:
+            _threads.blas = [_set_blas_threads(blas, 1) for blas in _blas_libraries()]
+            _threads.counted = get_threads()
+        _threads.limits += 1
     try:
         yield
     finally:
-        _threads.limits -= 1
-        if limiter is not None:
-            _threads.counted = None
-            limiter.restore_original_limits()
+        with _threads.lock:
+            _threads.limits -= 1
+            if _threads.limits == 0:
+                _threads.counted = None
+                for blas, n in zip(_blas_libraries(), _threads.blas, strict=True):
+                    _set_blas_threads(blas, n)
 
 
 @functools.cache
-def _blas_controller() -> Any:
+def _blas_libraries() -> list[Any]:
     # NumPy and SciPy bring a BLAS each, and only one that is loaded can be limited: the compiled kernels call SciPy's.
     import scipy.linalg.cython_blas  # noqa: F401
     import threadpoolctl
 
-    return threadpoolctl.ThreadpoolController()
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _set_blas_threads(blas: Any, n: int) -> int:
+    """Set the threads of one library; those it had.
+
+    threadpoolctl listens to one thread of Python only, the first that sets one, lest two set it in turn. Our lock sees
+    to that, and the last to leave need not be the first that came.
+    """
+    before = blas.get_num_threads()
+    getattr(blas, "_real_set_num_threads", blas.set_num_threads)(n)
+    return before
 
 
 # ---------------------------------------------------------------- memory
