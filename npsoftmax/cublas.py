@@ -108,6 +108,7 @@ KINDS = {
     "fp32": Kind(FLOAT32, FLOAT32, IN_FLOAT32, *_FLOATS),
     "tf32": Kind(FLOAT32, FLOAT32, IN_TF32, *_FLOATS),
     "bf16": Kind(BFLOAT16, FLOAT32, IN_FLOAT32, *_FLOATS),  # of factors that were rounded, in uint16
+    "all bf16": Kind(BFLOAT16, BFLOAT16, IN_FLOAT32, *_FLOATS),  # the same, and the result is rounded too
     "double": Kind(FLOAT64, FLOAT64, IN_FLOAT64, *_DOUBLES),
 }
 
@@ -118,11 +119,11 @@ def takes(a: Array, b: Array) -> bool:
     return fits and bool(a.size and b.size) and on_device(a, b) and handle(a) is not None
 
 
-def product(a: Array, b: Array, out: Array | None = None, kind: str | None = None) -> Array:
+def product(a: Array, b: Array, out: Array | None = None, kind: str | None = None, *, more: bool = False) -> Array:
     """a @ b. a (…, M, K), b (…, K, N) -> (…, M, N), into `out`, contiguous, if given. For what `takes` says yes to.
 
-    kind: "bf16" for factors that were rounded, in uint16. Transposed views are read where they lie; others that are
-    not contiguous are copied.
+    kind: "bf16" for factors that were rounded, in uint16, and "all bf16" for an `out` like them. more: added to what is
+    in `out`. Transposed views are read where they lie; others that are not contiguous are copied.
     """
     xp, (m, k), n = array_module(a), a.shape[-2:], b.shape[-1]
     if kind is None:
@@ -131,7 +132,7 @@ def product(a: Array, b: Array, out: Array | None = None, kind: str | None = Non
     left, right = Factor.of(a), Factor.of(b)
     if out is None:
         out = xp.empty((*a.shape[:-1], n), dtype=xp.float64 if how.result == FLOAT64 else xp.float32)
-    one, zero = ctypes.addressof(how.one), ctypes.addressof(how.zero)
+    one, kept = ctypes.addressof(how.one), ctypes.addressof(how.one if more else how.zero)
     # cuBLAS goes through memory by columns, so that our rows are its columns: it makes yᵀ = bᵀ @ aᵀ.
     sizes = right.transposed, left.transposed, n, m, k
     gemm = handle(a)
@@ -140,12 +141,12 @@ def product(a: Array, b: Array, out: Array | None = None, kind: str | None = Non
     if a.ndim == 2:
         gemm.multiply(
             "cublasGemmEx", *sizes, one, right.address, how.factors, right.leading,
-            left.address, how.factors, left.leading, zero, out.data.ptr, how.result, n, how.sums, DEFAULT_ALGORITHM,
+            left.address, how.factors, left.leading, kept, out.data.ptr, how.result, n, how.sums, DEFAULT_ALGORITHM,
         )
     else:
         gemm.multiply(
             "cublasGemmStridedBatchedEx", *sizes, one, right.address, how.factors, right.leading, right.step,
-            left.address, how.factors, left.leading, left.step, zero, out.data.ptr, how.result, n, m * n,
+            left.address, how.factors, left.leading, left.step, kept, out.data.ptr, how.result, n, m * n,
             out.size // (m * n), how.sums, DEFAULT_ALGORITHM,
         )
     # fmt: on

@@ -17,6 +17,7 @@ KINDS = {  # factors, result, sums: types of both in memory, and what a factor i
     (FLOAT32, FLOAT32, IN_TF32): (np.float32, np.float32),
     (FLOAT64, FLOAT64, IN_FLOAT64): (np.float64, np.float64),
     (BFLOAT16, FLOAT32, IN_FLOAT32): (np.uint16, np.float32),
+    (BFLOAT16, BFLOAT16, IN_FLOAT32): (np.uint16, np.uint16),
 }
 DEFAULT_ALGORITHM = -1
 
@@ -59,8 +60,9 @@ class Library:
         assert self._stream == self._recorder.current_stream(), "on the current stream"
         assert a_kind == b_kind and how == DEFAULT_ALGORITHM
         inside, outside = KINDS[a_kind, c_kind, sums]
-        for address, value in ((one, 1), (zero, 0)):
-            assert matrix(address, np.float64 if sums == IN_FLOAT64 else np.float32, 1, 1, 1)[0, 0] == value
+        numbers = np.float64 if sums == IN_FLOAT64 else np.float32
+        factor, kept = (matrix(address, numbers, 1, 1, 1)[0, 0] for address in (one, zero))
+        assert factor == 1 and (kept == 0 or (kept == 1 and outside == np.uint16))
 
         def multiply():
             for i in range(count):
@@ -72,7 +74,8 @@ class Library:
                     )
                 )
                 place = matrix(c + i * to_c * np.dtype(outside).itemsize, outside, m, n, ldc)
-                place[...] = value_of(left) @ value_of(right)
+                sums_found = value_of(left) @ value_of(right)
+                place[...] = sums_found if outside != np.uint16 else rounded(sums_found + kept_of(place, kept))
 
         self._recorder.run(multiply, f"cuBLAS {m} {n} {k}", [a, b], [c])
         return 0
@@ -95,3 +98,14 @@ def matrix(address, dtype, rows, columns, leading):
 def value_of(x):
     """Factors in bfloat16 are the upper halves of floats; sums are made in the type of the factors, or wider."""
     return (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64) if x.dtype == np.uint16 else x
+
+
+def kept_of(place, kept):
+    """What was there, if it is kept."""
+    return value_of(place) if kept else 0
+
+
+def rounded(x):
+    """Sums of float32 to the nearest bfloat16, of two as near the even one."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)

@@ -22,7 +22,17 @@ from npsoftmax.backend import array_module, get_backend
 from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.cli.main import main
 from npsoftmax.heads import ClassInfo
-from npsoftmax.kernels import elementwise, matmul, max_pool, max_pool_backward, norm
+from npsoftmax.kernels import (
+    conv2d_tiled,
+    conv2d_tiled_dw,
+    conv2d_tiled_dx,
+    elementwise,
+    matmul,
+    max_pool,
+    max_pool_backward,
+    norm,
+)
+from npsoftmax.kernels.conv import device as device_conv
 from npsoftmax.layers import Layer, Sequential, all_layers
 from npsoftmax.models import build_model
 from npsoftmax.params import leaves, replace_leaves
@@ -168,6 +178,7 @@ def test_products(strict, sizes, bias, seed):
     w, b = (np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for shape in ((k, n), n))
     x_, dy_ = narrow(strict, x, dy)
     w_, b_ = strict.asarray(w), strict.asarray(b) if bias else None
+    b = to_bf16(b)  # as autocast does
     exact = x.astype(float) @ to_bf16(w) + (b if bias else 0)
     y = matmul(x_, w_, b_)
     assert isinstance(y, BFloat16)
@@ -178,6 +189,45 @@ def test_products(strict, sizes, bias, seed):
     np.testing.assert_allclose(dw.get(), x.T.astype(float) @ dy, rtol=1e-5, atol=1e-5)
     exact = dy.astype(float) @ to_bf16(w).T
     assert (abs(dx.get() - exact) <= U * abs(exact) + 1e-6 * (abs(dy).astype(float) @ abs(w.T))).all()
+
+
+GEOMETRIES = {  # x, filters, kernel, stride, pad
+    "tensor cores": ((2, 6, 5, 16), 24, (3, 3), (1, 1), (1, 1)),
+    "tensor cores, stride 2": ((2, 7, 6, 16), 32, (3, 2), (2, 1), (1, 0)),
+    "columns": ((3, 6, 5, 3), 16, (3, 3), (1, 1), (1, 1)),
+    "columns, stride 2": ((3, 6, 5, 5), 7, (2, 2), (2, 2), (0, 0)),
+    "a product": ((2, 5, 4, 16), 24, (1, 1), (1, 1), (0, 0)),
+    "no images": ((0, 5, 4, 16), 24, (3, 3), (1, 1), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_convolution(case, relu, strict, monkeypatch):
+    """Factors are those of float32 with --precision bf16, so only the end differs."""
+    get_backend("cupy", precision="bf16")
+    monkeypatch.setattr(device_conv, "ENTRIES", 300)  # several chunks
+    shape, f, k, stride, pad = GEOMETRIES[case]
+    x, w, b = drawn(1, shape, (*k, shape[3], f), (f,))
+    x_, (w_, b_) = narrow(strict, x)[0], map(strict.asarray, (w, b))
+    full = conv2d_tiled(strict.asarray(x), w_, b_, stride, pad, relu=relu)
+    y = conv2d_tiled(x_, w_, b_, stride, pad, relu=relu)
+    assert isinstance(y, BFloat16)
+    close(y, full.get(), 10)
+    assert (y.get() >= 0).all() == (relu or not y.size)
+    (dy,) = drawn(2, y.shape)
+    dy_, full_dy = narrow(strict, dy)[0], strict.asarray(dy)
+    dw, full_dw = conv2d_tiled_dw(x_, dy_, k, stride, pad), conv2d_tiled_dw(strict.asarray(x), full_dy, k, stride, pad)
+    assert dw.dtype == np.float32
+    np.testing.assert_array_equal(dw.get(), full_dw.get())
+    dx = conv2d_tiled_dx(dy_, w_, shape, stride, pad)
+    assert isinstance(dx, BFloat16)
+    close(dx, conv2d_tiled_dx(full_dy, w_, shape, stride, pad).get(), 10)
+
+
+def close(found, full, size):
+    """One rounding off; that of the sums in float32, of this size, may be made in another order."""
+    assert (abs(found.get() - full) <= U * abs(full) + 1e-6 * size).all()
 
 
 def test_an_array_that_begins_anywhere_is_read_number_by_number(strict):

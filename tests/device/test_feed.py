@@ -236,7 +236,7 @@ CASES = {
     "convolution, bfloat16": (convolution("bf16", kind="narrow"), "outputs weights add_parts round_bf16"),
     "element by element": (element_by_element("__call__"), ELEMENT_BY_ELEMENT),
     "element by element, bfloat16": (element_by_element("narrow"), f"{ELEMENT_BY_ELEMENT} round_bf16"),
-    "between the types": (between_the_types, "round_bf16 widen_bf16 add_bias_and_round add_bias"),
+    "between the types": (between_the_types, "round_bf16 widen_bf16 rows add_bias"),
     "norms": (norms("__call__"), NORMS),
     "norms, bfloat16": (norms("narrow"), f"{NORMS} round_bf16"),
     "softmax": (rows_of_a_softmax, "exp_rows scaled_less_onehot"),

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from npsoftmax.autocast import like, room, widened
+from npsoftmax.autocast import room
 from npsoftmax.backend import Array, array_module, device_precision
 from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.cuda import BLOCK, MOST_ITEMS, Kernels, compiled_for, cuda
-from npsoftmax.kernels.elementwise.device import add_bias
-from npsoftmax.kernels.matmul.device import product, rounded, rounded_to_tf32
+from npsoftmax.kernels.elementwise.device import add_bias, relu_in_place
+from npsoftmax.kernels.matmul.device import activation, product, rounded, rounded_to_tf32
 from npsoftmax.kernels.windows import device as windows
 from npsoftmax.kernels.windows.device import sizes_of
 from npsoftmax.kernels.windows.reference import Pair, kernel_size
@@ -32,26 +32,26 @@ ENTRIES = 2**23
 
 
 # ---------------------------------------------------------------- the three functions of a convolution
-# Activations and their gradients in bfloat16 are read and written as they are, by columns in float32.
+# Activations and their gradients in bfloat16 are read and written as they are.
 def conv2d_tiled(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """See `reference.conv2d_tiled`."""
     if kind := kind_for(x, w.shape, stride, pad):
         return _outputs(kind, x, _numbers(kind, x), w.transpose(3, 0, 1, 2), b, stride, pad, relu)
-    return like(_by_columns(widened(x), w, b, stride, pad, relu), x)
+    return _by_columns(x, w, b, stride, pad, relu)
 
 
 def conv2d_tiled_dw(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dw`."""
     if kind := kind_for(x, (*k, x.shape[3], dy.shape[3]), stride, pad):
         return _weights(kind, x, dy, _numbers(kind, dy), k, stride, pad)
-    return _dw_by_columns(widened(x), widened(dy), k, stride, pad)
+    return _dw_by_columns(x, dy, k, stride, pad)
 
 
 def conv2d_tiled_dx(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """See `reference.conv2d_tiled_dx`; at stride 1 a convolution of dy with the kernel rotated by 180°."""
     if kind := _kind_for_dx(dy, w.shape, stride, pad):
         return _dx(kind, dy, _numbers(kind, dy), w, pad)
-    return like(_dx_by_columns(widened(dy), w, shape, stride, pad), dy)
+    return _dx_by_columns(dy, w, shape, stride, pad)
 
 
 def conv2d_tiled_backward(x: Array, dy: Array, w: Array, stride: Pair, pad: Pair) -> tuple[Array, Array]:
@@ -185,14 +185,20 @@ def _aligned(a: Array) -> Array:
 # ---------------------------------------------------------------- by columns, a few images at a time
 def _by_columns(x: Array, w: Array, b: Array | None, stride: Pair, pad: Pair, relu: bool) -> Array:
     """y = im2col(x) @ w + b, or max(y, 0). w (KH, KW, C, F), b (F,) or None -> (N, OH, OW, F)."""
-    xp, k, f = array_module(x), kernel_size(w), w.shape[3]
+    k, f = kernel_size(w), w.shape[3]
     sizes = sizes_of(x.shape, k, stride, pad)
-    y = xp.empty((len(x), sizes[3], sizes[4], f), dtype=x.dtype)
+    y, narrow = room(x, (len(x), sizes[3], sizes[4], f)), isinstance(x, BFloat16)
     matrix = w.reshape(-1, f)
     for images in _chunks(len(x), sizes):
         rows = y[images].reshape(-1, f)  # a view: y is contiguous
-        product(_columns(x[images], k, stride, pad), matrix, out=rows)
-    if b is not None or relu:
+        columns = _columns(x[images], k, stride, pad)
+        if narrow:
+            activation(columns, matrix, b, out=rows)
+        else:
+            product(columns, matrix, out=rows)
+    if narrow and relu:
+        relu_in_place(y)
+    elif not narrow and (b is not None or relu):
         add_bias(y, b, relu)
     return y
 
@@ -209,15 +215,15 @@ def _dw_by_columns(x: Array, dy: Array, k: Pair, stride: Pair, pad: Pair) -> Arr
 def _dx_by_columns(dy: Array, w: Array, shape: tuple[int, ...], stride: Pair, pad: Pair) -> Array:
     """dx = col2im(dy @ wᵀ). dy (N, OH, OW, F) -> (N, H, W, C) = shape."""
     k, f = kernel_size(w), w.shape[3]
-    dx, matrix = array_module(dy).empty(shape, dtype=dy.dtype), w.reshape(-1, f)
+    dx, matrix = room(dy, shape), w.reshape(-1, f)
     for images in _chunks(len(dy), sizes_of(shape, k, stride, pad)):
-        part = dy[images]
-        cols = product(part.reshape(-1, f), matrix.T)
-        dx[images] = (
-            cols.reshape(part.shape[0], *shape[1:])
-            if _is_plain(k, stride, pad)
-            else windows.col2im(cols, (len(part), *shape[1:]), k, stride, pad)
-        )
+        part, out = dy[images].reshape(-1, f), dx[images]
+        if not _is_plain(k, stride, pad):
+            windows.col2im(product(part, matrix.T), out.shape, k, stride, pad, out)
+        elif isinstance(dy, BFloat16):
+            activation(part, matrix.T, None, out.reshape(-1, out.shape[3]))
+        else:
+            product(part, matrix.T, out.reshape(-1, out.shape[3]))
     return dx
 
 

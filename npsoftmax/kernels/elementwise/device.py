@@ -50,6 +50,11 @@ def _each(name: str, *arrays: Array) -> Array:
     return y
 
 
+def relu_in_place(y: Array) -> None:
+    """y = max(y, 0). y contiguous."""
+    cuda("elementwise", y).packs("relu", y.size, y, y)
+
+
 def add_bias(y: Array, b: Array | None, relu: bool) -> None:
     """y += b, and max(y, 0) with `relu`, in place. y (…, F) contiguous, b (F,) or None."""
     cuda("elementwise", y).each("add_bias", y.size, y, b, y.shape[-1], relu)

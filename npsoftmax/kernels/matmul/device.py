@@ -1,10 +1,12 @@
 """Products of matrices on a device: cuBLAS's (cublas.py), or CuPy's for what that does not take.
 
-With `--precision bf16` the factors are first rounded to bfloat16 by a kernel of matmul.cu, at half the width. Sums and
-result are float32.
+With `--precision bf16` factors that are not bfloat16 yet are rounded first. Sums are float32, and so is the result, but
+for that of an activation and weights (`npsoftmax.autocast`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +18,9 @@ from npsoftmax.kernels.dispatch import as_stored, contiguous
 
 
 def matmul(a: Array, b: Array, bias: Array | None) -> Array:
-    """See `reference.matmul`."""
-    if isinstance(a, BFloat16) or isinstance(b, BFloat16):
-        return _of_activations(a, b, bias)
+    """See `reference.matmul`; of an activation in bfloat16 and weights it is one again, of two of those float32."""
+    if isinstance(a, BFloat16) != isinstance(b, BFloat16):
+        return activation(a, b, bias)
     y = product(a, b) if a.ndim == b.ndim == 2 else a @ b
     return y if bias is None else y + bias
 
@@ -29,6 +31,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
         return bf16_product(a, b, out)
     if cublas.takes(a, b):
         return cublas.product(a, b, out)
+    if isinstance(a, BFloat16):  # of no samples
+        return array_module(a).zeros((a.shape[0], b.shape[1]), dtype=np.float32)
     return a @ b if out is None else array_module(a).matmul(a, b, out=out)
 
 
@@ -38,26 +42,25 @@ def products(a: Array, b: Array) -> Array:
 
 
 # ---------------------------------------------------------------- bfloat16
-def wants_bf16(*arrays: Array) -> bool:
-    """Whether products of these are to be made so: --precision bf16, and all float32, on a device and not empty."""
-    if device_precision() != "bf16" or arrays[0].dtype != np.float32 or not on_device(*arrays):
-        return False
-    return all(array.size for array in arrays)
+def wants_bf16(a: Array, b: Array) -> bool:
+    """Whether a product of these is to be made so: of activations, and of float32 with --precision bf16."""
+    narrow = isinstance(a, BFloat16) or (device_precision() == "bf16" and a.dtype == np.float32)
+    return narrow and on_device(a, b) and bool(a.size and b.size)
+
+
+def activation(a: Array, b: Array, bias: Array | None, out: Any = None) -> Any:
+    """a @ b + bias in bfloat16, into `out` if given; the bias is rounded too, and then the sum. a (M, K), b (K, N)"""
+    y = autocast.room(a if isinstance(a, BFloat16) else b, (a.shape[0], b.shape[1])) if out is None else out
+    if bias is not None:
+        cuda("matmul", y).packs("rows", y.size, *contiguous(bias), y, b.shape[1])
+    if a.size and b.size:
+        bf16_product(a, b, y.bits, "all bf16", more=bias is not None)
+    return y
 
 
 def rounded(x: Array) -> Array:
     """x (float32 or bfloat16, any shape) to the nearest bfloat16: its bits, in row order."""
     return contiguous(autocast.rounded(x).bits)[0]
-
-
-def _of_activations(a: Array, b: Array, bias: Array | None) -> Array:
-    """Of an activation, in bfloat16, and weights: an activation again. Of two of the former: float32, for weights."""
-    full = bf16_product(a, b) if a.size and b.size else array_module(a).zeros((len(a), b.shape[1]), dtype=np.float32)
-    if isinstance(a, BFloat16) and isinstance(b, BFloat16):
-        return full if bias is None else full + bias
-    y = autocast.room(a if isinstance(a, BFloat16) else b, full.shape)
-    cuda("matmul", full).each("add_bias_and_round", full.size, *contiguous(full, bias), y, full.shape[1])
-    return y
 
 
 def rounded_to_tf32(x: Array) -> Array:
@@ -68,11 +71,8 @@ def rounded_to_tf32(x: Array) -> Array:
     return y
 
 
-def bf16_product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """a @ b for matrices a (M, K), b (K, N) -> (M, N). Transposed views are read where they lie.
-
-    out: contiguous, where the result is to be written.
-    """
+def bf16_product(a: Array, b: Array, out: Array | None, kind: str = "bf16", *, more: bool = False) -> Array:
+    """a @ b for matrices a (M, K), b (K, N) -> (M, N), into `out` if given; see `cublas.product`."""
     (a, ta), (b, tb) = as_stored(a), as_stored(b)
     a, b = rounded(a), rounded(b)
-    return cublas.product(a.T if ta else a, b.T if tb else b, out, "bf16")
+    return cublas.product(a.T if ta else a, b.T if tb else b, out, kind, more=more)

@@ -1,7 +1,10 @@
-// A product with its bias (or none) as an activation in bfloat16: rounded once, at the end.
-KERNEL add_bias_and_round(const float* full, const float* bias, unsigned short* y, int c, int items) {
-    ITEM(i, items);
-    y[i] = upper_half(bias ? full[i] + bias[i % c] : full[i]);
+// Every row the bias, to which a product is then added.
+KERNEL rows(const real* bias, stored* y, int c, int items) {
+    FIRST_OF_PACK(i, items);
+    const Reals of_channels = reals_at(bias, i % c, c);
+    Pack p;
+    for (int k = 0; k < PACK; k++) p.value[k] = narrow(of_channels.value[k]);
+    write_pack(p, y, i, items);
 }
 
 // Floats rounded to tf32 (10 bits after the point), to the nearest, ties away from 0; NaN stays NaN.

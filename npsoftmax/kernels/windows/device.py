@@ -27,10 +27,10 @@ def im2col(x: Array, k: Pair, stride: Pair, pad: Pair) -> Array:
     return cols
 
 
-def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
-    """See `reference.col2im`."""
-    dx = array_module(cols).empty(shape, dtype=cols.dtype)
-    cuda("windows", cols).each("col2im", dx.size, *contiguous(cols), dx, *sizes_of(shape, k, stride, pad))
+def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair, out: Array | None = None) -> Array:
+    """See `reference.col2im`; into `out`, contiguous, if given, which may be bfloat16."""
+    dx = room(cols, shape) if out is None else out
+    cuda("windows", dx).each("col2im", dx.size, *contiguous(cols), dx, *sizes_of(shape, k, stride, pad))
     return dx
 
 
