@@ -343,6 +343,9 @@ class RawModule:
     def __init__(self, *, code, options=()):
         self.code, self.options = code, tuple(options)
 
+    def compile(self):
+        cuda_on_cpu.build(self.code, self.options)
+
     def get_function(self, name):
         return RawKernel(self.code, self.options, name)
 

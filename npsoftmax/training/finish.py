@@ -87,6 +87,13 @@ def summarise(session: Session, state: State) -> dict[str, Any]:
         "prepare_seconds": state.prepare_seconds,
         "train_seconds": state.train_seconds,
         "images_per_second": state.images / state.train_seconds if state.train_seconds else None,
-        **session.backend.memory(),
-        **({} if session.backend.on_host else {"steps_by_hand": session.by_hand or None}),
+        **_of_device(session),
     }
+
+
+def _of_device(session: Session) -> dict[str, Any]:
+    """Bytes on the device, with those that graphs work in, and why steps were no graphs; nothing on the host."""
+    found: dict[str, Any] = dict(session.backend.memory())
+    if session.pool is not None:
+        found["device_bytes_held"] += session.pool.total_bytes()
+    return found if session.backend.on_host else {**found, "steps_by_hand": session.by_hand or None}

@@ -56,6 +56,25 @@ def why_not(session: Session) -> str:
     return ""
 
 
+class Capturing:
+    """Makes graphs: a stream that is captured, and the pool of memory that they work in and that nobody else uses."""
+
+    def __init__(self, xp: Any):
+        self._xp, self.pool, self._stream = xp, xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
+
+    def graph_of(self, work: Callable[[], Any]) -> Any:
+        """The graph of what `work` launches, which runs when it is launched and not now. It has to be kept, and so has
+        this object. Raises what CuPy refuses."""
+        with self._stream, self._xp.cuda.using_allocator(self.pool.malloc):
+            self._stream.begin_capture()
+            try:
+                work()
+            finally:
+                graph = self._stream.end_capture()
+        graph.upload()
+        return graph
+
+
 class _Key(NamedTuple):
     """What graphs differ in: the length of the batch and the samples that it is made from."""
 
@@ -92,7 +111,8 @@ class StepGraph:
         self._rates_now = xp.empty(n_rates, dtype=xp.float64)
         self._graphs: dict[_Key, Any] = {}  # None: a step like this was taken by hand
         self._source: Any = None
-        self._pool, self._stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
+        self._capturing = Capturing(xp)
+        self.pool = self._capturing.pool
 
     def begin(self, epoch: int, first: int) -> None:
         """Write down what the steps of this epoch read; the next is number `first` of it."""
@@ -141,14 +161,7 @@ class StepGraph:
         """The graph of `_by_hand`, which does nothing yet; None, with a reason, where it cannot be captured."""
         steps = self._step.optimizer.steps
         try:
-            with self._stream, self._xp.cuda.using_allocator(self._pool.malloc):
-                self._stream.begin_capture()
-                try:
-                    self._by_hand(n)
-                finally:
-                    graph = self._stream.end_capture()
-            graph.upload()
-            return graph
+            return self._capturing.graph_of(lambda: self._by_hand(n))
         except self._backend.out_of_memory:
             raise
         except Exception as error:

@@ -58,6 +58,7 @@ class Session:
     calibration: Batches | None = None
     prepare_seconds: float = 0.0
     by_hand: str = ""
+    pool: Any = None  # the memory that graphs work in
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ class Trainer:
         self.graph: StepGraph | None = None
         if slots is not None and not session.by_hand:
             self.graph = StepGraph(session, self.step, self.schedule, self._right, slots)
+            session.pool = self.graph.pool
         self._since = 0.0  # when the seconds that are not yet in the state began
 
     # ------------------------------------------------------------ the loop

@@ -26,7 +26,7 @@ from npsoftmax.models import MODELS, build_model
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays
-from npsoftmax.training.graph import StepGraph
+from npsoftmax.training.graph import Capturing, StepGraph
 from npsoftmax.training.optimizers import OPTIMIZERS
 from npsoftmax.training.step import TrainingStep
 
@@ -69,13 +69,8 @@ class Steps:
         return found.loss, right.sum()
 
     def captured(self):
-        self.pool, stream = self.xp.cuda.MemoryPool(), self.xp.cuda.Stream(non_blocking=True)
-        with stream, self.xp.cuda.using_allocator(self.pool.malloc):
-            stream.begin_capture()
-            try:
-                results = self.by_hand()
-            finally:
-                graph = stream.end_capture()
+        self.capturing, results = Capturing(self.xp), []
+        graph = self.capturing.graph_of(lambda: results.extend(self.by_hand()))
         return graph, results
 
     def set(self, number):
@@ -206,7 +201,8 @@ def test_a_run_of_graphs_ends_with_the_bits_of_one_by_hand(strict, tmp_path):
         "--augment alternating --schedule cosine --optimizer adamw --weight-decay 0.1",
         "--augment standard --optimizer sgd --nesterov --schedule step",
         "--augment flip --optimizer muon --weight-decay 0.1 --muon-matrices",
-        "--data synthetic100 --limit-train 30 --model speednet --model-opt widths=2,2 --image-sizes 16:0.6,32",
+        "--model whitened_resnet --model-opt widths=2 --model-opt inner=3 --model-opt kernels=2,1,3 "
+        "--image-sizes 6:0.6,8",
         "--precision bf16 --augment standard --head hierarchical",
         "--data digit_sets --head sigmoid",
     ],
