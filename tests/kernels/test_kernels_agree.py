@@ -113,6 +113,7 @@ LARGE = {
     "long runs": Case((2, 5, 4, 130), (3, 2), (1, 2), (1, 0), dtype=np.float32),
     "many tiles": Case((2, 33, 31, 16), (5, 4), (1, 1), (1, 3), filters=7, threads=3),
     "many tiles, strided": Case((3, 33, 31, 16), (5, 4), (2, 1), (3, 2), filters=5, dtype=np.float32),
+    "one matrix product": Case((3, 33, 5, 6), (1, 1), (1, 1), (0, 0), filters=7),
     "rows beyond a tile": Case((2, 3, 600, 2), (2, 3), (1, 1), (1, 1), filters=2),
     "rows beyond a tile, strided": Case((1, 5, 1100, 2), (3, 3), (2, 2), (1, 1), filters=2),
     "idle threads": Case((1, 2, 3, 2), (2, 2), threads=8),
