@@ -580,6 +580,14 @@ def test_labels_keep_their_distance_and_move_little():
     assert (np.diff(crowded) >= 0.05 - 1e-9).all() and crowded[0] == 0
 
 
+def test_what_rises_is_nearest_as_scikit_learn_finds_it():
+    from sklearn.isotonic import isotonic_regression
+
+    for seed in range(20):
+        values = np.random.default_rng(seed).normal(size=1 + seed) + 0.1 * np.arange(1 + seed)
+        np.testing.assert_allclose(many_lines.rising(values), isotonic_regression(values), atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 17, 25])
 def test_ends_are_numbered_from_top_to_bottom_without_touching(n):
     from matplotlib.figure import Figure

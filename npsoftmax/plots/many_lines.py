@@ -78,13 +78,26 @@ def apart(values: Sequence[float], gap: float) -> np.ndarray:
 
     They stay between 0 and 1 where there is room for all.
     """
-    from sklearn.isotonic import isotonic_regression
-
     if not len(values):
         return np.zeros(0)
     steps = gap * np.arange(len(values))
-    moved = isotonic_regression(np.asarray(values, dtype=float) - steps)
+    moved = rising(np.asarray(values, dtype=float) - steps)
     return np.clip(moved, 0, max(0.0, 1 - steps[-1])) + steps
+
+
+def rising(values: np.ndarray) -> np.ndarray:
+    """The numbers that nowhere fall and are nearest to `values`, in squares: where some fall, they have one mean.
+
+    Source: Ayer, Brunk, Ewing, Reid and Silverman, 1955.
+    """
+    blocks: list[tuple[float, int]] = []  # (mean, how many)
+    for value in values.tolist():
+        mean, n = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, m = blocks.pop()
+            mean, n = (before * m + mean * n) / (m + n), m + n
+        blocks.append((mean, n))
+    return np.repeat([mean for mean, _ in blocks], [n for _, n in blocks])
 
 
 def legend_of(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
