@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 # Before NumPy is loaded: on arrays this small, waking threads costs more than all the work.
@@ -29,6 +30,10 @@ settings.load_profile("everyday")
 ON_REQUEST = ("slow", "gpu")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="the files and the tests of each in a drawn order")
+
+
 def left_out(config: pytest.Config) -> list[str]:
     """The marks of ON_REQUEST that nobody asked for."""
     return [mark for mark in ON_REQUEST if mark not in config.option.markexpr]
@@ -41,6 +46,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = kept
+    if config.option.shuffle is not None:
+        items[:] = shuffled(items, random.Random(config.option.shuffle))
+
+
+def shuffled(items: list[pytest.Item], rng: random.Random) -> list[pytest.Item]:
+    """The tests of a file stay neighbours, so that what they share is made once."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    return [
+        item for path in rng.sample(sorted(files), len(files)) for item in rng.sample(files[path], len(files[path]))
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
