@@ -44,7 +44,7 @@ SHAPES = [((1, 8, 8, 64), 64, 1), ((7, 9, 5, 40), 72, 1), ((3, 16, 16, 16), 136,
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_convolution_without_columns(shape, filters, stride, precision, cupy):
     """By the real tensor cores: against columns in float64 whose factors were rounded, and twice the same bits."""
-    from npsoftmax import kernels
+    from npsoftmax import autocast, kernels
     from npsoftmax.kernels.conv import device as device_conv
     from npsoftmax.kernels.windows import reference
 
@@ -60,11 +60,21 @@ def test_convolution_without_columns(shape, filters, stride, precision, cupy):
     dw = kernels.conv2d_tiled_dw(there[0], cupy.asarray(dy), *geometry)
     assert (dw == kernels.conv2d_tiled_dw(there[0], cupy.asarray(dy), *geometry)).all()
     assert (y == kernels.conv2d_tiled(*there, None, *geometry[1:])).all()
+    if precision == "bf16":  # an activation that is kept so: the same result, rounded once
+        kept = kernels.conv2d_tiled(autocast.rounded(there[0]), there[1], None, *geometry[1:])
+        assert (kept.bits == autocast.rounded(y).bits).all()
     columns = cupy.asarray(rounded(reference.im2col(x, *geometry)).astype(np.float64))
-    for found, other in (
+    exact = [
         (y, columns @ cupy.asarray(rounded(w).reshape(-1, filters))),
         (dw, columns.T @ cupy.asarray(rounded(dy).reshape(-1, filters))),
-    ):
+    ]
+    if stride == 1:
+        dx = kernels.conv2d_tiled_backward(there[0], cupy.asarray(dy), there[1], *geometry[1:])[0]
+        turned = rounded(w[::-1, ::-1].transpose(0, 1, 3, 2)).reshape(-1, shape[3])
+        exact += [
+            (dx, cupy.asarray(rounded(reference.im2col(dy, *geometry)).astype(np.float64)) @ cupy.asarray(turned))
+        ]
+    for found, other in exact:
         error = np.linalg.norm((found.reshape(other.shape) - other).get()) / np.linalg.norm(other.get())
         assert error < 1e-5, "a hundredth of what rounding to tf32 makes"
 
