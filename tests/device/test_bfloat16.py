@@ -21,6 +21,7 @@ from npsoftmax import autocast, cuda
 from npsoftmax.backend import array_module, get_backend
 from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.cli.main import main
+from npsoftmax.functional.norm import batch_norm_shared_backward, batch_norm_shared_forward
 from npsoftmax.heads import ClassInfo
 from npsoftmax.kernels import (
     conv2d_tiled,
@@ -33,7 +34,7 @@ from npsoftmax.kernels import (
     norm,
 )
 from npsoftmax.kernels.conv import device as device_conv
-from npsoftmax.layers import Layer, Sequential, all_layers
+from npsoftmax.layers import Conv2d, Dense, Layer, LayerNorm, MaxPool2d, Sequential, all_layers
 from npsoftmax.models import build_model
 from npsoftmax.params import leaves, replace_leaves
 from npsoftmax.random import Rng
@@ -271,6 +272,43 @@ def test_every_layer_takes_bfloat16_and_a_container_gives_it(name, strict):
     for (path, g), (_, e) in zip(leaves(grads), leaves(full_grads), strict=True):
         assert g.dtype == np.float32, path
         np.testing.assert_allclose(g.get(), e.get(), rtol=0, atol=24 * U * largest, err_msg=path)
+
+
+EMPTY = {
+    "Dense": (lambda: Dense(5, 4, rng=Rng(0)), (5,)),
+    "Conv2d": (lambda: Conv2d(3, 4, 3, pad=1, rng=Rng(0)), (6, 6, 3)),
+    "LayerNorm": (lambda: LayerNorm(5), (3, 5)),
+    "MaxPool2d": (lambda: MaxPool2d(2), (6, 6, 3)),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_batch_is_one_in_bfloat16_too(name, strict):
+    make, shape = EMPTY[name]
+    layer = Sequential(only=make())
+    replace_leaves(layer.params, lambda _, p: strict.asarray(p))
+    y, dx, grads = run(layer, strict, narrow(strict, np.zeros((0, *shape), np.float32))[0])
+    assert isinstance(y, BFloat16) and isinstance(dx, BFloat16) and len(y) == len(dx) == 0
+    assert all((g.get() == 0).all() for _, g in leaves(grads))
+
+
+def test_a_pool_of_more_taps_than_a_byte_counts(strict):
+    """The reference runs, in float32."""
+    (x,) = drawn(0, (2, 16, 17, 3))
+    y, dx, _ = run(MaxPool2d((16, 17)), strict, narrow(strict, x)[0], x[:, :1, :1])
+    np.testing.assert_array_equal(y.get(), x.max(axis=(1, 2), keepdims=True))
+    assert isinstance(dx, BFloat16) and (dx.get() != 0).sum() == 6
+
+
+def test_batch_norm_over_parts_of_a_batch(strict):
+    x, dy = drawn(1, (8, 5, 4), (8, 5, 4))
+    gamma, beta = (strict.asarray(a) for a in drawn(2, 4, 4))
+    found = {}
+    for kind, (x_, dy_) in {"bf16": narrow(strict, x, dy), "fp32": map(strict.asarray, (x, dy))}.items():
+        y, mean, var, cache = batch_norm_shared_forward(x_, gamma, beta, 1e-5, 40, lambda values: values, "relu")
+        found[kind] = y, mean, var, *batch_norm_shared_backward(dy_, cache)
+    check_rounded_once(found["bf16"], found["fp32"])
+    assert isinstance(found["bf16"][0], BFloat16) and isinstance(found["bf16"][3], BFloat16)
 
 
 # ---------------------------------------------------------------- steps

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npsoftmax.autocast import room
+from npsoftmax.autocast import like, room, widened
 from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import cuda
 from npsoftmax.kernels.dispatch import contiguous
@@ -29,7 +29,7 @@ def _shares(xp: Any, m: int, c: int) -> tuple[tuple[int, int], int, tuple[int, i
 def column_sum(rows: Array) -> Array:
     """See `reference.column_sum`."""
     if not rows.size:
-        return reference.column_sum(rows)
+        return reference.column_sum(widened(rows))
     gpu, xp, (m, c) = cuda("norm", rows), array_module(rows), rows.shape
     blocks, each, shape = _shares(xp, m, c)
     sums, out = xp.empty(shape, dtype=xp.float64), xp.empty(c, dtype=rows.dtype)
@@ -41,7 +41,7 @@ def column_sum(rows: Array) -> Array:
 def column_moments(rows: Array) -> tuple[Array, Array]:
     """See `reference.column_moments`."""
     if not rows.size:
-        return reference.column_moments(rows)
+        return reference.column_moments(widened(rows))
     gpu, xp, (m, c) = cuda("norm", rows), array_module(rows), rows.shape
     blocks, each, shape = _shares(xp, m, c)
     (rows,) = contiguous(rows)
@@ -63,7 +63,7 @@ def normalise(x: Array, mean: Array, factor: Array, shift: Array, after: After) 
 def normalise_sums(dy: Array, x: Array, mean: Array, factor: Array, shift: Array, after: After) -> tuple[Array, Array]:
     """See `reference.normalise_sums`."""
     if not x.size:
-        return reference.normalise_sums(dy, x, mean, factor, shift, after)
+        return reference.normalise_sums(widened(dy), widened(x), mean, factor, shift, after)
     gpu, xp, c = cuda("norm", x), array_module(x), x.shape[-1]
     m = x.size // c
     blocks, each, shape = _shares(xp, m, c)
@@ -94,7 +94,8 @@ def _added(gpu: Any, sums: Array, dtype: Any) -> Array:
 def layer_norm(x: Array, gamma: Array, beta: Array | None, eps: float) -> Three:
     """See `reference.layer_norm`."""
     if not x.size:
-        return reference.layer_norm(x, gamma, beta, eps)
+        y, mean, scale = reference.layer_norm(widened(x), gamma, beta, eps)
+        return like(y, x), mean, scale
     gpu, xp, (m, d) = cuda("norm", x), array_module(x), x.shape
     y, mean, scale = room(x), xp.empty(m, dtype=x.dtype), xp.empty(m, dtype=x.dtype)
     gpu.blocks("layer_norm", (m,), *contiguous(x, gamma, beta), y, mean, scale, float(eps), d)
@@ -104,7 +105,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array | None, eps: float) -> Three:
 def layer_norm_backward(dy: Array, x: Array, gamma: Array, mean: Array, scale: Array) -> Three:
     """See `reference.layer_norm_backward`."""
     if not x.size:
-        return reference.layer_norm_backward(dy, x, gamma, mean, scale)
+        dx, dgamma, dbeta = reference.layer_norm_backward(widened(dy), widened(x), gamma, mean, scale)
+        return like(dx, x), dgamma, dbeta
     gpu, xp, (m, d) = cuda("norm", x), array_module(x), x.shape
     dy, x, gamma = contiguous(dy, x, gamma)
     dx = room(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from npsoftmax.autocast import room
+from npsoftmax.autocast import like, room, widened
 from npsoftmax.backend import Array, array_module
 from npsoftmax.cuda import MOST_ITEMS, cuda
 from npsoftmax.kernels.dispatch import contiguous
@@ -38,7 +38,8 @@ def col2im(cols: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair
 def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool) -> tuple[Array, Array]:
     """See `reference.max_pool`."""
     if k[0] * k[1] > reference.MOST_TAPS:
-        return reference.max_pool(x, k, stride, pad, relu)
+        y, index = reference.max_pool(widened(x), k, stride, pad, relu)
+        return like(y, x), index
     xp, sizes = array_module(x), sizes_of(x.shape, k, stride, pad)
     y = room(x, (len(x), sizes[3], sizes[4], x.shape[3]))
     index = xp.empty(y.shape, dtype=xp.uint8)
@@ -49,7 +50,7 @@ def max_pool(x: Array, k: Pair, stride: Pair, pad: Pair, relu: bool) -> tuple[Ar
 def max_pool_backward(dy: Array, index: Array, shape: tuple[int, ...], k: Pair, stride: Pair, pad: Pair) -> Array:
     """See `reference.max_pool_backward`."""
     if index.dtype != "uint8":
-        return reference.max_pool_backward(dy, index, shape, k, stride, pad)
+        return like(reference.max_pool_backward(widened(dy), index, shape, k, stride, pad), dy)
     dx = room(dy, shape)
     arrays = *contiguous(dy, index), dx
     cuda("windows", dy).each("max_pool_backward", dx.size, *arrays, *sizes_of(shape, k, stride, pad))
