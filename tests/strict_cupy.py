@@ -38,7 +38,7 @@ class ndarray:
     __module__ = "cupy"
     __array_ufunc__ = None  # np.add(x, 1) and the like raise TypeError
     __hash__ = None
-    waits: ClassVar[list[str]] = []  # what waited for the device
+    waits = strict_graph.waited
     forbidden = False
 
     def __init__(self, a):
@@ -412,8 +412,7 @@ class Device:
         Device.used.append(self.id)
 
     def synchronize(self):
-        strict_graph.Stream.current.synchronize()
-        ndarray.waits.append("synchronize")
+        strict_graph.wait("synchronize")
 
 
 def _cuda():

@@ -17,6 +17,8 @@ import numpy as np
 
 counts: collections.Counter[str] = collections.Counter()  # launches, copies to the device, copies from it, waits
 
+waited: list[str] = []  # what waited for the device
+
 
 class CaptureError(RuntimeError):
     """What CUDA or CuPy refuses while a stream is captured, or of a graph."""
@@ -234,9 +236,7 @@ class Stream:
         return Capture.now is not None
 
     def synchronize(self):
-        refuse("a stream is waited for")
-        counts["waits"] += 1
-        deliver(pending)
+        wait("stream")
 
     def record(self, event=None):
         event = event or Event()
@@ -246,6 +246,14 @@ class Stream:
 
 Stream.current = Stream(null=True)
 pending: list[tuple[np.ndarray, np.ndarray]] = []  # copies from the device: where to, what
+
+
+def wait(what):
+    """For all that was launched."""
+    refuse(f"{what} is waited for")
+    waited.append(what)
+    counts["waits"] += 1
+    deliver(pending)
 
 
 def deliver(copies):

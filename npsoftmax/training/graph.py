@@ -111,6 +111,7 @@ class StepGraph:
         self._rates_now = xp.empty(n_rates, dtype=xp.float64)
         self._graphs: dict[_Key, Any] = {}  # None: a step like this was taken by hand
         self._source: Any = None
+        self._ahead: tuple[int, np.ndarray] | None = None  # the order of the epoch behind this one
         self._capturing = Capturing(xp)
         self.pool = self._capturing.pool
 
@@ -119,10 +120,16 @@ class StepGraph:
         steps = len(self._train)
         number = epoch * steps + np.arange(steps)
         counts = np.stack([number, np.full(steps, epoch), np.arange(steps) * self._train.batch_size], axis=1)
-        self._order.set(np.ascontiguousarray(self._train.order(epoch), dtype=np.int64))
+        self._order.set(self._order_of(epoch))
         self._counts.set(counts.astype(np.uint64))
         self._rates.set(np.array([self._rates_of(step) for step in number.tolist()], dtype=np.float64))
         self._row.set(np.array([first], dtype=np.uint64))
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        """The samples in the order of an epoch, which takes a while to draw."""
+        if self._ahead is None or self._ahead[0] != epoch:
+            self._ahead = epoch, np.ascontiguousarray(self._train.order(epoch), dtype=np.int64)
+        return self._ahead[1]
 
     def _rates_of(self, step: int) -> tuple[float, ...]:
         return self._step.optimizer.rates(*self._schedule(step), step + 1)
@@ -143,6 +150,9 @@ class StepGraph:
         else:
             self._by_hand(n)
             self._graphs.setdefault(key, None)
+        epoch, number = divmod(step + 1, len(self._train))
+        if number == 0:  # the device has work still, and will be waited for
+            self._order_of(epoch)
 
     def _by_hand(self, n: int) -> None:
         """All of a step, from the batch to the changed parameters. Whatever changes from step to step is an array."""

@@ -297,16 +297,22 @@ def test_no_step_of_a_graph_waits_copies_or_is_launched_in_pieces(strict, tmp_pa
 
 
 def test_what_an_epoch_copies_does_not_grow_with_its_steps(strict, tmp_path, monkeypatch):
-    begin, copies = StepGraph.begin, []
+    begin, copies, drawn = StepGraph.begin, [], []
 
     def counted(self, epoch, first):
         before = strict_graph.counts["copies in"]
         begin(self, epoch, first)
         copies.append(strict_graph.counts["copies in"] - before)
 
+    from npsoftmax.data import Batches
+
+    order = Batches.order
+    monkeypatch.setattr(Batches, "order", lambda self, epoch: drawn.append((epoch, len(copies))) or order(self, epoch))
     monkeypatch.setattr(StepGraph, "begin", counted)
     train(tmp_path / "run", "--epochs", "2")
     assert copies == [4, 4], "order, counts, rates, and the row at which it begins"
+    shuffled = [pair for pair in drawn if pair[1] or pair[0]]
+    assert (1, 1) in shuffled and (1, 2) not in shuffled, "drawn while the device has the last step of epoch 0 to do"
 
 
 # ---------------------------------------------------------------- what is planted is caught
