@@ -5,7 +5,7 @@ downwards, the support is a prefix; a θ is computed for every length of prefix 
 smallest member still lies above its own θ is the support. Scores are taken relative to the maximum, where θ lies in
 [-1, 0): whatever is below -1 is raised to -1, so that logits of any size leave the running sums exact. These sums are
 float64 whatever the logits are, and one Newton step on Σ_i p_i = 1 puts back the digits they lost (entmax loses about
-k times the last one over k classes).
+k times the last one over k classes). On a device, where sorting would be waited for, Newton's steps find θ instead.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from npsoftmax.arguments import booleans, gradient_like
 from npsoftmax.backend import Array, array_module
 from npsoftmax.functional.softmax import hide, scores
+from npsoftmax.kernels import softmax as kernels
 
 
 # ---------------------------------------------------------------- sparsemax
@@ -24,17 +25,22 @@ def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     z (…, C), finite -> p (…, C). O(C log C). Source: Martins and Astudillo, 2016 (arXiv 1602.02068).
     """
     z = scores(z)
-    xp, mask = array_module(z), booleans(mask, z.shape)
-    s = _relative(hide(z, mask))
+    mask = booleans(mask, z.shape)
+    z = hide(z, mask)
+    p = _on_device(z, 1) if kernels.on_device(z) else _nearest(z)
+    p = p if mask is None else p * mask
+    return p, p
+
+
+def _nearest(z: Array) -> Array:
+    xp, s = array_module(z), _relative(z)
     ranked, k = _ranked(s)
     thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
     theta = _threshold(ranked, thetas).astype(s.dtype)
     g = xp.maximum(s - theta, 0)
     size = (g > 0).sum(axis=-1, keepdims=True).astype(s.dtype)
     theta = theta + (g.sum(axis=-1, keepdims=True) - 1) / size  # Newton
-    p = xp.maximum(s - theta, 0)
-    p = p if mask is None else p * mask
-    return p, p
+    return xp.maximum(s - theta, 0)
 
 
 def sparsemax_backward(dy: Array, cache: Any) -> Array:
@@ -57,8 +63,15 @@ def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     Source: Peters, Niculae and Martins, 2019 (arXiv 1905.05702).
     """
     z = scores(z)
-    xp, mask = array_module(z), booleans(mask, z.shape)
-    s = _relative(hide(z, mask) / 2)
+    mask = booleans(mask, z.shape)
+    z = hide(z, mask)
+    p = _on_device(z, 2) if kernels.on_device(z) else _half_way(z)
+    p = p if mask is None else p * mask
+    return p, p
+
+
+def _half_way(z: Array) -> Array:
+    xp, s = array_module(z), _relative(z / 2)
     ranked, k = _ranked(s)
     mean = xp.cumsum(ranked, axis=-1) / k
     variance = xp.cumsum(ranked * ranked, axis=-1) / k - mean * mean
@@ -67,9 +80,7 @@ def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     theta = _threshold(ranked, thetas).astype(s.dtype)
     g = xp.maximum(s - theta, 0)
     theta = theta + ((g * g).sum(axis=-1, keepdims=True) - 1) / (2 * g.sum(axis=-1, keepdims=True))  # Newton
-    p = xp.maximum(s - theta, 0) ** 2
-    p = p if mask is None else p * mask
-    return p, p
+    return xp.maximum(s - theta, 0) ** 2
 
 
 def entmax15_backward(dy: Array, cache: Any) -> Array:
@@ -86,6 +97,10 @@ def entmax15_backward(dy: Array, cache: Any) -> Array:
 
 
 # ---------------------------------------------------------------- shared
+def _on_device(z: Array, q: int) -> Array:
+    return kernels.sparse_rows(z.reshape(-1, z.shape[-1]), q).reshape(z.shape)
+
+
 def _relative(s: Array) -> Array:
     xp = array_module(s)
     return xp.maximum(s - s.max(axis=-1, keepdims=True), -1.0)

@@ -32,7 +32,6 @@ class SparsemaxHead(SparseHead):
     The loss is 0 once the target leads by 1. log_prob is -inf where p is 0, so no NLL is reported.
     """
 
-    uncaptured = "it sorts scores, and waits for that"
     card = Card("max(z - θ, 0), θ with Σ = 1", "Martins and Astudillo, 2016 (arXiv 1602.02068)", "O(C log C)", "O(C)")
 
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
@@ -51,7 +50,6 @@ class Entmax15Head(SparseHead):
     log_prob is -inf where p is 0, so no NLL is reported.
     """
 
-    uncaptured = "it sorts scores, and waits for that"
     card = Card("max(z / 2 - θ, 0)², θ with Σ = 1", "Peters et al., 2019 (arXiv 1905.05702)", "O(C log C)", "O(C)")
 
     def losses_of_scores(self, z: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:

@@ -58,8 +58,6 @@ class MultiHeadAttention(Layer):
         self.qkv = Dense(dim, 3 * dim, rng=rng.child("qkv"), bias=bias, init=init)
         self.out = Dense(dim, dim, rng=rng.child("out"), bias=bias, init=init)
         self.params = {"qkv": self.qkv.params, "out": self.out.params}
-        if mapping in ("sparsemax", "entmax15"):
-            self.uncaptured = f"{mapping} sorts scores, and waits for that"
 
     # ------------------------------------------------------------ the passes
     def forward(

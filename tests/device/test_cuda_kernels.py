@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from parity import table
 
 from npsoftmax import cuda, kernels
+from npsoftmax.functional import sparse_mappings
 from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import ClassInfo
 from npsoftmax.kernels import elementwise, norm, softmax, update
@@ -184,6 +185,37 @@ def test_a_row_with_nan_is_nan(strict):
     e, top, total, _ = softmax.exp_rows(strict.asarray(z))
     assert np.isnan(top.get()).tolist() == np.isnan(total.get()).tolist() == [True, False]
     assert np.isnan(e.get()[0]).all()
+
+
+@everyday
+@given(
+    n=st.integers(1, 4),
+    c=st.sampled_from([1, 2, 7, 300, 1000]),
+    scale=st.sampled_from([0, 1e-6, 0.05, 1, 5, 1e6]),
+    ties=st.booleans(),
+    dtype=dtypes,
+    seed=st.integers(0, 99),
+)
+def test_sparse_probabilities_without_sorting(strict, n, c, scale, ties, dtype, seed):
+    z = (numbers(seed, (n, c))[0] * scale).astype(dtype)
+    z = np.round(z) if ties else z
+    for power, sorted_rows in ((1, sparse_mappings.sparsemax_forward), (2, sparse_mappings.entmax15_forward)):
+        expected = sorted_rows(z.astype(np.float64))[0]
+        for found in (softmax.sparse_rows(strict.asarray(z), power).get(), softmax.reference.sparse_rows(z, power)):
+            assert found.dtype == dtype
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=2 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_sparse_probabilities_of_awkward_rows(power, strict):
+    z = np.array([[1.0, np.nan, 2, 3], [0, np.inf, 2, 3], [0, 0.4, 0, 0], [-1e308, 1, -1e308, 1]])
+    p = softmax.sparse_rows(strict.asarray(z), power).get()
+    assert np.isnan(p[:2]).all()
+    np.testing.assert_allclose(p[3], [0, 0.5, 0, 0.5], rtol=1e-15)
+    far = (1.0 - np.arange(1, 2001) ** -0.5)[None] * power  # ever more classes, nearer and nearer
+    p = softmax.sparse_rows(strict.asarray(far), power).get()
+    expected = (sparse_mappings.sparsemax_forward, sparse_mappings.entmax15_forward)[power - 1](far)[0]
+    np.testing.assert_allclose(p, expected, rtol=1e-10, atol=1e-14)
 
 
 @everyday

@@ -157,6 +157,7 @@ def norms(kind):
 
 def rows_of_a_softmax(make):
     softmax.exp_rows(make(4, 1024), 1.0)
+    softmax.sparse_rows(make(4, 1024), 2)
     softmax.scaled_less_onehot(make(4, 1024), make.whole([1, 2, 3, 4]), make(4), make(4), make(4))
 
 
@@ -239,7 +240,7 @@ CASES = {
     "between the types": (between_the_types, "round_bf16 widen_bf16 rows add_bias"),
     "norms": (norms("__call__"), NORMS),
     "norms, bfloat16": (norms("narrow"), f"{NORMS} round_bf16"),
-    "softmax": (rows_of_a_softmax, "exp_rows scaled_less_onehot"),
+    "softmax": (rows_of_a_softmax, "exp_rows scaled_less_onehot sparse_rows"),
     "updates": (updates, "sgd adam clip scale square_sum add_sums"),
     "windows": (windows("__call__"), WINDOWS),
     "windows, bfloat16": (windows("narrow"), f"{WINDOWS} round_bf16"),

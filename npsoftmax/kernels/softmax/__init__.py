@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from npsoftmax.arguments import fit
 from npsoftmax.backend import Array
+from npsoftmax.cuda import on_device
 from npsoftmax.kernels.dispatch import chooser
 from npsoftmax.kernels.softmax import compiled, device, reference
 
-__all__ = ["exp_rows", "scaled_less_onehot"]
+__all__ = ["exp_rows", "on_device", "scaled_less_onehot", "sparse_rows"]
 
 version_for = chooser(compiled.MODULE, compiled, reference, device)
 
@@ -24,6 +25,12 @@ def exp_rows(
     """
     fit("z (N, C), out (N, C)?", z.shape, None if out is None else out.shape)
     return version_for(z).exp_rows(z, temperature, out, threads)
+
+
+def sparse_rows(z: Array, power: int) -> Array:
+    """Probabilities that can be 0, found without sorting; see `reference.sparse_rows`."""
+    fit("z (N, C)", z.shape)
+    return version_for(z).sparse_rows(z, power)
 
 
 def scaled_less_onehot(

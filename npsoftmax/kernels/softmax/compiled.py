@@ -8,6 +8,9 @@ from npsoftmax.backend import Array
 from npsoftmax.kernels.dispatch import threads_for
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.softmax import reference
+from npsoftmax.kernels.softmax.reference import sparse_rows  # the host sorts (functional/sparse_mappings.py)
+
+__all__ = ["exp_rows", "scaled_less_onehot", "sparse_rows"]
 
 MODULE = f"{__package__}._softmax"
 

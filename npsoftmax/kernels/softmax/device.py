@@ -20,6 +20,14 @@ def exp_rows(z: Array, temperature: float, out: Array | None, threads: int | Non
     return e, top, total, exponents
 
 
+def sparse_rows(z: Array, power: int) -> Array:
+    """See `reference.sparse_rows`."""
+    p = array_module(z).empty(z.shape, dtype=z.dtype)
+    if z.size:
+        cuda("softmax", z).blocks("sparse_rows", (len(z),), *contiguous(z), p, power, z.shape[1])
+    return p
+
+
 def scaled_less_onehot(
     e: Array, t: Array, factor: Array, height: Array, low: Array | None, threads: int | None
 ) -> Array:

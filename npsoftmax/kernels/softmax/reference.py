@@ -25,6 +25,25 @@ def exp_rows(
     return e, top, e.sum(axis=1), exponents
 
 
+def sparse_rows(z: Array, power: int) -> Array:
+    """p = max(s - θ, 0)^power with s = (z - max z) / power, and θ such that Σ p = 1. z (N, C), power 1 or 2 -> (N, C).
+
+    Newton's steps on (Σ p)^{1 / power}, convex in θ, from θ = -1, where it is at least 1: they never pass the root.
+    """
+    xp = array_module(z)
+    s = (z - z.max(axis=1, keepdims=True)) / power
+    theta, rises = xp.full((len(z), 1), -1.0), True
+    while rises:
+        g = xp.maximum(s - theta, 0)
+        root = (g**power).sum(axis=1, keepdims=True) ** (1 / power)
+        before = theta
+        theta = before + (root - 1) * root ** (power - 1) / xp.where(g > 0, g ** (power - 1), 0).sum(
+            axis=1, keepdims=True
+        )
+        rises = bool((theta > before).any())
+    return (xp.maximum(s - theta, 0) ** power).astype(z.dtype)
+
+
 def scaled_less_onehot(
     e: Array, t: Array, factor: Array, height: Array, low: Array | None = None, threads: int | None = None
 ) -> Array:
