@@ -40,12 +40,14 @@ def _chosen(given: Mapping[str, Any]) -> list[Any]:
     """The capstones for --model and --head: all of them where neither was typed."""
     from npsoftmax.errors import InputError, unknown_name
     from npsoftmax.grading.capstone import CAPSTONES
+    from npsoftmax.grading.ingredients import SPEEDRUN
 
-    names = {"convnet": CAPSTONES[0], "vit_small": CAPSTONES[1]}
+    names = {"convnet": CAPSTONES[0], "vit_small": CAPSTONES[1], "whitened_resnet": SPEEDRUN}
     heads = {"adaptive": CAPSTONES[2], "two_level": CAPSTONES[3]}
     if "model" in given and "head" in given:
         raise InputError(
-            "--my-gradients takes --model (convnet or vit_small) or --head (adaptive or two_level), not both."
+            "--my-gradients takes --model (convnet, vit_small or whitened_resnet) or --head (adaptive or two_level), "
+            "not both."
         )
     if "model" in given:
         if given["model"] not in names:
@@ -55,11 +57,12 @@ def _chosen(given: Mapping[str, Any]) -> list[Any]:
         if given["head"] not in heads:
             raise unknown_name("head of --my-gradients", given["head"], heads)
         return [heads[given["head"]]]
-    return list(CAPSTONES)
+    return [*CAPSTONES, SPEEDRUN]
 
 
 def _one(capstone: Any, folder: Path, steps: int, given: Mapping[str, Any]) -> int | None:
     """The exit code of one capstone; None where nothing of its assignment is finished."""
+    from npsoftmax.grading import ingredients
     from npsoftmax.grading.capstone import compare, draw, graded
     from npsoftmax.grading.plain import marks
 
@@ -86,9 +89,18 @@ def _one(capstone: Any, folder: Path, steps: int, given: Mapping[str, Any]) -> i
     if unfinished:
         say(f"not started, so the library's: {', '.join(unfinished)}")
     data, data_dir = given.get("data", "digits"), given.get("data_dir")
-    curves = compare(folder, steps, data, progress, capstone=capstone, unfinished=unfinished, data_dir=data_dir)
     figure = _figure(given.get("out"), capstone)
-    draw(curves, figure, capstone.about)
+    if capstone is ingredients.SPEEDRUN:
+        bought = ingredients.worth(folder, steps, data, progress, unfinished=unfinished, data_dir=data_dir)
+        ingredients.draw(bought, figure, capstone.about)
+        curves = bought.curves
+        say(
+            f"{bought.epochs:.1f} epochs, one seed; by chance alone an accuracy on {bought.tested} images moves by "
+            f"{100 * bought.deviation:.1f} points:\n{ingredients.table(bought)}"
+        )
+    else:
+        curves = compare(folder, steps, data, progress, capstone=capstone, unfinished=unfinished, data_dir=data_dir)
+        draw(curves, figure, capstone.about)
     say(f"largest difference in the first {min(20, steps)} steps: {curves.gap:.1g}; the curves: {figure}")
     many = sum(row["state"] == "passed" for row in own)
     if not curves.same:

@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--my-gradients",
         metavar="PATH",
         help="train on the functions that you wrote in the assignments in PATH, beside the library's own: a convnet "
-        "(a3), vit_small with your attention (a4), your heads (a5), or what --model or --head says; --data digits",
+        "(a3), vit_small with your attention (a4), your heads (a5), whitened_resnet with and without each of your "
+        "ingredients (a6), or what --model or --head says; --data digits",
     )
     group.add_argument("--steps", metavar="N", type=whole_number, help="with --my-gradients (default: 100)")
     parser.add_argument_group("several processes", argument_default=argparse.SUPPRESS).add_argument(

@@ -107,7 +107,12 @@ def whitened(*k: int) -> Any:
     return make
 
 
-def with_these_signs(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
+def settled(case: Case, outputs: dict[str, Any]) -> dict[str, Any]:
+    """The filters of an answer, with these signs."""
+    return with_these_signs(outputs)
+
+
+def with_these_signs(outputs: dict[str, Any]) -> dict[str, Any]:
     """Both signs of a filter are there, so which comes first is free: here the one whose largest number is positive."""
     filters = as_array(outputs["filters"])
     if filters is None or filters.ndim != 4 or filters.shape[3] % 2:
@@ -250,7 +255,7 @@ EXERCISES = (
         ("np.linalg.eigh gives values that RISE, and vectors as the COLUMNS of a matrix: [::-1] and [:, ::-1].",
          "Column d over √(λ_d + eps); the same once more with a minus, side by side: (D, 2·D).",
          "The rows of that are in the order (KH, KW, C): reshape(KH, KW, C, 2·D). astype(x.dtype) at the end."),
-        points=3, oracle=oracle.whitening_filters, uses=("patch_covariance",), settle=with_these_signs,
+        points=3, oracle=oracle.whitening_filters, uses=("patch_covariance",), settle=settled,
     ),
     Exercise(
         "a6", "resizing_weights", RESIZE, ("w",),
