@@ -8,9 +8,11 @@ import numpy as np
 
 from npsoftmax.autocast import activation
 from npsoftmax.backend import Array, array_module
+from npsoftmax.errors import InputError
 from npsoftmax.functional import conv
 from npsoftmax.functional.softmax import positive
 from npsoftmax.functional.whitening import whitening_filters
+from npsoftmax.layers.base import require_sizes
 from npsoftmax.layers.conv import Conv2d
 from npsoftmax.params import Tree
 from npsoftmax.random import Rng
@@ -27,6 +29,7 @@ class PatchWhitening(Conv2d):
     prepares_from = 5000
 
     def __init__(self, inputs: int, k: int = 2, *, eps: float = 5e-4):
+        require_sizes("PatchWhitening", inputs=inputs, patch=k)
         width = k * k * inputs
         super().__init__(inputs, 2 * width, k, rng=Rng(0), bias=False, init="zeros")
         self.eps = positive("eps", eps)
@@ -35,9 +38,14 @@ class PatchWhitening(Conv2d):
         self.buffers["w"] = copies.reshape(k, k, inputs, 2 * width).astype(np.float32)
 
     def prepare(self, x: Array) -> None:
-        """Set the filters from training images, float32 (N, H, W, C) as forward gets them."""
-        w = self.buffers["w"]
-        w[...] = array_module(w).asarray(whitening_filters(self.taken(x), self.k, self.eps), dtype=w.dtype)
+        """Set the filters from training images (N, H, W, C), as forward gets them. InputError for none, or NaN."""
+        x, w = self.taken(x), self.buffers["w"]
+        if not len(x) or not array_module(x).isfinite(x).all():
+            raise InputError(
+                f"{self!r} is set from training images, but {len(x)} were given{', not all finite' if len(x) else ''}; "
+                "give it some hundreds, as forward gets them."
+            )
+        w[...] = array_module(w).asarray(whitening_filters(x, self.k, self.eps), dtype=w.dtype)
 
     def forward(self, x: Array, *, train: bool = False, rng: Rng | None = None) -> tuple[Array, Any]:
         x = activation(x)
