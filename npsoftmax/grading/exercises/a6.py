@@ -138,7 +138,7 @@ def row_of_pixels(old: int, new: int) -> Any:
 
 def smaller(draw: Draw) -> Case:
     """Images, and a size below theirs."""
-    s = {"N": 2, "H": int(draw.rng.choice([7, 8])), "W": 6, "C": 3}
+    s = {"N": 2, "H": int(draw.rng.choice([7, 8])), "W": 6, "C": 1}
     height, width = 5, 4
     args = {"x": draw.normal(*s.values()), "height": height, "width": width}
     return Case(s | {"height": height, "width": width}, args, ("x",), note=f"to {height} x {width} pixels")
