@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from npsoftmax.backend import Array, array_module, to_numpy
+from npsoftmax.cuda import on_device
 from npsoftmax.errors import InputError
+from npsoftmax.kernels import tree as row_kernels
 from npsoftmax.kernels import update
 
 Tree = dict[str, Any]  # name -> array (in a tree of gradients also SparseRows), or a nested Tree
@@ -147,8 +149,11 @@ class SparseRows:
     optimiser may read, update and write back the rows without losing one.
 
     rows: (K,) int64, sorted, unique, in 0 … n_rows-1; values: (K, …). Raises InputError for anything else:
-    with rows that repeat or are out of order, optimisers and clipping would be silently wrong. (On a device only shapes
-    and types are checked.)
+    with rows that repeat or are out of order, optimisers and clipping would be silently wrong.
+
+    On a device nobody waits to learn how many rows there are: K is how many were given to `from_indices`, a row stands
+    where it came first, with its sum, and -1 and zeros stand in the place of each repeat. Only shapes and types are
+    checked.
     """
 
     rows: Array
@@ -195,6 +200,8 @@ class SparseRows:
                 f"SparseRows.from_indices: indices is {indices.dtype} of shape {indices.shape}, values has "
                 f"shape {values.shape}; expected whole numbers of shape (M,), and values of shape (M, …)."
             )
+        if on_device(values):
+            return cls(*row_kernels.sum_rows(indices, values), n_rows)
         xp = array_module(values)
         order = xp.argsort(indices, kind="stable")
         rows, sums = _sum_runs(indices[order].astype(xp.int64), values[order])
@@ -211,9 +218,9 @@ class SparseRows:
 
     def to_dense(self) -> Array:
         """The (n_rows, …) array it stands for; for checks, since it costs what SparseRows saves."""
-        dense = array_module(self.values).zeros(self.shape, self.values.dtype)
+        dense = array_module(self.values).zeros((self.n_rows + 1, *self.values.shape[1:]), self.values.dtype)
         dense[self.rows] = self.values
-        return dense
+        return dense[:-1]  # less the row of the empty places
 
     def scaled(self, factor: float | Array) -> SparseRows:
         """factor · self; for rows on a device, factor may also be a double () on it."""

@@ -100,12 +100,12 @@ class Rng:
         top = (self.bits(shape, xp) >> xp.uint32(9)).astype(dtype)
         return (top + kind.type(0.5)) * kind.type(2.0**-23)  # numbers of the host: an array would be copied to a device
 
-    def fine_uniform(self, n: int) -> np.ndarray:
+    def fine_uniform(self, n: int, xp: Any = np) -> Array:
         """n uniform numbers of this step, float64 in (0, 1], of 64 random bits each; the same for any samples.
 
         The 23 bits of `uniform` would never choose some of a million classes.
         """
-        bits = self.at(self.step).bits((1, 2 * n))[0].astype(np.float64)
+        bits = self.at(self.step).bits((1, 2 * n), xp)[0].astype(xp.float64)
         return (bits[::2] * 2.0**32 + bits[1::2] + 0.5) * 2.0**-64
 
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, xp: Any = np) -> Array:

@@ -13,11 +13,12 @@ from typing import Any
 
 from npsoftmax.arguments import fit, gradient_like, labels, real, taken
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import joined
 from npsoftmax.functional.loss import check_smoothing
 from npsoftmax.functional.softmax import positive
 from npsoftmax.kernels import linear_softmax as kernels
 from npsoftmax.kernels import softmax
-from npsoftmax.kernels.matmul import matmul
+from npsoftmax.kernels.matmul import matmul, products
 
 KEPT, DEVICE_KEPT = 2**21, 2**26  # logits of a batch whose exponentials are kept, on the host and on a device
 STEP = 4096  # classes whose mean is taken at a time
@@ -107,8 +108,8 @@ def _mean_logit(x: Array, w: Array, shift: Array | None, gain: Array | None, lea
     """The mean of z_c over the classes: the map is linear, so that of w serves. (N,)"""
     xp, c = array_module(x), len(w)
     weights = xp.ones(c, dtype=w.dtype) if gain is None else gain
-    parts = [weights[k : k + STEP] @ w[k : k + STEP] for k in range(0, c, STEP)]
-    mean = x @ (xp.stack(parts).sum(axis=0) / c) - leads / c
+    parts = [products(weights[None, k : k + STEP], w[k : k + STEP]) for k in range(0, c, STEP)]  # of (1, D)
+    mean = products(x, (joined(parts).sum(axis=0) / c)[:, None])[:, 0] - leads / c
     return mean if shift is None else mean + shift.mean()
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from npsoftmax.arguments import fit, gradient_like, labels, places, taken
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import joined
 from npsoftmax.functional.path import sigmoid
-from npsoftmax.kernels import matmul
+from npsoftmax.kernels.matmul import matmul, products
 
 ARRAYS = "h (N, D), w (C, D), b (C)?, shift (C)?, times (S)"
 
@@ -29,7 +30,7 @@ def noise_contrast_forward(
     for offset, sign in ((b, 1), (shift, -1)):
         if offset is not None:
             own, s = own + sign * offset[t], s + sign * offset[drawn]
-    return softplus(-own) + softplus(s) @ times, (h, w, t, drawn, times, own, s)
+    return softplus(-own) + products(softplus(s), times[:, None])[:, 0], (h, w, t, drawn, times, own, s)
 
 
 def noise_contrast_backward(dlosses: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
@@ -39,11 +40,10 @@ def noise_contrast_backward(dlosses: Array, cache: Any) -> tuple[Array, Array, A
     """
     h, w, t, drawn, times, own, s = cache
     dlosses = gradient_like(dlosses, own.shape, "dlosses")
-    xp = array_module(h)
     down, ds = (-sigmoid(-own) * dlosses)[:, None], sigmoid(s) * times * dlosses[:, None]
     dh = matmul(ds, w[drawn]) + down * w[t]
-    dw = xp.concatenate([matmul(ds.T, h), down * h])
-    return dh, xp.concatenate([drawn, t]), dw, xp.concatenate([ds.sum(axis=0), down[:, 0]])
+    dw = joined([matmul(ds.T, h), down * h])
+    return dh, joined([drawn, t]), dw, joined([ds.sum(axis=0), down[:, 0]])
 
 
 def softplus(x: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 
 from npsoftmax.arguments import fit, labels, number, places, taken
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import joined
 from npsoftmax.functional import loss as losses
 from npsoftmax.functional.softmax import log_softmax_forward
 from npsoftmax.kernels import matmul
@@ -75,7 +76,7 @@ def sampled_softmax_forward(
         z_t += b[t]
         z += b[drawn]
     z = xp.where(drawn == t[:, None], -xp.inf, z - log_expected)  # the target must not count twice
-    z = xp.concatenate([z_t[:, None], z], axis=1)
+    z = joined([z_t[:, None], z], axis=1)
     found, cache = losses.softmax_cross_entropy_fused_forward(z, xp.zeros_like(t))
     return found, (h, w, t, drawn, cache)
 
@@ -86,13 +87,12 @@ def sampled_softmax_backward(dlosses: Array, cache: Any) -> tuple[Array, Array, 
     dlosses (N,) -> dh (N, D), rows (S + N,), dw (S + N, D), db (S + N,).
     """
     h, w, t, drawn, loss_cache = cache
-    xp = array_module(h)
     dz = losses.softmax_cross_entropy_fused_backward(dlosses, loss_cache)
     dz_t, dz = dz[:, :1], dz[:, 1:]
     dh = matmul(dz, w[drawn]) + dz_t * w[t]
-    dw = xp.concatenate([matmul(dz.T, h), dz_t * h])
-    db = xp.concatenate([dz.sum(axis=0), dz_t[:, 0]])
-    return dh, xp.concatenate([drawn, t]), dw, db
+    dw = joined([matmul(dz.T, h), dz_t * h])
+    db = joined([dz.sum(axis=0), dz_t[:, 0]])
+    return dh, joined([drawn, t]), dw, db
 
 
 def _drawn(drawn: Array, log_expected: Array, w: Array) -> Array:

@@ -69,7 +69,7 @@ class ArcFaceHead(Head):
         self.share = float(share)
         self.drawn = min(classes.n, max(2, round(self.share * classes.n)))
         if self.drawn < classes.n:
-            self.uncaptured = "it draws classes on the host, and waits for the rows that have a gradient"
+            self.uncaptured = "it draws classes on the host"
         self.params["w"] = initialiser(init)((classes.n, features), features, rng.child("w"))
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:

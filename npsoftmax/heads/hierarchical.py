@@ -72,11 +72,11 @@ class HierarchicalHead(Head):
             tree, classes = "superclass", ClassInfo(classes.n, classes.counts, group)
         if tree == "superclass":
             self.tree: BinaryTree | TwoLevel = TwoLevel(features, classes, rng=rng, bias=bias, init=init)
+            if classes.n >= SPARSE_FROM:
+                self.uncaptured = "its predictions open one superclass after the other, and wait for each"
         else:
             self.tree = BinaryTree(features, classes, tree, rng=rng, bias=bias, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers
-        if classes.n >= SPARSE_FROM:
-            self.uncaptured = "it waits for the rows that have a gradient"
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
         soft = targets.ndim == 2

@@ -12,6 +12,7 @@ import numpy as np
 
 from npsoftmax.arguments import whole
 from npsoftmax.backend import Array, array_module
+from npsoftmax.cuda import Constant
 from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.functional.linear_softmax import linear_softmax_nll_backward, linear_softmax_nll_forward
 from npsoftmax.functional.noise import noise_contrast_backward, noise_contrast_forward
@@ -41,7 +42,6 @@ class NCEHead(Head):
     params w (C, D), b (C,), which begins at -log C, or -log k; buffers log_kq (C,): log k q.
     """
 
-    uncaptured = "it draws classes on the host, and waits for the rows that have a gradient"
     card = Card(
         "σ(z_y - log k q_y) against k drawn classes; then softmax(z)",
         "Gutmann and Hyvärinen, 2010; Mnih and Teh, 2012 (arXiv 1206.6426); Mikolov et al., 2013 (arXiv 1310.4546)",
@@ -77,7 +77,7 @@ class NCEHead(Head):
             # So that Σ e^z begins near 1; of negative sampling Σ k q e^z, with kq near k / C.
             self.params["b"] = self.params["b"] - math.log(classes.n if form == "nce" else self.samples)
         log_q = _log_shares(classes, distribution, self.power)
-        self._up_to = np.cumsum(np.exp(log_q))
+        self._up_to = Constant(np.cumsum(np.exp(log_q)))
         self.buffers["log_kq"] = (math.log(self.samples) + log_q).astype("float32")
 
     def losses_forward(self, h: Array, targets: Array, train: bool, rng: Rng | None) -> tuple[Array, Any]:
@@ -106,14 +106,17 @@ class NCEHead(Head):
     def draw(self, rng: Rng | None, like: Array) -> tuple[Array, Array]:
         """The classes drawn as noise for this step, and how often each was: both (S,), S <= samples.
 
-        One draw for the whole batch, the same on every rank that shares it.
+        One draw for the whole batch, the same on every rank that shares it. On a device S = samples: a class that was
+        drawn twice is there twice, since how many there are would be waited for.
         """
         if rng is None:
             raise InputError("nce draws classes in training, so loss(…, train=True) needs rng=Rng(seed).")
-        xp, u = array_module(like), rng.at(rng.step).child("drawn").fine_uniform(self.samples)
-        places = np.searchsorted(self._up_to, u * self._up_to[-1], side="right")
-        drawn, times = np.unique(np.minimum(places, self.classes.n - 1), return_counts=True)
-        return xp.asarray(drawn), xp.asarray(times.astype(like.dtype))
+        xp = array_module(like)
+        u, up_to = rng.at(rng.step).child("drawn").fine_uniform(self.samples, xp), self._up_to
+        places = xp.searchsorted(up_to.like(u), u * float(up_to.values[-1]), side="right")
+        drawn = xp.minimum(places, self.classes.n - 1)
+        drawn, times = np.unique(drawn, return_counts=True) if xp is np else (drawn, xp.ones(self.samples))
+        return drawn, times.astype(like.dtype)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)

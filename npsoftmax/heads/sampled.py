@@ -35,7 +35,6 @@ class SampledSoftmaxHead(Head):
     params w (C, D), b (C,); buffers order (C,): the class of each rank.
     """
 
-    uncaptured = "it draws classes on the host, and waits for the rows that have a gradient"
     card = Card(
         "softmax(z), in training over y and S drawn classes",
         "Jean et al., 2015 (arXiv 1412.2007)",
@@ -87,18 +86,19 @@ class SampledSoftmaxHead(Head):
     def draw(self, rng: Rng | None, like: Array) -> tuple[Array, Array]:
         """The classes drawn for this step, and log(samples · q / times drawn) of each: both (S,), S ≤ samples.
 
-        One draw for the whole batch, the same on every rank that shares it.
+        One draw for the whole batch, the same on every rank that shares it. On a device S = samples: a class that was
+        drawn twice is there twice, each time as if once, since how many there are would be waited for.
         """
         if rng is None:
             raise InputError("sampled softmax draws classes in training, so loss(…, train=True) needs rng=Rng(seed).")
         check_rng(rng)
         xp, n = array_module(like), self.classes.n
-        u = rng.at(rng.step).child("drawn").fine_uniform(self.samples)
-        raw = np.exp(u * math.log(n + 1)) - 1 if self.drawn_from == "log_uniform" else u * n
-        rank, times = np.unique(np.minimum(raw.astype(np.int64), n - 1), return_counts=True)
-        q = np.log1p(1 / (rank + 1)) / math.log(n + 1) if self.drawn_from == "log_uniform" else 1 / n
-        log_expected = np.log(self.samples * q / times).astype(like.dtype)
-        return self.buffers["order"][xp.asarray(rank)], xp.asarray(log_expected)
+        u = rng.at(rng.step).child("drawn").fine_uniform(self.samples, xp)
+        raw = xp.exp(u * math.log(n + 1)) - 1 if self.drawn_from == "log_uniform" else u * n
+        rank = xp.minimum(raw.astype(xp.int64), n - 1)
+        rank, times = np.unique(rank, return_counts=True) if xp is np else (rank, xp.ones(self.samples))
+        q = xp.log1p(1 / (rank + 1)) / math.log(n + 1) if self.drawn_from == "log_uniform" else 1 / n
+        return self.buffers["order"][rank], xp.log(self.samples * q / times).astype(like.dtype)
 
     def log_prob(self, h: Array, *, rng: Rng | None = None) -> Array:
         h, _ = self.check(h, rng=rng)

@@ -204,7 +204,9 @@ def walks(make):
     tree_kernels.chosen_dh(make(n, 6), w, nodes)
     tree_kernels.chosen_dw(make(n, 6), h, nodes)
     tree_kernels.tree_log_prob(make(n, classes - 1), make.whole(children), levels)
+    tree_kernels.sum_rows(make.whole(np.arange(64) % 16), make(64, d))
     tree_kernels.subtract_rows(w, make.whole(np.arange(16)), make(16, d), 0.3)
+    tree_kernels.write_rows(w, make.whole(np.arange(16)), make(16, d))
 
 
 def noise(make):
@@ -246,7 +248,8 @@ CASES = {
     "windows, bfloat16": (windows("narrow"), f"{WINDOWS} round_bf16"),
     "walks through a tree": (
         walks,
-        "climb chosen_scores path_losses path_slopes chosen_dh chosen_dw tree_log_prob subtract_rows",
+        """climb chosen_scores path_losses path_slopes chosen_dh chosen_dw tree_log_prob chain sum_chains subtract_rows
+        write_rows""",
     ),
     "noise": (noise, "philox"),
     "steps of a graph": (steps_of_a_graph, "next_step pick keep"),

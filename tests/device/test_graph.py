@@ -20,7 +20,9 @@ from npsoftmax import cublas
 from npsoftmax.backend import array_module
 from npsoftmax.cli.main import main
 from npsoftmax.cuda import Constant, joined
+from npsoftmax.functional import linear_softmax
 from npsoftmax.heads import HEADS, ClassInfo
+from npsoftmax.kernels.linear_softmax import reference as linear_softmax_kernels
 from npsoftmax.layers import all_layers
 from npsoftmax.models import MODELS, build_model
 from npsoftmax.params import leaves
@@ -44,13 +46,14 @@ CLASSES = ClassInfo(7, counts=np.arange(1, 8), coarse=np.arange(7) % 2)
 class Steps:
     """A training step of which all that changes lies on the device, and all that it changes."""
 
-    def __init__(self, strict, name, head, optimizer="adam", **options):
+    def __init__(self, strict, name, head, optimizer="adam", classes=CLASSES, decay=0.1, momentum=0.9, **options):
         model_opts, shape = TINY[name]
         if head == "legacy_adaptive_untrained":
             model_opts, options = {**model_opts, "logits": 7}, {"head_opts": {"cutoffs": (3, 5)}, **options}
-        self.model = build_model(name, head, CLASSES, shape, model_opts=model_opts, **options).to(strict)
-        momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
-        self.optimizer = OPTIMIZERS[optimizer](self.model.params, weight_decay=0.1, **momentum)
+        self.model = build_model(name, head, classes, shape, model_opts=model_opts, **options).to(strict)
+        momentum = {"momentum": momentum} if optimizer == "sgd" else {}
+        self.plain = momentum == {"momentum": 0}
+        self.optimizer = OPTIMIZERS[optimizer](self.model.params, weight_decay=decay, **momentum)
         self.step = TrainingStep(self.model, self.optimizer, strict, Rng(0), clip_value=0.5, clip_norm=0.1)
         self.x, self.labels, self.samples = map(strict.asarray, (samples(name, 5, np.float32), LABELS, np.arange(5)))
         self.number = strict.asarray(np.zeros(1, np.uint64))
@@ -75,7 +78,9 @@ class Steps:
 
     def set(self, number):
         self.number.set(np.array([number], np.uint64))
-        self.rates.set(np.array(self.optimizer.rates(0.1 / (1 + number), 0.9 - 0.1 * number, number + 1)))
+        self.rates.set(
+            np.array(self.optimizer.rates(0.1 / (1 + number), None if self.plain else 0.9 - 0.1 * number, number + 1))
+        )
 
     def state(self):
         trees = self.model.params, self.model.buffers, self.optimizer.state
@@ -136,6 +141,26 @@ def test_a_step_of_a_head_is_a_graph_or_the_head_says_why_not(name, strict):
     assert_the_same_bits(make)
 
 
+MANY = ClassInfo(10_000, counts=np.arange(1, 10_001), coarse=np.arange(10_000) // 50)
+OF_FEW_ROWS = {"plain": ("sgd", {"decay": 0, "momentum": 0}), "sgd": ("sgd", {}), "adam": ("adam", {})}
+
+
+@pytest.mark.parametrize("rule", few(OF_FEW_ROWS, {"sgd"}))
+@pytest.mark.parametrize("name", few(["sampled", "nce", "hierarchical", "huffman"], {"sampled"}))
+def test_a_step_with_gradients_of_a_few_rows_is_a_graph(name, rule, strict):
+    head, options = VARIANTS.get(name, (name, {}))
+    optimizer, settings = OF_FEW_ROWS[rule]
+    assert not Steps(strict, "mlp", head, classes=MANY, head_opts=options).uncaptured
+    assert_the_same_bits(lambda: Steps(strict, "mlp", head, optimizer, classes=MANY, head_opts=options, **settings))
+
+
+def test_a_softmax_in_blocks_of_classes_is_a_graph(strict, monkeypatch):
+    monkeypatch.setattr(linear_softmax, "DEVICE_KEPT", 0)
+    monkeypatch.setattr(linear_softmax_kernels, "DEVICE_BLOCK", 3 * len(LABELS))
+    options = {"logits": "blocks", "label_smoothing": 0.1, "z_loss": 0.01}
+    assert_the_same_bits(lambda: Steps(strict, "mlp", "softmax", head_opts=options))
+
+
 @pytest.mark.parametrize("name", few(MODELS, {"convnet"}))
 def test_a_step_of_a_model_is_a_graph_or_it_says_why_not(name, strict):
     if Steps(strict, name, "softmax").uncaptured:
@@ -155,8 +180,8 @@ def test_what_has_to_run_by_hand_says_so():
         ("arcface", {"share": 0.5}),
     ):
         assert build_model("mlp", head, CLASSES, (8, 8, 1), head_opts=options).head.uncaptured
-    many = ClassInfo(10_000, counts=np.arange(1, 10_001))
-    assert build_model("mlp", "hierarchical", many, (2, 2, 1), model_opts={"hidden": 2}).head.uncaptured
+    options = {"model_opts": {"hidden": 2}, "head_opts": {"tree": "superclass"}}
+    assert build_model("mlp", "hierarchical", MANY, (2, 2, 1), **options).head.uncaptured
 
 
 # ---------------------------------------------------------------- runs

@@ -24,7 +24,9 @@ __all__ = [
     "path_losses",
     "path_slopes",
     "subtract_rows",
+    "sum_rows",
     "tree_log_prob",
+    "write_rows",
 ]
 
 version_for = chooser(compiled.MODULE, compiled, reference, device)
@@ -56,15 +58,29 @@ def chosen_dw(dz: Array, h: Array, rows: Array) -> tuple[Array, Array, Array]:
     return version_for(dz, h).chosen_dw(dz, h, rows)
 
 
-def subtract_rows(p: Array, rows: Array, values: Array, factor: float) -> None:
+def subtract_rows(p: Array, rows: Array, values: Array, factor: float | Array) -> None:
     """p[rows] -= factor · values, in place; see `reference.subtract_rows`."""
+    version_for(p, values).subtract_rows(p, _rows_of(p, rows, values), values, factor)
+
+
+def write_rows(p: Array, rows: Array, values: Array) -> None:
+    """p[rows] = values, in place; see `reference.write_rows`. On a device a row of -1 is none."""
+    version_for(p, values).write_rows(p, _rows_of(p, rows, values), values)
+
+
+def _rows_of(p: Array, rows: Array, values: Array) -> Array:
     fit("rows (K)", rows.shape)
     if values.shape != (len(rows), *p.shape[1:]):
         raise refuse(
             f"values have shape {values.shape}, but {(len(rows), *p.shape[1:])} was expected, one of each row."
         )
-    rows = places(rows, "rows", 0, len(p))
-    version_for(p, values).subtract_rows(p, rows, values, factor)
+    return places(rows, "rows", 0, len(p))
+
+
+def sum_rows(rows: Array, values: Array) -> tuple[Array, Array]:
+    """The sum of the values of each row, at its first place; see `reference.sum_rows`."""
+    fit("rows (M)", rows.shape)
+    return version_for(values).sum_rows(rows, values)
 
 
 # ---------------------------------------------------------------- trees

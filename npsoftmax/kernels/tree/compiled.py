@@ -11,7 +11,8 @@ from npsoftmax.host import get_threads
 from npsoftmax.kernels.dispatch import flat
 from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.tree import reference
-from npsoftmax.kernels.tree.reference import path_losses, path_slopes  # some twenty values a sample: NumPy serves
+from npsoftmax.kernels.tree.reference import path_losses, path_slopes, write_rows  # few values: NumPy serves
+from npsoftmax.kernels.tree.reference import sum_rows as sum_rows  # for devices; the host sorts (params.py)
 
 __all__ = [
     "all_scores",
@@ -23,8 +24,10 @@ __all__ = [
     "path_losses",
     "path_slopes",
     "subtract_rows",
+    "sum_rows",
     "takes",
     "tree_log_prob",
+    "write_rows",
 ]
 
 MODULE = f"{__package__}._tree"

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from npsoftmax.backend import Array, array_module
-from npsoftmax.cuda import cuda
+from npsoftmax.cuda import compiled_for, cuda
 from npsoftmax.kernels.dispatch import contiguous
 from npsoftmax.kernels.tree import reference
 from npsoftmax.kernels.tree.reference import all_scores, best_first  # a product of matrices; a walk of one thread
@@ -21,7 +21,9 @@ __all__ = [
     "path_losses",
     "path_slopes",
     "subtract_rows",
+    "sum_rows",
     "tree_log_prob",
+    "write_rows",
 ]
 
 
@@ -44,28 +46,51 @@ def chosen_dh(dz: Array, w: Array, rows: Array) -> Array:
 
 
 def chosen_dw(dz: Array, h: Array, rows: Array) -> tuple[Array, Array, Array]:
-    """See `reference.chosen_dw`. Waits for the device once: the number of rows is the shape of what it returns."""
-    xp, flat = array_module(h), rows.reshape(-1)
-    at = xp.argsort(flat, kind="stable")
-    sorted_rows = flat[at]
-    new = sorted_rows >= 0
-    new[1:] &= sorted_rows[1:] != sorted_rows[:-1]
-    starts = xp.flatnonzero(new)
-    unique = sorted_rows[starts]
-    ends = xp.append(starts, xp.asarray([flat.size]))
-    dw, db = xp.empty((len(unique), h.shape[1]), dtype=h.dtype), xp.empty(len(unique), dtype=h.dtype)
-    arrays = *contiguous(dz, h), at, ends, dw, db
-    cuda("tree", h).each("chosen_dw", dw.size, *arrays, rows.shape[1], h.shape[1])
-    return unique, dw, db
+    """See `reference.chosen_dw`, but K is N·L: how many rows there are would be waited for. See `sum_rows`."""
+    xp, d = array_module(h), h.shape[1]
+    first, following = _chain(rows.reshape(-1))
+    dw, db = xp.empty((rows.size, d), dtype=h.dtype), xp.empty(rows.size, dtype=h.dtype)
+    cuda("tree", h).each("chosen_dw", dw.size, *contiguous(dz, h), first, following, dw, db, rows.shape[1], d)
+    return first, dw, db
 
 
-def subtract_rows(p: Array, rows: Array, values: Array, factor: float) -> None:
-    """See `reference.subtract_rows`."""
-    if not p.flags.c_contiguous:
-        reference.subtract_rows(p, rows, values, factor)
-    elif values.size:
-        arrays = p, *contiguous(rows, values)
-        cuda("tree", p).each("subtract_rows", values.size, *arrays, float(factor), values.size // len(values))
+def sum_rows(rows: Array, values: Array) -> tuple[Array, Array]:
+    """See `reference.sum_rows`."""
+    sums = array_module(values).empty(values.shape, dtype=values.dtype)
+    first, following = _chain(rows)
+    if values.size:
+        width = values.size // len(values)
+        cuda("tree", values).each("sum_chains", values.size, first, following, *contiguous(values), sums, width)
+    return first, sums
+
+
+def _chain(rows: Array) -> tuple[Array, Array]:
+    """Rows at their first place, -1 at others; and of each place the next one with its row, or -1."""
+    xp = array_module(rows)
+    first, following = xp.empty(rows.shape, dtype=xp.int64), xp.empty(rows.shape, dtype=xp.int32)
+    gpu = compiled_for(xp, "tree", "f")
+    gpu.each("chain", rows.size, xp.ascontiguousarray(rows, dtype=xp.int64), first, following)
+    return first, following
+
+
+def subtract_rows(p: Array, rows: Array, values: Array, factor: float | Array) -> None:
+    """See `reference.subtract_rows`; a factor that is on the device, a double (), is read there."""
+    there = (factor, 0.0) if isinstance(factor, array_module(p).ndarray) else (None, float(factor))
+    _each_of("subtract_rows", p, rows, values, *there)
+
+
+def write_rows(p: Array, rows: Array, values: Array) -> None:
+    """See `reference.write_rows`."""
+    _each_of("write_rows", p, rows, values)
+
+
+def _each_of(kernel: str, p: Array, rows: Array, values: Array, *args: Any) -> None:
+    if values.size:
+        (whole,) = contiguous(p)
+        arrays = whole, *contiguous(rows, values)
+        cuda("tree", p).each(kernel, values.size, *arrays, *args, values.size // len(values))
+        if whole is not p:
+            p[...] = whole
 
 
 # ---------------------------------------------------------------- trees

@@ -54,6 +54,23 @@ def subtract_rows(p: Array, rows: Array, values: Array, factor: float) -> None:
     p[rows] -= values * array_module(p).asarray(factor, dtype=p.dtype)
 
 
+def write_rows(p: Array, rows: Array, values: Array) -> None:
+    """p[rows] = values, in place. p (R, …), rows (K,) unique, values (K, …)."""
+    p[rows] = values
+
+
+def sum_rows(rows: Array, values: Array) -> tuple[Array, Array]:
+    """The sum of the values of each row, at the first place of that row: as long as before, whatever rows there are.
+
+    rows (M,), -1 for none, values (M, …) -> rows (M,), -1 at all other places, and sums (M, …), 0 there.
+    """
+    xp = array_module(values)
+    same = rows[:, None] == rows
+    first = (same.argmax(axis=1) == xp.arange(len(rows))) & (rows >= 0)
+    sums = (same & first[:, None]).astype(values.dtype) @ values.reshape(len(values), -1)
+    return xp.where(first, rows, -1), sums.reshape(values.shape)
+
+
 # ---------------------------------------------------------------- trees
 def climb(up: Array, labels: Array, levels: int) -> tuple[Array, Array]:
     """The way from each leaf to the root.

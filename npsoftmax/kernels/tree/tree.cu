@@ -28,25 +28,57 @@ KERNEL chosen_dh(const real* dz, const real* w, const long long* rows, real* dh,
     dh[i] = (real)sum;
 }
 
-// One thread a chosen row and feature. Row k was chosen at the flat positions at[starts[k]] ... at[starts[k + 1] - 1] of
-// `rows`, in rising order.
-KERNEL chosen_dw(const real* dz, const real* h, const long long* at, const long long* starts, real* dw, real* db,
-                 int places, int d, int items) {
+// One thread a place: where the same row is next (-1: nowhere), and the row itself at its first place, -1 at others.
+KERNEL chain(const long long* rows, long long* first, int* next, int items) {
     ITEM(i, items);
-    const int row = i / d, k = i % d;
-    double sum = 0, bias = 0;
-    for (long long j = starts[row]; j < starts[row + 1]; j++) {
-        const double value = dz[at[j]];
-        sum += value * h[at[j] / places * d + k];
-        bias += value;
-    }
-    dw[i] = (real)sum;
-    if (k == 0) db[row] = (real)bias;
+    const long long row = rows[i];
+    bool before = row < 0;
+    int after = -1;
+    for (int j = 0; j < items; j++)  // all threads look at the same place
+        if (rows[j] == row) {
+            if (j < i) before = true;
+            else if (j > i && after < 0) after = j;
+        }
+    first[i] = before ? -1 : row;
+    next[i] = after;
 }
 
-KERNEL subtract_rows(real* p, const long long* rows, const real* values, real factor, int width, int items) {
+// One thread a place and feature: the sum over all places of the row that has its first one here, else 0.
+KERNEL sum_chains(const long long* first, const int* next, const real* values, real* sums, int width, int items) {
     ITEM(i, items);
-    p[rows[i / width] * width + i % width] -= factor * values[i];
+    double sum = 0;
+    if (first[i / width] >= 0)
+        for (int j = i / width; j >= 0; j = next[j]) sum += values[j * width + i % width];
+    sums[i] = (real)sum;
+}
+
+KERNEL chosen_dw(const real* dz, const real* h, const long long* first, const int* next, real* dw, real* db, int places,
+                 int d, int items) {
+    ITEM(i, items);
+    const int place = i / d, k = i % d;
+    double sum = 0, bias = 0;
+    if (first[place] >= 0)
+        for (int j = place; j >= 0; j = next[j]) {
+            const double value = dz[j];
+            sum += value * h[j / places * d + k];
+            bias += value;
+        }
+    dw[i] = (real)sum;
+    if (k == 0) db[place] = (real)bias;
+}
+
+// factor_there: where the factor lies, or null, and it is `factor`.
+KERNEL subtract_rows(real* p, const long long* rows, const real* values, const double* factor_there, real factor,
+                     int width, int items) {
+    ITEM(i, items);
+    const long long row = rows[i / width];
+    if (row >= 0) p[row * width + i % width] -= (factor_there ? (real)*factor_there : factor) * values[i];
+}
+
+KERNEL write_rows(real* p, const long long* rows, const real* values, int width, int items) {
+    ITEM(i, items);
+    const long long row = rows[i / width];
+    if (row >= 0) p[row * width + i % width] = values[i];
 }
 
 // One thread a sample: from its leaf to the root. up[place] = 2 · parent + side, -1 at the root.

@@ -33,6 +33,7 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module, to_numpy
 from npsoftmax.errors import InputError, as_number
+from npsoftmax.kernels import tree as row_kernels
 from npsoftmax.kernels import update
 from npsoftmax.params import SparseRows, Tree, leaves, tree_map
 
@@ -159,7 +160,7 @@ class Optimizer(ABC):
         parts = [whole[g.rows] for whole in wholes]  # copies
         self._update_array(parts[0], g.values, parts[1:], decay, rates)
         for whole, part in zip(wholes, parts, strict=True):
-            whole[g.rows] = part
+            row_kernels.write_rows(whole, g.rows, part)
 
     def _check(self, arrays: dict[str, Array], gradients: dict[str, Array]) -> None:
         if arrays.keys() != self._decay.keys():
