@@ -62,7 +62,8 @@ class Batches:
         self.noise = rng.child("augment")  # of an epoch and its samples
         self.shuffle, self.drop_last, self.growth = shuffle, drop_last, growth
         if normalize is not None and shift is not None and not 0 <= shift < min(x.shape[1:3]):
-            raise InputError(f"--shift is {shift}, but images of {x.shape[1]}x{x.shape[2]} can move by less than that.")
+            most = min(x.shape[1:3]) - 1
+            raise InputError(f"--shift is {shift}, but images of {x.shape[1]}x{x.shape[2]} move by 0 to {most} pixels.")
         self.backend = None if backend is None or backend.on_host else backend  # the device, where there is one
         self._made = self._samples_of(None)
 

@@ -40,7 +40,10 @@ class Growth:
             last, _ = stages.pop()
             if last != height:
                 raise InputError(f"--image-sizes {text} ends with {last}, but the images have {height} pixels.")
-        sizes, shares = [size for size, _ in stages] + [height], [0.0, *(share or 0.0 for _, share in stages), 1.0]
+        if (bare := next((size for size, share in stages if share is None), None)) is not None:
+            raise InputError(f"--image-sizes {text}: {bare} needs the share of the steps at its end, as in {EXAMPLE}.")
+        sizes = [size for size, _ in stages] + [height]
+        shares = [0.0, *(share for _, share in stages if share is not None), 1.0]
         if sizes != sorted(set(sizes)) or sizes[0] < 1:
             raise InputError(f"--image-sizes {text}: sizes must rise, up to the {height} pixels that the images have.")
         if not all(a < b for a, b in itertools.pairwise(shares)):

@@ -40,7 +40,7 @@ def test_shares_are_of_all_steps():
         ("40:0.5", "sizes must rise"),
         ("0:0.5", "sizes must rise"),
         ("20:0.5,24:0.5", "shares of the steps must rise"),
-        ("20,24:0.5,32", "shares of the steps must rise"),
+        ("20,24:0.5,32", "20 needs the share of the steps at its end, as in 20:0.15"),
         ("20:1", "shares of the steps must rise"),
         ("20:nan", "shares of the steps must rise"),
         ("20:-0.1", "shares of the steps must rise"),

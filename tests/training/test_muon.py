@@ -116,9 +116,9 @@ def test_a_step_is_that_of_the_readable_function():
     np.testing.assert_allclose(params["trunk"]["wide"]["w"], w, rtol=1e-9, atol=1e-11)
 
 
-def test_a_momentum_of_the_schedule_is_that_of_both():
+def test_a_momentum_of_the_schedule_is_not_that_of_the_filters():
     one, other = some_params(), some_params()
-    cycled, fixed = Muon(one, **OPTIONS), Muon(other, **OPTIONS | {"momentum": 0.7, "filter_momentum": 0.7})
+    cycled, fixed = Muon(one, **OPTIONS), Muon(other, **OPTIONS | {"momentum": 0.7})
     for step in range(3):
         cycled.step(one, grads_of(one, step), lr=LR, momentum=0.7)
         fixed.step(other, grads_of(other, step), lr=LR)

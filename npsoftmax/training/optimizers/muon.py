@@ -22,9 +22,9 @@ class Muon(SGD):
     s = √max(1, F / (KH·KW·C)). Weight decay is decoupled: first p ← (1 - ratio·lr·weight_decay)·p.
 
     That is for convolution filters, arrays of four axes; with `matrices` also for those of two that are called w,
-    embeddings included. The head, biases and norms are moved by SGD with Nesterov's momentum, of rate lr; its μ is
-    `momentum`, and that of the filters `filter_momentum`. steps: of `newton_schulz`. unit_filters: the filters are
-    first scaled to a norm of √F, so that they have length 1 in the mean, and s is 1.
+    embeddings included. Their μ is `filter_momentum`. The head, biases and norms are moved by SGD with Nesterov's
+    momentum, of rate lr; its μ is `momentum`, or what the schedule says. steps: of `newton_schulz`. unit_filters: the
+    filters are first scaled to a norm of √F, so that they have length 1 in the mean, and s is 1.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Muon(SGD):
     def _rates(self, lr: float, momentum: float | None, step: int) -> tuple[float, ...]:
         """Of SGD; then, also for it, what makes the direction of the filters; then their own rate."""
         lr, ordinary = super()._rates(lr, momentum, step)
-        return lr, ordinary, -1.0, self.filter_momentum if momentum is None else ordinary, self.ratio * lr
+        return lr, ordinary, -1.0, self.filter_momentum, self.ratio * lr
 
     def _update_parameter(self, name: str, p: Array, g: Array | SparseRows, slots: Arrays, rates: Rates) -> None:
         if name not in self.filters or not p.size:
@@ -88,7 +88,9 @@ def rounded(factor: Any, p: Array) -> Any:
 
 
 def newton_schulz(m: Array, steps: int = 5, factor: Any = 1.0) -> Array:
-    """factor · U q(S) Vᵀ of a matrix m (K, F) = U S Vᵀ, where q(S) is near 1 (.7 to 1.2 after five steps).
+    """factor · U q(S) Vᵀ of a matrix m (K, F) = U S Vᵀ, where q(S) is near 1.
+
+    (.68 to 1.21: after five steps wherever S / ‖m‖ was above .0015, after three above .018.)
 
     X = m / ‖m‖, then `steps` times X ← A·X + (B·G + C·G²)·X with G = X·Xᵀ, or from the right with Xᵀ·X if that is the
     smaller one. Each step is a polynomial P of G and turns G into P²·G, so that all of them are taken on G, which is
