@@ -27,7 +27,6 @@ class Embedding(Layer):
     """
 
     takes_tokens = True
-    uncaptured = "the gradient of its embedding sorts the words of a batch"
 
     def __init__(self, words: int, dim: int, *, rng: Rng, std: float = 1.0):
         super().__init__()

@@ -19,7 +19,7 @@ from npsoftmax.data.augment import DRAWS
 from npsoftmax.data.sizes import Growth
 from npsoftmax.errors import InputError
 from npsoftmax.heads import HEADS, ClassInfo
-from npsoftmax.models import MODELS, OF_TOKENS, build_model
+from npsoftmax.models import MODELS, build_model
 from npsoftmax.params import leaves
 from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_arrays
@@ -118,7 +118,7 @@ def device_model(name, head, strict, **options):
     return model, strict.asarray(x), strict.asarray(LABELS)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in OF_TOKENS])  # those sort a batch's words
+@pytest.mark.parametrize("name", MODELS)
 def test_a_step_of_no_model_waits_for_the_device(name, strict):
     model, x, t = device_model(name, "softmax", strict)
     optimizer = OPTIMIZERS["adam"](model.params)
