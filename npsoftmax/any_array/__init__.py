@@ -10,7 +10,7 @@ it again. The formulas stay as one reads them, and NumPy's arrays never come her
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,45 @@ def any_array(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The results, and the arrays in the cache, are of the library that the arguments are of, on their device. All of it
     is computed by that library; compiled kernels are for NumPy's arrays, and the readable version runs here. Arrays of
-    NumPy beside others become arrays of the other library. Raises InputError for numbers that NumPy does not have.
+    NumPy beside others become arrays of the other library. Raises InputError for numbers that NumPy does not have,
+    for sparse arrays, and for arrays of several libraries or devices.
 
         forward, backward = any_array(softmax_forward), any_array(softmax_backward)
         p, cache = forward(torch.randn(4, 3))
         dz = backward(torch.ones(4, 3), cache)
     """
 
+    if not callable(function):
+        raise InputError(f"{function!r} was given, but a function was expected, as in any_array(softmax_forward).")
+
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        words = next((words for a in (*args, *options.values()) if (words := words_of(a)) is not None), None)
+        words = _words_of_all([*args, *options.values()])
         taken = [_taken(a, words) for a in args]
         return _given_back(function(*taken, **{name: _taken(a, words) for name, a in options.items()}))
 
     return call
+
+
+def _words_of_all(values: list[Any]) -> Words | None:
+    """The words of the arrays in `values`; InputError where they differ in library or device."""
+    found, places = None, set()
+    for value in values:
+        for array in _flat(value):
+            if (words := words_of(array)) is not None:
+                found = found or words
+                places.add(f"{words.library.__name__.removeprefix('array_api_compat.')} on {words.device}")
+    if len(places) > 1:
+        raise InputError(f"arrays of {' and '.join(sorted(places))} were given: move them to one library and device.")
+    return found
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple | list):
+        for v in value:
+            yield from _flat(v)
+    else:
+        yield value
 
 
 def words_of(x: Any) -> Words | None:
@@ -51,6 +76,12 @@ def words_of(x: Any) -> Words | None:
     if hasattr(x, "__array_namespace__"):
         return Words(x.__array_namespace__(), x.device)
     if library == "torch" and hasattr(x, "requires_grad"):
+        if x.is_meta or str(x.layout) != "torch.strided":
+            raise InputError(
+                "a tensor on the device meta was given, which has no numbers: move it to another."
+                if x.is_meta
+                else "a sparse tensor was given: pass x.to_dense()."
+            )
         return Words(_torch_in_the_standards_words(), x.device)
     return None
 

@@ -70,7 +70,8 @@ class Translated:
 
     def get(self) -> np.ndarray:
         """The numbers in NumPy."""
-        return np.asarray(self.native.detach().cpu() if hasattr(self.native, "detach") else self.native)
+        x = self.native
+        return np.asarray(x.detach().cpu().resolve_neg() if hasattr(x, "detach") else x)
 
     # ------------------------------------------------------------ elements
     def __getitem__(self, key: Any) -> Translated:

@@ -13,10 +13,10 @@ import numpy as np
 
 from npsoftmax.any_array.translated import Translated
 
-# What the standard has under NumPy's names: functions of elements, and those that make arrays of a shape.
+# What the standard has under NumPy's names: functions of elements, of matrices, and those that make arrays of a shape.
 ELEMENTWISE = {
-    *("abs", "exp", "expm1", "isfinite", "isnan", "log", "log1p", "logaddexp", "maximum", "minimum"),
-    *("sqrt", "square", "subtract", "tanh"),
+    *("abs", "exp", "expm1", "isfinite", "isnan", "log", "log1p", "logaddexp", "matmul", "maximum"),
+    *("minimum", "sqrt", "square", "subtract", "tanh"),
 }
 NEW = {"empty", "eye", "ones", "zeros"}
 
@@ -82,6 +82,7 @@ class Words:
 
     def full(self, shape: Any, value: Any, dtype: Any = None) -> Translated:
         dtype = self.type_of(np.result_type(value) if dtype is None else dtype)
+        value = value.item() if isinstance(value, np.generic) else value  # the standard's is a number of Python's
         return Translated(self.library.full(shape, value, dtype=dtype, device=self.device), self)
 
     def arange(self, *limits: int, dtype: Any = np.int64) -> Translated:

@@ -45,7 +45,7 @@ def sparse_rows_forward(h: Array, w: Array, b: Array | None, rows: Array) -> tup
 
 
 def sparse_rows_backward(dz: Array, cache: Any) -> tuple[Array, tuple[Array, Array, Array]]:
-    """dz (N, L), no row twice for a sample -> dh (N, D), (unique rows (K,), their dw (K, D), their db (K,))."""
+    """dz (N, L) -> dh (N, D), (unique rows (K,), their dw (K, D), their db (K,))."""
     h, w, rows = cache
     dz = gradient_like(dz, rows.shape, "dz")
     return kernels.chosen_dh(dz, w, rows), kernels.chosen_dw(dz, h, rows)

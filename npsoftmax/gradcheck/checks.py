@@ -13,7 +13,7 @@ from typing import Any
 from npsoftmax.backend import Array
 from npsoftmax.errors import InputError
 from npsoftmax.gradcheck import tensors
-from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, check
+from npsoftmax.gradcheck.engine import Effort, Gradients, Subject, check, chosen_output, kind_of, outputs_and_cache
 from npsoftmax.gradcheck.numeric import require_float64, require_movable
 from npsoftmax.gradcheck.report import Report
 from npsoftmax.params import leaves
@@ -46,6 +46,11 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     if hasattr(thing, "forward") and hasattr(thing, "backward"):
         return check_layer(thing, *args, **options)
     if callable(thing):
+        if len(args) + len({"backward", "args"} & set(options)) != 2:
+            raise InputError(
+                "check_gradients takes the two functions of a pair and a tuple of arrays: (dense_forward, "
+                "dense_backward, (x, w, b)); or a function of PyTorch and a tuple of tensors: (torch.softmax, (x, 1))."
+            )
         return check_pair(thing, *args, **options)
     raise InputError(
         f"{type(thing).__name__} has no gradients to check: pass a model, a head, a layer, or two "
@@ -121,15 +126,8 @@ def _chosen(wrt: Sequence[int | str], arguments: dict[str, Any]) -> list[str]:
 
 
 def _one_output(result: Any, output: int | None) -> tuple[Any, Any]:
-    """forward's `y, cache`, `y, more, cache` or `(y, more), cache` -> y, cache."""
-    if not isinstance(result, tuple) or len(result) < 2:
-        raise InputError(f"forward returned {_kind(result)}, but y, cache was expected.")
-    *outputs, cache = result
-    if len(outputs) == 1 and isinstance(outputs[0], tuple):
-        outputs = list(outputs[0])
-    if len(outputs) > 1 and output is None:
-        raise InputError(f"forward has {len(outputs)} outputs: pass output=0 if the first one gets a gradient.")
-    return outputs[output or 0], cache
+    outputs, cache = outputs_and_cache(result)
+    return chosen_output(outputs, output), cache
 
 
 def _in_order(result: Any, names: list[str], variables: dict[str, Array]) -> Gradients:
@@ -168,14 +166,16 @@ def check_torch(
     require one, or, where none does, all of real numbers. Noise of PyTorch's generator is the same in all passes.
     Raises InputError for tensors that are not float64, or not on the CPU.
     """
-    if len(rest) == 2 and callable(rest[0]):
-        pair = tensors.pair_by_hand(function, rest[0], tuple(rest[1]), wrt, kwargs or {})
-        return check_pair(pair.forward, pair.backward, pair.args, wrt=pair.wrt, output=output, **effort)
-    if len(rest) != 1:
+    by_hand = len(rest) == 2 and callable(rest[0])
+    if not callable(function) or not (by_hand or len(rest) == 1):
         raise InputError("check_gradients takes a function of PyTorch and a tuple of tensors: (torch.softmax, (x, 1)).")
-    args = tuple(rest[0]) if isinstance(rest[0], tuple | list) else (rest[0],)
-    pair = tensors.pair_by_autograd(function, args, wrt, kwargs or {}, output)
-    return check_pair(pair.forward, pair.backward, pair.args, wrt=pair.wrt, kwargs=pair.kwargs, **effort)
+    args = tuple(rest[-1]) if isinstance(rest[-1], tuple | list) else (rest[-1],)
+    with tensors.derivatives_on():
+        if by_hand:
+            pair = tensors.pair_by_hand(function, rest[0], args, wrt, kwargs or {})
+            return check_pair(pair.forward, pair.backward, pair.args, wrt=pair.wrt, output=output, **effort)
+        pair = tensors.pair_by_autograd(function, args, wrt, kwargs or {}, output)
+        return check_pair(pair.forward, pair.backward, pair.args, wrt=pair.wrt, kwargs=pair.kwargs, **effort)
 
 
 # ---------------------------------------------------------------- layers, heads, models
@@ -278,13 +278,13 @@ def _check_module(
     def forward() -> tuple[Any, Any]:
         result = run()
         if not isinstance(result, tuple) or len(result) != 2:
-            raise InputError(f"forward of {kind} returned {_kind(result)}, but output, cache was expected.")
+            raise InputError(f"forward of {kind} returned {kind_of(result)}, but output, cache was expected.")
         return result
 
     def named(dy: Any, cache: Any) -> Gradients:
         result = back(dy, cache)
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
-            raise InputError(f"backward of {kind} returned {_kind(result)}, but dx, grads (a dict) was expected.")
+            raise InputError(f"backward of {kind} returned {kind_of(result)}, but dx, grads (a dict) was expected.")
         grads = dict(leaves(result[1]))
         misfits = [f"grads has {name!r}, which is no parameter" for name in grads if name not in parameters]
         return grads | dict.fromkeys(inputs, result[0]), misfits
@@ -300,7 +300,3 @@ def _is_float_array(value: Any) -> bool:
 
 def _is_integer_array(value: Any) -> bool:
     return hasattr(value, "dtype") and value.dtype.kind in "biu"
-
-
-def _kind(result: Any) -> str:
-    return f"{len(result)} values" if isinstance(result, tuple) else f"one {type(result).__name__}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -66,7 +66,11 @@ class Effort:
 def check(subject: Subject, effort: Effort) -> Report:
     """Compare the analytic gradients of `subject` with numeric ones; every array is left as it was found."""
     if not any(x.size for x in subject.variables.values()):
-        raise InputError(f"{subject.name} has no parameter and no float64 input: there is no gradient to check.")
+        raise InputError(
+            f"{' and '.join(subject.variables)} has no elements: there is no gradient to check."
+            if subject.variables
+            else f"{subject.name} has no parameter and no float64 input: there is no gradient to check."
+        )
     _refuse_shared_memory(subject.variables)
     saved = {name: x.copy() for name, x in subject.variables.items()}
     restore_buffers = _snapshot(subject.buffers)
@@ -221,6 +225,26 @@ def _random(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- wrong before any number is compared
+def outputs_and_cache(result: Any) -> tuple[list[Any], Any]:
+    """What forward returned, `y, cache`, `y, more, cache` or `(y, more), cache` -> its outputs, cache."""
+    if not isinstance(result, tuple) or len(result) < 2:
+        raise InputError(f"forward returned {kind_of(result)}, but y, cache was expected.")
+    *outputs, cache = result
+    return (list(outputs[0]) if len(outputs) == 1 and isinstance(outputs[0], tuple) else outputs), cache
+
+
+def chosen_output(outputs: Sequence[Any], output: int | None) -> Any:
+    if len(outputs) > 1 and output is None:
+        raise InputError(f"forward has {len(outputs)} outputs: pass output=0 if the first one gets a gradient.")
+    if output is not None and not -len(outputs) <= output < len(outputs):
+        raise InputError(f"output={output} was given, but forward has {len(outputs)}: pass output=0 for the first one.")
+    return outputs[output or 0]
+
+
+def kind_of(result: Any) -> str:
+    return f"{len(result)} values" if isinstance(result, tuple) else f"one {type(result).__name__}"
+
+
 def _unfit(label: str, gradient: Any, shape: tuple[int, ...]) -> str | None:
     if gradient is None:
         return "no gradient: backward returned None or left it out"
@@ -259,7 +283,8 @@ def _not_repeatable(first: np.ndarray, second: np.ndarray) -> list[str]:
         return []
     return [
         f"forward is not deterministic: two passes on the same input differ by up to {gap:.2g}. "
-        "Noise must repeat: pass rng=npsoftmax.Rng(0), whose draws do, or the noise itself"
+        "Noise must repeat: pass rng=npsoftmax.Rng(0), whose draws do, or the noise itself; to a function of PyTorch, "
+        "whose own generator repeats as well, the noise"
     ]
 
 
@@ -267,7 +292,10 @@ def _refuse_shared_memory(variables: dict[str, Array]) -> None:
     for (name, x), (other, z) in combinations(variables.items(), 2):
         xp = array_module(x)
         if xp.may_share_memory(x, z) and xp.shares_memory(x, z):
-            raise InputError(f"{name} and {other} share memory, so one moves the other: pass {other}.copy().")
+            raise InputError(
+                f"{name} and {other} share memory, so one moves the other: pass {other}.copy(), of a tensor "
+                f"{other}.clone()."
+            )
 
 
 # ---------------------------------------------------------------- buffers

@@ -6,14 +6,16 @@ its tensors move. PyTorch is never imported here unless the caller did.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from npsoftmax.errors import InputError
+from npsoftmax.gradcheck.engine import chosen_output, outputs_and_cache
 
 
 class NumpyPair(NamedTuple):
@@ -31,8 +33,16 @@ def is_of_torch(thing: Any, args: Sequence[Any]) -> bool:
     torch = sys.modules.get("torch")
     if torch is None:
         return False
-    given = [x for a in args for x in (a if isinstance(a, tuple | list) else (a,))]
-    return _is_module(thing) or _is_function(thing) or any(isinstance(x, torch.Tensor) for x in given)
+    return _is_module(thing) or _is_function(thing) or _has_tensors(args)
+
+
+@contextlib.contextmanager
+def derivatives_on() -> Iterator[None]:
+    """Within it PyTorch derives, whatever torch.no_grad or torch.inference_mode stands around the call."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def pair_by_hand(
@@ -51,10 +61,8 @@ def pair_by_hand(
 
     def run(*_: Any) -> Any:
         result = forward(*tensors, **kwargs)
-        if not isinstance(result, tuple) or len(result) < 2:
-            return result
-        *outputs, cache = result
-        return (*(_numbers(y) for y in outputs), cache)
+        outputs, cache = outputs_and_cache(result)
+        return (*map(_numbers, outputs), cache)
 
     def back(dy: Any, cache: Any) -> Any:
         gradients = backward(torch.as_tensor(dy, dtype=torch.float64), cache)
@@ -78,10 +86,14 @@ def pair_by_autograd(
     real = {name: a for name, a in given.items() if isinstance(a, torch.Tensor) and a.is_floating_point()}
     chosen = [n for n, a in real.items() if a.requires_grad] or list(real) if wrt is None else _chosen(wrt, names, real)
     parameters = dict(function.named_parameters()) if _is_module(function) else {}
-    parameters = {name: p for name, p in parameters.items() if p.requires_grad}
+    parameters = {f"self.{n}" if n in given else n: p for n, p in parameters.items() if p.requires_grad}
+    views = {name: _view(name, tensor) for name, tensor in ({n: real[n] for n in chosen} | parameters).items()}
+    if not views:
+        raise InputError(
+            f"{_name(function)} got no tensor of real numbers as an argument of its own: there is no gradient to check."
+        )
     leaves = {name: real[name].detach().requires_grad_() for name in chosen}
     moved = leaves | parameters
-    views = {name: _view(name, tensor) for name, tensor in moved.items()}
     tensors = given | leaves
 
     def run(*_: Any, **__: Any) -> tuple[Any, Any]:
@@ -95,7 +107,13 @@ def pair_by_autograd(
         if not y.requires_grad:  # it was detached: to PyTorch all gradients are 0
             return tuple(map(np.zeros_like, views.values()))
         upstream = torch.as_tensor(dy, dtype=y.dtype)
-        gradients = torch.autograd.grad(y, list(moved.values()), upstream, allow_unused=True, materialize_grads=True)
+        wanted = list(moved.values())
+        try:
+            gradients = torch.autograd.grad(y, wanted, upstream, allow_unused=True, materialize_grads=True)
+        except RuntimeError as error:
+            if "invalid gradient" not in str(error):
+                raise
+            raise InputError(f"PyTorch refuses what a backward in {_name(function)} gave: {error}") from error
         return tuple(_numbers(g.to_dense()) for g in gradients)
 
     arrays = tuple(views.get(name, given[name]) for name in names)
@@ -106,6 +124,11 @@ def pair_by_autograd(
 # ---------------------------------------------------------------- what a function is, and gives
 def _is_function(thing: Any) -> bool:
     return isinstance(thing, type) and issubclass(thing, sys.modules["torch"].autograd.Function)
+
+
+def _takes_ctx(thing: Any) -> bool:
+    """Whether its forward does; that of a Function with a setup_context of its own takes the arguments alone."""
+    return _is_function(thing) and thing.setup_context is sys.modules["torch"].autograd.Function.setup_context
 
 
 def _is_module(thing: Any) -> bool:
@@ -120,7 +143,7 @@ def _names(function: Any, count: int) -> list[str]:
     """The names of the first `count` arguments."""
     own = function.forward if _is_function(function) or _is_module(function) else function
     try:
-        parameters = list(inspect.signature(own).parameters.values())[_is_function(function) :]  # without ctx
+        parameters = list(inspect.signature(own).parameters.values())[_takes_ctx(function) :]
     except (TypeError, ValueError):  # a function that is compiled says nothing of itself
         parameters = []
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -148,31 +171,34 @@ def _one_output(result: Any, output: int | None) -> Any:
     import torch
 
     if isinstance(result, tuple | list):
-        if output is None:
-            raise InputError(f"the function has {len(result)} outputs: pass output=0 if the first one gets a gradient.")
-        result = result[output]
+        result = chosen_output(result, output)
     if not isinstance(result, torch.Tensor):
         raise InputError(f"the function returned {type(result).__name__}, but a tensor was expected.")
     return result
 
 
 class _undisturbed:
-    """Within it noise repeats; afterwards the buffers of a module (running means) are what they were."""
+    """Within it noise repeats; afterwards the buffers of a module are what they were, written to or replaced."""
 
     def __init__(self, function: Any):
         import torch
 
         self.noise = torch.default_generator
-        # By NumPy, since PyTorch counts what is written to a tensor between forward and backward.
-        self.buffers = [_numbers(b) for b in function.buffers()] if _is_module(function) else []
+        self.modules = list(function.modules()) if _is_module(function) else []
 
     def __enter__(self) -> None:
-        self.state, self.saved = self.noise.get_state(), [b.copy() for b in self.buffers]
+        self.state = self.noise.get_state()
+        self.buffers = [(m, name, b) for m in self.modules for name, b in m._buffers.items()]
+        # By NumPy, since PyTorch counts what is written to a tensor between forward and backward.
+        self.saved = [(b, b.copy()) for b in (_numbers(b) for _, _, b in self.buffers if b is not None)]
         self.noise.manual_seed(0)
 
     def __exit__(self, *_: Any) -> None:
         self.noise.set_state(self.state)
-        for buffer, saved in zip(self.buffers, self.saved, strict=True):
+        for module, name, buffer in self.buffers:
+            if getattr(module, name) is not buffer:
+                setattr(module, name, buffer)
+        for buffer, saved in self.saved:
             buffer[...] = saved
 
 
@@ -188,10 +214,31 @@ def _view(name: str, x: Any) -> Any:
             f"{name} is {x.dtype}, but gradients are checked in float64, where rounding hides no mistake: pass "
             f"{name}.double(), or module.double() for parameters."
         )
-    if any(step == 0 and size > 1 for step, size in zip(x.stride(), x.shape, strict=True)):
+    if x.layout != torch.strided:
+        raise InputError(f"{name} is sparse, but every element is moved: pass {name}.to_dense().")
+    if x.is_inference():
+        raise InputError(f"{name} was made in inference_mode, where PyTorch derives nothing: make it outside.")
+    if x.is_neg():
+        raise InputError(f"{name} is a view that turns the sign of other numbers: pass {name}.resolve_neg().")
+    if _overlaps(x):
         raise InputError(f"{name} holds one number in several places, so one moves the others: pass {name}.clone().")
     return x.detach().numpy()
 
 
+def _overlaps(x: Any) -> bool:
+    """Whether two elements of tensor x lie in one place."""
+    if x.is_contiguous():
+        return False
+    end = 1 + sum((size - 1) * step for size, step in zip(x.shape, x.stride(), strict=True))
+    places = sys.modules["torch"].arange(end).as_strided(x.shape, x.stride())
+    return places.unique().numel() < x.numel()
+
+
 def _numbers(x: Any) -> Any:
-    return x.detach().numpy() if hasattr(x, "detach") else x
+    return x.detach().resolve_conj().resolve_neg().numpy() if hasattr(x, "detach") else x
+
+
+def _has_tensors(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(map(_has_tensors, value))
+    return isinstance(value, sys.modules["torch"].Tensor)

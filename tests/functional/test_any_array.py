@@ -17,6 +17,8 @@ from npsoftmax import functional
 from npsoftmax.any_array import any_array
 from npsoftmax.errors import InputError
 from npsoftmax.functional import activation, binary, linear_softmax, loss, path, softmax, spherical, tokens
+from npsoftmax.functional.rows import sparse_rows_backward, sparse_rows_forward
+from npsoftmax.functional.tiled_attention import attention_tiled_forward
 
 DRAW = np.random.default_rng(11).standard_normal
 # As in test_pairs and its like; two pairs stand elsewhere: one has rows for a gradient, one that of another array.
@@ -120,6 +122,28 @@ def test_single_precision_stays_single(library):
     agree(
         library, [any_array(softmax.softmax_backward)(p, cache)], [softmax.softmax_backward(*[library.numbers(p)] * 2)]
     )
+
+
+def test_single_precision_in_tiles(library):
+    q = DRAW((1, 2, 3)).astype(np.float32)
+    expected, _ = attention_tiled_forward(q, q, q)
+    agree(library, [any_array(attention_tiled_forward)(*[library.of(q)] * 3)[0]], [expected])
+
+
+def test_a_row_twice_in_a_sample_counts_twice(library):
+    h, w, rows, dz = DRAW((3, 4)), DRAW((5, 4)), np.array([[0, 1], [2, 2], [4, 0]]), DRAW((3, 2))
+    expected = sparse_rows_backward(dz, sparse_rows_forward(h, w, None, rows)[1])
+    _, cache = any_array(sparse_rows_forward)(library.of(h), library.of(w), None, library.of(rows))
+    agree(library, any_array(sparse_rows_backward)(library.of(dz), cache), expected)
+
+
+def test_arrays_on_two_devices_and_what_is_no_function_are_refused():
+    z = array_api_strict.asarray(DRAW((2, 3)))
+    t = array_api_strict.asarray([0, 1], device=array_api_strict.Device("device1"))
+    with pytest.raises(InputError, match="were given: move them to one library and device"):
+        any_array(loss.nll_forward)(z, t)
+    with pytest.raises(InputError, match="3 was given, but a function was expected"):
+        any_array(3)
 
 
 def test_whole_numbers_are_computed_with_as_float64(library):

@@ -13,7 +13,7 @@ pytest.importorskip("array_api_compat")
 
 from npsoftmax.any_array import any_array  # noqa: E402
 from npsoftmax.errors import InputError  # noqa: E402
-from npsoftmax.functional import softmax  # noqa: E402
+from npsoftmax.functional import loss, softmax  # noqa: E402
 
 pytestmark = pytest.mark.oracle
 torch.set_num_threads(1)
@@ -53,6 +53,17 @@ globals().update(
 def test_numbers_that_numpy_does_not_have_are_refused():
     with pytest.raises(InputError, match="bfloat16"):
         any_array(softmax.softmax_forward)(torch.ones(3, dtype=torch.bfloat16))
+
+
+def test_tensors_that_do_not_go_together_are_refused():
+    z, t = torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)
+    both = any_array(loss.nll_forward)
+    with pytest.raises(InputError, match="device meta was given, which has no numbers"):
+        both(z, t.to("meta"))
+    with pytest.raises(InputError, match=r"sparse tensor was given: pass x.to_dense\(\)"):
+        both(z.to_sparse(), t)
+    with pytest.raises(InputError, match=r"arrays of array_api_strict on .* and torch on cpu were given"):
+        both(z, shared.array_api_strict.asarray([0, 1]))
 
 
 def test_a_pair_that_cannot_take_a_tensor_says_what_can():

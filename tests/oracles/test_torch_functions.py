@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 
 from npsoftmax.any_array import any_array  # noqa: E402
 from npsoftmax.errors import InputError  # noqa: E402
-from npsoftmax.functional import activation, dense, loss, norm, path, sampled, softmax, tokens  # noqa: E402
+from npsoftmax.functional import activation, dense, linear_softmax, loss, norm, path, sampled, softmax, tokens  # noqa: E402
 from npsoftmax.gradcheck import check_gradients  # noqa: E402
 from npsoftmax.torch_functions import as_autograd_function  # noqa: E402
 
@@ -105,17 +105,43 @@ def test_what_would_be_wrong_without_a_word_is_refused():
     between.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
-    (dz,) = torch.autograd.grad(mapping(z).square().sum(), z, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dz.sum().backward()
+    w = numbers(4, 4, seed=1, requires_grad=True)
+    for loss_of in (lambda y: y.square().sum(), lambda y: y[:, 0].sum()):  # dy depends on z; dy is constant
+        (dz,) = torch.autograd.grad(loss_of(mapping(z @ w)), z, create_graph=True)
+        with pytest.raises(InputError, match="softmax_forward has no second derivative"):
+            dz.square().sum().backward()
     with pytest.raises(InputError, match=r"bfloat16 .* runs in NumPy"):
         mapping(z.bfloat16())
+    nll = as_autograd_function(linear_softmax.linear_softmax_nll_forward, linear_softmax.linear_softmax_nll_backward)
+    gain = torch.ones(5, dtype=z.dtype)
+    losses = nll(z, numbers(5, 4), None, torch.tensor([0, 1, 2]), gain=gain)
+    gain.mul_(3)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        losses.sum().backward()
+
+
+def test_what_is_no_pair_is_refused():
+    with pytest.raises(InputError, match="softmax and softmax_backward were given, but the two functions of a pair"):
+        as_autograd_function(torch.softmax, softmax.softmax_backward)
+    with pytest.raises(InputError, match="int and int were given"):
+        as_autograd_function(3, 4)
+    with pytest.raises(InputError, match="forward returned one ndarray, but y, cache was expected"):
+        as_autograd_function(lambda x: x * 2, lambda dy, cache: dy * 2)(numbers(2, 3))
+
+
+def test_a_view_that_turns_signs_is_read_as_it_is():
+    z = torch.randn(2, 3, dtype=torch.complex128).conj().imag
+    assert z.is_neg()
+    mapping = as_autograd_function(softmax.softmax_forward, softmax.softmax_backward)
+    torch.testing.assert_close(mapping(z), torch.softmax(z, dim=1))
+    losses = any_array(loss.nll_forward)(z.abs(), torch.zeros(2, 3, dtype=torch.complex128).conj().imag)[0]
+    assert torch.equal(losses, torch.zeros_like(losses))
 
 
 def test_a_tensor_that_gets_no_gradient_though_it_wants_one_is_named():
     losses = as_autograd_function(path.path_losses_forward, path.path_losses_backward)
     z, signs = numbers(2, 3, requires_grad=True), torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(InputError, match=r"signs of shape \(2, 3\) requires a gradient, but backward gave NoneType"):
+    with pytest.raises(InputError, match=r"signs of shape \(2, 3\) requires a gradient, but backward gave it none"):
         losses(z, signs).sum().backward()
     losses(z, signs.detach()).sum().backward()
     drawn = as_autograd_function(sampled.sampled_softmax_forward, sampled.sampled_softmax_backward)
@@ -143,6 +169,18 @@ class Square(torch.autograd.Function):
     def backward(ctx, dy):
         (x,) = ctx.saved_tensors
         return 2 * Square.slip * ctx.factor * x * dy, None
+
+
+class Summed(Square):
+    """A backward whose gradient has a wrong shape."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.sum()
 
 
 def linear_forward(x, w):
@@ -198,6 +236,64 @@ def test_wrong_gradients_are_found(monkeypatch):
     assert not check_gradients(lambda x, w: (x @ w.detach()).sum(), (X, W)).ok
 
 
+class Named(torch.autograd.Function):
+    """a · b, whose forward takes no ctx, and whose backward is wrong in da."""
+
+    @staticmethod
+    def forward(a, b):
+        return a * b
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b = ctx.saved_tensors
+        return 2 * b * dy, a * dy
+
+
+def test_a_function_with_a_setup_context_keeps_the_names():
+    report = check_gradients(Named, (X, X + 1))
+    assert [(t.name, t.wrong) for t in report.tensors] == [("a", 12), ("b", 0)]
+
+
+def test_a_parameter_with_the_name_of_an_argument_hides_nothing():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.x = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+        def forward(self, x):
+            return Named.apply(x, torch.ones_like(x)) + self.x
+
+    report = check_gradients(Shifted(), X)
+    assert [(t.name, t.wrong) for t in report.tensors] == [("x", 12), ("self.x", 0)]
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_where_pytorch_derives_nothing_the_check_does(around):
+    with around():
+        check_gradients(lambda x: x**2, (X,)).assert_ok()
+        assert not torch.is_grad_enabled()
+
+
+def test_a_buffer_that_is_replaced_is_put_back():
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+
+        def forward(self, x):
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=0)
+            return x * torch.exp(x)
+
+    net = Mean()
+    mean = net.mean
+    check_gradients(net, X).assert_ok()
+    assert net.mean is mean and not mean.any()
+
+
 def test_tensors_and_the_module_are_left_as_they_were():
     x, net = X.clone().requires_grad_(), nn.BatchNorm1d(3).double()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -233,7 +329,16 @@ def test_which_arguments_get_a_gradient():
         (lambda: check_gradients(lambda x: x, lambda dy, cache: dy, (X,)), "returned one Tensor, but y, cache"),
         (lambda: check_gradients(torch.sin, X, wrt=["y"]), "wrt has 'y', but the tensors of real numbers are arg0"),
         (lambda: check_gradients(torch.sin, X, X), "a tuple of tensors"),
-        (lambda: check_gradients(lambda x, y: x * y, (X, X)), "x and y share memory"),
+        (lambda: check_gradients(lambda x, y: x * y, (X, X)), r"x and y share memory.*y\.clone\(\)"),
+        (lambda: check_gradients(torch.sin, X.as_strided((3, 3), (2, 1))), r"several places, .* pass arg0.clone\(\)"),
+        (lambda: check_gradients(torch.sin, X.to_sparse()), r"sparse, .* pass arg0.to_dense\(\)"),
+        (lambda: check_gradients(torch.sin, torch.complex(X, X).conj().imag), r"pass arg0.resolve_neg\(\)"),
+        (lambda: check_gradients(torch.sin, X[:0]), "arg0 has no elements"),
+        (lambda: check_gradients(lambda x: x**2, (3.0,)), "the two functions of a pair and a tuple of arrays"),
+        (lambda: check_gradients(sum, ([X, X],)), "sum got no tensor of real numbers as an argument of its own"),
+        (lambda: check_gradients(torch.max, (X, 1), output=5), "output=5 was given, but forward has 2"),
+        (lambda: check_gradients(3, (X,)), "takes a function of PyTorch and a tuple of tensors"),
+        (lambda: check_gradients(Summed, (X,)), r"what a backward in Summed gave: .* expected shape compatible with"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(call, words):

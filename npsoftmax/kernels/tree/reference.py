@@ -39,13 +39,14 @@ def chosen_dh(dz: Array, w: Array, rows: Array) -> Array:
 def chosen_dw(dz: Array, h: Array, rows: Array) -> tuple[Array, Array, Array]:
     """Gradient of the rows that were chosen: dw[r] = Σ dz[n, l] h[n], db[r] = Σ dz[n, l] over the places of row r.
 
-    dz (N, L), h (N, D), rows (N, L), no row twice for a sample -> sorted unique rows (K,), dw (K, D), db (K,).
+    dz (N, L), h (N, D), rows (N, L) -> sorted unique rows (K,), dw (K, D), db (K,).
     """
     xp = array_module(h)
     sample, column = xp.nonzero(rows >= 0)
     unique, place = xp.unique(rows[sample, column], return_inverse=True)
-    share = xp.zeros((len(unique), len(h)), dtype=h.dtype)  # of each sample in each row
-    share[place, sample] = dz[sample, column]
+    share = xp.zeros(len(unique) * len(h), dtype=h.dtype)  # of each sample in each row, also if it chose one twice
+    xp.add.at(share, place * len(h) + sample, dz[sample, column])
+    share = share.reshape(len(unique), len(h))
     return unique, share @ h, share.sum(axis=1)
 
 
