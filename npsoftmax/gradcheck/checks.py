@@ -39,6 +39,7 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     measured".
     Raises InputError if `thing` is none of these.
     """
+    args += tuple(options.pop(name) for name in ("backward", "args") if name in options)
     if tensors.is_of_torch(thing, args):
         return check_torch(thing, *args, **options)
     if hasattr(thing, "loss"):
@@ -46,7 +47,7 @@ def check_gradients(thing: Any, *args: Any, **options: Any) -> Report:
     if hasattr(thing, "forward") and hasattr(thing, "backward"):
         return check_layer(thing, *args, **options)
     if callable(thing):
-        if len(args) + len({"backward", "args"} & set(options)) != 2:
+        if len(args) != 2:
             raise InputError(
                 "check_gradients takes the two functions of a pair and a tuple of arrays: (dense_forward, "
                 "dense_backward, (x, w, b)); or a function of PyTorch and a tuple of tensors: (torch.softmax, (x, 1))."

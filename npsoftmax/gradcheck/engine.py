@@ -234,14 +234,16 @@ def outputs_and_cache(result: Any) -> tuple[list[Any], Any]:
 
 
 def chosen_output(outputs: Sequence[Any], output: int | None) -> Any:
+    """The one at position `output`, or the only one; InputError where there is none, or nobody said which."""
     if len(outputs) > 1 and output is None:
         raise InputError(f"forward has {len(outputs)} outputs: pass output=0 if the first one gets a gradient.")
-    if output is not None and not -len(outputs) <= output < len(outputs):
+    if not -len(outputs) <= (output or 0) < len(outputs):
         raise InputError(f"output={output} was given, but forward has {len(outputs)}: pass output=0 for the first one.")
     return outputs[output or 0]
 
 
 def kind_of(result: Any) -> str:
+    """What a function returned, in words."""
     return f"{len(result)} values" if isinstance(result, tuple) else f"one {type(result).__name__}"
 
 
