@@ -61,13 +61,9 @@ def real(x: Any, name: str = "x") -> Array:
     if kind in "iub":
         return x.astype(np.float64)
     if kind != "f":
-        raise refuse(f"{name} holds {x.dtype}, but real numbers were expected; {_type(name, x, 'float')}.")
+        hint = f"type {name}.astype(float)" if type(x) is np.ndarray else "make it float64"
+        raise refuse(f"{name} holds {x.dtype}, but real numbers were expected; {hint}.")
     return x.astype(np.float32 if x.dtype.itemsize < 8 else np.float64, copy=False)
-
-
-def _type(name: str, x: Any, kind: str) -> str:
-    """What to do about numbers of another kind; arrays of other libraries may not have astype."""
-    return f"type {name}.astype({kind})" if type(x) is np.ndarray else f"make it {kind}64"
 
 
 def reals(*arrays: Any) -> list[Any]:
@@ -144,7 +140,7 @@ def labels(t: Any, n: int, classes: int, *, empty: bool = False) -> Array:
     if type(t) is not np.ndarray:
         t = array(t, "t")
     if t.dtype.kind not in "iu" and (n or t.size):
-        raise refuse(f"labels are {t.dtype}, but whole numbers are needed; {_type('t', t, 'int')}.")
+        raise refuse(f"labels are {t.dtype}, but whole numbers are needed; type t.astype(int).")
     if t.shape != (n,):
         hints = {
             (n, 1): "; for this column of labels type t[:, 0]",
@@ -165,7 +161,7 @@ def indices(rows: Any, name: str) -> Array:
     if type(rows) is not np.ndarray:
         rows = array(rows, name)
     if rows.dtype.kind not in "iu" and rows.size:
-        raise refuse(f"{name} holds {rows.dtype}, but whole numbers were expected; {_type(name, rows, 'int')}.")
+        raise refuse(f"{name} holds {rows.dtype}, but whole numbers were expected; type {name}.astype(int).")
     if rows.dtype != np.int64 or not rows.flags.c_contiguous:
         return array_module(rows).ascontiguousarray(rows, dtype=np.int64)
     return rows
