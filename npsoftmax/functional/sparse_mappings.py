@@ -19,6 +19,17 @@ from npsoftmax.kernels import softmax as kernels
 
 
 # ---------------------------------------------------------------- sparsemax
+def _nearest(z: Array) -> Array:
+    xp, s = array_module(z), _relative(z)
+    ranked, k = _ranked(s)
+    thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
+    theta = _threshold(ranked, thetas).astype(s.dtype)
+    g = xp.maximum(s - theta, 0)
+    size = (g > 0).sum(axis=-1, keepdims=True).astype(s.dtype)
+    theta = theta + (g.sum(axis=-1, keepdims=True) - 1) / size  # Newton
+    return xp.maximum(s - theta, 0)
+
+
 def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """The point of the simplex nearest to z: p_i = max(z_i - θ, 0), with θ such that Σ_i p_i = 1.
 
@@ -30,17 +41,6 @@ def sparsemax_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     p = _on_device(z, 1) if kernels.on_device(z) else _nearest(z)
     p = p if mask is None else p * mask
     return p, p
-
-
-def _nearest(z: Array) -> Array:
-    xp, s = array_module(z), _relative(z)
-    ranked, k = _ranked(s)
-    thetas = (xp.cumsum(ranked, axis=-1) - 1) / k  # Σ_{j<=k} (s_j - θ) = 1
-    theta = _threshold(ranked, thetas).astype(s.dtype)
-    g = xp.maximum(s - theta, 0)
-    size = (g > 0).sum(axis=-1, keepdims=True).astype(s.dtype)
-    theta = theta + (g.sum(axis=-1, keepdims=True) - 1) / size  # Newton
-    return xp.maximum(s - theta, 0)
 
 
 def sparsemax_backward(dy: Array, cache: Any) -> Array:
@@ -56,6 +56,19 @@ def sparsemax_backward(dy: Array, cache: Any) -> Array:
 
 
 # ---------------------------------------------------------------- 1.5-entmax
+def _half_way(z: Array) -> Array:
+    xp, s = array_module(z), _relative(z / 2)
+    ranked, k = _ranked(s)
+    mean = xp.cumsum(ranked, axis=-1) / k
+    variance = xp.cumsum(ranked * ranked, axis=-1) / k - mean * mean
+    # Σ_{j<=k} (s_j - θ)² = k · (variance + (mean - θ)²) = 1; no root means that k is beyond the support.
+    thetas = mean - xp.sqrt(xp.maximum(1 / k - variance, 0))
+    theta = _threshold(ranked, thetas).astype(s.dtype)
+    g = xp.maximum(s - theta, 0)
+    theta = theta + ((g * g).sum(axis=-1, keepdims=True) - 1) / (2 * g.sum(axis=-1, keepdims=True))  # Newton
+    return xp.maximum(s - theta, 0) ** 2
+
+
 def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     """Half-way between softmax and sparsemax: p_i = max(z_i / 2 - θ, 0)², with θ such that Σ_i p_i = 1.
 
@@ -68,19 +81,6 @@ def entmax15_forward(z: Array, mask: Array | None = None) -> tuple[Array, Any]:
     p = _on_device(z, 2) if kernels.on_device(z) else _half_way(z)
     p = p if mask is None else p * mask
     return p, p
-
-
-def _half_way(z: Array) -> Array:
-    xp, s = array_module(z), _relative(z / 2)
-    ranked, k = _ranked(s)
-    mean = xp.cumsum(ranked, axis=-1) / k
-    variance = xp.cumsum(ranked * ranked, axis=-1) / k - mean * mean
-    # Σ_{j<=k} (s_j - θ)² = k · (variance + (mean - θ)²) = 1; no root means that k is beyond the support.
-    thetas = mean - xp.sqrt(xp.maximum(1 / k - variance, 0))
-    theta = _threshold(ranked, thetas).astype(s.dtype)
-    g = xp.maximum(s - theta, 0)
-    theta = theta + ((g * g).sum(axis=-1, keepdims=True) - 1) / (2 * g.sum(axis=-1, keepdims=True))  # Newton
-    return xp.maximum(s - theta, 0) ** 2
 
 
 def entmax15_backward(dy: Array, cache: Any) -> Array:

@@ -232,7 +232,7 @@ def test_several_files_of_an_assignment_and_several_assignments(tmp_path):
     assert found.files["im2col_cython"].name == "im2col_cython.py", "Cython needs a name that is a name"
     assert found.file == "im2col_cython (2).py"
     assert {n for n, t in texts.items() if t} == {e.name for a in ("a1", "a3") for e in exercises_of(a)}
-    assert "no layers.py, attention.py, heads.py among" in found.remark
+    assert "no layers.py, attention.py, heads.py, speedrun.py among" in found.remark
 
 
 def test_whose_is_what(tmp_path):
