@@ -59,7 +59,9 @@ def load_saved(path: Path) -> Saved:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         text = metadata.get("state", "null")
-        # A file from before there were checksums has none.
+        # A file from before there were checksums has the state alone; a damaged name must not make it look like one.
+        if "state" in metadata and not metadata.keys() <= {"state", "sha256"}:
+            raise ValueError(f"its metadata are {', '.join(map(repr, sorted(metadata)))}"[:200])
         if metadata.get("sha256", None) not in (None, _checksum(arrays, text)):
             raise ValueError("its checksum is not that of its content")
         return Saved(arrays, json.loads(text))

@@ -118,6 +118,14 @@ def test_a_damaged_checkpoint_is_refused_or_is_what_it_was(tmp_path, run, places
             assert found.arrays[name].tobytes() == array.tobytes()
 
 
+def test_a_checksum_whose_name_is_damaged_still_counts(tmp_path, run):
+    content = bytearray(run.checkpoint_file("last").read_bytes())
+    content[content.index(b"sha256")] ^= 1
+    content[-1] ^= 1
+    (tmp_path / "x.safetensors").write_bytes(content)
+    assert read_or_refuse(tmp_path / "x.safetensors") is None
+
+
 @same_folder
 @given(part=st.floats(0, 0.999))
 def test_a_cut_checkpoint_is_always_refused(tmp_path, run, part):
