@@ -13,6 +13,7 @@ DISTRIBUTIONS = {
     "nvidia.cuda_nvrtc": "nvidia-cuda-nvrtc-cu12",
     "nvidia.cu13": "nvidia-cuda-nvrtc",
 }  # package -> on PyPI
+BY_CUPY = "-ftz=true"  # which CuPy adds to the options of every kernel: numbers below 1e-38 are 0
 
 
 def libraries() -> Iterator[tuple[Path, str]]:
@@ -41,6 +42,7 @@ def compiled(nvrtc: ctypes.CDLL, code: str, options: Sequence[str], kind: str = 
     """What the compiler said, and machine code (or PTX); none where the code is wrong."""
     program = ctypes.c_void_p()
     checked(nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None))
+    options = *options, BY_CUPY
     array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     failed = nvrtc.nvrtcCompileProgram(program, len(options), array)
     texts = {what: b"" for what in ("ProgramLog", kind)}

@@ -19,23 +19,26 @@ import numpy as np
 
 from npsoftmax.backend import Array, array_module
 from npsoftmax.bfloat16 import BFloat16
+from npsoftmax.errors import InputError
 
 PACKAGE = Path(__file__).parent
 REALS = {"f": "float", "d": "double"}
 BF16 = "bf16"  # beside these: activations in bfloat16, everything else float
 BLOCK = 256  # threads of a block; `block_sum` in common.cuh counts on it
 FREE_SHARED = 48 * 1024  # bytes of shared memory that a kernel may have without being asked for
+RESERVED_SHARED = 1024  # bytes that a block takes besides
 MOST_ITEMS = 2**30  # elements of an array, so that an index of any kernel fits an int
 
 
 class Kernels:
     """The kernels of one file, compiled for one type of number; `pack` activations are 16 bytes."""
 
-    def __init__(self, raw: Any, kind: str):
-        self._raw, self._real = raw, np.dtype("f" if kind == BF16 else kind).type
+    def __init__(self, xp: Any, raw: Any, kind: str):
+        self._xp, self._raw, self._real = xp, raw, np.dtype("f" if kind == BF16 else kind).type
         self.pack = 16 // (2 if kind == BF16 else np.dtype(kind).itemsize)
         self._functions: dict[str, Any] = {}
-        self._shared: dict[str, int] = {}  # name -> the bytes of dynamic shared memory that it may have
+        # (name, device) -> the bytes of dynamic shared memory that a kernel may have there
+        self._shared: dict[tuple[str, int], int] = {}
 
     def each(self, name: str, items: int, *args: Any) -> None:
         """Run a kernel with one thread for each item; its last parameter is the number of items."""
@@ -55,9 +58,21 @@ class Kernels:
         if name not in self._functions:
             self._functions[name] = self._raw.get_function(name)
         function = self._functions[name]
-        if shared > self._shared.get(name, FREE_SHARED):
-            function.max_dynamic_shared_size_bytes = self._shared[name] = shared
+        if shared > FREE_SHARED:
+            self._ask_for(function, name, shared, BLOCK // threads)  # the registers of such kernels allow no more
         function(blocks, (threads,), tuple(map(self._argument, args)), shared_mem=shared)
+
+    def _ask_for(self, function: Any, name: str, shared: int, together: int) -> None:
+        """Let a kernel have so many bytes a block, and room for as many blocks `together`, on this device.
+
+        One memory is both that and the first-level cache: by itself a device may leave room for a block less.
+        """
+        device = self._xp.cuda.Device()
+        if shared > self._shared.get((name, device.id), FREE_SHARED):
+            there = device.attributes["MaxSharedMemoryPerMultiprocessor"]
+            function.max_dynamic_shared_size_bytes = self._shared[name, device.id] = shared
+            wanted = together * (shared + RESERVED_SHARED)
+            function.preferred_shared_memory_carveout = min(100, -(-100 * wanted // there))  # per cent
 
     def _argument(self, value: Any) -> Any:
         if value is None:
@@ -72,7 +87,7 @@ class Kernels:
 def on_device(*arrays: Array | None) -> bool:
     """Whether CUDA kernels take these: all (but None) on a device, of one type, float32 or float64, none too large.
 
-    bfloat16 goes with float32.
+    bfloat16 goes with float32; InputError where it is too large, since nothing else computes with it.
     """
     first = arrays[0]
     if isinstance(first, np.ndarray) or first is None or not hasattr(first, "dtype"):
@@ -80,8 +95,15 @@ def on_device(*arrays: Array | None) -> bool:
     xp, char = array_module(first), first.dtype.char
     if not hasattr(xp, "RawModule") or char not in REALS:
         return False
-    given = (array for array in arrays if array is not None)
-    return all(isinstance(a, xp.ndarray | BFloat16) and a.dtype.char == char and a.size <= MOST_ITEMS for a in given)
+    given = [array for array in arrays if array is not None]
+    if all(isinstance(a, xp.ndarray | BFloat16) and a.dtype.char == char and a.size <= MOST_ITEMS for a in given):
+        return True
+    if too_large := next((a for a in given if isinstance(a, BFloat16) and a.size > MOST_ITEMS), None):
+        raise InputError(
+            f"an activation in bfloat16 has shape {too_large.shape}, but kernels take {MOST_ITEMS} numbers at most. "
+            "Choose a smaller --batch-size, or --precision tf32."
+        )
+    return False
 
 
 def cuda(name: str, array: Array) -> Kernels:
@@ -96,7 +118,7 @@ def compiled_for(xp: Any, name: str, kind: str, *defines: str) -> Kernels:
 
     defines: further options, "-DNAME=VALUE", for a file that is compiled in several ways.
     """
-    return Kernels(xp.RawModule(code=source(name), options=(*options(kind), *defines)), kind)
+    return Kernels(xp, xp.RawModule(code=source(name), options=(*options(kind), *defines)), kind)
 
 
 @functools.cache

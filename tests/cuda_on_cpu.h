@@ -23,6 +23,10 @@ using std::log1p;
 using std::rint;
 using std::sqrt;
 
+// Rounded each for itself, even where the compiler may make one instruction of a product and a sum.
+__attribute__((noinline)) static float __fmul_rn(float a, float b) { return a * b; }
+__attribute__((noinline)) static float __fsub_rn(float a, float b) { return a - b; }
+
 extern "C" {
 extern char __start_shared_memory[] __attribute__((weak)), __stop_shared_memory[] __attribute__((weak));
 }

@@ -351,10 +351,28 @@ class RawModule:
 
 
 class RawKernel:
-    """A kernel of a module. More than 48 KiB of dynamic shared memory must be allowed before, as on a device."""
+    """A kernel of a module. More than 48 KiB of dynamic shared memory must be allowed before, on each device."""
 
     def __init__(self, code, options, name):
-        self._given, self.max_dynamic_shared_size_bytes = (code, options, name), 49152
+        self._given, self._most, self._carveout = (code, options, name), {}, {}
+
+    @property
+    def max_dynamic_shared_size_bytes(self):
+        return self._most.get(Device().id, 49152)
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size):
+        self._most[Device().id] = size
+
+    @property
+    def preferred_shared_memory_carveout(self):
+        return self._carveout.get(Device().id, -1)
+
+    @preferred_shared_memory_carveout.setter
+    def preferred_shared_memory_carveout(self, share):
+        if not isinstance(share, int) or not -1 <= share <= 100:
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        self._carveout[Device().id] = share
 
     def __call__(self, grid, block, args, *, shared_mem=0):
         if shared_mem > self.max_dynamic_shared_size_bytes:
@@ -401,12 +419,15 @@ class OutOfMemoryError(MemoryError):
 
 
 class Device:
-    """One of two devices."""
+    """One of two devices; without a number, the one that is current."""
 
     used: ClassVar[list[int]] = []
+    current = 0
+    attributes: ClassVar[dict[str, int]] = {"MaxSharedMemoryPerMultiprocessor": 228 << 10}
 
-    def __init__(self, number=0):
-        self.id, self.mem_info, self.compute_capability = number, (6 << 30, 8 << 30), "90"
+    def __init__(self, number=None):
+        self.id = Device.current if number is None else number
+        self.mem_info, self.compute_capability = (6 << 30, 8 << 30), "90"
 
     def use(self):
         Device.used.append(self.id)

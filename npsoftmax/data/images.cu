@@ -60,5 +60,6 @@ KERNEL make_batch(const unsigned char* x, const long long* samples, const float*
         const int top = (int)((double)u[n * draws + 3] * h) - side / 2, left = (int)((double)u[n * draws + 4] * w) - side / 2;
         if (row >= top && row < top + side && column >= left && column < left + side) value = colours[n * c + channel];
     }
-    y[i] = (float)value * scale[channel] - shift[channel];
+    // Rounded twice, as on the host: a compiler may not make one instruction of the two.
+    y[i] = __fsub_rn(__fmul_rn((float)value, scale[channel]), shift[channel]);
 }

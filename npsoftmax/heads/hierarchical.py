@@ -13,7 +13,6 @@ from npsoftmax.heads import tree as trees
 from npsoftmax.heads.base import Card, ClassInfo, Head
 from npsoftmax.heads.binary_tree import BinaryTree
 from npsoftmax.heads.checks import check_k
-from npsoftmax.heads.row_map import SPARSE_FROM
 from npsoftmax.heads.tree_file import opened
 from npsoftmax.heads.two_level import TwoLevel
 from npsoftmax.params import Tree
@@ -72,8 +71,6 @@ class HierarchicalHead(Head):
             tree, classes = "superclass", ClassInfo(classes.n, classes.counts, group)
         if tree == "superclass":
             self.tree: BinaryTree | TwoLevel = TwoLevel(features, classes, rng=rng, bias=bias, init=init)
-            if classes.n >= SPARSE_FROM:
-                self.uncaptured = "its predictions open one superclass after the other, and wait for each"
         else:
             self.tree = BinaryTree(features, classes, tree, rng=rng, bias=bias, init=init)
         self.params, self.buffers = self.tree.params, self.tree.buffers

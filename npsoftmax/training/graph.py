@@ -15,12 +15,13 @@ The first kernel of a step copies its row to fixed places and counts on (graph.c
 Design: the function that is captured is the one that runs the step by hand, with all numbers read from the device, so
 both ways make the same bits. The first batch of each length is trained on by hand, which compiles kernels and makes
 what is made once; the second is captured and launched; those behind it are launched. What the graph works in comes
-from a pool of memory that nobody else uses. Where CuPy refuses to capture something, steps go on by hand, and the run
-says so.
+from a pool of memory that nobody else uses. Where CuPy refuses to capture something, or there is no room for it, steps
+go on by hand, and the run says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -69,8 +70,11 @@ class Capturing:
             self._stream.begin_capture()
             try:
                 work()
-            finally:
-                graph = self._stream.end_capture()
+            except BaseException:
+                with contextlib.suppress(Exception):  # what was refused may have ended the capture: it is the reason
+                    self._stream.end_capture()
+                raise
+            graph = self._stream.end_capture()
         graph.upload()
         return graph
 
@@ -170,12 +174,19 @@ class StepGraph:
     def _captured(self, n: int) -> Any:
         """The graph of `_by_hand`, which does nothing yet; None, with a reason, where it cannot be captured."""
         steps = self._step.optimizer.steps
+        self._backend.free_memory()  # what the step by hand worked in: a graph takes as much, of its own
         try:
             return self._capturing.graph_of(lambda: self._by_hand(n))
         except self._backend.out_of_memory:
-            raise
+            self.reason = "the memory of the device has no room for a graph"
         except Exception as error:
             self.reason = f"CuPy cannot capture them ({type(error).__name__}: {error})"
-            return None
         finally:
             self._step.optimizer.steps = steps
+        self.let_go()  # only here: an error holds the arrays of the step that failed
+        return None
+
+    def let_go(self) -> None:
+        """Give the graphs, and the memory that they worked in, back to the device."""
+        self._graphs.clear()
+        self.pool.free_all_blocks()

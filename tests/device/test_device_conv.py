@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from npsoftmax import autocast, cuda, kernels
 from npsoftmax.backend import get_backend
 from npsoftmax.bfloat16 import BFloat16
+from npsoftmax.errors import InputError
 from npsoftmax.kernels.conv import device as device_conv
+from npsoftmax.kernels.elementwise import relu
 from npsoftmax.kernels.matmul.device import rounded as rounded_to_bf16
 from npsoftmax.kernels.matmul.device import rounded_to_tf32
 from npsoftmax.kernels.windows import reference
@@ -389,3 +391,33 @@ def test_fetching_beside_an_array_is_found_though_nobody_uses_it(right, wrong):
 def test_writing_beyond_the_shared_memory_is_found():
     with pytest.raises(cuda_on_cpu.KernelError, match="outputs writes beyond the 50240 bytes"):
         made_by(CODE, "outputs", 32, shared=2 * 192 * 128 + 8 * 136)
+
+
+# ---------------------------------------------------------------- shared memory
+H100, A100, RTX_4090 = 228 << 10, 164 << 10, 100 << 10
+
+
+@pytest.mark.parametrize(
+    ("there", "columns", "share"),
+    [(H100, 128, 58), (H100, 64, 88), (A100, 128, 81), (A100, 64, 100), (RTX_4090, 128, 100)],
+)
+def test_each_device_is_asked_for_room_for_as_many_blocks_as_have_registers(there, columns, share, strict, monkeypatch):
+    device = strict.xp.cuda.Device
+    monkeypatch.setattr(device, "attributes", {"MaxSharedMemoryPerMultiprocessor": there})
+    kernels = cuda.Kernels(strict.xp, strict.xp.RawModule(code=cuda.source("bfloat16"), options=cuda.options("f")), "f")
+    shared = device_conv.STAGES * (device_conv.ROWS + columns) * device_conv.LINE + device_conv.PLACE * 137
+    for current in (0, 1, 0):
+        monkeypatch.setattr(device, "current", current)
+        y = strict.asarray(np.zeros(1, np.uint16))
+        kernels.blocks("round_bf16", (1,), strict.asarray(np.ones(1, "f")), y, 1, threads=columns, shared=shared)
+        function = kernels._functions["round_bf16"]
+        assert y.get() == [0x3F80]
+        assert function.max_dynamic_shared_size_bytes == shared
+        assert function.preferred_shared_memory_carveout == share
+
+
+def test_an_activation_in_bfloat16_that_is_too_large_is_an_error(strict, monkeypatch):
+    monkeypatch.setattr(cuda, "MOST_ITEMS", 5)
+    x = autocast.rounded(strict.asarray(np.ones((2, 3), np.float32)))
+    with pytest.raises(InputError, match=r"bfloat16 has shape \(2, 3\), but kernels take 5 .* smaller --batch-size"):
+        relu(x)

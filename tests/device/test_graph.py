@@ -31,6 +31,7 @@ from npsoftmax.training.checkpoint import load_arrays
 from npsoftmax.training.graph import Capturing, StepGraph
 from npsoftmax.training.optimizers import OPTIMIZERS
 from npsoftmax.training.step import TrainingStep
+from npsoftmax.training.trainer import MOST_PREDICTED
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::npsoftmax.heads.LegacyWiringWarning"),
@@ -46,13 +47,15 @@ CLASSES = ClassInfo(7, counts=np.arange(1, 8), coarse=np.arange(7) % 2)
 class Steps:
     """A training step of which all that changes lies on the device, and all that it changes."""
 
-    def __init__(self, strict, name, head, optimizer="adam", classes=CLASSES, decay=0.1, momentum=0.9, **options):
+    def __init__(
+        self, strict, name, head, optimizer="adam", classes=CLASSES, decay=0.1, momentum=0.9, predicts=True, **options
+    ):
         model_opts, shape = TINY[name]
         if head == "legacy_adaptive_untrained":
             model_opts, options = {**model_opts, "logits": 7}, {"head_opts": {"cutoffs": (3, 5)}, **options}
         self.model = build_model(name, head, classes, shape, model_opts=model_opts, **options).to(strict)
         momentum = {"momentum": momentum} if optimizer == "sgd" else {}
-        self.plain = momentum == {"momentum": 0}
+        self.predicts, self.plain = predicts, momentum == {"momentum": 0}
         self.optimizer = OPTIMIZERS[optimizer](self.model.params, weight_decay=decay, **momentum)
         self.step = TrainingStep(self.model, self.optimizer, strict, Rng(0), clip_value=0.5, clip_norm=0.1)
         self.x, self.labels, self.samples = map(strict.asarray, (samples(name, 5, np.float32), LABELS, np.arange(5)))
@@ -67,9 +70,12 @@ class Steps:
 
     def by_hand(self):
         found = self.step.forward(self.x, self.labels, self.samples, self.number, 5)
-        right = self.model.head.predict(found.h, rng=found.rng.child("predict"))[:, 0] == self.labels
+        results = [found.loss]
+        if self.predicts:
+            best = self.model.head.predict(found.h, rng=found.rng.child("predict"))[:, 0]
+            results.append((best == self.labels).sum())
         self.step.update(found, rates=self.rates)
-        return found.loss, right.sum()
+        return results
 
     def captured(self):
         self.capturing, results = Capturing(self.xp), []
@@ -108,7 +114,7 @@ def replayed_and_by_hand(make):
 
 def assert_the_same_bits(make):
     (state, results), (expected, expected_results) = replayed_and_by_hand(make)
-    assert results == expected_results and len({loss for loss, _ in results}) == 3
+    assert results == expected_results and len({loss for loss, *_ in results}) == 3
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         assert state[name].tobytes() == value.tobytes(), name
@@ -146,12 +152,14 @@ OF_FEW_ROWS = {"plain": ("sgd", {"decay": 0, "momentum": 0}), "sgd": ("sgd", {})
 
 
 @pytest.mark.parametrize("rule", few(OF_FEW_ROWS, {"sgd"}))
-@pytest.mark.parametrize("name", few(["sampled", "nce", "hierarchical", "huffman"], {"sampled"}))
+@pytest.mark.parametrize("name", few(["sampled", "nce", "hierarchical", "huffman", "superclass"], {"sampled"}))
 def test_a_step_with_gradients_of_a_few_rows_is_a_graph(name, rule, strict):
+    """Of so many classes a run predicts nothing while it trains: a tree of superclasses would be waited for."""
     head, options = VARIANTS.get(name, (name, {}))
     optimizer, settings = OF_FEW_ROWS[rule]
-    assert not Steps(strict, "mlp", head, classes=MANY, head_opts=options).uncaptured
-    assert_the_same_bits(lambda: Steps(strict, "mlp", head, optimizer, classes=MANY, head_opts=options, **settings))
+    options = {"classes": MANY, "head_opts": options, "predicts": name != "superclass"}
+    assert not Steps(strict, "mlp", head, **options).uncaptured and MANY.n > MOST_PREDICTED
+    assert_the_same_bits(lambda: Steps(strict, "mlp", head, optimizer, **options, **settings))
 
 
 def test_a_softmax_in_blocks_of_classes_is_a_graph(strict, monkeypatch):
@@ -178,8 +186,6 @@ def test_what_has_to_run_by_hand_says_so():
         ("arcface", {"share": 0.5}),
     ):
         assert build_model("mlp", head, CLASSES, (8, 8, 1), head_opts=options).head.uncaptured
-    options = {"model_opts": {"hidden": 2}, "head_opts": {"tree": "superclass"}}
-    assert build_model("mlp", "hierarchical", MANY, (2, 2, 1), **options).head.uncaptured
 
 
 # ---------------------------------------------------------------- runs
@@ -290,6 +296,48 @@ def test_what_cupy_refuses_to_capture_runs_by_hand(strict, tmp_path, capsys, mon
     said = capsys.readouterr().out
     assert said.count("CuPy cannot capture them (CaptureError: item waits for the device while a stream is cap") == 1
     assert outcome(tmp_path / "run") == expected
+
+
+def full_while_captured(monkeypatch, of):
+    """There is no memory for more than `of` graphs; -> what is captured and freed, in order."""
+    asked, real = [], Capturing.graph_of
+
+    def graph_of(self, work):
+        asked.append("capture")
+        if len(asked) > 2 * of:
+            raise strict_cupy.OutOfMemoryError("Out of memory allocating 1 bytes")
+        return real(self, work)
+
+    monkeypatch.setattr(Capturing, "graph_of", graph_of)
+    freed = strict_graph.MemoryPool.free_all_blocks
+    monkeypatch.setattr(strict_graph.MemoryPool, "free_all_blocks", lambda self: asked.append("freed") or freed(self))
+    return asked
+
+
+@pytest.mark.parametrize("graphs", [0, 1])
+def test_without_room_for_a_graph_steps_run_by_hand(graphs, strict, tmp_path, capsys, monkeypatch):
+    """What steps by hand worked in is given back before; what was captured until then, with its memory, afterwards."""
+    expected = train(tmp_path / "hand", "--no-graph")
+    asked = full_while_captured(monkeypatch, graphs)
+    assert main([*LOUD, "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.count("one CUDA graph: the memory of the device has no room for a graph") == 1
+    assert asked == ["freed", "capture"] * (graphs + 1) + ["freed"]
+    assert outcome(tmp_path / "run") == expected
+
+
+def test_the_reason_of_a_refused_capture_is_not_lost(strict, monkeypatch):
+    """CUDA may have ended the capture; to end it once more is then an error of its own."""
+    end = strict_graph.Stream.end_capture
+
+    def ended(self):
+        end(self)
+        raise RuntimeError("cudaErrorStreamCaptureInvalidated")
+
+    monkeypatch.setattr(strict_graph.Stream, "end_capture", ended)
+    x = strict.xp.ones(3)
+    with pytest.raises(strict_graph.CaptureError, match="float waits for the device"):
+        Capturing(strict.xp).graph_of(lambda: float(x[0]))
+    assert strict_graph.Capture.now is None
 
 
 @pytest.mark.slow

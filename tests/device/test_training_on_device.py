@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import platform
 import shlex
 import weakref
+from pathlib import Path
 
+import cuda_on_cpu
 import numpy as np
 import pytest
 import strict_cupy
 import strict_graph
 from parity import assert_same, table
 
+from npsoftmax import cuda
 from npsoftmax.backend import get_backend
 from npsoftmax.cli.main import main
 from npsoftmax.data import AUGMENTATIONS, Batches, fit_normalization
@@ -76,6 +80,30 @@ def test_a_mean_colour_of_more_channels_than_a_block_has_threads(strict):
     batches = (Batches(x, np.arange(3), 3, **options, **more).epoch(0) for more in ({}, {"backend": strict}))
     (want, *_), (got, *_) = map(next, map(iter, batches))
     np.testing.assert_array_equal(got.get(), want)
+
+
+@pytest.mark.parametrize("kind", ["standard", "half"])
+def test_a_compiler_that_contracts_makes_the_batch_of_the_host(kind, strict, monkeypatch):
+    """A device's compiler makes one instruction of a product and a sum, which rounds once; the host rounds twice."""
+    if platform.machine().lower() in ("x86_64", "amd64") and "fma" not in Path("/proc/cpuinfo").read_text().split():
+        pytest.skip("this processor has no such instruction")
+    x = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1).repeat(3, axis=3)
+    options = {"rng": Rng(3), "normalize": fit_normalization(kind, x), "augment": "cutout"}
+    ((want, *_),) = Batches(x, np.arange(4), 4, **options).epoch(0)
+
+    def batch(text):
+        made = cuda.Kernels(strict.xp, strict.xp.RawModule(code=text, options=told), "f")
+        monkeypatch.setattr("npsoftmax.data.device.compiled_for", lambda xp, name, kind: made)
+        ((got, *_),) = Batches(x, np.arange(4), 4, backend=strict, **options).epoch(0)
+        return got.get()
+
+    code, told = cuda.source("images"), (*cuda.options("f"), *cuda_on_cpu.CONTRACTED)
+    np.testing.assert_array_equal(batch(code), want)
+    careless = code.replace(
+        "__fsub_rn(__fmul_rn((float)value, scale[channel]), shift[channel])",
+        "(float)value * scale[channel] - shift[channel]",
+    )
+    assert (batch(careless) != want).any(), "else the test could not see it"
 
 
 def test_every_augmentation_can_be_made_on_a_device():
@@ -273,6 +301,32 @@ def test_out_of_memory_says_what_fits(strict, tmp_path, monkeypatch, capsys):
     assert main([*RUN, "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]) == 2
     said = capsys.readouterr().err
     assert "--batch-size 16 does not fit the memory of device 0. --batch-size 8 does" in said
+
+
+def test_what_fits_is_tried_without_graphs_and_their_memory(strict, tmp_path, monkeypatch, capsys):
+    from npsoftmax.training import out_of_memory
+    from npsoftmax.training.graph import StepGraph
+
+    fits, graphs, freed = out_of_memory._fits, [], []
+
+    class Full(StepGraph):
+        def take(self, step, n):
+            graphs.append(self)
+            if step == 2:
+                assert any(self._graphs.values())
+                raise strict_cupy.OutOfMemoryError("Out of memory allocating 1 bytes")
+            super().take(step, n)
+
+    def tried(session, size):
+        assert session.pool in freed and not graphs[0]._graphs
+        return fits(session, size)
+
+    free = strict_graph.MemoryPool.free_all_blocks
+    monkeypatch.setattr(strict_graph.MemoryPool, "free_all_blocks", lambda self: freed.append(self) or free(self))
+    monkeypatch.setattr("npsoftmax.training.trainer.StepGraph", Full)
+    monkeypatch.setattr(out_of_memory, "_fits", tried)
+    assert main([*RUN, "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]) == 2
+    assert "--batch-size 8 does" in capsys.readouterr().err
 
 
 def test_out_of_memory_for_a_single_image(strict, tmp_path, monkeypatch, capsys):

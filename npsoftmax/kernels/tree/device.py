@@ -114,9 +114,9 @@ def tree_log_prob(z: Array, children: Array, levels: reference.Levels) -> Array:
     return log_p
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 def _ends(xp: Any, ends: tuple[int, ...], device: int) -> Array:
-    """Where the levels of a tree end, on a device: copied there once."""
+    """Where the levels of a tree end, on a device: copied there once, and kept, since a graph may read it."""
     return xp.asarray(ends, dtype=xp.int64)
 
 
