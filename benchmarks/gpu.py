@@ -7,8 +7,9 @@ Both sides with TF32 and in bfloat16: PyTorch (eager, channels last) by autocast
 same (docs/gpu.md). A step is forward, backward and SGD with momentum on a batch that lies on the device; losses are not
 read, and the device is waited for at the end of the measured steps only. Every side is a process of its own each round,
 which measures all that the side has; sides take turns. First both sides train three steps from the same parameters in
-full float32: where their losses differ there is no ratio. Of single convolutions output and both gradients are made;
-ours once more by columns. The run is the recipe e1/log_softmax, as a user would start it; it needs CIFAR-100 on disk.
+full float32: where their losses differ there is no ratio. Of single convolutions output and both gradients are made, as
+in training (in bf16 of activations that are bfloat16); ours once more by columns. The run is the recipe e1/log_softmax,
+as a user would start it; it needs CIFAR-100 on disk.
 """
 
 from __future__ import annotations

@@ -1,20 +1,22 @@
 """All that a GPU is asked when one is at hand for some minutes: parts that print as they go and leave what they have.
 
-    python benchmarks/gpu_session.py OUT                        # all parts, some 25 minutes
-    python benchmarks/gpu_session.py OUT --parts compile        # a minute: does everything compile and capture?
+    python benchmarks/gpu_session.py OUT                        # all but train: 6 minutes at most
+    python benchmarks/gpu_session.py OUT                        # again: only what is missing or went wrong
+    python benchmarks/gpu_session.py OUT --parts heads --classes 1000000 --minutes heads=3
     python benchmarks/gpu_session.py OUT --parts train --minutes train=60      # goes on where it was stopped
     python benchmarks/gpu_session.py OUT --stand-in             # a trial without a GPU, of few and small cases
 
-    compile       every kernel for every kind of number; a step as a graph and by hand, to the same bits     2 minutes
-    tests         pytest -m gpu, on all processors                                                           4
-    convolutions  output and both gradients of five layers, 512 images, tf32 and bf16, beside PyTorch's      3
-    steps         resnet9, convnet and vit_small at 128 and 512: by hand, as a graph, and PyTorch's          4
-    heads         a step of heads of 100 to 1,000,000 classes, beside PyTorch's                              3
-    train         compare e1 e2 on CIFAR-100, as many epochs as there is time                                9
+    compile       every kernel for every kind of number; steps as graphs and by hand, to the same bits       1 minute
+    steps         resnet9, convnet and vit_small at 128 and 512: by hand, as a graph, and PyTorch's          2
+    convolutions  output and both gradients of five layers, 512 images, tf32 and bf16, beside PyTorch's      1
+    heads         a step of heads of 100 to 100,000 classes, beside PyTorch's (a million: 50 s to prepare)   0.5
+    tests         pytest -m gpu, on all processors; tests.txt has each as it ends                            1.5
+    train         compare e1 e2 on CIFAR-100, as many epochs as there is time; only where --parts names it   9
 
 After each figure OUT/results.json is written again, and OUT/log.txt has all that was printed. A part that takes longer
-than its minutes is ended and the next one begins; what it had measured stays. Sides of one case are measured in turn,
-each by a process that keeps its own; that of PyTorch is left out where there is none. How steps are timed: gpu.py.
+than its minutes is ended and the next one begins; what it had measured stays, and so does what a part had that failed.
+Sides of one case are measured in turn, each by a process that keeps its own, and by a new one after an error that the
+device does not get over; that of PyTorch is left out where there is none. How steps are timed: gpu.py.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,22 +38,23 @@ from typing import Any
 
 from common import Job, name_list, whole_number
 from gpu import numbers
-from gpu_sides import OURS, OURS_BF16, TORCH, TORCH_BF16, is_torch, timed
+from gpu_sides import OURS, OURS_BF16, TORCH, TORCH_BF16
+from gpu_worker import kinds
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = ROOT / "tests" / "distributed" / "pretended.py"  # the command line on the stand-in
-MINUTES = {"compile": 2, "tests": 4, "convolutions": 3, "steps": 4, "heads": 3, "train": 9}
+WORKER = ROOT / "benchmarks" / "gpu_worker.py"
+MINUTES = {"compile": 1, "steps": 2, "convolutions": 1, "heads": 0.5, "tests": 1.5, "train": 9}
 LAYERS = ("64>128@32", "128>128@16", "128>256@16", "256>512@8", "512>512@4")
 MODELS = ("resnet9", "convnet", "vit_small")
-CLASSES = (100, 1_000, 10_000, 100_000, 1_000_000)
+CLASSES = (100, 1_000, 10_000, 100_000)
 HEADS = ("softmax", "hierarchical", "adaptive", "sampled")
 GRAPH, GRAPH_BF16 = f"{OURS} graph", f"{OURS_BF16} graph"
 TRIAL = {"layers": ("16>16@4",), "models": ("convnet",), "classes": [100], "sizes": [4]}  # on the stand-in
 FULL = {"layers": LAYERS, "models": MODELS, "classes": list(CLASSES), "sizes": [128, 512]}
 FIGURES = ("epochs", "planned_epochs", "images_per_second", "seconds_per_epoch", "steps_by_hand")  # of a run
-CHECK = """train --data digits --epochs 2 --batch-size 16 --augment cutout --model convnet --model-opt widths=4,8
-    --head gumbel_softmax --backend cupy --quiet --no-plots"""
 GRACE = 60.0  # seconds that a run may take to save what it has
+STARTS = 3  # of the process of a side, in one part
 
 Case = tuple[str, str, str, int]  # side, task, what, number
 
@@ -75,18 +79,24 @@ class Results:
         beside.write_text(json.dumps(self.found, indent=2) + "\n", encoding="utf-8")
         beside.replace(self.file)
 
+    def has(self, part: str, name: str) -> bool:
+        """Whether there is a figure, and no error."""
+        return "error" not in self.found.get(part, {}).get(name, "error")
+
 
 # ---------------------------------------------------------------- processes that are ended in time
 @contextmanager
-def ended_after(process: subprocess.Popen[str], seconds: float) -> Iterator[threading.Event]:
-    """Within it, the process and its children are asked to end after so many seconds, and killed later. -> whether."""
+def ended_after(
+    process: subprocess.Popen[str], seconds: float, ask: Callable[[int], None]
+) -> Iterator[threading.Event]:
+    """Within it, the process is asked to end after so many seconds, later killed with its children. -> whether."""
     late = threading.Event()
 
     def end() -> None:
         late.set()
-        for signal_number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 10.0)):
+        for end_it, patience in ((ask, GRACE), (lambda group: os.killpg(group, signal.SIGKILL), 10.0)):
             try:
-                os.killpg(process.pid, signal_number)
+                end_it(process.pid)
                 process.wait(patience)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
@@ -101,7 +111,21 @@ def ended_after(process: subprocess.Popen[str], seconds: float) -> Iterator[thre
             process.wait()
 
 
-def run(results: Results, words: list[str], seconds: float, hear: Callable[[str], None] | None = None) -> str:
+def terminate(group: int) -> None:
+    os.killpg(group, signal.SIGTERM)
+
+
+def interrupt(process: int) -> None:
+    os.kill(process, signal.SIGINT)
+
+
+def run(
+    results: Results,
+    words: list[str],
+    seconds: float,
+    hear: Callable[[str], None] | None = None,
+    ask: Callable[[int], None] = terminate,
+) -> str:
     """A command line by line, said unless somebody hears it: "" if it ended well, or how it ended, in words."""
     process = subprocess.Popen(
         words,
@@ -110,9 +134,9 @@ def run(results: Results, words: list[str], seconds: float, hear: Callable[[str]
         stderr=subprocess.STDOUT if hear is None else None,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{WORKER.parent}", "PYTHONUNBUFFERED": "1"},
     )
-    with ended_after(process, seconds) as late:
+    with ended_after(process, seconds, ask) as late:
         assert process.stdout is not None
         for line in process.stdout:
             (hear or results.say)(line.rstrip("\n"))
@@ -124,21 +148,46 @@ def run(results: Results, words: list[str], seconds: float, hear: Callable[[str]
 
 # ---------------------------------------------------------------- the parts
 def compiled(args: argparse.Namespace, results: Results, seconds: float) -> str:
-    return measured(args, results, seconds, "compile", [(OURS, "compile", "all", 0), (OURS, "check", "graph", 0)])
+    """A case for each file and kind; float64, of which training makes nothing, comes last."""
+    files = [(OURS, "compile", kind, 0) for kind in kinds()]
+    checks = [(side, "check", "graph", 0) for side in (OURS, OURS_BF16)]
+    seldom = [case for case in files if case[2].endswith(" d")]
+    cases = [(OURS, "describe", "device", 0), *(case for case in files if case not in seldom), *checks, *seldom]
+    return measured(args, results, seconds, "compile", cases)
 
 
 def tests(args: argparse.Namespace, results: Results, seconds: float) -> str:
-    last = [""]
+    """Processes of xdist, which starts a new one where gpu_tests.py ends one: a bad kernel spoils its own test only."""
+    last, lines = [""], results.folder / "tests.txt"
+    lines.unlink(missing_ok=True)
 
     def hear(line: str) -> None:
         results.say(line)
         last[0] = line or last[0]
 
-    few = ["tests/device/test_cublas.py", "-n", "0"] if args.stand_in else ["-n", str(min(10, os.cpu_count() or 1))]
-    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *few]
-    ended = run(results, words, seconds, hear)
+    where = ["tests/device/test_cublas.py", "-n", "0"] if args.stand_in else [*gpu_tests(), "-n", str(processors())]
+    options = ["-rfE", "--tb=short", "--maxfail=20", "--max-worker-restart=20", "-p", "no:cacheprovider"]
+    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", *options, "-p", "gpu_tests", "--lines", str(lines)]
+    ended = run(results, [*words, *where], seconds, hear, interrupt)
+    said = lines.read_text(encoding="utf-8").splitlines() if lines.exists() else []
+    outcomes = [line.split(maxsplit=2) for line in said if not line.startswith(" ")]
     results.keep("tests", "last line", last[0])
+    results.keep("tests", "outcomes", Counter(outcome for outcome, _, _ in outcomes))
+    results.keep("tests", "failed", sorted({test for outcome, _, test in outcomes if outcome == "failed"}))
     return ended
+
+
+def gpu_tests() -> list[str]:
+    """The files with tests for a GPU, and folders where all have one: to collect all tests would take too long."""
+    files = (file for file in (ROOT / "tests").rglob("*.py") if file.name == "conftest.py" or file.match("test_*.py"))
+    named = {file for file in files if "pytest.mark.gpu" in file.read_text(encoding="utf-8")}
+    folders = {file.parent for file in named if file.name == "conftest.py"}
+    alone = {file for file in named if not folders & set(file.parents)}
+    return sorted(str(path.relative_to(ROOT)) for path in folders | alone)
+
+
+def processors() -> int:
+    return min(10, os.cpu_count() or 1)
 
 
 def convolutions(args: argparse.Namespace, results: Results, seconds: float) -> str:
@@ -180,34 +229,53 @@ def train(args: argparse.Namespace, results: Results, seconds: float) -> str:
 
 PARTS = {
     "compile": compiled,
-    "tests": tests,
-    "convolutions": convolutions,
     "steps": steps,
+    "convolutions": convolutions,
     "heads": heads,
+    "tests": tests,
     "train": train,
 }
 
 
 # ---------------------------------------------------------------- figures
 def measured(args: argparse.Namespace, results: Results, seconds: float, part: str, cases: list[Case]) -> str:
-    """The cases in their order, each side's by a process of its own that goes on to the next when it is told to."""
+    """The cases that have no figure yet, in their order, each side's by a process that is told one by one.
+
+    A process that ended, or whose device makes errors only, is followed by a new one, STARTS in all.
+    """
     job = {"device": args.device, "seconds": args.seconds, "stand_in": args.stand_in, "cpu": False}
-    ended = time.monotonic() + seconds
+    end = time.monotonic() + seconds
     workers: dict[str, Worker] = {}
+    starts, given_up, failed = Counter[str](), dict[str, str](), list[str]()
     try:
         for side, task, what, number in cases:
-            if time.monotonic() > ended:
-                return f"ended after {seconds:.0f} seconds"
-            worker = workers.get(side) or workers.setdefault(side, Worker({**job, "side": side}))
-            if worker.lost:
+            name = f"{side} {task} {what} {number}"
+            if side in given_up or results.has(part, name):
                 continue
-            found = worker.ask({"task": task, "model": what, "number": number}, ended - time.monotonic())
-            results.keep(part, f"{side} {task} {what} {number}", found)
+            if time.monotonic() > end:
+                return "; ".join([f"ended after {seconds:.0f} seconds", *told(given_up, failed)])
+            if side not in workers:
+                workers[side] = Worker({**job, "side": side})
+                starts[side] += 1
+            worker = workers[side]
+            found = worker.ask({"task": task, "model": what, "number": number}, end - time.monotonic())
+            results.keep(part, name, found)
             results.say(f"{part:12}  {side:21} {what:16} {number:>9,}  {in_words(found, task, what, number)}")
+            failed += [name] if "error" in found else []
+            if worker.lost:
+                workers.pop(side).end()
+                if worker.useless or starts[side] == STARTS:
+                    given_up[side] = worker.lost
     finally:
         for worker in workers.values():
             worker.end()
-    return "; ".join(f"{side}: {worker.lost}" for side, worker in workers.items() if worker.lost)
+    return "; ".join(told(given_up, failed))
+
+
+def told(given_up: dict[str, str], failed: list[str]) -> list[str]:
+    """What went wrong in a part."""
+    lost = [f"{side}: {why}" for side, why in given_up.items()]
+    return lost + ([f"{len(failed)} went wrong: {', '.join(failed)}"] if failed else [])
 
 
 def in_words(found: dict[str, Any], task: str, what: str, number: int) -> str:
@@ -225,12 +293,12 @@ def in_words(found: dict[str, Any], task: str, what: str, number: int) -> str:
 
 
 class Worker:
-    """A process that measures one case after the other; `lost`: why there is none any more."""
+    """A process that measures one case after the other. lost: why it cannot go on; useless: nor could another."""
 
     def __init__(self, job: Job):
-        self.lost = ""
+        self.lost, self.useless = "", False
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", json.dumps(job)],
+            [sys.executable, str(WORKER), json.dumps(job)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -255,99 +323,12 @@ class Worker:
             self.lost = f"the process ended with code {self._process.wait()}"
             return {"error": self.lost}
         found = json.loads(answer)
-        self.lost = found.get("fatal", "")
-        return {"error": self.lost} if self.lost else found
+        self.lost, self.useless = found.pop("lost", ""), found.pop("useless", False)
+        return found
 
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-# ---------------------------------------------------------------- what a worker does
-def work(job: Job) -> None:
-    """Answer each line of standard input, a case, by one line."""
-    if job["stand_in"]:
-        pretend()
-        job["cpu"] = is_torch(job)  # PyTorch knows of no stand-in
-        job["trial"] = True
-    if is_torch(job):
-        try:
-            import torch  # noqa: F401
-        except ImportError:
-            print(json.dumps({"fatal": "there is no PyTorch here"}), flush=True)
-            return
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # whatever else is printed is no answer
-    for line in sys.stdin:
-        try:
-            found = answer({**job, **json.loads(line)})
-        except Exception as error:  # the next case may do
-            found = {"error": f"{type(error).__name__}: {error}"[:500]}
-        print(json.dumps(found), file=answers, flush=True)
-
-
-def answer(case: Job) -> dict[str, Any]:
-    match case["task"]:
-        case "compile":
-            return compile_all(case)
-        case "check":
-            return check(case)
-    side, graph = case["side"].removesuffix(" graph"), case["side"].endswith(" graph")
-    return {"seconds": timed({**case, "side": side, "graph": graph})}
-
-
-def compile_all(job: Job) -> dict[str, Any]:
-    """Seconds of every file of kernels for every kind of number."""
-    from npsoftmax import cuda
-    from npsoftmax.backend import get_backend
-    from npsoftmax.kernels.conv.device import tensor_options
-
-    backend = get_backend("cupy", job["device"])
-    kinds: list[tuple[str, ...]] = [(name, kind) for name in sorted(cuda.files()) for kind in cuda.kinds(name)]
-    for factors, result in ((32, 32), (16, 32), (16, 16)):
-        kinds += [("conv_tensor", "f", *tensor_options(factors, result, columns)) for columns in (64, 128)]
-    found = dict(backend.describe())
-    for kind in kinds:
-        started = time.perf_counter()
-        try:
-            cuda.compiled_for(backend.xp, *kind)._raw.compile()
-            found[" ".join(kind)] = round(time.perf_counter() - started, 2)
-        except Exception as error:  # each is worth knowing
-            found[" ".join(kind)] = f"{type(error).__name__}: {error}"[:2000]
-    return found
-
-
-def check(job: Job) -> dict[str, Any]:
-    """Two epochs of a small network as graphs and by hand: whether they end with the same bits, and what was said."""
-    from tempfile import TemporaryDirectory
-
-    from npsoftmax.cli.main import main
-    from npsoftmax.training.checkpoint import load_arrays
-
-    few = "60" if job["stand_in"] else "1000"
-    words = [*shlex.split(CHECK), "--limit-train", few, "--device", str(job["device"])]
-    found: dict[str, Any] = {}
-    with TemporaryDirectory() as folder:
-        ends = []
-        for name, more in (("graph", []), ("hand", ["--no-graph"])):
-            path = Path(folder, name)
-            if code := main([*words, *more, "--out", str(path)]):
-                return {"error": f"the run {name} ended with code {code}"}
-            ends.append(load_arrays(path / "checkpoints" / "last.safetensors"))
-            found[name] = json.loads((path / "summary.json").read_text())["steps_by_hand"]
-        found["same bits"] = all((ends[1][name] == a).all() for name, a in ends[0].items())
-    return found
-
-
-def pretend() -> None:
-    """CuPy is the stand-in of the tests."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import strict_cupy
-
-    from npsoftmax import cublas
-
-    sys.modules.update(strict_cupy.modules())
-    cublas.library = strict_cupy.library
 
 
 # ---------------------------------------------------------------- the whole
@@ -361,7 +342,7 @@ def minutes(text: str) -> tuple[str, float]:
 def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT", help="a folder; one that is there is gone on with")
-    parser.add_argument("--parts", type=lambda text: name_list("part", text, tuple(PARTS)), default=tuple(PARTS))
+    parser.add_argument("--parts", type=lambda text: name_list("part", text, tuple(PARTS)), default=list(PARTS)[:-1])
     parser.add_argument("--minutes", type=minutes, nargs="*", default=[], metavar="PART=N", help="instead of these")
     parser.add_argument("--layers", type=lambda text: name_list("layer", text, LAYERS))
     parser.add_argument("--models", type=lambda text: name_list("model", text, MODELS))
@@ -383,7 +364,11 @@ def main(argv: list[str]) -> int:
     for part in args.parts:
         results.say(f"== {part}, at most {limits[part]:g} minutes")
         started = time.monotonic()
-        ended = PARTS[part](args, results, 60 * limits[part])
+        try:
+            ended = PARTS[part](args, results, 60 * limits[part])
+        except Exception as error:  # the next part may do
+            results.say(traceback.format_exc())
+            ended = f"{type(error).__name__}: {error}"
         results.keep(part, "ended", ended or "well")
         results.keep(part, "minutes", round((time.monotonic() - started) / 60, 2))
         results.say(f"== {part}: {ended or 'done'}, {(time.monotonic() - started) / 60:.1f} minutes")
@@ -391,7 +376,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        work(json.loads(sys.argv[2]))
-    else:
-        sys.exit(main(sys.argv[1:]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else what is started in the background ignores it
+    sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from common import BenchmarkError, Job
 
+from npsoftmax.autocast import widened
 from npsoftmax.bench.task import CLASSES, IMAGE, LEARNING_RATE, MOMENTUM, batch
 
 OURS, OURS_BF16, TORCH, TORCH_BF16 = "npsoftmax tf32", "npsoftmax bf16", "torch tf32", "torch bf16"
@@ -105,19 +106,23 @@ def features(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def our_convolution(job: Job) -> tuple[Step, Step]:
-    """Output and both gradients of one convolution, 3x3, padded by 1."""
-    from npsoftmax import kernels
+    """Output and both gradients of one convolution, 3x3, padded by 1, as a step of training makes them.
+
+    In bf16 x and dy lie there as bfloat16, and y and dx become that; with tf32 all are float32, and rounded within the
+    step, dy once for both gradients. w is float32 and rounded within the step, here and on PyTorch's side.
+    """
+    from npsoftmax import autocast, kernels
     from npsoftmax.kernels.conv import device as device_conv
 
     if job["side"] == COLUMNS:
         device_conv.kind_for = lambda *_: None  # of this process
     backend, geometry = our_backend(job), ((1, 1), (1, 1))
     x, w, dy = (backend.asarray(array) for array in convolution(job))
+    x, dy = autocast.narrowed(x), autocast.narrowed(dy)
 
     def step() -> Any:
         y = kernels.conv2d_tiled(x, w, None, *geometry)
-        kernels.conv2d_tiled_dw(x, dy, (3, 3), *geometry)
-        kernels.conv2d_tiled_dx(dy, w, x.shape, *geometry)
+        kernels.conv2d_tiled_backward(x, dy, w, *geometry)
         return y[0, 0, 0, 0]
 
     return step, backend.synchronize
@@ -203,13 +208,15 @@ def torch_convolution(job: Job) -> tuple[Step, Step]:
     x, w, dy = (torch.from_numpy(array).to(device) for array in convolution(job))
     x, dy = x.permute(0, 3, 1, 2), dy.permute(0, 3, 1, 2)  # which is channels last
     w = w.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
-    x.requires_grad_(), w.requires_grad_()
     half = job["side"] == TORCH_BF16
+    if half:
+        x, dy = x.bfloat16(), dy.bfloat16()  # still channels last
+    x.requires_grad_(), w.requires_grad_()
 
     def step() -> Any:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             y = torch.nn.functional.conv2d(x, w, padding=1)
-        torch.autograd.grad(y, (x, w), dy.to(y.dtype))
+        torch.autograd.grad(y, (x, w), dy)
         return y[0, 0, 0, 0].detach()
 
     return step, wait
@@ -252,6 +259,11 @@ def timed(job: Job) -> float:
     return seconds
 
 
+def wait_for(job: Job) -> None:
+    """Wait for the device of the job's side: an error of it that stays is raised here."""
+    (torch_device(job)[2] if is_torch(job) else our_backend(job).synchronize)()
+
+
 def free_memory(job: Job) -> None:
     """Give the device back what a case held, so that the next has the memory to itself."""
     gc.collect()
@@ -276,8 +288,8 @@ def seconds_of(step: Step, wait: Step, job: Job) -> float:
             loss = step()
         wait()
         taken.append((time.perf_counter() - started) / steps)
-    if not math.isfinite(float(loss)):
-        raise BenchmarkError(f"the loss of {job['model']} became {float(loss)}: steps like these are not worth timing.")
+    if not math.isfinite(last := float(widened(loss))):
+        raise BenchmarkError(f"the loss of {job['model']} became {last}: steps like these are not worth timing.")
     return statistics.median(taken)
 
 
