@@ -5,8 +5,8 @@
 
 Every kernel is compiled by NVIDIA's compiler for compute capability 8.0 (A100) and 9.0 (H100). What it says of
 registers and shared memory gives, with the threads of a block, how many blocks an SM runs at once. A floor is the time
-that products take at the best rate known of mma.sync on an H100, or that arrays need on their way through its memory,
-whatever is longer; beside it stand the measured times of docs/results/gpu.json.
+that products take at the rate that mma.sync is said to reach on an H100, or that arrays need on their way through its
+memory, whatever is longer; beside it stand the measured times of docs/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WARPS, BLOCKS, REGISTERS = 64, 32, 65_536
 SHARED = {"sm_80": 164 * 1024, "sm_90": 228 * 1024}
 TENSOR = [(factors, result, columns) for factors, result in ((32, 32), (16, 32), (16, 16)) for columns in (128, 64)]
 
-# Of an H100: bytes a second of its memory; FLOP/s that mma.sync reaches (63-65 % of the peak).
+# Of an H100: bytes a second of its memory; FLOP/s that mma.sync is said to reach (63-65 % of the peak).
 MEMORY = 3.35e12
 RATES = {"tf32": 310e12, "bf16": 620e12}
 BYTES = {"tf32": 4, "bf16": 2}  # of a number of an activation
@@ -261,7 +261,7 @@ NVRTC {version}, for floats, compute capability 8.0 (A100) / 9.0 (H100); one num
 ## Floors
 
 Milliseconds on an H100. A floor is the longer of two times, summed over the passes: the products at
-{RATES["tf32"] / 1e12:.0f} TFLOP/s (TF32) or {RATES["bf16"] / 1e12:.0f} (bf16), which `mma.sync` is known to reach, and
+{RATES["tf32"] / 1e12:.0f} TFLOP/s (TF32) or {RATES["bf16"] / 1e12:.0f} (bf16), which `mma.sync` is said to reach, and
 the arrays of a pass, each once, at {MEMORY / 1e12:.2f} TB/s, those of activations in bf16 with half the bytes. In
 brackets: how many times the floor was measured.
 
