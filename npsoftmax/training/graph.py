@@ -186,7 +186,9 @@ class StepGraph:
         self.let_go()  # only here: an error holds the arrays of the step that failed
         return None
 
-    def let_go(self) -> None:
-        """Give the graphs, and the memory that they worked in, back to the device."""
+    def let_go(self) -> bool:
+        """Give the graphs, and the memory that they worked in, back to the device; whether there were any."""
+        were_there = any(self._graphs.values())
         self._graphs.clear()
         self.pool.free_all_blocks()
+        return were_there

@@ -31,8 +31,11 @@ def _fits(session: Session, size: int) -> bool:
     return True
 
 
-def out_of_memory_message(session: Session, run: Path) -> str:
-    """A sentence with what would fit: found by trying, where no other process would have to try too."""
+def out_of_memory_message(session: Session, run: Path, graphs: bool) -> str:
+    """A sentence with what would fit: found by trying, where no other process would have to try too.
+
+    graphs: whether steps were graphs, which hold memory beside that of a shorter last batch and of evaluation.
+    """
     config, size = session.config, session.group.size
     start = f"a step of --batch-size {config.batch_size} does not fit the memory of device {session.backend.device}. "
     if size > 1:
@@ -40,4 +43,5 @@ def out_of_memory_message(session: Session, run: Path) -> str:
     fitting = fitting_batch_size(session)
     if fitting is None:
         return start + "Not even one image does; choose a smaller model, or --backend numpy."
-    return start + f"--batch-size {fitting} does (tried). What was saved before stands in {run}."
+    by_hand = ", and perhaps this one without the memory of graphs: --no-graph" if graphs else ""
+    return start + f"--batch-size {fitting} does (tried){by_hand}. What was saved before stands in {run}."

@@ -126,9 +126,8 @@ class Trainer:
                     self._check_interrupt()
             except self.session.backend.out_of_memory as error:
                 traceback.clear_frames(error.__traceback__)  # they hold the arrays of the step that failed
-                if self.graph is not None:
-                    self.graph.let_go()
-                raise InputError(out_of_memory_message(self.session, self.run.path)) from error
+                graphs = self.graph is not None and self.graph.let_go()
+                raise InputError(out_of_memory_message(self.session, self.run.path, graphs)) from error
         return self.state
 
     @property

@@ -300,7 +300,7 @@ def test_out_of_memory_says_what_fits(strict, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Model, "forward", limited)
     assert main([*RUN, "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]) == 2
     said = capsys.readouterr().err
-    assert "--batch-size 16 does not fit the memory of device 0. --batch-size 8 does" in said
+    assert "--batch-size 16 does not fit the memory of device 0. --batch-size 8 does (tried). What" in said
 
 
 def test_what_fits_is_tried_without_graphs_and_their_memory(strict, tmp_path, monkeypatch, capsys):
@@ -326,7 +326,8 @@ def test_what_fits_is_tried_without_graphs_and_their_memory(strict, tmp_path, mo
     monkeypatch.setattr("npsoftmax.training.trainer.StepGraph", Full)
     monkeypatch.setattr(out_of_memory, "_fits", tried)
     assert main([*RUN, "--out", str(tmp_path / "run"), "--model", "mlp", "--backend", "cupy"]) == 2
-    assert "--batch-size 8 does" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--batch-size 8 does (tried), and perhaps this one without the memory of graphs: --no-graph." in said
 
 
 def test_out_of_memory_for_a_single_image(strict, tmp_path, monkeypatch, capsys):
