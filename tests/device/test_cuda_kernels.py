@@ -207,6 +207,13 @@ def test_sparse_probabilities_without_sorting(strict, n, c, scale, ties, dtype, 
 
 
 @pytest.mark.parametrize("power", [1, 2])
+def test_many_rows_whose_last_steps_are_rounding_come_to_an_end(power):
+    z = numbers(0, (500, 300))[0] * 1e-6
+    expected = (sparse_mappings.sparsemax_forward, sparse_mappings.entmax15_forward)[power - 1](z)[0]
+    np.testing.assert_allclose(softmax.reference.sparse_rows(z, power), expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("power", [1, 2])
 def test_sparse_probabilities_of_awkward_rows(power, strict):
     z = np.array([[1.0, np.nan, 2, 3], [0, np.inf, 2, 3], [0, 0.4, 0, 0], [-1e308, 1, -1e308, 1]])
     p = softmax.sparse_rows(strict.asarray(z), power).get()

@@ -28,7 +28,8 @@ def exp_rows(
 def sparse_rows(z: Array, power: int) -> Array:
     """p = max(s - θ, 0)^power with s = (z - max z) / power, and θ such that Σ p = 1. z (N, C), power 1 or 2 -> (N, C).
 
-    Newton's steps on (Σ p)^{1 / power}, convex in θ, from θ = -1, where it is at least 1: they never pass the root.
+    Newton's steps on (Σ p)^{1 / power}, convex in θ, from θ = -1, where it is at least 1: they never pass the root. At
+    the root rounding may take a step back, and a row that went to and fro there would keep all others from the end.
     """
     xp = array_module(z)
     s = (z - z.max(axis=1, keepdims=True)) / power
@@ -37,9 +38,8 @@ def sparse_rows(z: Array, power: int) -> Array:
         g = xp.maximum(s - theta, 0)
         root = (g**power).sum(axis=1, keepdims=True) ** (1 / power)
         before = theta
-        theta = before + (root - 1) * root ** (power - 1) / xp.where(g > 0, g ** (power - 1), 0).sum(
-            axis=1, keepdims=True
-        )
+        slope = xp.where(g > 0, g ** (power - 1), 0).sum(axis=1, keepdims=True)
+        theta = xp.maximum(before, before + (root - 1) * root ** (power - 1) / slope)
         rises = bool((theta > before).any())
     return (xp.maximum(s - theta, 0) ** power).astype(z.dtype)
 
