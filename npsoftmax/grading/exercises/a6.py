@@ -101,8 +101,8 @@ def whitened(*k: int) -> Any:
 
     def make(draw: Draw) -> Case:
         case = in_these(draw)
-        args = case.args | {"eps": 0.25}
-        return replace(case, args=args, numbers={"eps": 0.25}, note=f"{case.note}, eps=0.25")
+        eps = round(float(draw.rng.uniform(0.1, 0.5)), 2)
+        return replace(case, args=case.args | {"eps": eps}, numbers={"eps": eps}, note=f"{case.note}, eps={eps}")
 
     return make
 
@@ -138,7 +138,7 @@ def row_of_pixels(old: int, new: int) -> Any:
 
 def smaller(draw: Draw) -> Case:
     """Images, and a size below theirs."""
-    s = {"N": 2, "H": int(draw.rng.choice([7, 8])), "W": 6, "C": 1}
+    s = {"N": 2, "H": int(draw.rng.choice([7, 8])), "W": 6, "C": 3}
     height, width = 5, 4
     args = {"x": draw.normal(*s.values()), "height": height, "width": width}
     return Case(s | {"height": height, "width": width}, args, ("x",), note=f"to {height} x {width} pixels")
@@ -160,6 +160,18 @@ def seen_in(epoch: int) -> Any:
         s = {"N": int(draw.rng.choice([6, 7])), "H": h, "W": int(draw.rng.choice([4, 5])), "C": 5 - h}
         u = draw.rng.permutation((np.arange(s["N"]) + 0.5) / s["N"] + 0.03)  # none near 1/2
         return Case(s, {"x": draw.normal(*s.values()), "u": u, "epoch": epoch}, note=f"epoch {epoch}")
+
+    return make
+
+
+def with_a_half(epoch: int) -> Any:
+    """The same, and one u is exactly 1/2, which is not below 1/2."""
+    in_this = seen_in(epoch)
+
+    def make(draw: Draw) -> Case:
+        case = in_this(draw)
+        case.args["u"][1] = 0.5
+        return replace(case, note=f"{case.note}, u[1] = 0.5")
 
     return make
 
@@ -186,12 +198,12 @@ def tall(draw: Draw) -> Case:
 
 
 def to_straighten(kind: Any, steps: int) -> Any:
-    """A kind of case: a large matrix, and how many steps."""
+    """A kind of case: a matrix so large that no floor of its norm, max(‖m‖, 1e-6) or ‖m‖ + 1e-6, shows; and steps."""
 
     def make(draw: Draw) -> Case:
         case = kind(draw)
         return Case(
-            case.sizes, {"m": 1000 * case.args["x"], "steps": steps}, note=f"steps={steps}, numbers of some hundreds"
+            case.sizes, {"m": 1e6 * case.args["x"], "steps": steps}, note=f"steps={steps}, numbers of up to a million"
         )
 
     return make
@@ -203,15 +215,17 @@ def of_zeros(draw: Draw) -> Case:
     return Case(case.sizes, {"m": np.zeros_like(case.args["x"]), "steps": 3}, note="zeros")
 
 
-def filters(outputs: int) -> Any:
-    """A kind of case: so many filters, their gradient and their buffer."""
+def filters(outputs: int, steps: int) -> Any:
+    """A kind of case: so many filters, their gradient and their buffer; so many steps or one more."""
 
     def make(draw: Draw) -> Case:
         s = {"KH": 1, "KW": 2, "C": int(draw.rng.choice([3, 4])), "F": outputs}
         w, g, b = (draw.normal(*s.values()) for _ in range(3))
-        args = {"w": w, "g": g, "b": b, "lr": 0.3, "momentum": 0.6, "steps": 3}
+        lr, momentum = (round(float(draw.rng.uniform(0.2, 0.8)), 2) for _ in range(2))
+        told = {"lr": lr, "momentum": momentum, "steps": steps + int(draw.rng.integers(2))}
         k = 2 * s["C"]
-        return Case(s, args, (), {"μ": 0.6, "K": k}, f"lr=0.3, momentum=0.6, steps=3, K={k}")
+        note = ", ".join(f"{name}={value}" for name, value in (told | {"K": k}).items())
+        return Case(s, {"w": w, "g": g, "b": b, **told}, (), {"μ": momentum, "K": k}, note)
 
     return make
 
@@ -275,9 +289,10 @@ EXERCISES = (
     ),
     Exercise(
         "a6", "alternating_flip", "npsoftmax.data.augment", ("images",),
-        (seen_in(0), seen_in(3), seen_in(4), one_sample(seen_in(0)), one_sample(seen_in(1))), 5,
+        (seen_in(0), seen_in(3), seen_in(4), one_sample(seen_in(0)), one_sample(seen_in(1)), with_a_half(0),
+         with_a_half(1)), 5,
         ("x[:, :, ::-1] is mirrored left to right: the axes are (N, H, W, C).",
-         "(u < 0.5) == (epoch % 2 == 0) says which; np.where needs it as (N, 1, 1, 1)."),
+         "(u < 0.5) == (epoch % 2 == 0) says which (u = 1/2 is not below); np.where needs it as (N, 1, 1, 1)."),
         points=2, oracle=oracle.alternating_flip,
     ),
     Exercise(
@@ -293,7 +308,7 @@ EXERCISES = (
         points=2, oracle=oracle.orthogonalised, uses=("newton_schulz_step",),
     ),
     Exercise(
-        "a6", "muon_step", MUON, ("new_w", "new_b"), (filters(5), filters(11)), 6,
+        "a6", "muon_step", MUON, ("new_w", "new_b"), (filters(5, 2), filters(11, 4)), 6,
         ("First the new b; the direction is of g + momentum · (new b), in Nesterov's form.",
          "reshape(-1, F) makes a matrix with a column for each filter; reshape(w.shape) brings the direction back.",
          "math.sqrt(max(1, F / K)) with K = KH·KW·C, the number of rows; w -= … would change what was passed in."),

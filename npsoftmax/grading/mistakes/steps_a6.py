@@ -230,6 +230,7 @@ STEPS = (
          "the vectors were multiplied by the root; divide by it."),
         ("1 / np.sqrt(np.maximum(values, 0) + eps)", "1 / np.sqrt(np.maximum(values, 0))",
          "eps is forgotten: √(λ_d + eps)."),
+        ("values, 0) + eps)", "values, 0) + 1e-5)", "eps is not used: there is 1e-5, whatever `eps` says."),
         ("1 / np.sqrt(np.maximum(values, 0) + eps)", "1 / (np.sqrt(np.maximum(values, 0)) + eps)",
          "eps is added to the root; it stands inside, √(λ_d + eps)."),
         ("1 / np.sqrt(np.maximum(values, 0) + eps)", "1 / np.sqrt(np.maximum(values, eps))",

@@ -145,6 +145,10 @@ STEPS = (
         ("x[:, :, ::-1]", "x[..., ::-1]", "the channels are in the opposite order (axis 3); left and right is axis 2."),
         ("x[:, :, ::-1]", "x[::-1]", "the images of the batch changed places (axis 0); left and right is axis 2."),
         ("x[:, :, ::-1]", "-x", "the pixels changed their signs; mirrored is x[:, :, ::-1]."),
+        ("mirrored = (u < 0.5) == even", "mirrored = (u if even else 1 - u) < 0.5",
+         "a u of exactly 1/2 is mirrored in no epoch: 1 - u is 1/2 too; in odd epochs it is u ≥ 1/2."),
+        ("u < 0.5", "u <= 0.5",
+         "a u of exactly 1/2 counts as below 1/2 (u <= 0.5; np.round takes it to 0 too); it is u < 1/2."),
         ("even = epoch % 2 == 0", "even = epoch == 0",
          "only epoch 0 is told from the others; it goes to and fro: epoch % 2."),
     ),
@@ -216,7 +220,7 @@ STEPS = (
             b = momentum * b + g
             ahead = g + momentum * b
             m = ahead.reshape(-1, w.shape[3])
-            rows, columns = m.shape
+            rows, columns = w.size // w.shape[3], w.shape[3]
             scale = math.sqrt(max(1.0, columns / rows))
             o = orthogonalised(m, steps).reshape(w.shape)
             return w - lr * scale * o, b
@@ -233,13 +237,18 @@ STEPS = (
         ("b = momentum * b + g", "b = momentum * g + b", "the factor momentum is at g; it is at the old b."),
         ("m = ahead.reshape(-1, w.shape[3])", "m = ahead.reshape(w.shape[3], -1)",
          "reshape(F, -1) mixes the filters: F is the last axis, so it is reshape(-1, F)."),
-        ("columns / rows", "rows / columns", "the share is the wrong way up: F / (KH·KW·C), columns over rows."),
+        ("columns / rows", "rows / columns", "the share is the wrong way up: it is F / K, with K = KH·KW·C."),
         ("math.sqrt(max(1.0, columns / rows))", "max(1.0, columns / rows)", "the root of the share is missing."),
         ("math.sqrt(max(1.0, columns / rows))", "math.sqrt(columns / rows)",
          "with fewer filters than inputs the step became shorter; it is never shorter: max(1, F / K)."),
         ("math.sqrt(max(1.0, columns / rows))", "1.0", "the factor √max(1, F / K) is missing."),
         ("w - lr", "w + lr", "the step goes uphill: w MINUS the step."),
         ("lr * scale * o", "scale * o", "lr is not used: the step is lr · √max(1, F / K) · O."),
+        ("lr * scale * o", "0.02 * scale * o", "lr is not used: there is a rate of 0.02, whatever `lr` says."),
+        ("orthogonalised(m, steps)", "orthogonalised(m, 5)", "there are always 5 steps; `steps` says how many."),
+        ("orthogonalised(m, steps)", "orthogonalised(m, 3)", "there are always 3 steps; `steps` says how many."),
+        ("b = momentum * b + g", "momentum = 0.95\n    b = momentum * b + g",
+         "momentum is always 0.95; `momentum` says what it is."),
         ("o = orthogonalised(m, steps).reshape(w.shape)", "o = ahead",
          "the direction is not orthogonalised: this is SGD with Nesterov's momentum."),
         ("o = orthogonalised(m, steps).reshape(w.shape)", "o = ahead / np.sqrt((ahead * ahead).sum())",
