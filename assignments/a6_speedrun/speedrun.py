@@ -113,7 +113,8 @@ def resize_backward(dy: Array, cache: Any) -> Array:
 def alternating_flip(x: Array, u: Array, epoch: int) -> Array:
     """Mirror left and right the images with u < 1/2 in epochs 0, 2, 4, …, and all others in epochs 1, 3, 5, ….
 
-    x (N, H, W, C), u (N,) a number from 0 to 1 for each image, the same in every epoch -> like x.
+    x (N, H, W, C), u (N,) a number from 0 to 1 for each image, the same in every epoch -> like x. An image with u of
+    exactly 1/2 is one of the others.
     """
     raise NotImplementedError("a6 alternating_flip")  # return images
 
@@ -126,7 +127,7 @@ def newton_schulz_step(x: Array) -> Array:
 def orthogonalised(m: Array, steps: int) -> Array:
     """Nearly U Vᵀ, where m = U S Vᵀ: so many `newton_schulz_step` from m / ‖m‖, the root of the sum of all squares.
 
-    m (R, K) -> like m. A matrix of zeros stays one.
+    m (R, K) -> like m. ‖m‖ has a floor, max(‖m‖, 1e-7) (any up to 1e-6 will do), so that a matrix of zeros stays one.
     """
     # You may call newton_schulz_step: while this is graded, that is the library's.
     raise NotImplementedError("a6 orthogonalised")  # return o

@@ -14,8 +14,8 @@ from npsoftmax.grading.values import as_array, shaped
 OK, WRONG = "ok", "WRONG"
 Floor = np.ndarray | float
 SUSPECTS = (
-    "look for np.zeros, np.ones, np.full, np.eye or np.arange without dtype=, for np.sqrt of an int (math.sqrt), "
-    "for arrays of integers or booleans in arithmetic, and for np.array of a list of Python numbers"
+    "look for np.zeros, np.ones, np.full, np.eye or np.arange without dtype=, for np.sqrt of a Python number "
+    "(math.sqrt), for arrays of integers or booleans in arithmetic, and for np.array of a list of Python numbers"
 )
 SAME_RATIO = 1e-4  # ratios of wrong elements that agree this well count as one
 
@@ -151,7 +151,7 @@ def _widened(trial: Trial, outcome: Outcome) -> str:
             names += [name] if got.dtype.kind == "f" and got.dtype != np.float32 else []
     if not names:
         return ""
-    return f"right, but float32 became float64 in {' and '.join(names)}: {SUSPECTS}"
+    return f"right, but float32 became float64 in {' and '.join(names)}: {trial.exercise.float64 or SUSPECTS}"
 
 
 # ---------------------------------------------------------------- one output

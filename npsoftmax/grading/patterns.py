@@ -198,8 +198,8 @@ def nearly(arrays: Arrays) -> Iterator[str]:
     gaps = [_gap(yours, right) for _, yours, right in arrays]
     if max(gaps) < NEARLY:
         yield (
-            f"it is nearly right, to within {max(gaps):.0e}: is a small number added somewhere (1e-8), or is something "
-            "rounded or in float32?"
+            f"it is nearly right, to within {max(gaps):.0e} of the largest number: is a small number added somewhere "
+            "(1e-8), or is something rounded or in float32?"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npsoftmax.functional import dense, loss, softmax
+from npsoftmax.functional import dense, loss, softmax, whitening
 from npsoftmax.grading.check import check
 from npsoftmax.grading.exercises import EXERCISES
 from npsoftmax.grading.gradebook import first_fact
@@ -165,6 +165,14 @@ def test_float32_that_becomes_float64_is_right_with_a_note():
     verdict = check(EXERCISES["softmax_forward"], widens)
     assert verdict.state == "passed"
     assert "float32 became float64 in p" in verdict.note and "without dtype=" in verdict.note
+
+
+def test_the_note_on_float64_names_the_librarys_covariance_where_that_is_the_source():
+    def widens(x, k, eps):
+        return whitening.whitening_filters(x.astype(np.float64), k, eps)
+
+    note = check(EXERCISES["whitening_filters"], widens).note
+    assert "float64 in filters: the library's patch_covariance" in note and "np.zeros" not in note
 
 
 def test_float32_that_becomes_float16_is_wrong():

@@ -262,6 +262,8 @@ EXERCISES = (
          "The order in a patch is (KH, KW, C): sliding_window_view has the channels before the window, so transpose.",
          "Subtract the mean of each column; then the matrix with itself, a.T @ a / M."),
         points=2, oracle=oracle.patch_covariance,
+        float64="np.cov returns it whatever comes in, and so do np.zeros and np.eye without dtype=; "
+                ".astype(x.dtype) at the end",
     ),
     Exercise(
         "a6", "whitening_filters", WHITENING, ("filters",),
@@ -270,6 +272,8 @@ EXERCISES = (
          "Column d over √(λ_d + eps); the same once more with a minus, side by side: (D, 2·D).",
          "The rows of that are in the order (KH, KW, C): reshape(KH, KW, C, 2·D). astype(x.dtype) at the end."),
         points=3, oracle=oracle.whitening_filters, uses=("patch_covariance",), settle=settled,
+        float64="the library's patch_covariance adds up in float64 and returns it, as np.cov does; "
+                ".astype(x.dtype) at the end",
     ),
     Exercise(
         "a6", "resizing_weights", RESIZE, ("w",),

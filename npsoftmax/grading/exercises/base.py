@@ -107,6 +107,7 @@ class Exercise:
     `forward`. cache: what the cache holds, with its shapes, for the stubs of a pair; uses: earlier exercises it may
     call, which are then the library's, so that it is judged alone; settle: puts outputs that may come in several orders
     into one; remark: a comment in the stub; run: how it is called, where that is not function(**args);
+    float64: where float64 comes from in this exercise, if it is not from what an answer does with most others;
     timed: for an exercise that is compiled by Cython as well, the case on which its speed is measured; refuses: cases
     that have no answer, for which it has to raise InputError.
     """
@@ -127,6 +128,7 @@ class Exercise:
     judged: tuple[str, ...] = ()
     run: Callable[[Callable[..., Any], dict[str, Any]], Any] | None = None
     file: str = ""
+    float64: str = ""
     timed: Callable[[Draw], Case] | None = None
     refuses: tuple[Callable[[Draw], Case], ...] = ()
 

@@ -194,6 +194,8 @@ STEPS = (
         ("return a.T @ a / len(a)", "return np.diag((a * a).mean(axis=0))",
          "only the variances are there; the covariances of two numbers stand beside the diagonal."),
         ("return a.T @ a / len(a)", "return np.linalg.inv(a.T @ a / len(a))", "this is the inverse of the covariance."),
+        ("[x[:, i : i + oh, j : j + ow] for", "[x[:, i : i + oh : kh, j : j + ow : kw] for",
+         "patches stand side by side, a step of k apart; there is one at EVERY place: N·OH·OW patches."),
         ("h - kh + 1, w - kw + 1", "h - kh, w - kw",
          "the last row and the last column of places are missing: there are H - KH + 1 and W - KW + 1."),
     ),
