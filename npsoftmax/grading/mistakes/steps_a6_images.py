@@ -65,6 +65,8 @@ STEPS = (
         ("across, x)\n", "across, x[:, ::-1])\n", "the image is upside down; the rows stay in their order."),
         ("across, x)\n", "across, x[:, :, ::-1])\n", "the image is mirrored; the columns stay in their order."),
         ("across, x)\n", "across, x[..., ::-1])\n", "the channels are in the opposite order."),
+        ("across, x)\n", "across, x.mean(axis=3, keepdims=True) + 0 * x)\n",
+         "the channels were averaged; each channel is resized for itself."),
         ("across, x)\n", "across, x) * (height * width) / (h * w)\n",
          "the pixels are darker by the share of the sizes: the weights are means already."),
         ("down, across = resizing_weights(h, height, x), resizing_weights(w, width, x)",
