@@ -119,8 +119,8 @@ def drawn_centres_forward(
     """
     h, w = taken("h (N, D), w (C, D)", h, w)
     t, drawn = labels(t, len(h), len(w), empty=True), places(drawn, "drawn", 0, len(w))
-    if drawn.ndim != 1 or len(drawn) < 2:
-        raise refuse(f"drawn has shape {drawn.shape}, but at least two classes (S,) were expected.")
+    if drawn.ndim != 1 or not 2 <= len(drawn) <= len(w):
+        raise refuse(f"drawn has shape {drawn.shape}, but 2 to {len(w)} different classes (S,) were expected.")
     scale = positive("scale", scale)
     xp, s = array_module(h), len(drawn)
     rows = xp.concatenate([drawn, t])

@@ -38,7 +38,7 @@ def resize_forward(x: Array, height: int, width: int) -> tuple[Array, Any]:
 
 def resize_backward(dy: Array, cache: Any) -> Array:
     """dx = downᵀ @ dy @ across for each channel. dy (N, height, width, C) -> dx (N, H, W, C)."""
-    down, across = cache
+    (down, across), dy = cache, real(dy, "dy")
     fit("dy (N, H, W, C)", dy.shape)
     n, c = dy.shape[0], dy.shape[3]
     dy = gradient_like(dy, (n, len(down), len(across), c))
