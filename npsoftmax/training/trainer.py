@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -50,17 +50,6 @@ from npsoftmax.training.step import Forward
 
 # Above so many classes no prediction is made while training: a tree that has learned little searches nearly all of it.
 MOST_PREDICTED = 1000
-
-
-class Taken(NamedTuple):
-    """A step that was taken, as in `ledger.Pending`."""
-
-    lr: float
-    momentum: float | None
-    images: int
-    share: float
-    loss: Array | None
-    right: Array | None
 
 
 class Trainer:
@@ -158,7 +147,7 @@ class Trainer:
         else:
             self._finish_epoch()
 
-    def _steps(self) -> Generator[Taken, None, None]:
+    def _steps(self) -> Generator[Pending, None, None]:
         """The rest of this epoch, step by step: each is taken when it is asked for."""
         train, first = self.session.train, self.state.step_in_epoch
         if self.graph is not None:
@@ -175,7 +164,7 @@ class Trainer:
         batches = self.session.train.epoch(self.state.epoch, self.state.step_in_epoch, self.step.part_of)
         return made_ahead(batches) if self.session.backend.on_host else nullcontext(batches)
 
-    def _launch(self, images: int) -> Taken:
+    def _launch(self, images: int) -> Pending:
         """A step of the graph."""
         assert self.graph is not None
         lr, momentum = self.schedule(self.state.step)
@@ -183,13 +172,13 @@ class Trainer:
         if self.graph.reason and not self.session.by_hand:
             self.session.by_hand = self.graph.reason
             self._say_what_runs_by_hand()
-        return Taken(lr, momentum, images, 1.0, None, None)
+        return Pending(self.state.step + 1, lr, momentum, images, 1.0, None, None)
 
     def _say_what_runs_by_hand(self) -> None:
         if reason := self.session.by_hand:
             self.progress.say(f"steps are launched kernel by kernel, not as one CUDA graph: {reason}")
 
-    def _step(self, x: Array, targets: np.ndarray, samples: Array) -> Taken:
+    def _step(self, x: Array, targets: np.ndarray, samples: Array) -> Pending:
         """A step by hand."""
         state = self.state
         lr, momentum = self.schedule(state.step)
@@ -200,12 +189,12 @@ class Trainer:
             raise InputError(f"at {state.place(state.step + 1, lr)}: {error}") from error
         right = self._right(found)
         self.step.update(found, lr, momentum)
-        return Taken(lr, momentum, images, found.share, found.loss, right)
+        return Pending(state.step + 1, lr, momentum, images, found.share, found.loss, right)
 
-    def _write_down(self, taken: Taken) -> None:
-        self.state.step += 1
+    def _write_down(self, taken: Pending) -> None:
+        self.state.step = taken.step
         self.state.step_in_epoch += 1
-        self.ledger.add(Pending(self.state.step, *taken))
+        self.ledger.add(taken)
         if self.session.backend.on_host:
             self._read_losses()
         elif self.state.step % self.config.log_every == 0:
