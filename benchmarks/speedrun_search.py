@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,28 @@ def settings(recipe: str, changes: dict[str, Any], where: dict[str, Any]) -> Tra
     return TrainConfig.of({name: value for name, value in values.items() if value is not None}, "the command")
 
 
+def result_of(
+    out: Path,
+    changes: Sequence[str],
+    *,
+    recipe: str,
+    hold_out: int,
+    seed: int,
+    data_dir: str | None,
+    threads: int | None,
+) -> dict[str, Any]:
+    """What came out of the run with those KEY=VALUE and that seed; it has a folder of its own in `out`."""
+    where = {"val_split": hold_out, "seed": seed, "data_dir": data_dir, "threads": threads}
+    config = settings(recipe, parse_pairs(changes), where)
+    other = [recipe] if recipe != RECIPE else []
+    folder = out / re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(changes), f"seed={seed}"]))
+    if not (folder / RESULT).is_file():
+        train(config, folder)
+    return dict(read_json(folder / RESULT))
+
+
 def train(config: TrainConfig, folder: Path) -> None:
     """Train to the end, from where an earlier visit stopped, and write what came out."""
-    if (folder / RESULT).is_file():
-        return
     begun = (folder / "config.toml").is_file()
     session = prepare(config)
     run = RunDirectory(folder)
@@ -91,22 +110,24 @@ def write_table(out: Path) -> str:
     return text
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every search over settings is told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--recipe", default=RECIPE)
     parser.add_argument("--hold-out", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir")
     parser.add_argument("--threads", type=int)
+    return parser
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    where = {"val_split": args.hold_out, "seed": args.seed, "data_dir": args.data_dir, "threads": args.threads}
     try:
-        config = settings(args.recipe, parse_pairs(args.changes), where)
-        other = [args.recipe] if args.recipe != RECIPE else []
-        name = re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(args.changes), f"seed={args.seed}"]))
-        train(config, args.out / name)
+        result_of(**vars(args))
     except InputError as error:
         sys.exit(f"error: {error}")
     print(write_table(args.out))

@@ -1,4 +1,7 @@
-"""benchmarks/speedrun_search.py: settings are changed, runs go on where they stopped, no test image is looked at."""
+"""benchmarks/speedrun_search.py and speedrun_ablation.py: settings are changed, and no test image is looked at.
+
+Runs go on where they stopped.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,33 @@ import pytest
 from npsoftmax.data import Batches
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
+from npsoftmax.layers.initialisation import shapes_only
+from npsoftmax.models import build_model
 from npsoftmax.options import parse_pairs
 from npsoftmax.recipes import load_recipe
 from npsoftmax.training import Trainer
+from npsoftmax.training.session import make_optimizer
 
 TINY = "data=digits limit_train=200 batch_size=50 model.widths=4 model.inner=3 model.kernels=2,1,3 image_sizes=6:0.5"
 
 
 @pytest.fixture
-def script(monkeypatch):
+def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    yield importlib.import_module("speedrun_search")
-    sys.modules.pop("speedrun_search", None)
+    names = ("speedrun_search", "speedrun_ablation")
+    yield [importlib.import_module(name) for name in names]
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def script(scripts):
+    return scripts[0]
+
+
+@pytest.fixture
+def ablation(scripts):
+    return scripts[1]
 
 
 def test_changes_are_settings_and_options_beside_those_of_the_recipe(script):
@@ -58,3 +76,38 @@ def test_a_run_goes_on_is_measured_once_and_never_sees_the_test_set(script, tmp_
     assert len(seen) == before
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert table in capsys.readouterr().out and table.count("epochs=3") == 1 and "seed=1" in table
+
+
+# ---------------------------------------------------------------- with one ingredient left out
+def test_each_row_of_the_ablation_changes_the_recipe_and_can_be_trained(script, ablation):
+    recipe = script.settings(script.RECIPE, {}, {})
+    found = {
+        row: script.settings(script.RECIPE, parse_pairs(words.split()), {}) for row, words in ablation.ROWS.items()
+    }
+    assert found.pop(ablation.WHOLE) == recipe
+    assert all(config != recipe for config in found.values()) and len({str(c) for c in found.values()}) == len(found)
+    with shapes_only():
+        for config in found.values():
+            options = config.model_opts
+            make_optimizer(config, build_model(config.model, model_opts=options, head_opts=config.head_opts))
+    assert found["small images first", "32 pixels throughout"].image_sizes is None
+
+
+def test_differences_are_to_the_whole_recipe_with_the_same_seed(ablation, tmp_path, monkeypatch, capsys):
+    accuracy = {("", 0): 0.5, ("", 1): 0.6, ("shift=0", 0): 0.48, ("shift=0", 1): 0.56}
+    seen = []
+
+    def result_of(out, changes, *, seed, **where):
+        seen.append(((" ".join(changes[1:]), seed), changes[0], where["hold_out"]))
+        return {"accuracy": accuracy[seen[-1][0]], "prepare_seconds": 1.0, "train_seconds": 1000.0}
+
+    monkeypatch.setattr(ablation, "ROWS", {ablation.WHOLE: "", ("shifts", "none"): "shift=0"})
+    monkeypatch.setattr(ablation, "result_of", result_of)
+    monkeypatch.setattr(sys, "argv", ["speedrun_ablation", str(tmp_path), "epochs=3", "--hold-out", "40"])
+    ablation.main()
+    whole, changed = (tmp_path / "ablation.md").read_text(encoding="utf-8").splitlines()[2:]
+    assert whole == "| nothing |  | 55.00 |  |  | 1,001 |"
+    assert changed == "| shifts | none | 52.00 | −2.00 −4.00 | −3.00 | 1,001 |"
+    assert changed in capsys.readouterr().out
+    assert [run for run, *_ in seen] == [("", 0), ("shift=0", 0), ("", 1), ("shift=0", 1)]  # seed by seed
+    assert {(epochs, images) for _, epochs, images in seen} == {("epochs=3", 40)}

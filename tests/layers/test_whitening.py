@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from npsoftmax import build_model
+from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
 from npsoftmax.functional.whitening import patch_covariance, whitening_filters
+from npsoftmax.gradcheck import check_model
 from npsoftmax.kernels import im2col
 from npsoftmax.layers import Conv2d, PatchWhitening, ReLU, Sequential, leaves
 from npsoftmax.layers.initialisation import shapes_only
@@ -88,6 +90,29 @@ def test_the_network_has_the_published_number_of_multiply_adds():
     with shapes_only():
         assert build_model("whitened_resnet").macs() == macs
     assert macs + (7**2 - 6**2) * 256 * 768 * 4 == pytest.approx(175e6, rel=0.001)
+
+
+@pytest.mark.parametrize("options", [{"whiten": False, "init": "he"}, {"activation": "relu", "pool": "mean"}])
+def test_gradients_of_a_network_without_an_ingredient(options):
+    sizes = {"widths": (2,), "inner": (3,), "kernels": (2, 1, 3), "init": "default"}
+    model = build_model("whitened_resnet", "softmax", 5, (5, 4, 1), model_opts=sizes | options)
+    model = model.to(get_backend("numpy"), np.float64)
+    rng = np.random.default_rng(0)
+    batch = rng.standard_normal((5, 5, 4, 1)), rng.integers(0, 5, 5)
+    check_model(model, *batch, train=True, rng=Rng(1), elements=5).assert_ok()
+
+
+def test_a_first_layer_that_learns_is_set_from_no_images():
+    model = build_model("whitened_resnet", model_opts={**OPTIONS, "whiten": False})
+    assert model.params["trunk"]["stem"]["conv"]["w"].shape == (2, 2, 3, 24) and not model.prepares_from
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [("activation", "unknown activation 'max_men'"), ("pool", "'max_mean'")]
+)
+def test_an_unknown_part_is_named(option, message):
+    with pytest.raises(InputError, match=message):
+        build_model("whitened_resnet", model_opts={option: "max_men"})
 
 
 def test_a_run_whitens_its_training_images_and_leaves_them_so(tmp_path):

@@ -34,6 +34,11 @@ CASES = {
     "resnet9 in full": ("resnet9", {}, 4),
     "speednet": ("speednet", {"widths": (16, 24, 32)}, 6),
     "whitened_resnet": ("whitened_resnet", {"widths": (16, 24, 32), "inner": (12, 16, 20)}, 4),
+    "whitened_resnet without its ingredients": (
+        "whitened_resnet",
+        {"widths": (16, 24, 32), "whiten": False, "activation": "relu", "pool": "mean", "init": "he"},
+        4,
+    ),
     "token_mlp": ("token_mlp", {"words": 20, "embedding": 5, "hidden": (16, 12), "dropout": 0.3}, 6),
 }
 
