@@ -42,7 +42,9 @@ def left_out(config: pytest.Config) -> list[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     marks, kept, others = left_out(config), [], []
     for item in items:
-        (others if any(item.get_closest_marker(mark) for mark in marks) else kept).append(item)
+        long = any(item.get_closest_marker(mark) for mark in marks)
+        on_gpu = "gpu" not in marks and item.get_closest_marker("gpu")  # there, what is long here is short
+        (others if long and not on_gpu else kept).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = kept

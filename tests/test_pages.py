@@ -136,7 +136,9 @@ NOT_RUN = {
 }
 
 
-@pytest.mark.parametrize("page", RUNS)
+@pytest.mark.parametrize(
+    "page", ["README.md", *(pytest.param(p, marks=pytest.mark.slow) for p in RUNS if p != "README.md")]
+)
 def test_the_code_of_a_page_runs(page):
     blocks = [code for code in python_of(page) if not code.startswith(LEFT_OUT.get(page, "\0"))]
     done = subprocess.run(

@@ -410,7 +410,7 @@ def test_an_unfinished_run_says_what_is_not_drawn_yet_and_how_to_go_on(tmp_path,
     assert f"npsoftmax train --resume {folder} goes on" in told
 
 
-@pytest.mark.parametrize("name", ["calibration", "conformal"])
+@pytest.mark.parametrize("name", ["calibration", pytest.param("conformal", marks=pytest.mark.slow)])
 def test_a_run_without_what_calibrate_and_conform_find_is_drawn_without_a_word(tmp_path, name, capsys):
     folder = make_run(tmp_path / "run")
     (folder / f"{name}.json").unlink()

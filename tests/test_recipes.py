@@ -27,7 +27,14 @@ def model_of(config):
         return build_model(config.model, config.head, classes, model_opts=config.model_opts, head_opts=config.head_opts)
 
 
-@pytest.mark.parametrize("name", recipe_names())
+def every_recipe():
+    """The first of each report every day, the others in the long tests."""
+    names = recipe_names()
+    first = {name.partition("/")[0]: name for name in reversed(names)}.values()
+    return [name if name in first else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", every_recipe())
 def test_a_recipe_can_be_run_as_it_is_written(name):
     recipe = load_recipe(name)
     config = recipe.config

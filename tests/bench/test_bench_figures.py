@@ -175,8 +175,10 @@ def drawn(figure):
     return [(t.get_text(), t.get_window_extent(renderer).extents) for t in texts]
 
 
-@pytest.mark.parametrize("beside_torch", [True, False])
-@pytest.mark.parametrize("shapes", [RESNET9, RESNET9[6:], (Conv(3, 10, 32), Conv(10, 10, 16))])
+@pytest.mark.parametrize("beside_torch", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "shapes", [RESNET9, pytest.param(RESNET9[6:], marks=pytest.mark.slow), (Conv(3, 10, 32), Conv(10, 10, 16))]
+)
 def test_no_text_of_the_roofline_overlaps_another_or_leaves_it(shapes, beside_torch):
     here = {**machine.machine(2), "torch": "2.13.0", "settings": {"batch_size": 128}}
     figure = roofline_figure(records(shapes, beside_torch), ROOFS, here)

@@ -83,6 +83,7 @@ def contents(root):
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow  # starts several processes of pytest
 def test_survivors_are_told_from_killed_and_equivalent_ones(script, root, tmp_path, capfd):
     before, report = contents(root), tmp_path / "mutation"
     assert script.main(["toy/sums.py", "--report", str(report)], root) == 0
@@ -105,6 +106,7 @@ def test_survivors_are_told_from_killed_and_equivalent_ones(script, root, tmp_pa
     assert "+ return n + 1\n" in report.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow  # starts several processes of pytest
 def test_a_sample_is_drawn_again_and_other_modules_stay_in_the_report(script, root, tmp_path):
     report = tmp_path / "mutation"
     report.with_suffix(".json").write_text(
@@ -118,6 +120,7 @@ def test_a_sample_is_drawn_again_and_other_modules_stay_in_the_report(script, ro
     assert sum(modules[0]["toy/sums.py"]["counts"].values()) == 3 < modules[0]["toy/sums.py"]["of"]
 
 
+@pytest.mark.slow  # starts several processes of pytest
 def test_tests_that_fail_without_a_mutant_are_an_error(script, root):
     (root / "tests/test_sums.py").write_text("def test_it():\n    assert False\n")
     with pytest.raises(SystemExit, match="the mutants were not run"):

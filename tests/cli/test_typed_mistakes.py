@@ -150,6 +150,7 @@ def test_ctrl_c_while_python_imports_is_no_traceback():
     assert done.returncode in (-signal.SIGINT, 130) and done.stderr == "npsoftmax: interrupted\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_a_comparison_that_ends_before_its_first_run_says_how_to_go_on(tmp_path):
     words = [sys.executable, "-m", "npsoftmax.cli.main", "compare", "--heads", "softmax,cosine", *DIGITS]

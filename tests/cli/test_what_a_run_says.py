@@ -184,6 +184,7 @@ def test_every_value_of_a_sweep_is_checked_before_the_first_run(values, tmp_path
     assert capsys.readouterr().err.startswith("npsoftmax: error: ") and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_end_of_a_comparison_is_a_table_of_scores_and_times(tmp_path, capsys):
     assert main(["compare", *DIGITS, "--out", str(tmp_path / "out"), "--heads", "softmax", "--epochs", "1"]) == 0
     said = capsys.readouterr().out

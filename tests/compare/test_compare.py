@@ -261,6 +261,7 @@ def test_the_report_has_the_rival_and_every_commit(copied):
     assert "abc1234 and " in report and "def5678" in report
 
 
+@pytest.mark.slow
 def test_a_report_written_again_keeps_its_last_title(copied):
     for words in (["--title", "Others"], []):
         assert main(["compare", "--report", str(copied), *words]) == 0
@@ -274,6 +275,7 @@ def test_a_comparison_typed_again_keeps_its_title(compared, copied):
     assert (copied / "report.md").read_text(encoding="utf-8").startswith("# Three <heads>\n")
 
 
+@pytest.mark.slow
 def test_what_is_shortened_is_told_once_and_a_device_by_its_name(copied):
     comparison = Comparison(copied)
     for name, how in (("softmax", "9 epochs"), ("log_gumbel_softmax", "9 epochs"), ("legacy_double_softmax", "x")):
@@ -307,6 +309,7 @@ def test_the_relation_has_a_legend_of_its_rows_and_line(copied):
     assert "Hollow: not saturated" in figure.axes[0].get_title(loc="left")
 
 
+@pytest.mark.slow
 def test_bands_are_the_standard_deviation_that_the_note_names(compared):
     results = collect(Comparison(compared[0]))
     ax = all_figures(results)["accuracy"].axes[0]
@@ -345,6 +348,7 @@ def test_the_legend_of_curves_is_in_the_order_of_their_ends(compared):
     assert labels == [f"{i}  {name}: {lines[name]:.1f}%" for i, name in enumerate(best, 1)]
 
 
+@pytest.mark.slow
 def test_many_rows_have_looks_of_their_own_and_no_bands(compared):
     first = collect(Comparison(compared[0]))[0]
     results = [replace(first, row=replace(first.row, name=f"row {i}")) for i in range(25)]
@@ -504,6 +508,7 @@ def test_the_same_command_again_runs_nothing(compared, capsys):
     assert "6 of 6 runs are finished already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_the_others_stay(tmp_path, capsys):
     words = ["compare", "--heads", "softmax", "--out", str(tmp_path / "o"), *QUICK, "--optimizer", "sgd"]
     assert main([*words[:3], "--vary", "lr=0.1,1e30", *words[3:]]) == 1

@@ -82,7 +82,7 @@ def look_at(value: object) -> None:
                 continue
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(programs)
 def test_any_program_gives_a_value_or_BadData(program: bytes) -> None:
     try:
@@ -117,7 +117,7 @@ buffers = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(st.one_of(values, buffers))
 def test_any_description_of_an_array_gives_one_or_BadData(value: object) -> None:
     look_at(value)

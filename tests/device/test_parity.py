@@ -32,7 +32,7 @@ pytestmark = [
 
 PAIRS = table("functional/test_pairs.py", "CASES")
 LAYERS, built = table("layers/test_layers.py", "CASES"), table("layers/test_layers.py", "build")
-HEAD_CASES, head_label = (table("heads/test_head_properties.py", name) for name in ("CASES", "label"))
+HEAD_CASES, everyday = (table("heads/test_head_properties.py", name) for name in ("CASES", "everyday"))
 built_head = table("heads/test_head_properties.py", "build")
 TINY, samples = table("models/test_models.py", "TINY"), table("models/test_models.py", "samples")
 MAPPING_CASES = table("functional/test_softmax_mappings.py", "CASES")
@@ -157,7 +157,7 @@ def check_head(on_host, on_device, h, t, device):
         assert_same(on_device.predict(there[0], k, rng=rng), on_host.predict(h, k, rng=rng), device, "predict")
 
 
-@pytest.mark.parametrize("case", HEAD_CASES, ids=head_label)
+@pytest.mark.parametrize("case", everyday(HEAD_CASES))
 def test_head(case, device):
     check_head(built_head(case), built_head(case), normal((4, 5)), np.array([1, 6, 0, 1]), device)
 

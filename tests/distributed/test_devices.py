@@ -27,6 +27,7 @@ def last(run):
     return load_arrays(run / "checkpoints" / "last.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="there is no C++ compiler to run kernels with")
 def test_two_devices_are_one_host(tmp_path):
     assert main([*WORDS, "--quiet", "--out", str(tmp_path / "host")]) == 0

@@ -130,6 +130,7 @@ def test_batch_norm_of_each_part_ends_in_the_same_accuracy_band(tmp_path):
         assert abs(accuracy_of(run) - accuracy) < 0.04
 
 
+@pytest.mark.slow
 def test_averages_of_batch_norm_are_those_of_all_processes(tmp_path):
     """One step: the mean over the whole batch is the mean of the means over its halves."""
     words = [*RESNET, "--limit-train=60", "--val-split=0", "--epochs=1"]  # 60 images to train, so one step
@@ -142,7 +143,7 @@ def test_averages_of_batch_norm_are_those_of_all_processes(tmp_path):
 
 
 # ---------------------------------------------------------------- ends before the end
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_job_and_fewer_go_on(tmp_path, whole, victim):
     run = tmp_path / "run"
     # Long at first; what is learned until the end of the second epoch does not depend on how long the run was meant.
@@ -166,6 +167,7 @@ def test_a_killed_process_ends_the_job_and_fewer_go_on(tmp_path, whole, victim):
     np.testing.assert_allclose(losses(run), losses(straight), rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_with_two(tmp_path, whole):
     run = tmp_path / "run"
     train_alone(*TINY, "--stop-after=2", "--out", str(run))
@@ -175,6 +177,7 @@ def test_a_run_of_one_process_goes_on_with_two(tmp_path, whole):
     assert_close(run, whole)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_after_the_same_step(tmp_path):
     run = tmp_path / "run"
     process = train(2, *TINY, *ENDLESS, "--out", run)
@@ -225,7 +228,9 @@ with ending_together(group):
 """
 
 
-@pytest.mark.parametrize("again", range(3))  # what mpiexec reads first is a matter of luck
+@pytest.mark.parametrize(
+    "again", [0, *(pytest.param(again, marks=pytest.mark.slow) for again in (1, 2))]
+)  # what mpiexec reads first is a matter of luck
 def test_an_error_is_told_though_mpiexec_is_busy_when_it_comes(again):
     code, _, error = ended(start(2, "-c", BUSY))
     assert code == 2 and error.count("all of them fail") == 1
@@ -300,6 +305,7 @@ def test_a_run_that_fails_takes_nothing_with_it(tmp_path):
     assert "finished softmax lr=0.1" in error
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_comparison_after_the_steps_under_way(tmp_path):
     out = tmp_path / "comparison"
     words = [*COMPARE[:-1], "--epochs=60000", "--checkpoint-every=50", "--out", out]

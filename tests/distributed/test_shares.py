@@ -18,8 +18,12 @@ PROGRAM = Path(__file__).with_name("sharing.py")
 
 
 # (processes, cases that they run, one program for all of them)
-JOBS = [(2, tuple(CASES)), (3, OF_THREE), (3, tuple(name for name in CASES if name not in OF_THREE))]
-MARKS = [(), (), pytest.mark.slow]
+EVERY_DAY = ("mlp", "muon", "synchronised batch norm", "mixup and cutmix", "gumbel", "sparse rows", "early stopping")
+JOBS = [
+    (2, EVERY_DAY), (2, tuple(name for name in CASES if name not in EVERY_DAY)),
+    (3, OF_THREE), (3, tuple(name for name in CASES if name not in OF_THREE)),
+]  # fmt: skip
+MARKS = [(), *[pytest.mark.slow] * 3]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,7 @@ def test_all_processes_hold_the_same_to_the_last_bit(job, ends):
                 assert value.tobytes() == other[name][key].tobytes(), f"{key} of {name}"
 
 
+@pytest.mark.slow
 def test_the_cases_differ_where_they_should(alone):
     """A noise, a mixing or a clipping that did nothing would prove nothing."""
     last = {name: float(alone(name)["last loss"]) for name in CASES}

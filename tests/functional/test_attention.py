@@ -47,7 +47,7 @@ def agree(got, want, **tolerance):
 
 # ---------------------------------------------------------------- every mapping
 @every_mapping
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_with_every_mapping_in_the_middle(name, masked):
     if MAPPINGS[name].biased:
         pytest.skip("its backward is not the derivative of its forward, and says so")

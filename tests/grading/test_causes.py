@@ -45,7 +45,7 @@ def in_general(cause):
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.splitlines()[0][:70])
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(s, marks=pytest.mark.slow) for s in (5, 13))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 5, 13))])
 def test_no_sentence_is_said_that_was_not_expected(entry, seed):
     name, expected, body = parts(entry)
     verdict = check(EXERCISES[name], answer(name, body), seed)

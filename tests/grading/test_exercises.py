@@ -42,7 +42,7 @@ def needs_cython(name):
 
 # ---------------------------------------------------------------- the library
 @each_exercise
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_the_library_passes(name, seed):
     needs_cython(name)
     verdict = check(EXERCISES[name], EXERCISES[name].reference, seed)
@@ -109,20 +109,19 @@ def test_a_word_finds_its_exercises():
 
 
 # ---------------------------------------------------------------- mistakes
-@pytest.mark.parametrize("name", MISTAKES)
+@each_exercise
 def test_every_mistake_fails_on_the_expected_output(name):
-    mistake = MISTAKES[name]
-    needs_cython(mistake.exercise)
-    verdict = check(EXERCISES[mistake.exercise], mistake.function)
-    assert verdict.state == "wrong"
-    if not mistake.source:
-        assert set(verdict.wrong) - {"cache"} == set(mistake.wrong), verdict.report
-    assert verdict.mistake in ("", mistake.id), f"named by another's sentence:\n{verdict.report}"
+    needs_cython(name)
+    for mistake in all_mistakes()[name]:
+        verdict = check(EXERCISES[name], mistake.function)
+        assert verdict.state == "wrong", mistake.id
+        if not mistake.source:
+            assert set(verdict.wrong) - {"cache"} == set(mistake.wrong), f"{mistake.id}:\n{verdict.report}"
+        assert verdict.mistake in ("", mistake.id), f"{mistake.id} named by another's sentence:\n{verdict.report}"
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(11, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 11, 12])
 def test_nearly_every_mistake_is_named_and_none_by_anothers_sentence(seed):
     pytest.importorskip("cython")
     said = {m.id: check(EXERCISES[m.exercise], m.function, seed).mistake for m in MISTAKES.values()}
@@ -160,7 +159,12 @@ def right_but(exercise, change):
     return function
 
 
-@pytest.mark.parametrize("name", [n for n, e in EXERCISES.items() if not e.compiled and n != "huffman"])
+def some_every_day(names):
+    """Every fourth exercise every day, the others in the long tests."""
+    return [name if i % 4 == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("name", some_every_day(n for n, e in EXERCISES.items() if not e.compiled and n != "huffman"))
 def test_a_wrong_answer_outside_the_catalogue_gets_facts_and_no_guess(name):
     def shaken(y):
         if y.dtype.kind == "f":
@@ -179,8 +183,8 @@ OF_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("factor", [1.3, -1.3])
-@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("factor", [1.3, pytest.param(-1.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", some_every_day(OF_NUMBERS))
 def test_an_answer_off_by_an_unknown_factor_gets_the_factor_and_no_cause(name, factor):
     """1.3 is no size of any case, no 1/N, no temperature and no sign: it is a fact, and nobody knows why."""
     verdict = check(EXERCISES[name], right_but(EXERCISES[name], lambda y: y * factor))
@@ -191,8 +195,8 @@ def test_an_answer_off_by_an_unknown_factor_gets_the_factor_and_no_cause(name, f
     assert single or f"= {factor} everywhere" in told or f"= {factor} in all of these" in told
 
 
-@pytest.mark.parametrize("factor", [2.0, -1.0])
-@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("factor", [2.0, pytest.param(-1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", some_every_day(OF_NUMBERS))
 def test_ratios_that_are_only_nearly_constant_are_no_ratio(name, factor):
     """Twice the right answer, and the answer with a flipped sign, are known mistakes; nearly so is another thing."""
 

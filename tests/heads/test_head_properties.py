@@ -75,8 +75,13 @@ def label(case):
     return " ".join([name, *(f"{k}={v}" for k, v in options.items())])
 
 
-every_head = pytest.mark.parametrize("case", CASES, ids=label)
-every_correct_head = pytest.mark.parametrize("case", CORRECT, ids=label)
+def everyday(cases):
+    """Each head with its defaults every day; with options of its own in the long tests."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if case[1] else [], id=label(case)) for case in cases]
+
+
+every_head = pytest.mark.parametrize("case", everyday(CASES))
+every_correct_head = pytest.mark.parametrize("case", everyday(CORRECT))
 RNG = Rng(5, "noise.head").at(3)  # the noise of training step 3
 
 
@@ -131,14 +136,17 @@ def test_parts_of_a_batch_weighted_by_their_size_make_the_whole_batch(case):
         np.testing.assert_allclose(a[name] + b[name], g, rtol=1e-9, atol=1e-14, err_msg=name)
 
 
-@every_head
+@pytest.mark.parametrize("case", CASES, ids=label)
 @pytest.mark.parametrize("train", [True, False])
 def test_gradient_of_the_features_and_of_every_parameter(case, train):
     check_head(build(case), *batch(), train=train, rng=RNG).assert_ok()
 
 
 @every_head
-@pytest.mark.parametrize(("n", "classes"), [(1, 2), (3, 2), (1, 3), (2, 100), (2, 1000)])
+@pytest.mark.parametrize(
+    ("n", "classes"),
+    [(1, 2), (2, 100), *(pytest.param(*few, marks=pytest.mark.slow) for few in [(3, 2), (1, 3), (2, 1000)])],
+)
 def test_gradient_with_few_and_many_classes(case, n, classes):
     head, (h, t) = build(case, n=classes), batch(n, classes=classes)
     check_head(head, h, t, train=True, rng=RNG, elements=25, directions=1).assert_ok()
@@ -226,7 +234,7 @@ def test_probabilities_loss_and_predictions_agree(case, n, features, classes, se
 
 
 @every_correct_head
-@pytest.mark.parametrize("classes", [2, 3, 100, 1000])
+@pytest.mark.parametrize("classes", [2, 3, 100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_one_sample_of_few_and_of_many_classes(case, classes):
     agrees_with_itself(build(case, n=classes), *batch(1, classes=classes))
 
@@ -350,7 +358,10 @@ def test_a_model_with_this_head_trains_and_predicts(case):
     assert model.head.macs() >= 0
 
 
-@pytest.fixture(scope="module", params=MODELS)
+ONE_WIDTH, *WIDTHS = MODELS
+
+
+@pytest.fixture(scope="module", params=[ONE_WIDTH, *(pytest.param(name, marks=pytest.mark.slow) for name in WIDTHS)])
 def trunk_width(request):
     shape = (8,) if request.param in OF_TOKENS else (32, 32, 3)
     return features_of(MODELS[request.param](shape, rng=Rng(0)), shape)

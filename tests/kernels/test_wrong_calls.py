@@ -18,11 +18,10 @@ def some(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_wrong_calls_are_refused_or_right(seed):
-    counts, found = search(1500, seed)
+def test_wrong_calls_are_refused_or_right():
+    counts, found = search(600, seed=0)
     assert not found, "\n".join(finding.words for finding in found)
-    assert min(counts["right"], counts["refused"]) > 300
+    assert min(counts["right"], counts["refused"]) > 120
 
 
 @pytest.mark.slow

@@ -35,7 +35,17 @@ TINY = {
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 LONG = ("vit", "resnet9")  # layers and blocks alone are checked every day
-every_head = pytest.mark.parametrize("head", [head for head in HEADS if not HEADS[head].legacy])
+CORRECT = [head for head in HEADS if not HEADS[head].legacy]
+every_head = pytest.mark.parametrize("head", CORRECT)
+
+
+def every_pair(heads):
+    """Every head on an mlp and every model under the first head each day, all pairs in the long tests."""
+    pairs = [(name, head, name == "mlp" or head == heads[0]) for name in MODELS for head in heads]
+    return pytest.mark.parametrize(
+        ("name", "head"), [pytest.param(*pair, marks=() if daily else pytest.mark.slow) for *pair, daily in pairs]
+    )
+
 
 # Legacy wirings promise neither a probability nor a gradient worth following; they say so when they are built.
 pytestmark = pytest.mark.filterwarnings("ignore:Legacy")
@@ -92,8 +102,7 @@ def test_gradients_of_every_model_with_every_head(name, head):
     check_gradients(name, head, train=True, elements=10)
 
 
-@every_model
-@pytest.mark.parametrize("head", [head for head in HEADS if HEADS[head].legacy])
+@every_pair([head for head in HEADS if HEADS[head].legacy])
 def test_a_legacy_wiring_takes_a_step(name, head):
     model = tiny(name, head, np.float32)
     value, cache = model.loss(*batch(model), train=True, rng=Rng(1))
@@ -103,8 +112,7 @@ def test_a_legacy_wiring_takes_a_step(name, head):
     assert [n for n, _ in leaves(grads["trunk"])] == [n for n, _ in leaves(model.params["trunk"])]
 
 
-@every_model
-@every_head
+@every_pair(CORRECT)
 def test_a_step_and_a_prediction(name, head):
     model = tiny(name, head, np.float32)
     x, t = batch(model)
@@ -121,8 +129,7 @@ def test_a_step_and_a_prediction(name, head):
     np.testing.assert_array_equal(model.predict(x), labels[:, :1])
 
 
-@every_model
-@pytest.mark.parametrize("head", [h for h, cls in HEADS.items() if cls.likelihood and not cls.legacy])
+@every_pair([head for head in CORRECT if HEADS[head].likelihood])
 def test_the_loss_in_evaluation_is_minus_the_mean_log_probability(name, head):
     model = tiny(name, head)
     x, t = batch(model)
@@ -264,16 +271,14 @@ def values(model):
     return {name: p.tobytes() for name, p in leaves(model.params)}
 
 
-@every_model
-@every_head
+@every_pair(CORRECT)
 def test_the_seed_decides_all_parameters(name, head):
     assert values(tiny(name, head, seed=3)) == values(tiny(name, head, seed=3))
     first, other = values(tiny(name, head, seed=3)), values(tiny(name, head, seed=4))
     assert [n for n in first if n.endswith(".w") and first[n] == other[n]] == []
 
 
-@every_model
-@every_head
+@every_pair(CORRECT)
 def test_heads_are_compared_on_the_same_trunk(name, head):
     ours, softmax = tiny(name, head), tiny(name, "softmax")
     assert values(ours.trunk) == values(softmax.trunk)

@@ -90,7 +90,7 @@ def test_any_bytes_for_a_checkpoint(tmp_path, content):
     read_or_refuse(tmp_path / "x.safetensors")
 
 
-@settings(max_examples=200, parent=same_folder)
+@settings(max_examples=50, parent=same_folder)
 @given(header=headers, data=st.binary(max_size=64), length=st.one_of(st.none(), st.sampled_from([0, 7, 2**40, 2**63])))
 def test_any_header_of_a_checkpoint(tmp_path, header, data, length):
     text = json.dumps(header).encode()
@@ -100,7 +100,7 @@ def test_any_header_of_a_checkpoint(tmp_path, header, data, length):
         read_or_refuse(tmp_path / "x.safetensors")
 
 
-@settings(max_examples=100, parent=same_folder)
+@settings(max_examples=30, parent=same_folder)
 @given(places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=3), data=st.data())
 def test_a_damaged_checkpoint_is_refused_or_is_what_it_was(tmp_path, run, places, data):
     """One, two or three bytes changed anywhere; the checksum sees what the format does not."""
@@ -146,7 +146,7 @@ GOOD_STATE = {"epoch": 1, "step": 4, "optimizer_steps": 4, "early_stopping": {"b
 STATE_FIELDS = list(State.__dataclass_fields__)
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(st.one_of(mixed(GOOD_STATE, STATE_FIELDS), nulls))
 def test_any_state_is_one_or_an_InputError(values):
     try:
@@ -174,7 +174,7 @@ odd_arrays = st.one_of(
 )
 
 
-@settings(max_examples=60, parent=same_folder)
+@settings(max_examples=20, parent=same_folder)
 @given(state=mixed(GOOD_STATE, STATE_FIELDS), odd=st.dictionaries(st.sampled_from(ODD_NAMES), odd_arrays, max_size=2))
 def test_a_checkpoint_with_a_right_checksum_and_anything_in_it(run, copied, state, odd):
     """What a stranger may make: resuming from it works, or says why not."""
@@ -208,7 +208,7 @@ toml = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=200, parent=same_folder)
+@settings(max_examples=50, parent=same_folder)
 @given(content=toml)
 def test_any_bytes_for_a_configuration(tmp_path, content):
     path = tmp_path / "config.toml"
@@ -229,7 +229,7 @@ options = st.dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(mixed(GOOD_CONFIG, CHEAP, st.one_of(leaf, options)))
 def test_a_run_of_any_settings_is_prepared_or_says_what_is_wrong(table):
     """The options of model and head may be anything too; what they allocate is the user's own wish, and small here."""
@@ -259,7 +259,7 @@ comparisons = st.one_of(
 )
 
 
-@settings(max_examples=200, parent=same_folder)
+@settings(max_examples=50, parent=same_folder)
 @given(content=comparisons)
 def test_any_bytes_for_a_comparison(tmp_path, content):
     (tmp_path / "comparison.json").write_bytes(content)
@@ -284,7 +284,7 @@ GOOD_SUMMARY = {"epochs": 2, "planned_epochs": 2, "interrupted": False, "classes
 SMALL_FIELDS = [*GOOD_SUMMARY, "step", "epoch", "names", "coarse", "coarse_names"]
 
 
-@settings(max_examples=100, parent=same_folder)
+@settings(max_examples=30, parent=same_folder)
 @given(
     file=st.sampled_from(
         ["summary.json", "checkpoints/state.json", "classes.json", "metrics.csv", "steps.csv", "confusion.csv"]

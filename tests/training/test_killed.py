@@ -352,6 +352,7 @@ def test_a_run_that_cannot_be_locked_says_so(tmp_path, monkeypatch, capsys):
     assert "Read-only file system" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tables_and_plots_are_replaced_whole(tmp_path, monkeypatch, capsys):
     """The second end of a run, on a full disk, leaves the first one's files."""
     run = tmp_path / "run"

@@ -64,7 +64,8 @@ CASES = {
 }  # fmt: skip
 for head in ("adaptive", "legacy_adaptive_untrained"):
     CASES[f"head {head}"]["head_opts"] = {"cutoffs": (4, 8)}
-LONG = ("model vit", "model resnet9", "model vit_small", "model whitened_resnet")
+SHORT = ("softmax", "hierarchical", "adaptive", "sampled", "gumbel_softmax", "mlp", "convnet", "one_cycle", "step")
+LONG = [c for c in CASES if c.startswith(("head ", "model ", "schedule ")) and not c.endswith(SHORT)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
