@@ -260,7 +260,7 @@ def other_number(value: Any, rng: np.random.Generator) -> Any:
         pairs = [tuple(map(np.int64, value)), list(value), (0, 0), (-1, 1), (*value, 1), value[0], (1.5, 1), (2, 40)]
         return pairs[rng.integers(len(pairs))]
     if type(value) is int:
-        return [np.int64(value), np.uint8(value), 0, -1, value + 1, 10**6, 1.5][rng.integers(7)]
+        return [np.int64(value), np.uint8(value), 0, -1, value + 1, 10**5, 1.5][rng.integers(7)]
     return value
 
 
