@@ -175,7 +175,10 @@ SUBJECTS = {
     "update": {},
     "windows": {"_{}.pyx": ("_pool.pyx", "the columns are in npsoftmax/_im2col.pyx, whose place is fixed")},
 }
-BESIDE = {"conv": {"choice.py", "_winograd.pyx", "conv_tensor.cu"}, "norm": {"_layer_norm.pyx"}}  # more than the parts
+BESIDE = {  # more than the parts
+    "conv": {"choice.py", "_winograd.pyx", "_direct.h", "conv_tensor.cu"},
+    "norm": {"_layer_norm.pyx"},
+}
 KERNELS = PACKAGE / "kernels"
 
 

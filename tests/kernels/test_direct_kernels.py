@@ -8,8 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from npsoftmax import host, kernels
+from npsoftmax.kernels.conv import compiled
+from npsoftmax.kernels.extension import load_extension
 
 ONE = (1, 1)
+needs_extension = pytest.mark.skipif(load_extension(compiled.DIRECT)[0] is None, reason="not built")
 LAYOUTS = {
     "C": lambda a: a,
     "F": np.asfortranarray,
@@ -92,3 +95,21 @@ def test_other_dtypes_take_the_readable_road():
     x, w = np.ones((1, 3, 3, 2), np.longdouble), np.ones((3, 3, 2, 1), np.longdouble)
     y = kernels.conv2d_direct(x, w, None, ONE)
     assert y.dtype == np.longdouble and y[0, 1, 1] == 18
+
+
+@needs_extension
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("f", [1, 10, 16, 21, 40])
+def test_whole_vectors_end_where_the_arrays_do(f, dtype):
+    """Vectors of outputs are read and written whole: what follows an array is neither changed nor added up."""
+    x, _, b, dy = arrays_of(2, 5, 9, 3, f, (3, 3), ONE, dtype, "C")
+    fast = load_extension(compiled.DIRECT)[0]
+    lanes = fast.lanes_for(f, x.itemsize)
+    w, bias = np.ones((27, lanes), dtype), np.append(b, np.zeros(lanes - f, dtype))
+    after = np.full((1, 5, 9, f), np.nan, dtype)
+    y = np.concatenate([dy, after])
+    fast.forward(x, w, bias, False, y[:2], 3, 3, *ONE, 1)
+    assert np.isfinite(y[:2]).all() and np.isnan(y[2]).all()
+    dw = np.zeros((1, 27, lanes), dtype)
+    fast.backward_weight(x, np.concatenate([dy, after])[:2], dw, 3, 3, *ONE)
+    assert np.isfinite(dw[..., :f]).all()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npsoftmax import host
-from npsoftmax.kernels import dispatch, elementwise, norm, softmax, update
+from npsoftmax.kernels import dispatch, elementwise, norm, softmax, update, windows
+from npsoftmax.kernels.extension import load_extension
 
 needs_extension = pytest.mark.skipif(norm.version_for(np.zeros(1)) is norm.reference, reason="_norm is not in use")
 FACES = {name: subject for subject in (norm, elementwise, softmax) for name in subject.__all__}
@@ -292,3 +293,19 @@ def test_few_values_are_not_shared_out():
         assert dispatch.threads_for(100) == 1 and dispatch.threads_for(10**7) == 4
     finally:
         host.set_threads(None)
+
+
+@needs_extension
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("c", [1, 10, 16, 21])
+def test_whole_vectors_of_a_pool_end_where_the_arrays_do(c, dtype):
+    """What follows is neither looked at nor changed, though vectors of few channels reach into the next pixel."""
+    x, dy = normal(2, 6, 6, c, dtype=dtype), normal(2, 3, 3, c, dtype=dtype)
+    geometry = (2, 2), (2, 2), (0, 0)
+    with_more = np.concatenate([x, np.full_like(x[:1], np.inf)])[:2]
+    y, winner = windows.max_pool(with_more, *geometry)
+    np.testing.assert_array_equal(y, x.reshape(2, 3, 2, 3, 2, c).max(axis=(2, 4)))
+    dx = np.full((3, 6, 6, c), np.nan, dtype)
+    load_extension(windows.compiled.POOL)[0].max_pool_backward(dy, winner, dx[:2], 2, 2, 2, 2, 0, 0, 1)
+    np.testing.assert_array_equal(dx[:2], windows.reference.max_pool_backward(dy, winner, x.shape, *geometry))
+    assert np.isnan(dx[2]).all()

@@ -24,6 +24,7 @@ ctypedef Py_ssize_t index
 
 cdef enum:
     LANES = 1024    # values that are worked on at a time
+    VECTOR = 16     # values, of which few channels are made a multiple where that is possible
 
 
 cdef struct Pool:
@@ -51,6 +52,12 @@ cdef inline Taps taps_inside(index oy, index ox, Pool g) noexcept nogil:
     t.top, t.bottom = max(-iy, 0), min(g.kh, g.h - iy)
     t.left, t.right = max(-ix, 0), min(g.kw, g.w - ix)
     return t
+
+
+cdef inline index whole(index n, index left) noexcept nogil:
+    """n rounded up to whole vectors, if there are so many values left."""
+    cdef index more = (n + VECTOR - 1) // VECTOR * VECTOR
+    return more if more <= left else n
 
 
 # ---------------------------------------------------------------- forward
@@ -119,9 +126,9 @@ cdef void write_winners(const floating* best, const int* who, index n, int nobod
 
 cdef void pool_row(const floating* image, index oy, Pool g, int nobody, floating* y, uint8_t* winner) noexcept nogil:
     """One output row (OW, C)."""
-    cdef floating best[LANES]
-    cdef int who[LANES]
-    cdef index windows = max(1, LANES // g.c), ox = 0, count, first, n, i, at
+    cdef floating best[LANES + VECTOR]
+    cdef int who[LANES + VECTOR]
+    cdef index windows = max(1, LANES // g.c), ox = 0, count, first, n, i, at, corner
     cdef bint four = g.kh == 2 and g.kw == 2 and g.ph == 0 and g.pw == 0
     while ox < g.ow:
         count = min(windows, g.ow - ox)
@@ -130,7 +137,8 @@ cdef void pool_row(const floating* image, index oy, Pool g, int nobody, floating
             n = min(<index>LANES, g.c - first)
             for i in range(count):
                 if four:
-                    best_of_four(image + first + (oy * g.sh * g.w + (ox + i) * g.sw) * g.c, g.c, g.w * g.c, n,
+                    corner = first + (oy * g.sh * g.w + (ox + i) * g.sw) * g.c
+                    best_of_four(image + corner, g.c, g.w * g.c, whole(n, g.c * (g.h * g.w - g.w - 1) - corner),
                                  best + i * n, who + i * n)
                 else:
                     best_of_window(image + first, taps_inside(oy, ox + i, g), g, n, best + i * n, who + i * n)
@@ -184,9 +192,9 @@ cdef void share_out(floating* image, Taps t, Pool g, index n, const floating* dy
 cdef void unpool_row(floating* image, index oy, Pool g, const floating* dy, const uint8_t* winner,
                      bint tiled) noexcept nogil:
     """One output row (OW, C) back into its image."""
-    cdef floating share[LANES]
-    cdef int who[LANES]
-    cdef index windows = max(1, LANES // g.c), ox = 0, count, first, n, i, at
+    cdef floating share[LANES + VECTOR]
+    cdef int who[LANES + VECTOR]
+    cdef index windows = max(1, LANES // g.c), ox = 0, count, first, n, i, at, after
     while ox < g.ow:
         count = min(windows, g.ow - ox)
         first = 0
@@ -198,7 +206,9 @@ cdef void unpool_row(floating* image, index oy, Pool g, const floating* dy, cons
             for i in range(count * n):
                 who[i] = winner[at + i]
             for i in range(count):
-                share_out(image + first, taps_inside(oy, ox + i, g), g, n, share + i * n, who + i * n, tiled)
+                after = (g.ow - ox - i - 1) * n if tiled and n == g.c else 0    # what later windows of the row write
+                share_out(image + first, taps_inside(oy, ox + i, g), g, whole(n, n + after), share + i * n,
+                          who + i * n, tiled)
             first = first + n
         ox = ox + count
 
