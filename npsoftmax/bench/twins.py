@@ -141,12 +141,20 @@ class MaxPlusMean(nn.Module):
         return x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))
 
 
+class PadToOdd(nn.Module):
+    """Zeros below and on the right of maps of even size, of which 2x2 filters and a pool then drop nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[2:]
+        return F.pad(x, (0, 1 - width % 2, 0, 1 - height % 2))
+
+
 # Of each group: its width, that inside its residual, the sizes of its three kernels.
 GROUPS = ((64, 64, (3, 1, 1)), (256, 192, (3, 3, 1)), (768, 512, (2, 3, 3)))
 
 
 def whitened_resnet() -> Twin:
-    """Whitened patches that do not learn, three groups with a residual each; for sizes that leave 2x2 no even map."""
+    """Whitened patches that do not learn, three groups with a residual each; for images of any size."""
     trunk: dict[str, nn.Module] = {"stem": Named(whiten=Whiten(), act=nn.SiLU())}
     channels = 24
     for number, (width, inner, sizes) in enumerate(GROUPS, start=1):
@@ -160,8 +168,9 @@ def whitened_resnet() -> Twin:
 
 
 def _conv_norm_silu(inputs: int, outputs: int, k: int, **pool: nn.Module) -> Named:
+    padded: dict[str, nn.Module] = {} if k % 2 else {"pad": PadToOdd()}
     conv = nn.Conv2d(inputs, outputs, k, padding=k // 2 if k % 2 else 0, bias=False)
-    return Named(conv=conv, **pool, norm=nn.BatchNorm2d(outputs), act=nn.SiLU())
+    return Named(**padded, conv=conv, **pool, norm=nn.BatchNorm2d(outputs), act=nn.SiLU())
 
 
 def _conv_norm_relu(inputs: int, outputs: int) -> Named:
