@@ -1,7 +1,7 @@
 """The first epoch of a speedrun's recipe, npsoftmax beside PyTorch: the same network, images, changes and rates.
 
     mkdir -p DIR
-    python benchmarks/speedrun.py --data-dir CIFAR [--recipe speedrun/cifar100_75] --rounds 3 --json DIR/rivals.json
+    python benchmarks/speedrun.py [--recipe speedrun/cifar100_75] [--data-dir CIFAR] --rounds 3 --json DIR/rivals.json
     npsoftmax compare speedrun/cifar100_75 --seeds 5 --out DIR
 
 First a guard: all sides take the same two steps of the recipe on one batch, from the same parameters. Then every side
@@ -169,7 +169,7 @@ def moves(start: Mapping[str, np.ndarray], end: Mapping[str, np.ndarray]) -> dic
 # ---------------------------------------------------------------- for the user
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", required=True, help="folder of the CIFAR-100 files")
+    parser.add_argument("--data-dir", help="folder of the CIFAR-100 files (default: where npsoftmax finds them)")
     parser.add_argument("--recipe", default=RECIPE, help=f"{RECIPE} (the default) or speedrun/speednet")
     parser.add_argument("--threads", type=whole_number(1), default=2)
     parser.add_argument("--rounds", type=whole_number(1), default=3, help="epochs of each side, in turns (default: 3)")

@@ -1,6 +1,6 @@
 """A recipe of the speedruns as a PyTorch program: the same network, images, steps and rates, for any CPU.
 
-    python benchmarks/speedrun_torch.py --data-dir CIFAR [--recipe speedrun/cifar100_75] [--threads 2] [--seed 0]
+    python benchmarks/speedrun_torch.py [--recipe speedrun/cifar100_75] [--data-dir CIFAR] [--threads 2] [--seed 0]
 
 It trains the whole recipe and prints what counts: seconds to prepare and to train, and the accuracy on the test images
 after the last epoch. `speedrun.py` measures single epochs of it in turns with ours, after a guard that both take the
@@ -224,7 +224,7 @@ def prepared(config: TrainConfig, layout: str) -> tuple[Run, Dataset, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", required=True, help="folder of the CIFAR-100 files")
+    parser.add_argument("--data-dir", help="folder of the CIFAR-100 files (default: where npsoftmax finds them)")
     parser.add_argument("--recipe", default=RECIPE)
     parser.add_argument("--layout", choices=LAYOUTS, default="channels-last")
     parser.add_argument("--threads", type=whole_number(1), default=2)
