@@ -32,10 +32,11 @@ cdef extern from *:
     """
     enum:
         PANEL "NPSOFTMAX_PANEL"    # columns of a panel in float32; half as many in float64
+        AT_A_TIME "NPSOFTMAX_ROWS"    # rows of a with which a panel is multiplied at a time
     void npsoftmax_float_product(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t,
-                                 Py_ssize_t, float*, Py_ssize_t, int) noexcept nogil
+                                 Py_ssize_t, const float*, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
     void npsoftmax_double_product(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t,
-                                  Py_ssize_t, double*, Py_ssize_t, int) noexcept nogil
+                                  Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
 
 
 cdef enum:
@@ -81,7 +82,14 @@ cdef inline void product(const floating* a, Py_ssize_t ra, Py_ssize_t ca, const 
 
     more: add to c instead of setting it.
     """
+    product_and(a, ra, ca, panels, m, n, k, <const floating*>c if more else NULL, ldc, c, ldc)
+
+
+cdef inline void product_and(const floating* a, Py_ssize_t ra, Py_ssize_t ca, const floating* panels, Py_ssize_t m,
+                             Py_ssize_t n, Py_ssize_t k, const floating* added, Py_ssize_t ldadded, floating* c,
+                             Py_ssize_t ldc) noexcept nogil:
+    """The same plus `added`, unless it is NULL, whose rows are ldadded apart: 0 for a bias (n,)."""
     if floating is float:
-        npsoftmax_float_product(a, ra, ca, panels, m, n, k, c, ldc, more)
+        npsoftmax_float_product(a, ra, ca, panels, m, n, k, added, ldadded, c, ldc)
     else:
-        npsoftmax_double_product(a, ra, ca, panels, m, n, k, c, ldc, more)
+        npsoftmax_double_product(a, ra, ca, panels, m, n, k, added, ldadded, c, ldc)

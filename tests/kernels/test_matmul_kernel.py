@@ -38,7 +38,9 @@ def test_it_is_the_matrix_product(m, k, n, layout_a, layout_b, dtype, threads, w
     assert (np.abs(c - (a.astype(float) @ b + added)) <= allowed).all()
 
 
-@pytest.mark.parametrize("shape", [(700, 300, 5), (5, 300, 700), (257, 33, 129), (40, 5000, 30), (300, 620, 290)])
+@pytest.mark.parametrize(
+    "shape", [(700, 300, 5), (5, 300, 700), (257, 33, 129), (40, 5000, 30), (300, 620, 290), (650, 230, 690)]
+)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_products_large_enough_for_threads(shape, threads):
     m, k, n = shape

@@ -17,6 +17,10 @@ are packed into panels that stay in the second-level cache, and ROWS rows of a a
     │ b ███ │ k    ────► │  │  │  │  │
     │       │            └──┴──┴──┴──┘
 
+A transposed a has the numbers of a row far apart: of it are packed AT_A_TIME rows side by side as well, as many as a tile
+holds. The sum is cut shorter there (SHALLOW), so that such rows and a panel fit the first-level cache together, and c,
+which then is added to more often, is small.
+
 For few rows packing does not pay: their products are left to BLAS.
 """
 
@@ -26,7 +30,9 @@ from libc.stdlib cimport abort, free, malloc
 from libc.string cimport memcpy
 
 from npsoftmax.kernels._blas cimport NORMAL, TRANSPOSED, gemm
-from npsoftmax.kernels._small_products cimport LINE, PANEL, on_a_line, pack, packed_size, product
+from npsoftmax.kernels._small_products cimport (
+    AT_A_TIME, LINE, PANEL, on_a_line, pack, packed_size, panel_width, product, product_and,
+)
 
 ctypedef Py_ssize_t index
 
@@ -34,6 +40,7 @@ cdef enum:
     FEW = 24          # rows of a, below which b is not packed
     ROWS = 96
     DEPTH = 640
+    SHALLOW = 208
     PACKED = 131072    # half a megabyte in float32
 
 
@@ -56,6 +63,7 @@ cdef void packed_product(const floating* a, const floating* b, const floating* b
     cdef index i, j = 0, l, rows, width, depth, block
     cdef floating* room = <floating*>malloc(packed_size(deepest, widest) * sizeof(floating) + LINE)
     cdef floating* panels = on_a_line(room)
+    cdef const floating* added
     if room is NULL:
         abort()
     while j < p.n:
@@ -67,13 +75,64 @@ cdef void packed_product(const floating* a, const floating* b, const floating* b
             i = 0
             while i < p.m:
                 rows = min(<index>ROWS, p.m - i)
-                if block == 0 and bias is not NULL:
-                    fill_rows(c + i * p.ldc + j, bias + j, rows, width, p.ldc)
-                product(a + i * p.ra + l * p.ca, p.ra, p.ca, panels, rows, width, depth, c + i * p.ldc + j, p.ldc,
-                        block > 0 or bias is not NULL)
+                added = <const floating*>(c + i * p.ldc + j) if block > 0 else bias if bias is NULL else bias + j
+                product_and(a + i * p.ra + l * p.ca, p.ra, p.ca, panels, rows, width, depth, added,
+                            p.ldc if block > 0 else 0, c + i * p.ldc + j, p.ldc)
                 i = i + rows
         j = j + width
     free(room)
+
+
+cdef void pack_rows(const floating* a, index ca, index m, index k, floating* packed) noexcept nogil:
+    """a[i, l], at a[i + l · ca], as runs of AT_A_TIME rows, in which they lie side by side for each l."""
+    cdef index i = 0, l
+    while i < m:
+        if i + AT_A_TIME <= m:
+            for l in range(k):
+                memcpy(packed + l * AT_A_TIME, a + i + l * ca, AT_A_TIME * sizeof(floating))    # of known length
+        else:
+            for l in range(k):
+                memcpy(packed + l * AT_A_TIME, a + i + l * ca, (m - i) * sizeof(floating))
+        packed, i = packed + k * AT_A_TIME, i + AT_A_TIME
+
+
+cdef void transposed_product(const floating* a, const floating* b, floating* c, Product p) noexcept nogil:
+    """c = a @ b by one thread, for the transpose of a matrix in row order as a."""
+    cdef index blocks = (p.k + SHALLOW - 1) // SHALLOW, deepest = (p.k + blocks - 1) // blocks
+    cdef index most = PACKED // deepest // PANEL * PANEL, widest = min(p.n, most), highest = min(p.m, most)
+    cdef index i = 0, j, l, rows, width, depth, block
+    cdef index rows_size = (highest + AT_A_TIME - 1) // AT_A_TIME * AT_A_TIME * deepest
+    cdef floating* room = <floating*>malloc((packed_size(deepest, widest) + rows_size) * sizeof(floating) + LINE)
+    cdef floating* panels = on_a_line(room)
+    cdef floating* packed = panels + packed_size(deepest, widest)
+    if room is NULL:
+        abort()
+    while i < p.m:
+        rows = min(highest, p.m - i)
+        for block in range(blocks):
+            l = p.k * block // blocks
+            depth = p.k * (block + 1) // blocks - l
+            pack_rows(a + i + l * p.ca, p.ca, rows, depth, packed)
+            j = 0
+            while j < p.n:
+                width = min(widest, p.n - j)
+                pack(b + l * p.rb + j * p.cb, p.rb, p.cb, depth, width, panels)
+                packed_by_packed(packed, panels, rows, width, depth, c + i * p.ldc + j, p.ldc, block > 0)
+                j = j + width
+        i = i + rows
+    free(room)
+
+
+cdef void packed_by_packed(const floating* packed, const floating* panels, index m, index n, index k, floating* c,
+                           index ldc, bint more) noexcept nogil:
+    """c (m, n) = or += what `pack_rows` has packed @ what `pack` has: all rows against a panel, then the next."""
+    cdef index i, j = 0, tile, width = panel_width(<floating*>panels)
+    while j < n:
+        for tile in range((m + AT_A_TIME - 1) // AT_A_TIME):
+            i = tile * AT_A_TIME
+            product(packed + i * k, 1, AT_A_TIME, panels + j * k, min(<index>AT_A_TIME, m - i), min(width, n - j), k,
+                    c + i * ldc + j, ldc, more)
+        j = j + width
 
 
 cdef void part(const floating* a, bint ta, index lda, const floating* b, bint tb, index ldb, const floating* bias,
@@ -94,7 +153,10 @@ cdef void part(const floating* a, bint ta, index lda, const floating* b, bint tb
         if bias is not NULL:
             bias = bias + first
     if p.m >= FEW:
-        packed_product(a, b, bias, c, p)
+        if ta and bias is NULL:
+            transposed_product(a, b, c, p)
+        else:
+            packed_product(a, b, bias, c, p)
         return
     if bias is not NULL:    # BLAS would fill the result with zeros and add to them, and is given this to add to
         fill_rows(c, bias, p.m, p.n, n)
