@@ -41,21 +41,21 @@ def run(args: argparse.Namespace) -> int:
     changes = {"data_dir": args.data_dir} if args.data_dir else {}
     subjects = [Subject.of_run(path, **changes) for path in given]
     _check_alike(subjects)
-    with LookServer(Answers(subjects), args.port) as server:
-        print(f"{' and '.join(map(str, given))}: open this address in a browser of this machine", flush=True)
-        print(f"    {server.address}", flush=True)
-        for subject in subjects:
-            if subject.note:
-                print(subject.note, flush=True)
-        print("Ctrl-C ends it.", flush=True)
-        if not args.no_browser:
-            webbrowser.open(server.address)
-        try:
+    try:
+        with LookServer(Answers(subjects), args.port) as server:
+            print(f"{' and '.join(map(str, given))}: open this address in a browser of this machine", flush=True)
+            print(f"    {server.address}", flush=True)
+            for subject in subjects:
+                if subject.note:
+                    print(subject.note, flush=True)
+            print("Ctrl-C ends it.", flush=True)
+            if not args.no_browser:
+                webbrowser.open(server.address)
             while True:
                 time.sleep(3600)
-        except KeyboardInterrupt:
-            print("\nended")
-    return 0
+    except KeyboardInterrupt:
+        print("\nended")
+        return 0
 
 
 def _example() -> Path:

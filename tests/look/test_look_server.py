@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from npsoftmax.cli.look import _example
+from npsoftmax.cli.main import main
 from npsoftmax.errors import InputError
 from npsoftmax.look.server import MOST_BODY, PAGE, LookServer
 from npsoftmax.look.subject import Subject
@@ -176,19 +178,31 @@ def test_a_port_that_is_taken_or_none(answers, server):
 def test_the_command_prints_an_address_ends_with_ctrl_c_and_starts_again(folders):
     command = [sys.executable, "-m", "npsoftmax.cli.main", "look", str(folders["convnet"]), "--no-browser"]
     for end in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        for line in process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", line):
-                break
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
-        connection.request("GET", f"/?token={found[2]}")
-        assert connection.getresponse().status == 200
-        process.send_signal(end)
-        process.wait(20)
+        ) as process:
+            for line in process.stdout:
+                if found := re.search(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", line):
+                    break
+            if end == signal.SIGKILL:  # the other comes as soon as the address is read
+                with contextlib.closing(
+                    http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
+                ) as connection:
+                    connection.request("GET", f"/?token={found[2]}")
+                    assert connection.getresponse().status == 200
+            process.send_signal(end)
+            process.wait(20)
     assert process.returncode == 0
+
+
+def test_ctrl_c_while_the_browser_opens_is_an_end_too(folders, monkeypatch, capsys):
+    def interrupted(address):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webbrowser.open", interrupted)
+    assert main(["look", str(folders["convnet"])]) == 0
+    assert capsys.readouterr().out.endswith("\nended\n")
