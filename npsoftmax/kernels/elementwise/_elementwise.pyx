@@ -75,7 +75,8 @@ cdef inline float tail32(float a, float e) noexcept nogil:
 
     Fitted to erfcx(a/√2) / 2 on 0 <= a <= 14 with the relative error spread evenly: below 2e-8.
     """
-    cdef float t = 1 / (1 + <float>0.21 * a)
+    cdef float one = 1    # as a number in the text it would be a double, and the division one of doubles
+    cdef float t = one / (one + <float>0.21 * a)
     cdef float q = <float>(-7.165634553e-02) * t + <float>2.835887869e-01
     q = q * t + <float>(-3.302539127e-01)
     q = q * t + <float>3.494016853e-01

@@ -24,6 +24,11 @@ which then is added to more often, is small.
 For few rows packing does not pay: their products are left to BLAS.
 """
 
+cdef extern from *:
+    """
+    #define NPSOFTMAX_AHEAD
+    """
+
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdlib cimport abort, free, malloc
@@ -38,7 +43,7 @@ ctypedef Py_ssize_t index
 
 cdef enum:
     FEW = 24          # rows of a, below which b is not packed
-    ROWS = 96
+    ROWS = 48
     DEPTH = 640
     SHALLOW = 208
     PACKED = 131072    # half a megabyte in float32
