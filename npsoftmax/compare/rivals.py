@@ -42,8 +42,8 @@ def rival_table(folder: Path, rows: Iterable[Row]) -> Table | None:
             cells.append(line)
     about = (
         "An epoch of the same network, images, augmentation and schedule in another framework, one epoch of each side "
-        f"after the other, without evaluation; {machine}. Median (fastest to slowest); the ratio says how many times "
-        "as long the rival takes."
+        f"after the other, without evaluation; where images grow, the mean over their sizes; {machine}. Median "
+        "(fastest to slowest); the ratio says how many times as long the rival takes."
     )
     columns = ("row", "rival", "threads", "epochs of each", "ours, s/epoch", "rival, s/epoch", "ratio")
     return Table("Beside another framework", about, columns, cells, ("rival",)) if cells else None
