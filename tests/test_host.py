@@ -281,8 +281,10 @@ print(kept, max(faults[-2:]), images * 32 * 32 * first * 4 // page)
 
 def faults(keep):
     """(was the allocator told, page faults of a later step, pages of the first activation alone), in a new process."""
-    # Small pages: one fault may otherwise stand for two megabytes.
-    told, found, pages = in_a_process(STEPS.format(keep=keep), NUMPY_MADVISE_HUGEPAGE="0").split()
+    # Small pages: one fault may otherwise stand for two megabytes. And the size from which an array is a block of its
+    # own stays what it is at the start: where it grows, whether the heap's top is given back is a matter of luck.
+    environment = {"NUMPY_MADVISE_HUGEPAGE": "0", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    told, found, pages = in_a_process(STEPS.format(keep=keep), **environment).split()
     return told == "True", int(found), int(pages)
 
 
