@@ -67,13 +67,14 @@ class _Threads:
     wanted: int | None = None
     counted: int | None = None  # while BLAS is limited, so that no kernel need count the CPUs again
     forked: bool = False
-    limits: int = 0  # how many `single_threaded_blas` are open, in whatever threads of Python
+    inside: list[int] = field(default_factory=list)  # the threads of Python within a `single_threaded_blas`, each time
     blas: list[int] = field(default_factory=list)  # threads of each BLAS before the first of them
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_fork(self) -> None:
         self.forked = True
         self.lock = threading.Lock()  # the parent's may be held by a thread that is not here
+        self.inside = [thread for thread in self.inside if thread == threading.get_ident()]  # the others are not here
 
 
 _threads = _Threads()
@@ -83,7 +84,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def set_threads(n: int | None) -> None:
-    """Use `n` threads in the compiled kernels (None: as many as there are CPUs). Raises InputError for n < 1.
+    """Use `n` threads in the compiled kernels (None: as many as there are CPUs). The number is one for the process.
+
+    InputError for n < 1, and for another number than a computation that is under way in another thread of Python uses,
+    which would go on with other bits.
 
     A process made by `os.fork` (multiprocessing's default on Linux before Python 3.14) uses one, whatever is set: the
     threads of GNU OpenMP do not survive a fork, and a child that waits for them waits for ever. Start workers that
@@ -91,6 +95,12 @@ def set_threads(n: int | None) -> None:
     """
     if n is not None and n < 1:
         raise InputError(f"--threads is {n}, but at least 1 is needed.")
+    new, now = n or _usual_threads(), get_threads()
+    if new != now and any(other != threading.get_ident() for other in _threads.inside):
+        raise InputError(
+            f"--threads is {new}, but a computation in another thread of this Python uses {now}, and the number is one "
+            "for the process. Give both the same, or start one in a process of its own."
+        )
     _threads.wanted, _threads.counted = n, None
 
 
@@ -102,6 +112,11 @@ def get_threads() -> int:
         return _threads.wanted
     if _threads.counted is not None:
         return _threads.counted
+    return _usual_threads()
+
+
+def _usual_threads() -> int:
+    """Where nobody said how many."""
     outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, one for each depth
     return int(outermost) if outermost.isdecimal() and int(outermost) > 0 else available_cpus()
 
@@ -136,20 +151,27 @@ def single_threaded_blas() -> Iterator[None]:
     Entering costs some 30 us, entering again inside it nothing. The CPUs that the process may use are counted on
     entering, not at every call inside. Where several threads of Python train, it lasts until the last of them leaves.
     """
-    with _threads.lock:
-        if _threads.limits == 0:
-            _threads.blas = [_set_blas_threads(blas, 1) for blas in _blas_libraries()]
-            _threads.counted = get_threads()
-        _threads.limits += 1
-    try:
+    me, entered = threading.get_ident(), False
+    try:  # from here on, so that a Ctrl-C before the yield leaves nothing behind
+        with _threads.lock:
+            if not _threads.inside:
+                _threads.blas = [_set_blas_threads(blas, 1) for blas in _blas_libraries()]
+                _threads.counted = get_threads()
+            _threads.inside.append(me)
+            entered = True
         yield
     finally:
-        with _threads.lock:
-            _threads.limits -= 1
-            if _threads.limits == 0:
-                _threads.counted = None
-                for blas, n in zip(_blas_libraries(), _threads.blas, strict=True):
-                    _set_blas_threads(blas, n)
+        if entered:
+            _leave(me)
+
+
+def _leave(thread: int) -> None:
+    with _threads.lock:
+        _threads.inside.remove(thread)
+        if not _threads.inside:
+            _threads.counted = None
+            for blas, n in zip(_blas_libraries(), _threads.blas, strict=True):
+                _set_blas_threads(blas, n)
 
 
 @functools.cache

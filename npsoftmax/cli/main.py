@@ -109,6 +109,15 @@ def run_command(args: argparse.Namespace) -> int:
     except MemoryError as error:
         print(f"npsoftmax: error: there is not enough memory: {error or 'something is too large'}.", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        print(
+            "npsoftmax: error: this needs a thread, and the system starts none: a browser's Python has no threads, and "
+            "elsewhere a limit may be reached (ulimit -u).",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("npsoftmax: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -14,6 +14,7 @@ import importlib.util
 import os
 import platform
 import sys
+import threading
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,21 @@ def extension_names() -> tuple[str, ...]:
     return tuple(".".join((PACKAGE.name, *file.parts)) for file in files)
 
 
+_loading = threading.RLock()  # a module that two threads load at once would be half a module to one of them
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
 @functools.cache
 def load_extension(name: str) -> tuple[Any, str]:
     """The compiled module called `name` or None, and why. `NPSOFTMAX_COMPILED=0` switches all off (for tests)."""
+    with _loading:
+        return _loaded(name)
+
+
+@functools.cache
+def _loaded(name: str) -> tuple[Any, str]:
+    """The same for one thread at a time."""
     if os.environ.get("NPSOFTMAX_COMPILED", "1") == "0":
         return None, "switched off by NPSOFTMAX_COMPILED=0"
     beside_its_source = PACKAGE.joinpath(*name.split(".")[1:-1])

@@ -29,7 +29,7 @@ import numpy as np
 from npsoftmax.backend import Array
 from npsoftmax.data import made_ahead
 from npsoftmax.errors import InputError
-from npsoftmax.host import keep_freed_memory, single_threaded_blas
+from npsoftmax.host import keep_freed_memory, set_threads, single_threaded_blas
 from npsoftmax.params import Tree, leaves
 from npsoftmax.set_metrics import overlap
 from npsoftmax.training.callbacks import Callback
@@ -105,6 +105,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.begin(self.session, self.run)
         keep_freed_memory()
+        if self.config.threads is not None:
+            set_threads(self.config.threads)  # another run of this process may have set its own since
         self.state.prepare_seconds += self.session.prepare_seconds
         with self.run.explaining_failures(), single_threaded_blas(), self._interrupt.caught():
             if self.group.is_first and not self.run.checkpoint_file("last").exists():

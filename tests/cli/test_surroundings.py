@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -167,3 +168,12 @@ def test_ctrl_c_while_it_loads_is_no_traceback():
     code += "m.run_program(lambda word: signal.raise_signal(signal.SIGINT), ['train'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "npsoftmax: interrupted\n")
+
+
+def test_a_system_that_starts_no_thread_is_told(monkeypatch, tmp_path, capsys):
+    def none(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    assert main(["train", "--data=digits", "--epochs=1", "--limit-train=64", "--out", str(tmp_path / "run")]) == 2
+    assert "the system starts none: a browser's Python has no threads" in capsys.readouterr().err

@@ -6,7 +6,6 @@ and a zip looks like a folder to everything after. Nothing is written outside th
 
 from __future__ import annotations
 
-import lzma
 import os
 import re
 import stat
@@ -18,6 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it, where nothing raises it
+    LZMAError = OSError  # type: ignore[misc, assignment]
 
 MOST, MOST_FILES, DEEPEST = 100 * 2**20, 5000, 5  # bytes, files, and archives within archives
 MOST_CODE, MOST_OTHER = 50 * 2**20, 5 * 2**20  # bytes of one file; a notebook may hold pictures
@@ -31,7 +35,7 @@ BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
-    lzma.LZMAError,
+    LZMAError,
     EOFError,
     MemoryError,  # what a few bytes of LZMA may ask for
     NotImplementedError,
