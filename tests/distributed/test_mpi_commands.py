@@ -205,7 +205,9 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("error", "code"), [("InputError", 2), ("ZeroDivisionError", 1)])
+@pytest.mark.parametrize(
+    ("error", "code"), [("InputError", 2), pytest.param("ZeroDivisionError", 1, marks=pytest.mark.slow)]
+)
 def test_an_error_in_one_process_ends_all_and_is_told(tmp_path, error, code):
     words = ["train", "--distributed", *TINY, "--out", tmp_path / "run"]
     found, _, told = ended(start(2, "-c", FAILING.format(error=error), *words), 60)
@@ -228,6 +230,7 @@ with ending_together(group):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "again", [0, *(pytest.param(again, marks=pytest.mark.slow) for again in (1, 2))]
 )  # what mpiexec reads first is a matter of luck
@@ -237,6 +240,7 @@ def test_an_error_is_told_though_mpiexec_is_busy_when_it_comes(again):
 
 
 # ---------------------------------------------------------------- mistakes
+@pytest.mark.slow
 def test_a_mistake_that_all_make_is_told_once(tmp_path):
     code, _, error = ended(train(2, "--model=nothing", "--out", tmp_path / "run"))
     assert code == 2 and error.count("npsoftmax: error: unknown model 'nothing'") == 1
@@ -318,6 +322,7 @@ def test_ctrl_c_ends_a_comparison_after_the_steps_under_way(tmp_path):
     assert json.loads((out / "softmax" / "seed-0" / "summary.json").read_text())["interrupted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"), [(["--jobs=2"], "--jobs is for --engine local"), (["--seeds=0"], "--seeds")]
 )

@@ -76,6 +76,7 @@ def test_it_is_the_students_own_code_that_is_asked_about(tmp_path):
     assert lines[int(number) - 1].strip() == text and "product + b" in text
 
 
+@pytest.mark.slow
 def test_a_variation_that_never_ends_is_passed_over(tmp_path):
     body = "n = 0\nwhile n < 3:\n    n = n + 1\ny = x @ w\ny = y + b * (n == 3)\nreturn y, (x, w, True)"
     folders.write(tmp_path, {"dense_forward": folders.function("dense_forward", body)}, ("a2",))

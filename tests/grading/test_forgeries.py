@@ -429,6 +429,7 @@ class Thing:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and processes are others there")
 def test_other_troubles_cost_their_own_exercise_and_are_told_truly(tmp_path):
     codes = {name: folders.function(name, body) for name, (body, _) in TROUBLES.items()}
