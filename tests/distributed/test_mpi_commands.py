@@ -205,9 +205,8 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(
-    ("error", "code"), [("InputError", 2), pytest.param("ZeroDivisionError", 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("error", "code"), [("InputError", 2), ("ZeroDivisionError", 1)])
 def test_an_error_in_one_process_ends_all_and_is_told(tmp_path, error, code):
     words = ["train", "--distributed", *TINY, "--out", tmp_path / "run"]
     found, _, told = ended(start(2, "-c", FAILING.format(error=error), *words), 60)

@@ -146,6 +146,7 @@ def test_a_result_larger_than_memory_is_told(tmp_path):
     assert row["state"] == "wrong" and "it returned more than" in row["report"]
 
 
+@pytest.mark.slow
 def test_a_system_without_poll_reads_by_threads(tmp_path, monkeypatch):
     monkeypatch.delattr("select.poll")
     flood = "while True:\n    for n in range(3, 20):\n        try:\n            os.write(n, b'x' * 65536)"
@@ -266,6 +267,7 @@ def test_what_is_slow_in_each_of_many_calls_is_no_infinite_loop(tmp_path):
     assert "infinite" not in row["report"]
 
 
+@pytest.mark.slow
 def test_what_hangs_while_its_cause_is_looked_for_is_what_it_was(tmp_path):
     """The case after the first that failed is asked for the cause alone."""
     body = f"if dy.ndim == 3 or hasattr(np, 'again'):\n    while True: pass\nnp.again = 1\n{WRONG}"
