@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from everyday import mostly_slow
 
 ROOT = Path(__file__).parents[1]
 if not (ROOT / "README.md").exists():
@@ -136,9 +137,7 @@ NOT_RUN = {
 }
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *(pytest.param(p, marks=pytest.mark.slow) for p in RUNS if p != "README.md")]
-)
+@pytest.mark.parametrize("page", mostly_slow(RUNS, ["README.md"]))
 def test_the_code_of_a_page_runs(page):
     blocks = [code for code in python_of(page) if not code.startswith(LEFT_OUT.get(page, "\0"))]
     done = subprocess.run(

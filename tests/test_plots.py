@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from everyday import slow
 
 from npsoftmax import plots
 from npsoftmax.calibration import Scaling, class_scores, fit_temperature
@@ -135,9 +136,7 @@ def widths(ax):
 
 
 # ---------------------------------------------------------------- all figures
-@pytest.mark.parametrize(
-    "shape", ["hundred", *(pytest.param(s, marks=pytest.mark.slow) for s in SHAPES if s != "hundred")]
-)
+@pytest.mark.parametrize("shape", ["hundred", *slow(s for s in SHAPES if s != "hundred")])
 @pytest.mark.parametrize("name", ALL)
 def test_no_text_overlaps_another_or_leaves_the_figure(runs, shape, name):
     figure = plots.FIGURES[name][0](runs[shape])
@@ -383,7 +382,7 @@ GIVES = {
 FIRST, *OTHERS = GIVES
 
 
-@pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
+@pytest.mark.parametrize("name", [FIRST, *slow(OTHERS)])
 def test_a_finished_run_that_lost_a_file_is_drawn_without_it_and_says_so(tmp_path, name, capsys):
     folder = make_run(tmp_path / "run", n_groups=2)
     (folder / name).unlink()

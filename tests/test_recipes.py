@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from everyday import mostly_slow
 
 from npsoftmax import build_model
 from npsoftmax.errors import InputError
@@ -31,7 +32,7 @@ def every_recipe():
     """The first of each report every day, the others in the long tests."""
     names = recipe_names()
     first = {name.partition("/")[0]: name for name in reversed(names)}.values()
-    return [name if name in first else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return mostly_slow(names, first)
 
 
 @pytest.mark.parametrize("name", every_recipe())

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from everyday import slow
 
 import npsoftmax
 from npsoftmax.cli.main import main
@@ -142,9 +143,7 @@ def test_images_to_hold_out_are_a_fraction_or_a_count(tmp_path, capsys):
 
 
 # ---------------------------------------------------------------- Ctrl-C
-@pytest.mark.parametrize(
-    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT", "SIGHUP"))]
-)
+@pytest.mark.parametrize("name", ["SIGTERM", *slow(("SIGINT", "SIGHUP"))])
 def test_a_signal_saves_and_is_told_by_the_exit_code(name, tmp_path):
     run, number = tmp_path / "run", getattr(signal, name)
     words = ["train", "--data", "digits", "--model", "mlp", "--model-opt", "hidden=4", "--epochs", "100000"]

@@ -13,6 +13,7 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 import strict_cupy
+from everyday import slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity import table
@@ -54,10 +55,6 @@ def drawn(seed, *shapes):
 
 def narrow(backend, *arrays):
     return [autocast.rounded(backend.asarray(a)) for a in arrays]
-
-
-def slow(cases):
-    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 def bits(x):

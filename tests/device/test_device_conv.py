@@ -10,6 +10,7 @@ import contextlib
 import cuda_on_cpu
 import numpy as np
 import pytest
+from everyday import mostly_slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -360,7 +361,7 @@ EVERYDAY = {"a missing barrier", "squares that are not transposed", "a carry tha
 
 
 @needs_compiler
-@pytest.mark.parametrize("mistake", [m if m in EVERYDAY else pytest.param(m, marks=pytest.mark.slow) for m in PLANTED])
+@pytest.mark.parametrize("mistake", mostly_slow(PLANTED, EVERYDAY))
 def test_a_planted_mistake_is_found(mistake):
     right, wrong, kernel, bits = PLANTED[mistake]
     assert CODE.count(right) == 1

@@ -11,6 +11,7 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 from cuda_feed import SHARED, Access
+from everyday import slow
 
 from npsoftmax import cuda, kernels
 from npsoftmax.autocast import rounded, widened
@@ -449,7 +450,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("fault", [pytest.param(name, marks=pytest.mark.slow) for name in PLANTED])
+@pytest.mark.parametrize("fault", slow(PLANTED))
 def test_a_planted_fault_is_found(fault, make, monkeypatch):
     file, right, wrong, case, key = PLANTED[fault]
     code = cuda.source(file)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import strict_cupy
 import strict_graph
+from everyday import mostly_slow
 from parity import table
 
 from npsoftmax import cublas
@@ -129,12 +130,7 @@ VARIANTS = {
 }
 
 
-def few(names, everyday):
-    """The names, most of them for the slow tests."""
-    return [name if name in everyday else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.mark.parametrize("name", few([*HEADS, *VARIANTS], {"log_softmax", "hierarchical", "weights"}))
+@pytest.mark.parametrize("name", mostly_slow([*HEADS, *VARIANTS], {"log_softmax", "hierarchical", "weights"}))
 def test_a_step_of_a_head_is_a_graph_or_the_head_says_why_not(name, strict):
     head, options = VARIANTS.get(name, (name, {}))
 
@@ -151,8 +147,8 @@ MANY = ClassInfo(10_000, counts=np.arange(1, 10_001), coarse=np.arange(10_000) /
 OF_FEW_ROWS = {"plain": ("sgd", {"decay": 0, "momentum": 0}), "sgd": ("sgd", {}), "adam": ("adam", {})}
 
 
-@pytest.mark.parametrize("rule", few(OF_FEW_ROWS, {"sgd"}))
-@pytest.mark.parametrize("name", few(["sampled", "nce", "hierarchical", "huffman", "superclass"], {"sampled"}))
+@pytest.mark.parametrize("rule", mostly_slow(OF_FEW_ROWS, {"sgd"}))
+@pytest.mark.parametrize("name", mostly_slow(["sampled", "nce", "hierarchical", "huffman", "superclass"], {"sampled"}))
 def test_a_step_with_gradients_of_a_few_rows_is_a_graph(name, rule, strict):
     """Of so many classes a run predicts nothing while it trains: a tree of superclasses would be waited for."""
     head, options = VARIANTS.get(name, (name, {}))
@@ -169,13 +165,13 @@ def test_a_softmax_in_blocks_of_classes_is_a_graph(strict, monkeypatch):
     assert_the_same_bits(lambda: Steps(strict, "mlp", "softmax", head_opts=options))
 
 
-@pytest.mark.parametrize("name", few(MODELS, {"convnet"}))
+@pytest.mark.parametrize("name", mostly_slow(MODELS, {"convnet"}))
 def test_a_step_of_a_model_is_a_graph(name, strict):
     assert not Steps(strict, name, "softmax").uncaptured
     assert_the_same_bits(lambda: Steps(strict, name, "softmax"))
 
 
-@pytest.mark.parametrize("name", few(OPTIMIZERS, {"adamw"}))
+@pytest.mark.parametrize("name", mostly_slow(OPTIMIZERS, {"adamw"}))
 def test_a_step_of_an_optimiser_is_a_graph(name, strict):
     assert_the_same_bits(lambda: Steps(strict, "convnet" if name == "muon" else "mlp", "softmax", name))
 

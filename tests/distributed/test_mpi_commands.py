@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from everyday import slow
 from processes import ended, start
 
 from npsoftmax.cli.main import main
@@ -230,9 +231,7 @@ with ending_together(group):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "again", [0, *(pytest.param(again, marks=pytest.mark.slow) for again in (1, 2))]
-)  # what mpiexec reads first is a matter of luck
+@pytest.mark.parametrize("again", [0, *slow((1, 2))])  # what mpiexec reads first is a matter of luck
 def test_an_error_is_told_though_mpiexec_is_busy_when_it_comes(again):
     code, _, error = ended(start(2, "-c", BUSY))
     assert code == 2 and error.count("all of them fail") == 1

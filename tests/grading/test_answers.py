@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import answers
 import pytest
+from everyday import slow
 
 from npsoftmax.grading import runner, stubs
 from npsoftmax.grading.exercises import EXERCISES
 
 RIGHT, WRONG = answers.answers("right"), answers.answers("wrong")
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
+SEEDS = [0, *slow(range(1, 5))]
 
 
 def name_of(answer):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from everyday import slow
 
 from npsoftmax.grading import causes, stubs
 from npsoftmax.grading.check import check
@@ -45,7 +46,7 @@ def in_general(cause):
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.splitlines()[0][:70])
-@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 5, 13))])
+@pytest.mark.parametrize("seed", [0, *slow((1, 5, 13))])
 def test_no_sentence_is_said_that_was_not_expected(entry, seed):
     name, expected, body = parts(entry)
     verdict = check(EXERCISES[name], answer(name, body), seed)

@@ -9,6 +9,7 @@ import re
 import folders
 import numpy as np
 import pytest
+from everyday import mostly_slow
 
 from npsoftmax.cli.main import main
 from npsoftmax.grading.defend import defend, value_question
@@ -36,7 +37,7 @@ def asked(folder, name, student="anna", seed=0):
     return defend(EXERCISES[name], find_file(folder, EXERCISES[name]), student, seed)
 
 
-@pytest.mark.parametrize("name", [n if n in EVERY_DAY else pytest.param(n, marks=pytest.mark.slow) for n in EXERCISES])
+@pytest.mark.parametrize("name", mostly_slow(EXERCISES, EVERY_DAY))
 def test_every_exercise_has_three_questions_that_are_not_trivial(solved, name):
     defence = asked(solved, name)
     assert len(defence.questions) == 3 == len({q.text for q in defence.questions})

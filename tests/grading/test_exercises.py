@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from everyday import mostly_slow, slow
 
 from npsoftmax.errors import InputError
 from npsoftmax.grading import check as checking
@@ -42,7 +43,7 @@ def needs_cython(name):
 
 # ---------------------------------------------------------------- the library
 @each_exercise
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
+@pytest.mark.parametrize("seed", [0, *slow(range(1, 5))])
 def test_the_library_passes(name, seed):
     needs_cython(name)
     verdict = check(EXERCISES[name], EXERCISES[name].reference, seed)
@@ -159,12 +160,10 @@ def right_but(exercise, change):
     return function
 
 
-def some_every_day(names):
-    """Every fourth exercise every day, the others in the long tests."""
-    return [name if i % 4 == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(names)]
+JUDGED = [n for n, e in EXERCISES.items() if not e.compiled and n != "huffman"]
 
 
-@pytest.mark.parametrize("name", some_every_day(n for n, e in EXERCISES.items() if not e.compiled and n != "huffman"))
+@pytest.mark.parametrize("name", mostly_slow(JUDGED, JUDGED[::4]))
 def test_a_wrong_answer_outside_the_catalogue_gets_facts_and_no_guess(name):
     def shaken(y):
         if y.dtype.kind == "f":
@@ -184,7 +183,7 @@ OF_NUMBERS = [
 
 
 @pytest.mark.parametrize("factor", [1.3, pytest.param(-1.3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", some_every_day(OF_NUMBERS))
+@pytest.mark.parametrize("name", mostly_slow(OF_NUMBERS, OF_NUMBERS[::4]))
 def test_an_answer_off_by_an_unknown_factor_gets_the_factor_and_no_cause(name, factor):
     """1.3 is no size of any case, no 1/N, no temperature and no sign: it is a fact, and nobody knows why."""
     verdict = check(EXERCISES[name], right_but(EXERCISES[name], lambda y: y * factor))
@@ -196,7 +195,7 @@ def test_an_answer_off_by_an_unknown_factor_gets_the_factor_and_no_cause(name, f
 
 
 @pytest.mark.parametrize("factor", [2.0, pytest.param(-1.0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", some_every_day(OF_NUMBERS))
+@pytest.mark.parametrize("name", mostly_slow(OF_NUMBERS, OF_NUMBERS[::4]))
 def test_ratios_that_are_only_nearly_constant_are_no_ratio(name, factor):
     """Twice the right answer, and the answer with a flipped sign, are known mistakes; nearly so is another thing."""
 

@@ -10,6 +10,7 @@ import textwrap
 
 import folders
 import pytest
+from everyday import mostly_slow
 
 from npsoftmax.cli.main import main
 from npsoftmax.grading import stubs
@@ -67,9 +68,7 @@ def raising(text):
     return message, kind, disguised, returned
 
 
-@pytest.mark.parametrize(
-    "name", [n if i % 4 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(EXERCISES)]
-)
+@pytest.mark.parametrize("name", mostly_slow(EXERCISES, [*EXERCISES][::4]))
 def test_no_statement_of_a_solution_can_be_had(name):
     exercise = EXERCISES[name]
     secret = list(statements(exercise))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from everyday import slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -361,7 +362,7 @@ def test_a_model_with_this_head_trains_and_predicts(case):
 ONE_WIDTH, *WIDTHS = MODELS
 
 
-@pytest.fixture(scope="module", params=[ONE_WIDTH, *(pytest.param(name, marks=pytest.mark.slow) for name in WIDTHS)])
+@pytest.fixture(scope="module", params=[ONE_WIDTH, *slow(WIDTHS)])
 def trunk_width(request):
     shape = (8,) if request.param in OF_TOKENS else (32, 32, 3)
     return features_of(MODELS[request.param](shape, rng=Rng(0)), shape)

@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 import pytest
+from everyday import slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ def by_score(log_p, k):
 
 # ---------------------------------------------------------------- every tree, every way
 @every_tree
-@pytest.mark.parametrize("n", [2, 11, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 100))])
+@pytest.mark.parametrize("n", [2, 11, *slow((3, 100))])
 def test_gradients(kind, sparse, n):
     head = build(kind, n, sparse=sparse)
     check_head(head, *batch(head), train=True, elements=150).assert_ok()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from everyday import slow
 
 from npsoftmax.backend import get_backend
 from npsoftmax.errors import InputError
@@ -47,9 +48,8 @@ def test_the_mapping_is_in_every_block(name):
     [
         {"pool": "sum"},
         {"position": "sinusoidal", "depth": 1},
-        *(
-            pytest.param(options, marks=pytest.mark.slow)
-            for options in (
+        *slow(
+            (
                 {"pool": "mean", "norm": "post", "activation": "relu"},
                 {"dropout": 0.2, "attention_dropout": 0.0, "drop_path": 0.4},
                 {"attention": "gumbel_softmax", "attention_opts": {"tau": 0.5}, "logits": 3, "relu_logits": True},
