@@ -32,13 +32,17 @@ def rival_table(folder: Path, rows: Iterable[Row]) -> Table | None:
         found = {entry["row"]: (entry["train"], _cells(entry)) for entry in content["rivals"]}
         machine = content["machine"]["name"]
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{path} cannot be read as measurements of a rival ({error!r}). {_advice(path)}") from error
+        raise InputError(
+            f"{path} cannot be read as measurements of a rival ({error!r}). {_advice(path, 'RECIPE')}"
+        ) from error
     cells = []
     for row in rows:
         if row.name in found:
             settings, line = found[row.name]
             if settings != row.settings():
-                raise InputError(f"{path} was measured with other settings of {row.name} than these. {_advice(path)}")
+                raise InputError(
+                    f"{path} was measured with other settings of {row.name} than these. {_advice(path, row.name)}"
+                )
             cells.append(line)
     about = (
         "An epoch of the same network, images, augmentation and schedule in another framework, one epoch of each side "
@@ -61,5 +65,5 @@ def _median(values: Sequence[float]) -> str:
     return middle if len(values) == 1 else f"{middle} ({min(values):.1f} to {max(values):.1f})"
 
 
-def _advice(path: Path) -> str:
-    return f"Measure again by benchmarks/speedrun.py --json {path}, or delete the file."
+def _advice(path: Path, recipe: str) -> str:
+    return f"Measure again: python benchmarks/speedrun.py --recipe {recipe} --json {path}, or delete the file."

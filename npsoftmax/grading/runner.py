@@ -75,7 +75,7 @@ class Runner:
     def _here(self, exercise: Exercise, file: Path) -> Verdict:
         """The verdict on code that runs in this process, where there is no other: without a time limit."""
         if exercise.compiled:
-            return not_judged(exercise, NO_CYTHON, self.seed)
+            return self._uncompiled(exercise, file)
         if file in self.dead:
             return self._broken(exercise, *self.dead[file])
         if file not in self.loaded:
@@ -101,9 +101,7 @@ class Runner:
 
     def _graded(self, child: Child, exercise: Exercise, file: Path) -> Verdict:
         if exercise.compiled and importlib.util.find_spec("cython") is None:  # the file could not even be loaded
-            text = file.read_text(encoding="utf-8", errors="replace")
-            stub = f'NotImplementedError("{exercise.assignment} {exercise.name}")' in text
-            return Verdict(NOT_STARTED) if stub else not_judged(exercise, NO_CYTHON, self.seed)
+            return self._uncompiled(exercise, file)
         function = self._function(child, exercise, file)
         if isinstance(function, Verdict):
             return function
@@ -135,6 +133,12 @@ class Runner:
         return Remote(child, target(str(file), exercise.name, borrowed(exercise)), signature=signature)
 
     # ------------------------------------------------------------ what could not be tried
+    def _uncompiled(self, exercise: Exercise, file: Path) -> Verdict:
+        """The verdict without Cython: only whether the stub still stands can be seen."""
+        text = file.read_text(encoding="utf-8", errors="replace")
+        stub = f'NotImplementedError("{exercise.assignment} {exercise.name}")' in text
+        return Verdict(NOT_STARTED) if stub else not_judged(exercise, NO_CYTHON, self.seed)
+
     def _unloadable(self, error: BaseException, exercise: Exercise, file: Path) -> Verdict:
         facts = exception_facts(error, str(file))
         self.dead[file] = "the file cannot be loaded", facts, "; ".join(text for _, text in facts)

@@ -237,14 +237,18 @@ def test_a_rival_of_one_epoch_has_no_range(tmp_path):
 
 def test_a_rival_of_other_settings_is_refused(tmp_path):
     write_rivals(tmp_path, RIVAL)
-    with pytest.raises(InputError, match=r"other settings of softmax .* benchmarks/speedrun\.py --json"):
+    with pytest.raises(
+        InputError, match=r"other settings of softmax .* benchmarks/speedrun\.py --recipe softmax --json"
+    ):
         rival_table(tmp_path, [row("softmax", epochs=7)])
 
 
 @pytest.mark.parametrize("change", [{"ours": ["quick"]}, {"ours": []}, {"theirs": None}])
 def test_a_rival_that_cannot_be_read_is_an_error_with_its_path(change, tmp_path):
     write_rivals(tmp_path, RIVAL | change)
-    with pytest.raises(InputError, match=r"rivals\.json cannot be read .* benchmarks/speedrun\.py --json"):
+    with pytest.raises(
+        InputError, match=r"rivals\.json cannot be read .* benchmarks/speedrun\.py --recipe RECIPE --json"
+    ):
         rival_table(tmp_path, [row("softmax")])
 
 
