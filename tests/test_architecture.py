@@ -165,7 +165,7 @@ PARTS = ("__init__.py", "reference.py", "compiled.py", "_{}.pyx", "device.py", "
 NOTHING_ON_A_DEVICE = {"device.py": (None, "matrix products of CuPy's serve"), "{}.cu": (None, "as for device.py")}
 SUBJECTS = {
     "attention": NOTHING_ON_A_DEVICE,
-    "conv": {"_{}.pyx": ("_direct.pyx", "two algorithms beside the tiles, which are in npsoftmax/_im2col.pyx")},
+    "conv": {"_{}.pyx": ("_direct.pyx", "the algorithms beside the tiles, which are in npsoftmax/_im2col.pyx")},
     "elementwise": {},
     "linear_softmax": NOTHING_ON_A_DEVICE,
     "matmul": {},
@@ -176,7 +176,7 @@ SUBJECTS = {
     "windows": {"_{}.pyx": ("_pool.pyx", "the columns are in npsoftmax/_im2col.pyx, whose place is fixed")},
 }
 BESIDE = {  # more than the parts
-    "conv": {"choice.py", "_winograd.pyx", "_direct.h", "conv_tensor.cu"},
+    "conv": {"choice.py", "_winograd.pyx", "_planar.pyx", "_direct.h", "_planar.h", "conv_tensor.cu"},
     "norm": {"_layer_norm.pyx"},
 }
 KERNELS = PACKAGE / "kernels"
@@ -219,7 +219,7 @@ ELSEWHERE = {
     **{("conv", "device", f"conv2d_winograd{end}"): "the reference runs" for end in ("", "_backward", "_dx", "_dw")},
     **{
         ("conv", version, f"conv2d_direct{end}"): "the tiles run"
-        for end in ("", "_dw")
+        for end in ("", "_backward", "_dw")
         for version in ("reference", "device")
     },
     **{("conv", version, "conv2d_direct_dx"): "a convolution" for version in ("reference", "compiled", "device")},

@@ -170,10 +170,7 @@ def conv2d_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> Grads
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
     x, w, has_bias, _, pad = cache
-    dy = real(dy, "dy")
-    dw = kernels.conv2d_direct_dw(x, dy, w.shape[:2], pad)
-    dx = kernels.conv2d_direct_dx(dy, w, x.shape, pad) if need_dx else None
-    return dx, dw, _bias_gradient(dy, has_bias)
+    return kernels.conv2d_direct_backward(x, real(dy, "dy"), w, pad, None, need_dx, has_bias)
 
 
 def conv2d_relu_direct_forward(
@@ -191,9 +188,8 @@ def conv2d_relu_direct_backward(dy: Array, cache: Any, need_dx: bool = True) -> 
 
     dy (N, OH, OW, F) -> dx (N, H, W, C), dw (KH, KW, C, F), db (F,) or None
     """
-    *conv_cache, y = cache
-    dy = real(dy, "dy")
-    return conv2d_direct_backward(elementwise.relu_backward(dy, y), tuple(conv_cache), need_dx)
+    x, w, has_bias, _, pad, y = cache
+    return kernels.conv2d_direct_backward(x, real(dy, "dy"), w, pad, y, need_dx, has_bias)
 
 
 def _check_direct(stride: Pair) -> None:

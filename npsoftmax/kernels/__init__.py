@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from npsoftmax.kernels.conv import (
     conv2d_direct,
+    conv2d_direct_backward,
     conv2d_direct_dw,
     conv2d_direct_dx,
     conv2d_tiled,
@@ -37,6 +38,7 @@ __all__ = [
     "col2im",
     "compiled_status",
     "conv2d_direct",
+    "conv2d_direct_backward",
     "conv2d_direct_dw",
     "conv2d_direct_dx",
     "conv2d_tiled",

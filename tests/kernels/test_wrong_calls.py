@@ -51,6 +51,10 @@ WRONG = {
     "conv2d_tiled_dw": lambda: kernels.conv2d_tiled_dw(X, some(1, 8, 8, 5), (3, 3), (1, 1), (1, 1)),
     "conv2d_tiled_dx": lambda: kernels.conv2d_tiled_dx(some(4, 8, 8, 6), W, X.shape, (1, 1), (1, 1)),
     "conv2d_direct": lambda: kernels.conv2d_direct(some(4, 3, 8, 8), W, None, (1, 1)),
+    "conv2d_direct_backward": lambda: kernels.conv2d_direct_backward(X, some(4, 8, 9, 5), W, (1, 1)),
+    "conv2d_direct_backward, y": lambda: kernels.conv2d_direct_backward(
+        X, some(4, 8, 8, 5), W, (1, 1), some(4, 8, 8, 1)
+    ),
     "conv2d_direct_dw": lambda: kernels.conv2d_direct_dw(X, some(4, 7, 8, 5), (3, 3), (1, 1)),
     "conv2d_direct_dx": lambda: kernels.conv2d_direct_dx(some(3, 8, 8, 5), W, X.shape, (1, 1)),
     "conv2d_winograd": lambda: kernels.conv2d_winograd(some(4, 8, 8, 8), W, None, (1, 1), 4),

@@ -1,8 +1,9 @@
 """Convolution by columns in tiles, in registers (direct) and by Winograd; the array decides which version runs.
 
 Which of the three algorithms a layer runs on is decided in `choice`. What each function does stands in `reference`. The
-tiles are compiled from npsoftmax/_im2col.pyx (see `kernels.windows`), the others from _direct.pyx and _winograd.pyx
-here. On a device only tiles have kernels of their own: the direct functions use those, Winograd's run on the reference.
+tiles are compiled from npsoftmax/_im2col.pyx (see `kernels.windows`), the others from _direct.pyx, _planar.pyx and
+_winograd.pyx here. On a device only tiles have kernels of their own: the direct functions use those, Winograd's run on
+the reference.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from types import ModuleType
 
 from npsoftmax.arguments import Shape, fit_convolution, refuse
 from npsoftmax.backend import Array
+from npsoftmax.kernels import elementwise, norm
 from npsoftmax.kernels.conv import compiled, device, reference
 from npsoftmax.kernels.conv.choice import TILES, has_winograd
 from npsoftmax.kernels.dispatch import chooser
@@ -18,6 +20,7 @@ from npsoftmax.kernels.windows.reference import Pair, kernel_size
 
 __all__ = [
     "conv2d_direct",
+    "conv2d_direct_backward",
     "conv2d_direct_dw",
     "conv2d_direct_dx",
     "conv2d_tiled",
@@ -61,9 +64,9 @@ def conv2d_tiled_backward(x: Array, dy: Array, w: Array, stride: Pair, pad: Pair
 
 
 # ---------------------------------------------------------------- in registers: few channels, stride 1
-def _direct_for(a: Array, b: Array) -> ModuleType | None:
+def _direct_for(a: Array, b: Array, *others: Array | None) -> ModuleType | None:
     """The version in registers, if _direct.pyx was built and takes the arrays; None: the tiles do the same."""
-    version = direct_version_for(a, b)
+    version = direct_version_for(a, b, *others)
     return version if version is compiled and 0 not in a.shape and 0 not in b.shape else None
 
 
@@ -73,6 +76,23 @@ def conv2d_direct(x: Array, w: Array, b: Array | None, pad: Pair, relu: bool = F
     if direct := _direct_for(x, w):
         return direct.conv2d_direct(x, w, b, pad, relu)
     return conv2d_tiled(x, w, b, (1, 1), pad, relu)
+
+
+def conv2d_direct_backward(
+    x: Array, dy: Array, w: Array, pad: Pair, y: Array | None = None, need_dx: bool = True, need_db: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """dx, dw and db, None where not needed; with y (N, OH, OW, F) dy counts where that is above 0."""
+    fit_convolution(x.shape, w.shape, None, (1, 1), pad, dy.shape)
+    if y is not None and y.shape != dy.shape:
+        raise refuse(f"y has shape {y.shape}, but that of dy, {dy.shape}, was expected.")
+    direct = _direct_for(x, dy, w, y)
+    if direct and direct.in_one_pass(dy, w, pad, y):
+        return direct.conv2d_direct_backward(x, dy, w, pad, y, need_dx, need_db)
+    if y is not None:
+        dy = elementwise.relu_backward(dy, y)
+    dx = conv2d_direct_dx(dy, w, x.shape, pad) if need_dx else None
+    db = norm.column_sum(dy.reshape(-1, dy.shape[-1])) if need_db else None
+    return dx, conv2d_direct_dw(x, dy, (w.shape[0], w.shape[1]), pad), db
 
 
 def conv2d_direct_dw(x: Array, dy: Array, k: Pair, pad: Pair) -> Array:

@@ -1,4 +1,7 @@
-"""Calls of npsoftmax/_im2col.pyx (tiles), _direct.pyx and _winograd.pyx: NumPy arrays, all float32 or all float64."""
+"""Calls of npsoftmax/_im2col.pyx (tiles), _direct.pyx, _planar.pyx and _winograd.pyx: NumPy arrays of one type.
+
+All are float32 or all float64.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from npsoftmax.kernels.extension import load_extension
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.windows.reference import Pair, output_sizes
 
-TILED, DIRECT, WINOGRAD = "npsoftmax._im2col", f"{__package__}._direct", f"{__package__}._winograd"
+TILED = "npsoftmax._im2col"
+DIRECT, PLANAR, WINOGRAD = (f"{__package__}.{name}" for name in ("_direct", "_planar", "_winograd"))
 
 # Batches of up to so many output positions are one tile. Then the threads share its product, so that each of them reads
 # a part of the weights only.
@@ -27,6 +31,9 @@ ONE_TILE = 256
 # second level: twice the rows read them half as often, which is 18 % of the time from 768 to 512 channels. Of at most
 # NARROW numbers, products are fast with a quarter of the rows too, and the tiles stay nearer: 10 to 20 % of the time.
 TILES, NARROW, WIDE = 256, 8192, 32768
+
+# Numbers of a window that pay for taking images apart into planes of their channels, where nothing else does.
+DEEP = 27
 
 
 # ---------------------------------------------------------------- in tiles
@@ -67,8 +74,9 @@ def conv2d_tiled_dx(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], strid
         return reference.conv2d_tiled_dx(dy, w, shape, stride, pad)
     kh, kw = w.shape[:2]
     if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
-        rotated = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (KH, KW, F, C)
-        return conv2d_tiled(dy, rotated, None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]), False)
+        return conv2d_tiled(
+            dy, np.ascontiguousarray(_rotated(w)), None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]), False
+        )
     dx = np.empty(shape, dtype=dy.dtype)
     arrays = np.ascontiguousarray(dy), _matrix(w), dx
     with single_threaded_blas():
@@ -102,6 +110,11 @@ def _matrix(w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(w).reshape(-1, w.shape[3])
 
 
+def _rotated(w: np.ndarray) -> np.ndarray:
+    """The kernel turned by 180°, from outputs to inputs: (KH, KW, F, C)."""
+    return w[::-1, ::-1].transpose(0, 1, 3, 2)
+
+
 def _bias_or_zeros(b: np.ndarray | None, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The bias as the compiled kernels take it: never None."""
     return np.zeros(w.shape[3], dtype=x.dtype) if b is None else np.ascontiguousarray(b, dtype=x.dtype)
@@ -110,15 +123,52 @@ def _bias_or_zeros(b: np.ndarray | None, x: np.ndarray, w: np.ndarray) -> np.nda
 # ---------------------------------------------------------------- in registers
 def conv2d_direct(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair, relu: bool) -> np.ndarray:
     """y of `conv2d_tiled` at stride 1; no array is empty."""
-    fast, k = load_extension(DIRECT)[0], w.shape[:2]
-    lanes = fast.lanes_for(w.shape[3], w.itemsize)
-    weights, bias = np.zeros((w[..., 0].size, lanes), dtype=w.dtype), np.zeros(lanes, dtype=w.dtype)
-    weights[:, : w.shape[3]] = w.reshape(-1, w.shape[3])
-    bias[: w.shape[3]] = 0 if b is None else b
-    y = np.empty((x.shape[0], *output_sizes(x.shape, k, (1, 1), pad), w.shape[3]), dtype=x.dtype)
-    threads = threads_for_products(y.size * len(weights))
+    k, f = w.shape[:2], w.shape[3]
+    y = np.empty((x.shape[0], *output_sizes(x.shape, k, (1, 1), pad), f), dtype=x.dtype)
+    numbers = w[..., 0].size
+    threads = threads_for_products(y.size * numbers)
+    by_pixels, by_outputs = filled(y.shape[2], f, w.itemsize)
+    if numbers >= DEEP and 1 > by_outputs <= by_pixels:
+        arrays = np.ascontiguousarray(x), _matrix(w), _bias_or_zeros(b, x, w)
+        load_extension(PLANAR)[0].forward(*arrays, relu, y, *k, *pad, threads)
+        return y
+    fast = load_extension(DIRECT)[0]
+    lanes = fast.lanes_for(f, w.itemsize)
+    weights, bias = np.zeros((numbers, lanes), dtype=w.dtype), np.zeros(lanes, dtype=w.dtype)
+    weights[:, :f] = w.reshape(-1, f)
+    bias[:f] = 0 if b is None else b
     fast.forward(np.ascontiguousarray(x), weights, bias, relu, y, *k, *pad, threads)
     return y
+
+
+def filled(pixels: int, outputs: int, itemsize: int) -> tuple[float, float]:
+    """The share of the lanes of vectors that so many pixels of a row fill (0: no _planar.pyx), and so many outputs."""
+    planar = load_extension(PLANAR)[0]
+    lanes = load_extension(DIRECT)[0].lanes_for(1, itemsize)
+    by_pixels, by_outputs = (n / (-(-n // lanes) * lanes) for n in (pixels, outputs))
+    return 0.0 if planar is None else by_pixels, by_outputs
+
+
+def in_one_pass(dy: np.ndarray, w: np.ndarray, pad: Pair, y: np.ndarray | None) -> bool:
+    """Whether `conv2d_direct_backward` is faster than its parts, and is for these arrays. dx or not: dw is the same."""
+    by_pixels, by_outputs = filled(dy.shape[2], dy.shape[3], dy.itemsize)
+    more = y is not None or (by_outputs < 1 and w[..., 0].size >= DEEP)
+    return more and by_pixels >= by_outputs and pad[0] < w.shape[0] and pad[1] < w.shape[1]
+
+
+def conv2d_direct_backward(
+    x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, y: np.ndarray | None, need_dx: bool, need_db: bool
+) -> tuple[Array | None, Array, Array | None]:
+    """dx, dw and db, each image taken apart once; PH < KH, PW < KW, no array is empty."""
+    fast, (kh, kw, c, f) = load_extension(PLANAR)[0], w.shape
+    threads = threads_for_products(dy.size * kh * kw * c)
+    # One sum for each thread, added in a fixed order: the same result for the same number of threads.
+    partial = np.empty((threads, w.size + f), dtype=x.dtype)
+    dx, nothing = np.empty(x.shape if need_dx else (0,) * 4, dtype=x.dtype), np.empty((0,) * 4, dtype=x.dtype)
+    arrays = (np.ascontiguousarray(a) for a in (x, dy, nothing if y is None else y))
+    fast.backward(*arrays, _matrix(_rotated(w)), dx, partial, kh, kw, *pad)
+    dw, db = np.split(_sum_of_threads(partial), [w.size])
+    return dx if need_dx else None, dw.reshape(w.shape), db if need_db else None
 
 
 def conv2d_direct_dw(x: np.ndarray, dy: np.ndarray, k: Pair, pad: Pair) -> np.ndarray:

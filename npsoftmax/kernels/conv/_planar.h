@@ -1,0 +1,241 @@
+/* The loops of _planar.pyx for one type of number, with all sums in registers. Included once for each, with NUMBER,
+   PLACE (a whole number of its size), VECTOR (the name that its vector type gets), LANES (numbers in a vector) and
+   NAME(x) (a name of its own) defined. */
+
+#include <stddef.h>
+#include <string.h>
+
+/* Outputs whose sums, of two vectors of pixels, fit the registers: 16 of them, or 32 with AVX-512. In the weight gradient
+   so many outputs by NPSOFTMAX_TAPS neighbouring taps, of one vector. */
+#ifndef NPSOFTMAX_OUTPUTS
+#ifdef __AVX512F__
+#define NPSOFTMAX_OUTPUTS 12
+#define NPSOFTMAX_GRADIENTS 8
+#else
+#define NPSOFTMAX_OUTPUTS 6
+#define NPSOFTMAX_GRADIENTS 4
+#endif
+#define NPSOFTMAX_TAPS 3
+/* Vector a or b, lane by lane: in `low` those of b fill the places `s` further on, in `high` those of a `s` before. */
+#define NPSOFTMAX_LOW(l, s) ((l) & (s) ? LANES + ((l) ^ (s)) : (l))
+#define NPSOFTMAX_HIGH(l, s) ((l) & (s) ? LANES + (l) : (l) ^ (s))
+#define NPSOFTMAX_LANE(l, s) (l)
+#define NPSOFTMAX_2(of, l, s) of(l, s), of((l) + 1, s)
+#define NPSOFTMAX_4(of, l, s) NPSOFTMAX_2(of, l, s), NPSOFTMAX_2(of, (l) + 2, s)
+#define NPSOFTMAX_8(of, l, s) NPSOFTMAX_4(of, l, s), NPSOFTMAX_4(of, (l) + 4, s)
+#define NPSOFTMAX_16(of, l, s) NPSOFTMAX_8(of, l, s), NPSOFTMAX_8(of, (l) + 8, s)
+#endif
+
+typedef NUMBER VECTOR __attribute__((vector_size(LANES * sizeof(NUMBER)), aligned(sizeof(NUMBER)), may_alias));
+typedef PLACE NAME(places) __attribute__((vector_size(LANES * sizeof(NUMBER))));
+
+#if LANES == 16
+#define EVERY(of, s) NPSOFTMAX_16(of, 0, s)
+#elif LANES == 8
+#define EVERY(of, s) NPSOFTMAX_8(of, 0, s)
+#elif LANES == 4
+#define EVERY(of, s) NPSOFTMAX_4(of, 0, s)
+#else
+#define EVERY(of, s) NPSOFTMAX_2(of, 0, s)
+#endif
+#ifdef __clang__
+#define SHUFFLE(a, b, of, s) __builtin_shufflevector(a, b, EVERY(of, s))
+#else
+#define SHUFFLE(a, b, of, s) __builtin_shuffle(a, b, (NAME(places)){EVERY(of, s)})
+#endif
+/* One of the rounds in which the square blocks of side s change places, for all blocks of side 2s on the diagonal. */
+#define ROUND(s)                                                                                                       \
+    for (int i = 0; i < LANES; i++)                                                                                    \
+        if (!(i & s)) {                                                                                                \
+            const VECTOR low = SHUFFLE(t[i], t[i + s], NPSOFTMAX_LOW, s);                                              \
+            t[i + s] = SHUFFLE(t[i], t[i + s], NPSOFTMAX_HIGH, s);                                                     \
+            t[i] = low;                                                                                                \
+        }
+
+/* t[i][l] and t[l][i] change places. */
+static inline __attribute__((always_inline)) void NAME(transpose)(VECTOR t[LANES])
+{
+#if LANES > 8
+    ROUND(8)
+#endif
+#if LANES > 4
+    ROUND(4)
+#endif
+#if LANES > 2
+    ROUND(2)
+#endif
+    ROUND(1)
+}
+#undef ROUND
+#undef SHUFFLE
+
+/* LANES pixels x (LANES, c), of which `channels` numbers each, into as many planes: 0 behind the first `pixels`, and with y
+   where that is not above 0. LANES numbers of each pixel are read. */
+static void NAME(to_planes)(const NUMBER *x, const NUMBER *y, ptrdiff_t c, int channels, int pixels, NUMBER *planes,
+    ptrdiff_t plane)
+{
+    const NAME(places) lane = {EVERY(NPSOFTMAX_LANE, 0)};
+    VECTOR t[LANES];
+#pragma GCC unroll 16
+    for (int p = 0; p < LANES; p++)
+        t[p] = *(const VECTOR *)(x + p * c);
+    if (y)
+#pragma GCC unroll 16
+        for (int p = 0; p < LANES; p++) {
+            const VECTOR s = *(const VECTOR *)(y + p * c);
+            t[p] = (VECTOR)((NAME(places))t[p] & (s > 0));
+        }
+    NAME(transpose)(t);
+    for (int i = 0; i < channels; i++)
+        *(VECTOR *)(planes + i * plane) = pixels < LANES ? (VECTOR)((NAME(places))t[i] & (lane < pixels)) : t[i];
+}
+#undef EVERY
+
+/* Two vectors of pixels, those at x[0] and x[1] in the planes of an image, by `outputs` outputs: with
+   s = bias + Σ w (KH·KW·C, f) · numbers, max(s, least) goes to y[0] and y[1] (pixels[0] and pixels[1], f);
+   least is 0 or -∞. `outputs` is a constant wherever this is inlined. */
+static inline __attribute__((always_inline)) void NAME(pixels)(const int outputs, const NUMBER *const x[2],
+    const NUMBER *w, const NUMBER *bias, ptrdiff_t row, ptrdiff_t plane, ptrdiff_t c, ptrdiff_t kh, ptrdiff_t kw,
+    NUMBER least, NUMBER *const y[2], const int pixels[2], ptrdiff_t f)
+{
+    VECTOR sums[NPSOFTMAX_OUTPUTS][2];
+    for (int o = 0; o < outputs; o++)
+        sums[o][0] = sums[o][1] = (VECTOR){0} + bias[o];
+    for (ptrdiff_t k = 0; k < kh; k++)
+        for (ptrdiff_t l = 0; l < kw; l++) {
+            const NUMBER *first = x[0] + k * row + l, *second = x[1] + k * row + l;
+            for (ptrdiff_t i = 0; i < c; i++, w += f, first += plane, second += plane) {
+                const VECTOR u = *(const VECTOR *)first, v = *(const VECTOR *)second;
+                for (int o = 0; o < outputs; o++) {
+                    sums[o][0] += w[o] * u;
+                    sums[o][1] += w[o] * v;
+                }
+            }
+        }
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; v++)
+#pragma GCC unroll 3
+        for (int first = 0; first < outputs; first += LANES) {
+            const int some = outputs - first < LANES ? outputs - first : LANES;
+            VECTOR t[LANES];
+#pragma GCC unroll 16
+            for (int o = 0; o < LANES; o++) {
+                const VECTOR s = o < some ? sums[first + o][v] : (VECTOR){0};
+                t[o] = (VECTOR)((NAME(places))s & ~(s < least)); /* a NaN is not below and stays */
+            }
+            NAME(transpose)(t);
+            if (pixels[v] == LANES)
+#pragma GCC unroll 16
+                for (int p = 0; p < LANES; p++)
+                    memcpy(y[v] + p * f + first, &t[p], some * sizeof(NUMBER));
+            else
+                for (int p = 0; p < pixels[v]; p++)
+                    memcpy(y[v] + p * f + first, &t[p], some * sizeof(NUMBER));
+        }
+}
+
+/* The same for any count of outputs up to NPSOFTMAX_OUTPUTS. */
+#define OF(n)                                                                                                          \
+    case n:                                                                                                            \
+        NAME(pixels)(n, x, w, bias, row, plane, c, kh, kw, least, y, pixels, f);                                       \
+        break;
+static void NAME(pixels_by)(int outputs, const NUMBER *const x[2], const NUMBER *w, const NUMBER *bias, ptrdiff_t row,
+    ptrdiff_t plane, ptrdiff_t c, ptrdiff_t kh, ptrdiff_t kw, NUMBER least, NUMBER *const y[2], const int pixels[2],
+    ptrdiff_t f)
+{
+    switch (outputs) {
+#if NPSOFTMAX_OUTPUTS > 6
+        OF(12) OF(11) OF(10) OF(9) OF(8) OF(7)
+#endif
+        OF(6) OF(5) OF(4) OF(3) OF(2) OF(1)
+    }
+}
+#undef OF
+
+/* dw (taps, outputs, LANES), `tap` numbers from one to the next, += Σ of x (images, rows, vectors, LANES), which begins a
+   number further on with each tap, · dy (images, outputs, rows, vectors, LANES), both as far apart as is said. `taps` and
+   `outputs` are constants. */
+static inline __attribute__((always_inline)) void NAME(products)(const int taps, const int outputs, const NUMBER *x,
+    ptrdiff_t image, ptrdiff_t row, const NUMBER *dy, ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow,
+    ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, NUMBER *dw, ptrdiff_t tap)
+{
+    VECTOR sums[NPSOFTMAX_TAPS][NPSOFTMAX_GRADIENTS], u[NPSOFTMAX_TAPS];
+    for (int t = 0; t < taps; t++)
+        for (int o = 0; o < outputs; o++)
+            sums[t][o] = (VECTOR){0};
+    for (ptrdiff_t n = 0; n < images; n++, x += image, dy += dimage)
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t v = 0; v < vectors; v++) {
+                const NUMBER *number = x + r * row + v * LANES, *slope = dy + r * drow + v * LANES;
+                for (int t = 0; t < taps; t++)
+                    u[t] = *(const VECTOR *)(number + t);
+                for (int o = 0; o < outputs; o++) {
+                    /* volatile: or each product would read it again, for more reads than products */
+                    const VECTOR d = *(const volatile VECTOR *)(slope + o * plane);
+                    for (int t = 0; t < taps; t++)
+                        sums[t][o] += u[t] * d;
+                }
+            }
+#pragma GCC unroll 3
+    for (int t = 0; t < taps; t++)
+#pragma GCC unroll 8
+        for (int o = 0; o < outputs; o++)
+            *(VECTOR *)(dw + t * tap + o * LANES) += sums[t][o];
+}
+
+/* The same for any count of taps and outputs, up to NPSOFTMAX_TAPS and NPSOFTMAX_GRADIENTS. */
+#define OF(t, n)                                                                                                       \
+    case n:                                                                                                            \
+        NAME(products)(t, n, x, image, row, dy, dimage, plane, drow, images, rows, vectors, dw, tap);                                               \
+        break;
+#if NPSOFTMAX_GRADIENTS > 4
+#define EVERY(t) OF(t, 8) OF(t, 7) OF(t, 6) OF(t, 5) OF(t, 4) OF(t, 3) OF(t, 2) OF(t, 1)
+#else
+#define EVERY(t) OF(t, 4) OF(t, 3) OF(t, 2) OF(t, 1)
+#endif
+static void NAME(products_by)(int taps, int outputs, const NUMBER *x, ptrdiff_t image, ptrdiff_t row, const NUMBER *dy,
+    ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow, ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, NUMBER *dw,
+    ptrdiff_t tap)
+{
+    if (taps == 3)
+        switch (outputs) { EVERY(3) }
+    else if (taps == 2)
+        switch (outputs) { EVERY(2) }
+    else
+        switch (outputs) { EVERY(1) }
+}
+#undef EVERY
+#undef OF
+
+/* sums (LANES) += Σ of the vectors of a plane (rows, vectors, LANES). */
+static void NAME(sum)(const NUMBER *plane, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t vectors, NUMBER *sums)
+{
+    VECTOR s = {0};
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t v = 0; v < vectors; v++)
+            s += *(const VECTOR *)(plane + r * row + v * LANES);
+    *(VECTOR *)sums += s;
+}
+
+/* totals (count) = Σ over lanes of sums (count, LANES). */
+static void NAME(add_lanes)(const NUMBER *sums, ptrdiff_t count, NUMBER *totals)
+{
+    for (ptrdiff_t first = 0; first < count; first += LANES) {
+        const int some = count - first < LANES ? (int)(count - first) : LANES;
+        VECTOR t[LANES], s = {0};
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            t[i] = i < some ? *(const VECTOR *)(sums + (first + i) * LANES) : (VECTOR){0};
+        NAME(transpose)(t);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            s += t[i];
+        memcpy(totals + first, &s, some * sizeof(NUMBER));
+    }
+}
+
+#undef NUMBER
+#undef PLACE
+#undef VECTOR
+#undef LANES
+#undef NAME
