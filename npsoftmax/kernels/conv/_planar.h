@@ -83,11 +83,11 @@ static void NAME(to_planes)(const NUMBER *x, const NUMBER *y, ptrdiff_t c, int c
 #pragma GCC unroll 16
         for (int p = 0; p < LANES; p++) {
             const VECTOR s = *(const VECTOR *)(y + p * c);
-            t[p] = (VECTOR)((NAME(places))t[p] & (s > 0));
+            t[p] = (VECTOR)((NAME(places))t[p] & (s > (NUMBER)0));
         }
     NAME(transpose)(t);
     for (int i = 0; i < channels; i++)
-        *(VECTOR *)(planes + i * plane) = pixels < LANES ? (VECTOR)((NAME(places))t[i] & (lane < pixels)) : t[i];
+        *(VECTOR *)(planes + i * plane) = pixels < LANES ? (VECTOR)((NAME(places))t[i] & (lane < (PLACE)pixels)) : t[i];
 }
 #undef EVERY
 
