@@ -1,6 +1,6 @@
 """What each ingredient of the speedrun is worth: the recipe, shortened, with one of them left out.
 
-    python benchmarks/speedrun_ablation.py OUT epochs=4 [KEY=VALUE …] [--seeds 2] [--data-dir CIFAR] [--threads 1]
+    python benchmarks/speedrun_ablation.py OUT epochs=3 [KEY=VALUE …] [--seeds 2] [--data-dir CIFAR] [--threads 2]
 
 In the place of each stands what is usual; KEY=VALUE is a setting of all rows. Every run is one of speedrun_search.py:
 on training images alone, and typed again it goes on where it was stopped. All rows of a seed come before the next seed.
