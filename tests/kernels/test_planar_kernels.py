@@ -131,7 +131,37 @@ def test_a_nan_stays_one_through_the_relu():
     assert np.isnan(y[0, :2, :2]).all() and not y[0, 2].any() and not y[0, :, 2:].any()
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("width", [17, 28, 35])
+def test_what_is_infinite_stays_with_the_taps_that_see_it(width, dtype):
+    """Behind the last pixel of a row, vectors of dy hold zeros, but those of x the columns of other taps."""
+    x, w, _, dy, _ = arrays_of((1, 6, width, 2), 3, (3, 3), ONE, dtype)
+    x[0, 3, -1, 0], x[0, 0, 0, 1] = np.inf, np.nan
+    dw = compiled.conv2d_direct_backward(x, dy, w, ONE, None, True, True)[1]
+    exact = kernels.conv2d_tiled_dw(x.astype(float), dy.astype(float), (3, 3), ONE, ONE)
+    assert np.isfinite(exact).any() and not np.isfinite(exact).all()
+    np.testing.assert_allclose(dw, exact, rtol=1e-4, atol=1e-4)
+
+
 # ---------------------------------------------------------------- which way is taken
+@pytest.mark.parametrize(
+    ("shape", "f", "k", "masked", "expected"),
+    [
+        ((128, 32, 32, 10), 10, 3, False, True),
+        ((128, 32, 32, 3), 32, 3, True, True),
+        ((1, 16, 16, 6), 9, 3, False, True),
+        ((2000, 8, 2, 3), 2, 3, True, False),  # narrow rows fill no vectors
+        ((64, 32, 32, 3), 10, 1, True, False),  # a small window
+        ((1, 9, 48, 9), 33, 9, True, False),  # more weights than pixels
+        ((1, 1024, 1024, 10), 10, 3, True, False),  # planes that the cache does not hold
+    ],
+)
+def test_one_pass_is_taken_where_it_is_faster(shape, f, k, masked, expected):
+    shapes = (*shape[:3], f), (k, k, shape[3], f)
+    dy, w = (np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, (0,) * 4) for shape in shapes)
+    assert compiled.in_one_pass(dy, w, (k // 2, k // 2), dy if masked else None) == expected
+
+
 @pytest.mark.parametrize(
     ("width", "f", "pad", "masked", "need_dx", "in_one_pass"),
     [

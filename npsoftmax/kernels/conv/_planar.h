@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Outputs whose sums, of two vectors of pixels, fit the registers: 16 of them, or 32 with AVX-512. In the weight gradient
-   so many outputs by NPSOFTMAX_TAPS neighbouring taps, of one vector. */
+/* How many sums fit the registers, of which there are 16, or 32 with AVX-512: OUTPUTS by two vectors of pixels, and in
+   the weight gradient GRADIENTS, which are outputs too, by TAPS neighbours. */
 #ifndef NPSOFTMAX_OUTPUTS
 #ifdef __AVX512F__
 #define NPSOFTMAX_OUTPUTS 12
@@ -16,6 +16,7 @@
 #define NPSOFTMAX_GRADIENTS 4
 #endif
 #define NPSOFTMAX_TAPS 3
+
 /* Vector a or b, lane by lane: in `low` those of b fill the places `s` further on, in `high` those of a `s` before. */
 #define NPSOFTMAX_LOW(l, s) ((l) & (s) ? LANES + ((l) ^ (s)) : (l))
 #define NPSOFTMAX_HIGH(l, s) ((l) & (s) ? LANES + (l) : (l) ^ (s))
@@ -69,12 +70,19 @@ static inline __attribute__((always_inline)) void NAME(transpose)(VECTOR t[LANES
 #undef ROUND
 #undef SHUFFLE
 
-/* LANES pixels x (LANES, c), of which `channels` numbers each, into as many planes: 0 behind the first `pixels`, and with y
-   where that is not above 0. LANES numbers of each pixel are read. */
+/* 0, 1, 2, … */
+static inline __attribute__((always_inline)) NAME(places) NAME(lanes)(void)
+{
+    return (NAME(places)){EVERY(NPSOFTMAX_LANE, 0)};
+}
+#undef EVERY
+
+/* LANES pixels x (LANES, c), of which `channels` numbers each, into as many planes: 0 behind the first `pixels`, and
+   with y also where that is not above 0. LANES numbers of each pixel are read. */
 static void NAME(to_planes)(const NUMBER *x, const NUMBER *y, ptrdiff_t c, int channels, int pixels, NUMBER *planes,
     ptrdiff_t plane)
 {
-    const NAME(places) lane = {EVERY(NPSOFTMAX_LANE, 0)};
+    const NAME(places) counts = NAME(lanes)() < (PLACE)pixels;
     VECTOR t[LANES];
 #pragma GCC unroll 16
     for (int p = 0; p < LANES; p++)
@@ -87,9 +95,8 @@ static void NAME(to_planes)(const NUMBER *x, const NUMBER *y, ptrdiff_t c, int c
         }
     NAME(transpose)(t);
     for (int i = 0; i < channels; i++)
-        *(VECTOR *)(planes + i * plane) = pixels < LANES ? (VECTOR)((NAME(places))t[i] & (lane < (PLACE)pixels)) : t[i];
+        *(VECTOR *)(planes + i * plane) = pixels < LANES ? (VECTOR)((NAME(places))t[i] & counts) : t[i];
 }
-#undef EVERY
 
 /* Two vectors of pixels, those at x[0] and x[1] in the planes of an image, by `outputs` outputs: with
    s = bias + Σ w (KH·KW·C, f) · numbers, max(s, least) goes to y[0] and y[1] (pixels[0] and pixels[1], f);
@@ -152,13 +159,15 @@ static void NAME(pixels_by)(int outputs, const NUMBER *const x[2], const NUMBER 
 }
 #undef OF
 
-/* dw (taps, outputs, LANES), `tap` numbers from one to the next, += Σ of x (images, rows, vectors, LANES), which begins a
-   number further on with each tap, · dy (images, outputs, rows, vectors, LANES), both as far apart as is said. `taps` and
-   `outputs` are constants. */
+/* dw (taps, outputs, LANES), `tap` numbers from one to the next, += Σ of x (images, rows, vectors, LANES), which begins
+   a number further on with each tap, · dy (images, outputs, rows, vectors, LANES), both as far apart as is said. In the
+   last vector of a row only `pixels` count: behind them dy is 0, but x may be infinite. Constants: taps, outputs. */
 static inline __attribute__((always_inline)) void NAME(products)(const int taps, const int outputs, const NUMBER *x,
     ptrdiff_t image, ptrdiff_t row, const NUMBER *dy, ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow,
-    ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, NUMBER *dw, ptrdiff_t tap)
+    ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, int pixels, NUMBER *dw, ptrdiff_t tap)
 {
+    const NAME(places) counts = NAME(lanes)() < (PLACE)pixels;
+    const ptrdiff_t part = pixels < LANES ? vectors - 1 : vectors; /* the vector of which only a part counts */
     VECTOR sums[NPSOFTMAX_TAPS][NPSOFTMAX_GRADIENTS], u[NPSOFTMAX_TAPS];
     for (int t = 0; t < taps; t++)
         for (int o = 0; o < outputs; o++)
@@ -169,6 +178,9 @@ static inline __attribute__((always_inline)) void NAME(products)(const int taps,
                 const NUMBER *number = x + r * row + v * LANES, *slope = dy + r * drow + v * LANES;
                 for (int t = 0; t < taps; t++)
                     u[t] = *(const VECTOR *)(number + t);
+                if (v == part)
+                    for (int t = 0; t < taps; t++)
+                        u[t] = (VECTOR)((NAME(places))u[t] & counts);
                 for (int o = 0; o < outputs; o++) {
                     /* volatile: or each product would read it again, for more reads than products */
                     const VECTOR d = *(const volatile VECTOR *)(slope + o * plane);
@@ -186,7 +198,7 @@ static inline __attribute__((always_inline)) void NAME(products)(const int taps,
 /* The same for any count of taps and outputs, up to NPSOFTMAX_TAPS and NPSOFTMAX_GRADIENTS. */
 #define OF(t, n)                                                                                                       \
     case n:                                                                                                            \
-        NAME(products)(t, n, x, image, row, dy, dimage, plane, drow, images, rows, vectors, dw, tap);                                               \
+        NAME(products)(t, n, x, image, row, dy, dimage, plane, drow, images, rows, vectors, pixels, dw, tap);          \
         break;
 #if NPSOFTMAX_GRADIENTS > 4
 #define EVERY(t) OF(t, 8) OF(t, 7) OF(t, 6) OF(t, 5) OF(t, 4) OF(t, 3) OF(t, 2) OF(t, 1)
@@ -194,8 +206,8 @@ static inline __attribute__((always_inline)) void NAME(products)(const int taps,
 #define EVERY(t) OF(t, 4) OF(t, 3) OF(t, 2) OF(t, 1)
 #endif
 static void NAME(products_by)(int taps, int outputs, const NUMBER *x, ptrdiff_t image, ptrdiff_t row, const NUMBER *dy,
-    ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow, ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, NUMBER *dw,
-    ptrdiff_t tap)
+    ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow, ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, int pixels,
+    NUMBER *dw, ptrdiff_t tap)
 {
     if (taps == 3)
         switch (outputs) { EVERY(3) }

@@ -10,7 +10,8 @@ weights is added to the sums of one output:
 
 On the way in and out squares of LANES pixels by LANES channels are transposed, in registers too. For the weight
 gradient planes of x meet planes of dy, and the lanes are added up at the very end. The loops are in _planar.h, in GCC's
-vector types. A thread owns whole images, and a sum of weight gradients.
+vector types. A thread owns whole images, some small ones
+together, and a sum of weight gradients.
 """
 
 from cython cimport floating
@@ -55,9 +56,9 @@ cdef extern from *:
     void npsoftmax_double_pixels_by(int, const double**, const double*, const double*, index, index, index, index,
                                     index, double, double**, const int*, index) noexcept nogil
     void npsoftmax_float_products_by(int, int, const float*, index, index, const float*, index, index, index, index,
-                                     index, index, float*, index) noexcept nogil
+                                     index, index, int, float*, index) noexcept nogil
     void npsoftmax_double_products_by(int, int, const double*, index, index, const double*, index, index, index, index,
-                                      index, index, double*, index) noexcept nogil
+                                      index, index, int, double*, index) noexcept nogil
     void npsoftmax_float_sum(const float*, index, index, index, float*) noexcept nogil
     void npsoftmax_double_sum(const double*, index, index, index, double*) noexcept nogil
     void npsoftmax_float_add_lanes(const float*, index, float*) noexcept nogil
@@ -102,27 +103,28 @@ cdef Planes planes_of(index h, index w, index c, index top, index left, index ro
     return p
 
 
-cdef void fill(const floating* image, const floating* above, const floating* end, Planes p, index vector,
+cdef void fill(const floating* image, const floating* above, index left, Planes p, index vector,
                floating* planes) noexcept nogil:
     """image (H, W, C) into its planes, which are 0 around it; 0 too where `above`, if it is not NULL, is not above 0.
 
-    end: of the whole array. Zeros are written behind a row too, up to a vector of them: before the next row is filled.
+    left: numbers of the array from here to its end. Zeros are written behind a row too, up to a vector of them: before
+    the next row is filled.
     """
     cdef index y, block, first, at
     for y in range(p.h):
         for block in range((p.c + vector - 1) // vector):
             first = block * vector
             at = y * p.w * p.c + first
-            fill_row(image + at, above + at if above != NULL else NULL, end, p, min(vector, p.c - first), vector,
+            fill_row(image + at, above + at if above != NULL else NULL, left - at, p, min(vector, p.c - first), vector,
                      planes + first * p.plane + (y + p.top) * p.row + p.left)
 
 
-cdef void fill_row(const floating* row, const floating* above, const floating* end, Planes p, index channels,
-                   index vector, floating* planes) noexcept nogil:
+cdef void fill_row(const floating* row, const floating* above, index left, Planes p, index channels, index vector,
+                   floating* planes) noexcept nogil:
     """Some channels of a row, in squares of `vector` pixels by as many channels, which may be those of others."""
     cdef index x = 0, i, at
     cdef int pixels
-    while x < p.w and row + (x + vector - 1) * p.c + vector <= end:
+    while x < p.w and (x + vector - 1) * p.c + vector <= left:
         at, pixels = x * p.c, <int>min(vector, p.w - x)
         if floating is float:
             npsoftmax_float_to_planes(row + at, above + at if above != NULL else NULL, p.c, <int>channels, pixels,
@@ -140,7 +142,10 @@ cdef void fill_row(const floating* row, const floating* above, const floating* e
 # ---------------------------------------------------------------- forward
 cdef void forward_image(const floating* planes, Planes p, const floating* w, const floating* bias, floating least,
                         floating* y, Window g) noexcept nogil:
-    """y (OH, OW, F) of what the window sees from `planes` on: two vectors of pixels together, of one row or two."""
+    """y (OH, OW, F) of what the window sees from `planes` on: two vectors of pixels together, of one row or of two.
+
+    Where their number is odd, the last one is made twice.
+    """
     cdef index pair, v, j, part, parts = (g.f + OUTPUTS - 1) // OUTPUTS, first, count = g.oh * g.vectors
     cdef const floating* x[2]
     cdef floating* to[2]
@@ -176,7 +181,7 @@ def forward(const floating[:, :, :, ::1] x, const floating[:, ::1] w, const floa
     cdef floating[:, :, ::1] planes = room_for(threads, 1, p, np.asarray(x).dtype)
     with nogil, parallel(num_threads=threads):
         for n in prange(x.shape[0], schedule="static"):
-            fill(&x[n, 0, 0, 0], NULL, &x[0, 0, 0, 0] + x.shape[0] * h * p.w * p.c, p, vector, &planes[threadid(), 0, 0])
+            fill(&x[n, 0, 0, 0], NULL, (x.shape[0] - n) * h * p.w * p.c, p, vector, &planes[threadid(), 0, 0])
             forward_image(<const floating*>&planes[threadid(), 0, 0], p, &w[0, 0], &bias[0], least, &y[n, 0, 0, 0], g)
 
 
@@ -186,7 +191,7 @@ cdef void weight_images(const floating* x, Planes p, const floating* dy, Planes 
     """dw (KH, KW, C, F, lanes) += what planes of x give with those of dy, from where their images begin."""
     cdef index part, first, parts = (g.f + GRADIENTS - 1) // GRADIENTS, i, k, tap = p.c * g.f * g.vector
     cdef index group, l, groups = (g.kw + TAPS - 1) // TAPS
-    cdef int outputs, taps
+    cdef int outputs, taps, pixels = <int>(g.ow - (g.vectors - 1) * g.vector)
     cdef const floating* at
     cdef floating* to
     for part in range(parts):
@@ -201,10 +206,10 @@ cdef void weight_images(const floating* x, Planes p, const floating* dy, Planes 
                     to = dw + (k * g.kw + l) * tap + (i * g.f + first) * g.vector
                     if floating is float:
                         npsoftmax_float_products_by(taps, outputs, at, p.size, p.row, dy + first * d.plane, d.size,
-                                                    d.plane, d.row, images, g.oh, g.vectors, to, tap)
+                                                    d.plane, d.row, images, g.oh, g.vectors, pixels, to, tap)
                     else:
                         npsoftmax_double_products_by(taps, outputs, at, p.size, p.row, dy + first * d.plane, d.size,
-                                                     d.plane, d.row, images, g.oh, g.vectors, to, tap)
+                                                     d.plane, d.row, images, g.oh, g.vectors, pixels, to, tap)
 
 
 cdef void bias_image(const floating* dy, Planes d, floating* db, Window g) noexcept nogil:
@@ -232,9 +237,11 @@ def backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dy, co
     cdef Planes p = planes_of(h, w, c, ph, pw, h + 2 * ph, g.vectors * vector + kw - 1, vector)
     # Rows of dy begin at a vector. Where windows see more than a row, they see the zeros at the beginning of the next.
     cdef index top = kh - 1 - ph, seen = kw - 1 - pw, left = whole(seen, vector)
-    cdef Planes d = planes_of(oh, ow, f, top, left, oh + 2 * top + 1, left + max(g.vectors, back.vectors) * vector, vector)
+    cdef index row = left + max(g.vectors, back.vectors) * vector
+    cdef Planes d = planes_of(oh, ow, f, top, left, oh + 2 * top + 1, row, vector)
     cdef index begin = top * d.row + left, bias = kh * kw * c * f, thread
-    cdef index together = max(1, LONG // (oh * g.vectors)), groups = (x.shape[0] + together - 1) // together
+    cdef index together = max(1, min(LONG // (oh * g.vectors), (x.shape[0] + threads - 1) // threads))
+    cdef index groups = (x.shape[0] + together - 1) // together
     cdef index group, n, first, images
     cdef bint masked = y.shape[0] == dy.shape[0], need_dx = dx.shape[0] == x.shape[0]
     dtype = np.asarray(x).dtype
@@ -242,16 +249,15 @@ def backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dy, co
     cdef floating[:, :, ::1] dplanes = room_for(threads, together, d, dtype)
     cdef floating[:, :, ::1] partial = np.zeros((threads, bias + f, vector), dtype=dtype)
     cdef floating[::1] zeros = np.zeros(c, dtype=dtype)
-    cdef const floating* end = &x[0, 0, 0, 0] + x.shape[0] * h * w * c
-    cdef const floating* dend = &dy[0, 0, 0, 0] + dy.shape[0] * oh * ow * f
     with nogil, parallel(num_threads=threads):
         for group in prange(groups, schedule="static"):
             first = x.shape[0] * group // groups
             images = x.shape[0] * (group + 1) // groups - first
             for n in range(images):
-                fill(&x[first + n, 0, 0, 0], NULL, end, p, vector, &planes[threadid(), n, 0])
-                fill(&dy[first + n, 0, 0, 0], &y[first + n, 0, 0, 0] if masked else NULL, dend, d, vector,
-                     &dplanes[threadid(), n, 0])
+                fill(&x[first + n, 0, 0, 0], NULL, (x.shape[0] - first - n) * h * w * c, p, vector,
+                     &planes[threadid(), n, 0])
+                fill(&dy[first + n, 0, 0, 0], &y[first + n, 0, 0, 0] if masked else NULL,
+                     (x.shape[0] - first - n) * oh * ow * f, d, vector, &dplanes[threadid(), n, 0])
                 bias_image(<const floating*>&dplanes[threadid(), n, begin], d, &partial[threadid(), bias, 0], g)
                 if need_dx:
                     forward_image(<const floating*>&dplanes[threadid(), n, left - seen], d, &rotated[0, 0], &zeros[0],

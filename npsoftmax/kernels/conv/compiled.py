@@ -32,8 +32,10 @@ ONE_TILE = 256
 # NARROW numbers, products are fast with a quarter of the rows too, and the tiles stay nearer: 10 to 20 % of the time.
 TILES, NARROW, WIDE = 256, 8192, 32768
 
-# Numbers of a window that pay for taking images apart into planes of their channels, where nothing else does.
-DEEP = 27
+# Pixels side by side pay for taking images apart into planes where windows have DEEP numbers (with ReLU's zeros a third
+# of that); for gradients also where weights are FEW_SUMS or no more than the pixels, and an image's planes fit into
+# the second-level CACHE (bytes).
+DEEP, FEW_SUMS, CACHE = 27, 1024, 2**21
 
 
 # ---------------------------------------------------------------- in tiles
@@ -128,7 +130,7 @@ def conv2d_direct(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair,
     numbers = w[..., 0].size
     threads = threads_for_products(y.size * numbers)
     by_pixels, by_outputs = filled(y.shape[2], f, w.itemsize)
-    if numbers >= DEEP and 1 > by_outputs <= by_pixels:
+    if numbers >= DEEP and by_outputs < 1 and by_pixels >= by_outputs:
         arrays = np.ascontiguousarray(x), _matrix(w), _bias_or_zeros(b, x, w)
         load_extension(PLANAR)[0].forward(*arrays, relu, y, *k, *pad, threads)
         return y
@@ -142,18 +144,24 @@ def conv2d_direct(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair,
 
 
 def filled(pixels: int, outputs: int, itemsize: int) -> tuple[float, float]:
-    """The share of the lanes of vectors that so many pixels of a row fill (0: no _planar.pyx), and so many outputs."""
+    """The share of the lanes of vectors that so many pixels of a row fill, and so many outputs.
+
+    The first is 0 where it is half or less, and pixels are not worth it, or without _planar.pyx.
+    """
     planar = load_extension(PLANAR)[0]
     lanes = load_extension(DIRECT)[0].lanes_for(1, itemsize)
     by_pixels, by_outputs = (n / (-(-n // lanes) * lanes) for n in (pixels, outputs))
-    return 0.0 if planar is None else by_pixels, by_outputs
+    return by_pixels if planar is not None and by_pixels > 0.5 else 0.0, by_outputs
 
 
 def in_one_pass(dy: np.ndarray, w: np.ndarray, pad: Pair, y: np.ndarray | None) -> bool:
-    """Whether `conv2d_direct_backward` is faster than its parts, and is for these arrays. dx or not: dw is the same."""
-    by_pixels, by_outputs = filled(dy.shape[2], dy.shape[3], dy.itemsize)
-    more = y is not None or (by_outputs < 1 and w[..., 0].size >= DEEP)
-    return more and by_pixels >= by_outputs and pad[0] < w.shape[0] and pad[1] < w.shape[1]
+    """Whether dx, dw and db are faster in one pass. Not asked is whether dx is needed: dw is the same without it."""
+    (n, oh, ow, f), (kh, kw, c, _) = dy.shape, w.shape
+    by_pixels, by_outputs = filled(ow, f, dy.itemsize)
+    fuller = by_pixels >= by_outputs and (by_outputs < 1 or y is not None)
+    deep = kh * kw * c >= (DEEP if y is None else DEEP // 3)
+    few = w.size <= max(FEW_SUMS, n * oh * ow) and (c + f) * oh * ow * dy.itemsize <= CACHE
+    return fuller and deep and few and pad[0] < kh and pad[1] < kw
 
 
 def conv2d_direct_backward(
@@ -167,8 +175,8 @@ def conv2d_direct_backward(
     dx, nothing = np.empty(x.shape if need_dx else (0,) * 4, dtype=x.dtype), np.empty((0,) * 4, dtype=x.dtype)
     arrays = (np.ascontiguousarray(a) for a in (x, dy, nothing if y is None else y))
     fast.backward(*arrays, _matrix(_rotated(w)), dx, partial, kh, kw, *pad)
-    dw, db = np.split(_sum_of_threads(partial), [w.size])
-    return dx if need_dx else None, dw.reshape(w.shape), db if need_db else None
+    sums = _sum_of_threads(partial)
+    return dx if need_dx else None, sums[: w.size].reshape(w.shape), sums[w.size :].copy() if need_db else None
 
 
 def conv2d_direct_dw(x: np.ndarray, dy: np.ndarray, k: Pair, pad: Pair) -> np.ndarray:
