@@ -64,6 +64,9 @@ def take_turns(
 
 
 # ---------------------------------------------------------------- options and files
+SPEEDRUNS = ("speedrun/cifar100_75", "speedrun/speednet")  # recipes that speedrun_torch.py is a program of
+
+
 def new_file(text: str) -> Path:
     """A path that can be written once the figures are there: its folder must exist now."""
     path = Path(text)

@@ -20,6 +20,7 @@ first look.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from common import (
+    SPEEDRUNS,
     BenchmarkError,
     Job,
     describe,
@@ -50,6 +52,7 @@ from npsoftmax.bench.report import RATIO_COLUMNS, ratio_cells, unsteady, with_sp
 from npsoftmax.bench.step import differences
 from npsoftmax.bench.workers import refuse_torch
 from npsoftmax.compare.plan import Row
+from npsoftmax.data import load_dataset
 from npsoftmax.data.sizes import Growth
 from npsoftmax.errors import InputError
 from npsoftmax.metrics import read_columns
@@ -58,7 +61,6 @@ from npsoftmax.recipes import load_recipe
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 from npsoftmax.training.session import make_optimizer, make_step, run_schedule
 
-RECIPE = "speedrun/cifar100_75"
 SIDES = (OURS, *RIVALS)
 NEAR = 0.15  # nats between the mean losses of an epoch
 GUARD_IMAGES, GUARD_EPOCHS = 64, 8  # one step each, of which the second has the highest rate
@@ -170,16 +172,14 @@ def moves(start: Mapping[str, np.ndarray], end: Mapping[str, np.ndarray]) -> dic
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="folder of the CIFAR-100 files (default: where npsoftmax finds them)")
-    parser.add_argument("--recipe", default=RECIPE, help=f"{RECIPE} (the default) or speedrun/speednet")
+    parser.add_argument("--recipe", default=SPEEDRUNS[0], choices=SPEEDRUNS, help="default: %(default)s")
     parser.add_argument("--threads", type=whole_number(1), default=2)
     parser.add_argument("--rounds", type=whole_number(1), default=3, help="epochs of each side, in turns (default: 3)")
     parser.add_argument("--images", type=whole_number(1), help="of the training images so many alone")
     parser.add_argument("--json", type=new_file, help="write the figures to this file")
     args = parser.parse_args(argv)
-    try:
-        config = load_recipe(args.recipe).config
-    except InputError as error:
-        raise BenchmarkError(str(error)) from error
+    config = load_recipe(args.recipe).config
+    refuse(args, config)
     here = machine(args.threads)
     print(describe(here), file=sys.stderr)
     shared = {name: getattr(args, name) for name in ("recipe", "data_dir", "threads", "images")}
@@ -197,6 +197,16 @@ def main(argv: Sequence[str]) -> int:
     raw = {" ".join(case): found for case, found in epochs.items()}
     write_json(args, {"machine": here, "rivals": rivals, "epochs": raw, **figures})
     return 0
+
+
+def refuse(args: argparse.Namespace, config: TrainConfig) -> None:
+    """BenchmarkError for what would end the first worker: no torch, no images."""
+    if importlib.util.find_spec("torch") is None:
+        raise BenchmarkError("PyTorch is not installed. Type: pip install torch")
+    try:
+        load_dataset(config.data, args.data_dir, limit_train=args.images)
+    except InputError as error:
+        raise BenchmarkError(str(error)) from error
 
 
 class Stage(NamedTuple):
@@ -291,11 +301,13 @@ def tables(recipe: str, figures: Mapping[str, Any]) -> str:
         [side, f"{figures['prepare_seconds'][side]:.1f}", f"{seconds:,.0f}"]
         for side, seconds in figures["recipe_seconds"].items()
     ]
+    said = "prepare + train at this speed, s"
+    said += "" if figures["images"] == IMAGES else f" (from epochs of {figures['images']:,} images: too long if few)"
     return "\n\n".join(
         [
             table([recipe, "side", "images/s (min-max)", *RATIO_COLUMNS], cells, 2),
             "ratio to the faster PyTorch layout, above 1 is faster",
-            table([recipe, "prepare, s", "prepare + train at this speed, s"], whole, 1),
+            table([recipe, "prepare, s", said], whole, 1),
         ]
     )
 

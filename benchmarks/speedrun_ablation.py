@@ -14,6 +14,7 @@ import statistics
 import sys
 from typing import Any
 
+from common import whole_number
 from speedrun_search import options, result_of
 
 from npsoftmax.errors import InputError
@@ -55,6 +56,12 @@ def table(found: Found) -> str:
     return HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def without_keys_of(own: list[str], shared: list[str]) -> list[str]:
+    """The KEY=VALUE of all rows that a row does not set itself."""
+    keys = {pair.partition("=")[0] for pair in own}
+    return [pair for pair in shared if pair.partition("=")[0] not in keys]
+
+
 def signed(points: float) -> str:
     """+0.25, or −1.50 with the sign of print."""
     return f"{points:+.2f}".replace("-", "−")
@@ -62,14 +69,15 @@ def signed(points: float) -> str:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=whole_number(1), default=2)
     args = vars(parser.parse_args())
     seeds, shared = args.pop("seeds"), args.pop("changes")
     found: Found = {}
     try:
         for seed in range(seeds):
             for row, changes in ROWS.items():
-                result = result_of(**args, seed=seed, changes=[*shared, *changes.split()])
+                own = changes.split()
+                result = result_of(**args, seed=seed, changes=[*without_keys_of(own, shared), *own])
                 found.setdefault(row, []).append(result)
                 text = table(found)
                 (args["out"] / "ablation.md").write_text(text, encoding="utf-8")

@@ -19,6 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import whole_number
+
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
 from npsoftmax.metrics import read_columns
@@ -29,6 +31,12 @@ from npsoftmax.training.checkpoint import write_json
 
 RECIPE = "speedrun/cifar100_75"
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
+# settings that are no KEY -> what says them
+ELSEWHERE = {"seed": "--seed", "val_split": "--hold-out", "recipe": "--recipe", "data_dir": "--data-dir"} | {
+    "threads": "--threads",
+    "checkpoint_every": "nothing: a run is saved every 20 steps",
+}
+HELD_OUT = 5000  # images, without --hold-out
 SAVED_EVERY = 20  # steps
 RESULT = "held_out.json"
 
@@ -46,6 +54,20 @@ def settings(recipe: str, changes: dict[str, Any], where: dict[str, Any]) -> Tra
     return TrainConfig.of({name: value for name, value in values.items() if value is not None}, "the command")
 
 
+def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE as settings; InputError for what is said elsewhere, and for a KEY that comes twice."""
+    changes = parse_pairs(pairs)
+    if len(changes) < len(pairs):
+        raise InputError(f"a KEY comes twice in {' '.join(pairs)}: leave one of them out.")
+    for key in changes:
+        if key in ELSEWHERE:
+            raise InputError(f"{key} is no KEY=VALUE; it is said by {ELSEWHERE[key]}.")
+    sizes = changes.get("image_sizes")
+    if isinstance(sizes, tuple):  # a word, though it has commas
+        changes["image_sizes"] = ",".join(map(str, sizes))
+    return changes
+
+
 def result_of(
     out: Path,
     changes: Sequence[str],
@@ -58,8 +80,9 @@ def result_of(
 ) -> dict[str, Any]:
     """What came out of the run with those KEY=VALUE and that seed; it has a folder of its own in `out`."""
     where = {"val_split": hold_out, "seed": seed, "data_dir": data_dir, "threads": threads}
-    config = settings(recipe, parse_pairs(changes), where)
+    config = settings(recipe, changes_of(changes), where)
     other = [recipe] if recipe != RECIPE else []
+    other += [f"hold-out={hold_out}"] if hold_out != HELD_OUT else []
     folder = out / re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(changes), f"seed={seed}"]))
     if not (folder / RESULT).is_file():
         train(config, folder)
@@ -112,19 +135,20 @@ def write_table(out: Path) -> str:
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """A parser with what every search over settings is told."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shown = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=shown, allow_abbrev=False)
     parser.add_argument("out", type=Path)
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--recipe", default=RECIPE)
-    parser.add_argument("--hold-out", type=int, default=5000)
+    parser.add_argument("--hold-out", type=whole_number(1), default=HELD_OUT)
     parser.add_argument("--data-dir")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads", type=whole_number(1))
     return parser
 
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole_number(0), default=0)
     args = parser.parse_args()
     try:
         result_of(**vars(args))

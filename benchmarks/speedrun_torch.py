@@ -18,10 +18,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from common import whole_number
-from torch import nn
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+except ImportError:
+    sys.exit("error: PyTorch is not installed. Type: pip install torch")
+from common import SPEEDRUNS, whole_number
 
 from npsoftmax.bench.twins import TWINS
 from npsoftmax.data import Dataset, load_dataset
@@ -32,7 +35,6 @@ from npsoftmax.errors import InputError
 from npsoftmax.recipes import load_recipe
 from npsoftmax.training import TrainConfig
 
-RECIPE = "speedrun/cifar100_75"
 LAYOUTS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 EVALUATION_BATCH = 250
 WHITENED_FROM, WHITENING_EPS = 5000, 5e-4  # images; what is added to the eigenvalues
@@ -225,7 +227,7 @@ def prepared(config: TrainConfig, layout: str) -> tuple[Run, Dataset, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="folder of the CIFAR-100 files (default: where npsoftmax finds them)")
-    parser.add_argument("--recipe", default=RECIPE)
+    parser.add_argument("--recipe", default=SPEEDRUNS[0], choices=SPEEDRUNS)
     parser.add_argument("--layout", choices=LAYOUTS, default="channels-last")
     parser.add_argument("--threads", type=whole_number(1), default=2)
     parser.add_argument("--seed", type=whole_number(0), default=0)

@@ -188,15 +188,13 @@ def growth_of(config: TrainConfig, model: Model, input_shape: tuple[int, ...], s
     features = model.trunk.output_shape(input_shape)
     for height, _ in growth.stages:
         shape = smaller(input_shape, height)
+        other = "Take larger images, or a model that ends in a maximum or mean over the whole image."
         try:
             found = model.trunk.output_shape(shape)
         except InputError as error:
-            raise InputError(f"{what} does not take images of {shape}: {error}") from error
+            raise InputError(f"{what} does not take images of {shape}: {error} {other}") from error
         if found != features:
-            raise InputError(
-                f"{what} makes {found[0]} features of {shape} and {features[0]} of {input_shape}. Take a model that "
-                "ends in a maximum or mean over the whole image."
-            )
+            raise InputError(f"{what} makes {found[0]} features of {shape} and {features[0]} of {input_shape}. {other}")
     return growth
 
 
@@ -221,6 +219,7 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
     if config.optimizer == "sgd":
         options |= {"momentum": config.momentum, "nesterov": config.nesterov}
     if config.optimizer == "muon":
+        refuse_muon(config, model)
         options |= {
             "ratio": at_least_0("--muon-lr", config.muon_lr) / (config.lr or 1),  # a rate of 0 the schedule refuses
             "momentum": config.momentum,
@@ -230,6 +229,17 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
             "matrices": config.muon_matrices,
         }
     return OPTIMIZERS[config.optimizer](model.params, **options)
+
+
+def refuse_muon(config: TrainConfig, model: Model) -> None:
+    """InputError where Muon would take no steps of its own, and where it has nothing to move that way."""
+    if config.muon_steps < 1:
+        raise InputError(f"--muon-steps is {config.muon_steps}, but 1 or more were expected, usually 5.")
+    if not config.muon_matrices and not any(p.ndim == 4 for _, p in leaves(model.params)):
+        raise InputError(
+            f"--optimizer muon moves filters of convolutions, but --model {config.model} has none. Add --muon-matrices "
+            "for its weight matrices, or type --optimizer sgd --nesterov."
+        )
 
 
 def undecayed(decay: str, model: Model) -> tuple[str, ...]:

@@ -78,7 +78,51 @@ def test_a_run_goes_on_is_measured_once_and_never_sees_the_test_set(script, tmp_
     assert table in capsys.readouterr().out and table.count("epochs=3") == 1 and "seed=1" in table
 
 
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        ("lr=1 lr=2", "a KEY comes twice in lr=1 lr=2"),
+        ("seed=3", "seed is no KEY=VALUE; it is said by --seed"),
+        ("val_split=0", "it is said by --hold-out"),
+        ("recipe=e1", "it is said by --recipe"),
+    ],
+)
+def test_what_is_no_setting_of_a_search_is_told(script, words, match):
+    with pytest.raises(InputError, match=match):
+        script.changes_of(words.split())
+
+
+def test_sizes_of_images_are_a_word_though_it_has_commas(script):
+    sizes = "20:0.15,24:0.5,32"
+    changes = script.changes_of([f"image_sizes={sizes}", "model.widths=8,16,16"])
+    assert changes == {"image_sizes": sizes, "model.widths": (8, 16, 16)}
+    assert script.settings(script.RECIPE, changes, {}).image_sizes == sizes
+
+
+def test_runs_that_hold_out_other_images_have_other_folders(script, tmp_path, monkeypatch):
+    folders = []
+    monkeypatch.setattr(script, "train", lambda config, folder: folders.append((folder, config.val_split)))
+    monkeypatch.setattr(script, "read_json", lambda path: {})
+    where = {"recipe": script.RECIPE, "seed": 0, "data_dir": None, "threads": 1}
+    for hold_out in (5000, 50):
+        script.result_of(tmp_path, ["epochs=1"], hold_out=hold_out, **where)
+    (usual, _), (other, images) = folders
+    assert usual != other and "hold-out=50" in other.name and images == 50
+
+
+@pytest.mark.parametrize("words", [["--hold-out", "0"], ["--seed", "-1"], ["--thread", "2"]])
+def test_bad_options_of_a_search_end_before_it_begins(script, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["speedrun_search", str(tmp_path), *words])
+    with pytest.raises(SystemExit) as end:
+        script.main()
+    assert end.value.code == 2 and not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- with one ingredient left out
+def test_a_row_of_the_ablation_keeps_its_own_settings(ablation):
+    assert ablation.without_keys_of(["lr=2", "nesterov=true"], ["epochs=3", "lr=0.1"]) == ["epochs=3"]
+
+
 def test_each_row_of_the_ablation_changes_the_recipe_and_can_be_trained(script, ablation):
     recipe = script.settings(script.RECIPE, {}, {})
     found = {

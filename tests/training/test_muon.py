@@ -73,6 +73,16 @@ def test_single_precision_is_enough_for_a_matrix_with_small_and_large_singular_v
     np.testing.assert_allclose(found, iterated(m, 5), atol=2e-4)
 
 
+@pytest.mark.parametrize("steps", [4, 6, 8, 12, 20])
+def test_many_steps_lose_no_small_singular_values(steps):
+    u, _, v = np.linalg.svd(normal(300, 64, seed=4), full_matrices=False)
+    m = (u * np.logspace(0, -6, 64)) @ v
+    np.testing.assert_allclose(newton_schulz(m, steps), iterated(m, steps), atol=1e-9)
+    found, usual = newton_schulz(m.astype(np.float32), steps), iterated(m.astype(np.float32), steps)
+    exact = iterated(m, steps)
+    assert np.linalg.norm(found - exact) <= 10 * np.linalg.norm(usual - exact) + 1e-5 * np.linalg.norm(exact)
+
+
 def test_nothing_stays_nothing():
     assert not newton_schulz(np.zeros((6, 3)), 5).any()
 
@@ -173,7 +183,7 @@ def test_a_filter_without_gradient_stays():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps of Newton and Schulz are 0"),
+        ({"steps": 0}, "steps are 0, but a whole number of 1"),
         ({"filter_momentum": 1.0}, "filter_momentum is 1.0"),
         ({"ratio": -1.0}, "ratio is -1.0"),
         ({"momentum": 0.0}, "momentum: give one above 0"),
@@ -212,3 +222,21 @@ def test_same_steps_as_pytorch(shape, monkeypatch):
         theirs.step()
         ours.step(params, {"w": g}, lr=0.1)
         np.testing.assert_allclose(params["w"][0, 0].T, tensor.numpy(), rtol=1e-9, atol=1e-9)
+
+
+# ---------------------------------------------------------------- the command
+def config_of(model, **changes):
+    return TrainConfig(data="digits", model=model, optimizer="muon", **changes)
+
+
+def test_muon_without_filters_to_move_is_refused():
+    model = build_model("mlp", "softmax", 10, (8, 8, 1))
+    with pytest.raises(InputError, match=r"--model mlp has none. Add --muon-matrices"):
+        make_optimizer(config_of("mlp"), model)
+    assert make_optimizer(config_of("mlp", muon_matrices=True), model).filters
+
+
+def test_no_steps_are_told_with_their_option():
+    model = build_model("convnet", "softmax", 10, (8, 8, 1))
+    with pytest.raises(InputError, match="--muon-steps is 0, but 1 or more were expected"):
+        make_optimizer(config_of("convnet", muon_steps=0), model)

@@ -42,7 +42,10 @@ SMALL_MODELS = {
 }
 
 CASES = {
-    **{f"optimizer {name}": {"optimizer": name, "weight_decay": 1e-2} for name in OPTIMIZERS},
+    **{
+        f"optimizer {name}": {"optimizer": name, "weight_decay": 1e-2} | (CONVNET if name == "muon" else {})
+        for name in OPTIMIZERS
+    },
     "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
     "nesterov": {"optimizer": "sgd", "nesterov": True},
     "muon": {"optimizer": "muon", "muon_matrices": True, "muon_unit_filters": True},

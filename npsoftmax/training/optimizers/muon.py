@@ -14,6 +14,10 @@ from npsoftmax.params import SparseRows, Tree, leaves
 from npsoftmax.training.optimizers.base import Arrays, Rates, at_least_0, below_1
 from npsoftmax.training.optimizers.sgd import SGD
 
+# Steps of `newton_schulz` on G alone. G holds squares, so the directions of small singular values are soon lost in its
+# rounding; made anew from X, it holds them again, since they have grown meanwhile.
+TOGETHER = 3
+
 
 class Muon(SGD):
     """Momentum whose singular values are all brought near 1 (Jordan et al. 2024, "Muon").
@@ -47,7 +51,7 @@ class Muon(SGD):
         super().__init__(params, momentum=momentum, nesterov=True, weight_decay=weight_decay, no_decay=no_decay)
         self.ratio, self.filter_momentum = at_least_0("ratio", ratio), below_1("filter_momentum", filter_momentum)
         if type(steps) is not int or steps < 1:
-            raise InputError(f"steps of Newton and Schulz are {steps!r}, but 1 or more were expected, usually 5.")
+            raise InputError(f"muon's steps are {steps!r}, but a whole number of 1 or more was expected, usually 5.")
         self.newton_schulz_steps, self.unit_filters = steps, unit_filters
         self.filters = {
             name
@@ -93,17 +97,24 @@ def newton_schulz(m: Array, steps: int = 5, factor: Any = 1.0) -> Array:
     (.68 to 1.21: after five steps wherever S / ‖m‖ was above .0015, after three above .018.)
 
     X = m / ‖m‖, then `steps` times X ← A·X + (B·G + C·G²)·X with G = X·Xᵀ, or from the right with Xᵀ·X if that is the
-    smaller one. Each step is a polynomial P of G and turns G into P²·G, so that all of them are taken on G, which is
-    small and symmetric, and X is multiplied once, by the product of all P.
+    smaller one. Each step is a polynomial P of G and turns G into P²·G. So TOGETHER of them are taken on G, which is
+    small and symmetric, and X is multiplied once, by the product of their P.
     """
-    xp, right = array_module(m), m.shape[0] >= m.shape[1]
-    gram = matmul(m.T, m) if right else matmul(m, m.T)
-    one = xp.eye(len(gram), dtype=m.dtype)
-    norm = xp.maximum(xp.sqrt((gram * one).sum()), LEAST_NORM)
+    for start in range(0, steps, TOGETHER):
+        count = min(TOGETHER, steps - start)
+        m = _steps_together(m, count, normalised=start > 0, factor=factor if start + count == steps else 1.0)
+    return m
+
+
+def _steps_together(x: Array, steps: int, normalised: bool, factor: Any) -> Array:
+    xp, right = array_module(x), x.shape[0] >= x.shape[1]
+    gram = matmul(x.T, x) if right else matmul(x, x.T)
+    one = xp.eye(len(gram), dtype=x.dtype)
+    norm = 1.0 if normalised else xp.maximum(xp.sqrt((gram * one).sum()), LEAST_NORM)
     gram, product = gram / (norm * norm), one * (factor / norm)
     for step in range(steps):
         p = A * one + B * gram + C * matmul(gram, gram)
         product = matmul(p, product)
         if step + 1 < steps:
             gram = matmul(matmul(p, gram), p)
-    return matmul(m, product) if right else matmul(product, m)
+    return matmul(x, product) if right else matmul(product, x)
