@@ -224,6 +224,7 @@ def measured(script, monkeypatch, losses, tmp_path, *words):
         seconds, loss = found[job["side"]]
         return {"seconds": seconds * (3 if job["sizes"] == "32" else 1), "loss": loss, "prepare": 5.0}
 
+    monkeypatch.setattr(script, "refuse", lambda *_: None)
     monkeypatch.setattr(script, "check_same_steps", lambda _: None)
     monkeypatch.setattr(script, "run_worker", run_worker)
     file = tmp_path / "rivals.json"
@@ -253,3 +254,21 @@ def test_a_shortened_measurement_is_none_of_a_rival(script, monkeypatch, tmp_pat
 def test_a_side_that_does_not_learn_is_refused(script, monkeypatch, tmp_path, losses):
     with pytest.raises(BenchmarkError, match="does not learn what npsoftmax does"):
         measured(script, monkeypatch, losses, tmp_path)
+
+
+# ---------------------------------------------------------------- what is missing is told before anything is measured
+def test_missing_images_are_told_in_one_line(script, tmp_path):
+    with pytest.raises(BenchmarkError, match=r"no CIFAR-100 in .*npsoftmax data download cifar100"):
+        script.main(["--data-dir", str(tmp_path), "--images", "64"])
+
+
+def test_without_torch_is_told_what_to_type(script, monkeypatch):
+    monkeypatch.setattr(script.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BenchmarkError, match="pip install torch"):
+        script.main(["--images", "64"])
+
+
+def test_another_recipe_is_refused(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--recipe", "e1/log_softmax"])
+    assert "choose from" in capsys.readouterr().err
