@@ -146,12 +146,13 @@ def conv2d_direct(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, pad: Pair,
 def filled(pixels: int, outputs: int, itemsize: int) -> tuple[float, float]:
     """The share of the lanes of vectors that so many pixels of a row fill, and so many outputs.
 
-    The first is 0 where it is half or less, and pixels are not worth it, or without _planar.pyx.
+    The first is 0 where it is half or less, and pixels are not worth it, without _planar.pyx, and in float64: that is
+    for checks, whose bounds know the order of the sums by outputs.
     """
     planar = load_extension(PLANAR)[0]
     lanes = load_extension(DIRECT)[0].lanes_for(1, itemsize)
     by_pixels, by_outputs = (n / (-(-n // lanes) * lanes) for n in (pixels, outputs))
-    return by_pixels if planar is not None and by_pixels > 0.5 else 0.0, by_outputs
+    return by_pixels if planar is not None and itemsize == 4 and by_pixels > 0.5 else 0.0, by_outputs
 
 
 def in_one_pass(dy: np.ndarray, w: np.ndarray, pad: Pair, y: np.ndarray | None) -> bool:
