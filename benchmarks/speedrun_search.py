@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import whole_number
+from common import SPEEDRUNS, whole_number
 
 from npsoftmax.errors import InputError
 from npsoftmax.files import read_json
@@ -29,10 +29,13 @@ from npsoftmax.recipes import load_recipe
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 from npsoftmax.training.checkpoint import write_json
 
-RECIPE = "speedrun/cifar100_75"
+RECIPE = SPEEDRUNS[0]
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
-# settings that are no KEY -> what says them
-ELSEWHERE = {"seed": "--seed", "val_split": "--hold-out", "recipe": "--recipe", "data_dir": "--data-dir"} | {
+ELSEWHERE = {  # settings that are no KEY -> what says them
+    "seed": "--seed",
+    "val_split": "--hold-out",
+    "recipe": "--recipe",
+    "data_dir": "--data-dir",
     "threads": "--threads",
     "checkpoint_every": "nothing: a run is saved every 20 steps",
 }

@@ -25,7 +25,7 @@ from npsoftmax.random import Rng
 from npsoftmax.training.checkpoint import load_saved, restore_model
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.group import ALONE, Group
-from npsoftmax.training.optimizers import OPTIMIZERS, Optimizer
+from npsoftmax.training.optimizers import OPTIMIZERS, Muon, Optimizer
 from npsoftmax.training.optimizers.base import at_least_0, below_1
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
@@ -219,7 +219,8 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
     if config.optimizer == "sgd":
         options |= {"momentum": config.momentum, "nesterov": config.nesterov}
     if config.optimizer == "muon":
-        refuse_muon(config, model)
+        if config.muon_steps < 1:
+            raise InputError(f"--muon-steps is {config.muon_steps}, but 1 or more were expected, usually 5.")
         options |= {
             "ratio": at_least_0("--muon-lr", config.muon_lr) / (config.lr or 1),  # a rate of 0 the schedule refuses
             "momentum": config.momentum,
@@ -228,18 +229,13 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
             "unit_filters": config.muon_unit_filters,
             "matrices": config.muon_matrices,
         }
-    return OPTIMIZERS[config.optimizer](model.params, **options)
-
-
-def refuse_muon(config: TrainConfig, model: Model) -> None:
-    """InputError where Muon would take no steps of its own, and where it has nothing to move that way."""
-    if config.muon_steps < 1:
-        raise InputError(f"--muon-steps is {config.muon_steps}, but 1 or more were expected, usually 5.")
-    if not config.muon_matrices and not any(p.ndim == 4 for _, p in leaves(model.params)):
+    optimizer = OPTIMIZERS[config.optimizer](model.params, **options)
+    if isinstance(optimizer, Muon) and not (optimizer.filters or config.muon_matrices):
         raise InputError(
             f"--optimizer muon moves filters of convolutions, but --model {config.model} has none. Add --muon-matrices "
             "for its weight matrices, or type --optimizer sgd --nesterov."
         )
+    return optimizer
 
 
 def undecayed(decay: str, model: Model) -> tuple[str, ...]:

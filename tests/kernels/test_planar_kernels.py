@@ -14,7 +14,7 @@ from npsoftmax.kernels.conv import compiled
 from npsoftmax.kernels.extension import load_extension
 
 ONE = (1, 1)
-TYPES = [np.float32, np.float64]
+TYPES = [np.float32]  # for float64 the parts serve
 pytestmark = pytest.mark.skipif(load_extension(compiled.PLANAR)[0] is None, reason="not built")
 
 
@@ -160,6 +160,12 @@ def test_one_pass_is_taken_where_it_is_faster(shape, f, k, masked, expected):
     shapes = (*shape[:3], f), (k, k, shape[3], f)
     dy, w = (np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, (0,) * 4) for shape in shapes)
     assert compiled.in_one_pass(dy, w, (k // 2, k // 2), dy if masked else None) == expected
+
+
+def test_double_precision_keeps_to_the_parts():
+    dy, w = np.zeros((8, 32, 32, 10)), np.zeros((3, 3, 10, 10))
+    assert not compiled.in_one_pass(dy, w, ONE, dy)
+    assert compiled.in_one_pass(dy.astype(np.float32), w.astype(np.float32), ONE, dy)
 
 
 @pytest.mark.parametrize(

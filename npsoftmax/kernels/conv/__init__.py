@@ -109,7 +109,7 @@ def conv2d_direct_dx(dy: Array, w: Array, shape: tuple[int, ...], pad: Pair) -> 
     kh, kw = w.shape[:2]
     if pad[0] >= kh or pad[1] >= kw:
         return conv2d_tiled_dx(dy, w, shape, (1, 1), pad)
-    return conv2d_direct(dy, w[::-1, ::-1].transpose(0, 1, 3, 2), None, (kh - 1 - pad[0], kw - 1 - pad[1]))
+    return conv2d_direct(dy, reference.rotated(w), None, (kh - 1 - pad[0], kw - 1 - pad[1]))
 
 
 # ---------------------------------------------------------------- Winograd: 3x3 and 2x2 at stride 1

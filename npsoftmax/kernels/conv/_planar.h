@@ -1,13 +1,10 @@
-/* The loops of _planar.pyx for one type of number, with all sums in registers. Included once for each, with NUMBER,
-   PLACE (a whole number of its size), VECTOR (the name that its vector type gets), LANES (numbers in a vector) and
-   NAME(x) (a name of its own) defined. */
+/* The loops of _planar.pyx, in float32, with all sums in registers. */
 
 #include <stddef.h>
 #include <string.h>
 
 /* How many sums fit the registers, of which there are 16, or 32 with AVX-512: OUTPUTS by two vectors of pixels, and in
    the weight gradient GRADIENTS, which are outputs too, by TAPS neighbours. */
-#ifndef NPSOFTMAX_OUTPUTS
 #ifdef __AVX512F__
 #define NPSOFTMAX_OUTPUTS 12
 #define NPSOFTMAX_GRADIENTS 8
@@ -25,36 +22,33 @@
 #define NPSOFTMAX_4(of, l, s) NPSOFTMAX_2(of, l, s), NPSOFTMAX_2(of, (l) + 2, s)
 #define NPSOFTMAX_8(of, l, s) NPSOFTMAX_4(of, l, s), NPSOFTMAX_4(of, (l) + 4, s)
 #define NPSOFTMAX_16(of, l, s) NPSOFTMAX_8(of, l, s), NPSOFTMAX_8(of, (l) + 8, s)
-#endif
 
-typedef NUMBER VECTOR __attribute__((vector_size(LANES * sizeof(NUMBER)), aligned(sizeof(NUMBER)), may_alias));
-typedef PLACE NAME(places) __attribute__((vector_size(LANES * sizeof(NUMBER))));
+typedef float vector __attribute__((vector_size(NPSOFTMAX_VECTOR_BYTES), aligned(sizeof(float)), may_alias));
+typedef int places __attribute__((vector_size(NPSOFTMAX_VECTOR_BYTES)));
 
 #if LANES == 16
 #define EVERY(of, s) NPSOFTMAX_16(of, 0, s)
 #elif LANES == 8
 #define EVERY(of, s) NPSOFTMAX_8(of, 0, s)
-#elif LANES == 4
-#define EVERY(of, s) NPSOFTMAX_4(of, 0, s)
 #else
-#define EVERY(of, s) NPSOFTMAX_2(of, 0, s)
+#define EVERY(of, s) NPSOFTMAX_4(of, 0, s)
 #endif
 #ifdef __clang__
 #define SHUFFLE(a, b, of, s) __builtin_shufflevector(a, b, EVERY(of, s))
 #else
-#define SHUFFLE(a, b, of, s) __builtin_shuffle(a, b, (NAME(places)){EVERY(of, s)})
+#define SHUFFLE(a, b, of, s) __builtin_shuffle(a, b, (places){EVERY(of, s)})
 #endif
 /* One of the rounds in which the square blocks of side s change places, for all blocks of side 2s on the diagonal. */
 #define ROUND(s)                                                                                                       \
     for (int i = 0; i < LANES; i++)                                                                                    \
         if (!(i & s)) {                                                                                                \
-            const VECTOR low = SHUFFLE(t[i], t[i + s], NPSOFTMAX_LOW, s);                                              \
+            const vector low = SHUFFLE(t[i], t[i + s], NPSOFTMAX_LOW, s);                                              \
             t[i + s] = SHUFFLE(t[i], t[i + s], NPSOFTMAX_HIGH, s);                                                     \
             t[i] = low;                                                                                                \
         }
 
 /* t[i][l] and t[l][i] change places. */
-static inline __attribute__((always_inline)) void NAME(transpose)(VECTOR t[LANES])
+static inline __attribute__((always_inline)) void npsoftmax_transpose(vector t[LANES])
 {
 #if LANES > 8
     ROUND(8)
@@ -62,57 +56,55 @@ static inline __attribute__((always_inline)) void NAME(transpose)(VECTOR t[LANES
 #if LANES > 4
     ROUND(4)
 #endif
-#if LANES > 2
     ROUND(2)
-#endif
     ROUND(1)
 }
 #undef ROUND
 #undef SHUFFLE
 
 /* 0, 1, 2, … */
-static inline __attribute__((always_inline)) NAME(places) NAME(lanes)(void)
+static inline __attribute__((always_inline)) places npsoftmax_lanes(void)
 {
-    return (NAME(places)){EVERY(NPSOFTMAX_LANE, 0)};
+    return (places){EVERY(NPSOFTMAX_LANE, 0)};
 }
 #undef EVERY
 
 /* LANES pixels x (LANES, c), of which `channels` numbers each, into as many planes: 0 behind the first `pixels`, and
    with y also where that is not above 0. LANES numbers of each pixel are read. */
-static void NAME(to_planes)(const NUMBER *x, const NUMBER *y, ptrdiff_t c, int channels, int pixels, NUMBER *planes,
+static void npsoftmax_to_planes(const float *x, const float *y, ptrdiff_t c, int channels, int pixels, float *planes,
     ptrdiff_t plane)
 {
-    const NAME(places) counts = NAME(lanes)() < (PLACE)pixels;
-    VECTOR t[LANES];
+    const places counts = npsoftmax_lanes() < pixels;
+    vector t[LANES];
 #pragma GCC unroll 16
     for (int p = 0; p < LANES; p++)
-        t[p] = *(const VECTOR *)(x + p * c);
+        t[p] = *(const vector *)(x + p * c);
     if (y)
 #pragma GCC unroll 16
         for (int p = 0; p < LANES; p++) {
-            const VECTOR s = *(const VECTOR *)(y + p * c);
-            t[p] = (VECTOR)((NAME(places))t[p] & (s > (NUMBER)0));
+            const vector s = *(const vector *)(y + p * c);
+            t[p] = (vector)((places)t[p] & (s > 0));
         }
-    NAME(transpose)(t);
+    npsoftmax_transpose(t);
     for (int i = 0; i < channels; i++)
-        *(VECTOR *)(planes + i * plane) = pixels < LANES ? (VECTOR)((NAME(places))t[i] & counts) : t[i];
+        *(vector *)(planes + i * plane) = pixels < LANES ? (vector)((places)t[i] & counts) : t[i];
 }
 
 /* Two vectors of pixels, those at x[0] and x[1] in the planes of an image, by `outputs` outputs: with
    s = bias + Σ w (KH·KW·C, f) · numbers, max(s, least) goes to y[0] and y[1] (pixels[0] and pixels[1], f);
    least is 0 or -∞. `outputs` is a constant wherever this is inlined. */
-static inline __attribute__((always_inline)) void NAME(pixels)(const int outputs, const NUMBER *const x[2],
-    const NUMBER *w, const NUMBER *bias, ptrdiff_t row, ptrdiff_t plane, ptrdiff_t c, ptrdiff_t kh, ptrdiff_t kw,
-    NUMBER least, NUMBER *const y[2], const int pixels[2], ptrdiff_t f)
+static inline __attribute__((always_inline)) void npsoftmax_pixels(const int outputs, const float *const x[2],
+    const float *w, const float *bias, ptrdiff_t row, ptrdiff_t plane, ptrdiff_t c, ptrdiff_t kh, ptrdiff_t kw,
+    float least, float *const y[2], const int pixels[2], ptrdiff_t f)
 {
-    VECTOR sums[NPSOFTMAX_OUTPUTS][2];
+    vector sums[NPSOFTMAX_OUTPUTS][2];
     for (int o = 0; o < outputs; o++)
-        sums[o][0] = sums[o][1] = (VECTOR){0} + bias[o];
+        sums[o][0] = sums[o][1] = (vector){0} + bias[o];
     for (ptrdiff_t k = 0; k < kh; k++)
         for (ptrdiff_t l = 0; l < kw; l++) {
-            const NUMBER *first = x[0] + k * row + l, *second = x[1] + k * row + l;
+            const float *first = x[0] + k * row + l, *second = x[1] + k * row + l;
             for (ptrdiff_t i = 0; i < c; i++, w += f, first += plane, second += plane) {
-                const VECTOR u = *(const VECTOR *)first, v = *(const VECTOR *)second;
+                const vector u = *(const vector *)first, v = *(const vector *)second;
                 for (int o = 0; o < outputs; o++) {
                     sums[o][0] += w[o] * u;
                     sums[o][1] += w[o] * v;
@@ -124,30 +116,30 @@ static inline __attribute__((always_inline)) void NAME(pixels)(const int outputs
 #pragma GCC unroll 3
         for (int first = 0; first < outputs; first += LANES) {
             const int some = outputs - first < LANES ? outputs - first : LANES;
-            VECTOR t[LANES];
+            vector t[LANES];
 #pragma GCC unroll 16
             for (int o = 0; o < LANES; o++) {
-                const VECTOR s = o < some ? sums[first + o][v] : (VECTOR){0};
-                t[o] = (VECTOR)((NAME(places))s & ~(s < least)); /* a NaN is not below and stays */
+                const vector s = o < some ? sums[first + o][v] : (vector){0};
+                t[o] = (vector)((places)s & ~(s < least)); /* a NaN is not below and stays */
             }
-            NAME(transpose)(t);
+            npsoftmax_transpose(t);
             if (pixels[v] == LANES)
 #pragma GCC unroll 16
                 for (int p = 0; p < LANES; p++)
-                    memcpy(y[v] + p * f + first, &t[p], some * sizeof(NUMBER));
+                    memcpy(y[v] + p * f + first, &t[p], some * sizeof(float));
             else
                 for (int p = 0; p < pixels[v]; p++)
-                    memcpy(y[v] + p * f + first, &t[p], some * sizeof(NUMBER));
+                    memcpy(y[v] + p * f + first, &t[p], some * sizeof(float));
         }
 }
 
 /* The same for any count of outputs up to NPSOFTMAX_OUTPUTS. */
 #define OF(n)                                                                                                          \
     case n:                                                                                                            \
-        NAME(pixels)(n, x, w, bias, row, plane, c, kh, kw, least, y, pixels, f);                                       \
+        npsoftmax_pixels(n, x, w, bias, row, plane, c, kh, kw, least, y, pixels, f);                                   \
         break;
-static void NAME(pixels_by)(int outputs, const NUMBER *const x[2], const NUMBER *w, const NUMBER *bias, ptrdiff_t row,
-    ptrdiff_t plane, ptrdiff_t c, ptrdiff_t kh, ptrdiff_t kw, NUMBER least, NUMBER *const y[2], const int pixels[2],
+static void npsoftmax_pixels_by(int outputs, const float *const x[2], const float *w, const float *bias, ptrdiff_t row,
+    ptrdiff_t plane, ptrdiff_t c, ptrdiff_t kh, ptrdiff_t kw, float least, float *const y[2], const int pixels[2],
     ptrdiff_t f)
 {
     switch (outputs) {
@@ -162,28 +154,28 @@ static void NAME(pixels_by)(int outputs, const NUMBER *const x[2], const NUMBER 
 /* dw (taps, outputs, LANES), `tap` numbers from one to the next, += Σ of x (images, rows, vectors, LANES), which begins
    a number further on with each tap, · dy (images, outputs, rows, vectors, LANES), both as far apart as is said. In the
    last vector of a row only `pixels` count: behind them dy is 0, but x may be infinite. Constants: taps, outputs. */
-static inline __attribute__((always_inline)) void NAME(products)(const int taps, const int outputs, const NUMBER *x,
-    ptrdiff_t image, ptrdiff_t row, const NUMBER *dy, ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow,
-    ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, int pixels, NUMBER *dw, ptrdiff_t tap)
+static inline __attribute__((always_inline)) void npsoftmax_products(const int taps, const int outputs, const float *x,
+    ptrdiff_t image, ptrdiff_t row, const float *dy, ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow,
+    ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, int pixels, float *dw, ptrdiff_t tap)
 {
-    const NAME(places) counts = NAME(lanes)() < (PLACE)pixels;
+    const places counts = npsoftmax_lanes() < pixels;
     const ptrdiff_t part = pixels < LANES ? vectors - 1 : vectors; /* the vector of which only a part counts */
-    VECTOR sums[NPSOFTMAX_TAPS][NPSOFTMAX_GRADIENTS], u[NPSOFTMAX_TAPS];
+    vector sums[NPSOFTMAX_TAPS][NPSOFTMAX_GRADIENTS], u[NPSOFTMAX_TAPS];
     for (int t = 0; t < taps; t++)
         for (int o = 0; o < outputs; o++)
-            sums[t][o] = (VECTOR){0};
+            sums[t][o] = (vector){0};
     for (ptrdiff_t n = 0; n < images; n++, x += image, dy += dimage)
         for (ptrdiff_t r = 0; r < rows; r++)
             for (ptrdiff_t v = 0; v < vectors; v++) {
-                const NUMBER *number = x + r * row + v * LANES, *slope = dy + r * drow + v * LANES;
+                const float *number = x + r * row + v * LANES, *slope = dy + r * drow + v * LANES;
                 for (int t = 0; t < taps; t++)
-                    u[t] = *(const VECTOR *)(number + t);
+                    u[t] = *(const vector *)(number + t);
                 if (v == part)
                     for (int t = 0; t < taps; t++)
-                        u[t] = (VECTOR)((NAME(places))u[t] & counts);
+                        u[t] = (vector)((places)u[t] & counts);
                 for (int o = 0; o < outputs; o++) {
                     /* volatile: or each product would read it again, for more reads than products */
-                    const VECTOR d = *(const volatile VECTOR *)(slope + o * plane);
+                    const vector d = *(const volatile vector *)(slope + o * plane);
                     for (int t = 0; t < taps; t++)
                         sums[t][o] += u[t] * d;
                 }
@@ -192,22 +184,22 @@ static inline __attribute__((always_inline)) void NAME(products)(const int taps,
     for (int t = 0; t < taps; t++)
 #pragma GCC unroll 8
         for (int o = 0; o < outputs; o++)
-            *(VECTOR *)(dw + t * tap + o * LANES) += sums[t][o];
+            *(vector *)(dw + t * tap + o * LANES) += sums[t][o];
 }
 
 /* The same for any count of taps and outputs, up to NPSOFTMAX_TAPS and NPSOFTMAX_GRADIENTS. */
 #define OF(t, n)                                                                                                       \
     case n:                                                                                                            \
-        NAME(products)(t, n, x, image, row, dy, dimage, plane, drow, images, rows, vectors, pixels, dw, tap);          \
+        npsoftmax_products(t, n, x, image, row, dy, dimage, plane, drow, images, rows, vectors, pixels, dw, tap);      \
         break;
 #if NPSOFTMAX_GRADIENTS > 4
 #define EVERY(t) OF(t, 8) OF(t, 7) OF(t, 6) OF(t, 5) OF(t, 4) OF(t, 3) OF(t, 2) OF(t, 1)
 #else
 #define EVERY(t) OF(t, 4) OF(t, 3) OF(t, 2) OF(t, 1)
 #endif
-static void NAME(products_by)(int taps, int outputs, const NUMBER *x, ptrdiff_t image, ptrdiff_t row, const NUMBER *dy,
-    ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow, ptrdiff_t images, ptrdiff_t rows, ptrdiff_t vectors, int pixels,
-    NUMBER *dw, ptrdiff_t tap)
+static void npsoftmax_products_by(int taps, int outputs, const float *x, ptrdiff_t image, ptrdiff_t row,
+    const float *dy, ptrdiff_t dimage, ptrdiff_t plane, ptrdiff_t drow, ptrdiff_t images, ptrdiff_t rows,
+    ptrdiff_t vectors, int pixels, float *dw, ptrdiff_t tap)
 {
     if (taps == 3)
         switch (outputs) { EVERY(3) }
@@ -220,34 +212,28 @@ static void NAME(products_by)(int taps, int outputs, const NUMBER *x, ptrdiff_t 
 #undef OF
 
 /* sums (LANES) += Σ of the vectors of a plane (rows, vectors, LANES). */
-static void NAME(sum)(const NUMBER *plane, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t vectors, NUMBER *sums)
+static void npsoftmax_sum(const float *plane, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t vectors, float *sums)
 {
-    VECTOR s = {0};
+    vector s = {0};
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t v = 0; v < vectors; v++)
-            s += *(const VECTOR *)(plane + r * row + v * LANES);
-    *(VECTOR *)sums += s;
+            s += *(const vector *)(plane + r * row + v * LANES);
+    *(vector *)sums += s;
 }
 
 /* totals (count) = Σ over lanes of sums (count, LANES). */
-static void NAME(add_lanes)(const NUMBER *sums, ptrdiff_t count, NUMBER *totals)
+static void npsoftmax_add_lanes(const float *sums, ptrdiff_t count, float *totals)
 {
     for (ptrdiff_t first = 0; first < count; first += LANES) {
         const int some = count - first < LANES ? (int)(count - first) : LANES;
-        VECTOR t[LANES], s = {0};
+        vector t[LANES], s = {0};
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
-            t[i] = i < some ? *(const VECTOR *)(sums + (first + i) * LANES) : (VECTOR){0};
-        NAME(transpose)(t);
+            t[i] = i < some ? *(const vector *)(sums + (first + i) * LANES) : (vector){0};
+        npsoftmax_transpose(t);
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
             s += t[i];
-        memcpy(totals + first, &s, some * sizeof(NUMBER));
+        memcpy(totals + first, &s, some * sizeof(float));
     }
 }
-
-#undef NUMBER
-#undef PLACE
-#undef VECTOR
-#undef LANES
-#undef NAME

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Convolution of few channels at stride 1, by its definition, with pixels side by side in registers. float32, float64.
+"""Convolution of few channels at stride 1, by its definition, with pixels side by side in registers. float32.
 
 Design: ten outputs fill ten lanes of a vector of sixteen (see _direct.pyx). Sixteen pixels of a row fill all. So each
 image is taken apart into *planes*, a channel each, padded with zeros, and a vector of pixels times one number of the
@@ -10,11 +10,9 @@ weights is added to the sums of one output:
 
 On the way in and out squares of LANES pixels by LANES channels are transposed, in registers too. For the weight
 gradient planes of x meet planes of dy, and the lanes are added up at the very end. The loops are in _planar.h, in GCC's
-vector types. A thread owns whole images, some small ones
-together, and a sum of weight gradients.
+vector types. A thread owns whole images, some small ones together, and a sum of weight gradients.
 """
 
-from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
@@ -31,38 +29,21 @@ cdef extern from *:
     #else
     #define NPSOFTMAX_VECTOR_BYTES 16
     #endif
-    #define NUMBER float
-    #define PLACE int
-    #define VECTOR npsoftmax_float_vector
     #define LANES (NPSOFTMAX_VECTOR_BYTES / 4)
-    #define NAME(x) npsoftmax_float_##x
-    #include "conv/_planar.h"
-    #define NUMBER double
-    #define PLACE long long
-    #define VECTOR npsoftmax_double_vector
-    #define LANES (NPSOFTMAX_VECTOR_BYTES / 8)
-    #define NAME(x) npsoftmax_double_##x
     #include "conv/_planar.h"
     """
     enum:
-        BYTES "NPSOFTMAX_VECTOR_BYTES"        # of a vector
+        LANES                                 # numbers in a vector
         OUTPUTS "NPSOFTMAX_OUTPUTS"           # in registers with two vectors of pixels, forward
         GRADIENTS "NPSOFTMAX_GRADIENTS"       # in registers with TAPS neighbours, weight gradient
         TAPS "NPSOFTMAX_TAPS"
-    void npsoftmax_float_to_planes(const float*, const float*, index, int, int, float*, index) noexcept nogil
-    void npsoftmax_double_to_planes(const double*, const double*, index, int, int, double*, index) noexcept nogil
-    void npsoftmax_float_pixels_by(int, const float**, const float*, const float*, index, index, index, index, index,
-                                   float, float**, const int*, index) noexcept nogil
-    void npsoftmax_double_pixels_by(int, const double**, const double*, const double*, index, index, index, index,
-                                    index, double, double**, const int*, index) noexcept nogil
-    void npsoftmax_float_products_by(int, int, const float*, index, index, const float*, index, index, index, index,
-                                     index, index, int, float*, index) noexcept nogil
-    void npsoftmax_double_products_by(int, int, const double*, index, index, const double*, index, index, index, index,
-                                      index, index, int, double*, index) noexcept nogil
-    void npsoftmax_float_sum(const float*, index, index, index, float*) noexcept nogil
-    void npsoftmax_double_sum(const double*, index, index, index, double*) noexcept nogil
-    void npsoftmax_float_add_lanes(const float*, index, float*) noexcept nogil
-    void npsoftmax_double_add_lanes(const double*, index, double*) noexcept nogil
+    void npsoftmax_to_planes(const float*, const float*, index, int, int, float*, index) noexcept nogil
+    void npsoftmax_pixels_by(int, const float**, const float*, const float*, index, index, index, index, index, float,
+                             float**, const int*, index) noexcept nogil
+    void npsoftmax_products_by(int, int, const float*, index, index, const float*, index, index, index, index, index,
+                               index, int, float*, index) noexcept nogil
+    void npsoftmax_sum(const float*, index, index, index, float*) noexcept nogil
+    void npsoftmax_add_lanes(const float*, index, float*) noexcept nogil
 
 cdef enum:
     LONG = 64    # vectors of pixels that should pass before sums of weight gradients are written
@@ -75,36 +56,34 @@ cdef struct Planes:
 
 cdef struct Window:
     index kh, kw, oh, ow, f       # taps and outputs
-    index vector, vectors         # numbers in a vector, vectors in a row of outputs
+    index vectors                 # in a row of outputs
 
 
-cdef room_for(index rows, index together, Planes p, dtype):
+cdef room_for(index rows, index together, Planes p):
     """Zeros (rows, together, size) for planes of images, from the beginning of a vector on."""
-    room = np.zeros(rows * together * p.size + BYTES // dtype.itemsize, dtype=dtype)
-    return room[-room.ctypes.data % BYTES // dtype.itemsize :][: rows * together * p.size].reshape(rows, together, -1)
+    room = np.zeros(rows * together * p.size + LANES, dtype=np.float32)
+    return room[-room.ctypes.data // 4 % LANES :][: rows * together * p.size].reshape(rows, together, -1)
 
 
-cdef index whole(index numbers, index vector) noexcept nogil:
+cdef index whole(index numbers) noexcept nogil:
     """Rounded up to whole vectors."""
-    return (numbers + vector - 1) // vector * vector
+    return (numbers + LANES - 1) // LANES * LANES
 
 
-cdef Window window_of(index kh, index kw, index oh, index ow, index f, index vector) noexcept nogil:
+cdef Window window_of(index kh, index kw, index oh, index ow, index f) noexcept nogil:
     cdef Window g
-    g.kh, g.kw, g.oh, g.ow, g.f, g.vector, g.vectors = kh, kw, oh, ow, f, vector, whole(ow, vector) // vector
+    g.kh, g.kw, g.oh, g.ow, g.f, g.vectors = kh, kw, oh, ow, f, whole(ow) // LANES
     return g
 
 
-cdef Planes planes_of(index h, index w, index c, index top, index left, index rows, index row,
-                      index vector) noexcept nogil:
+cdef Planes planes_of(index h, index w, index c, index top, index left, index rows, index row) noexcept nogil:
     cdef Planes p
-    p.h, p.w, p.c, p.top, p.left, p.row, p.plane = h, w, c, top, left, row, rows * row + vector
-    p.size = whole(c * p.plane, vector)
+    p.h, p.w, p.c, p.top, p.left, p.row, p.plane = h, w, c, top, left, row, rows * row + LANES
+    p.size = whole(c * p.plane)
     return p
 
 
-cdef void fill(const floating* image, const floating* above, index left, Planes p, index vector,
-               floating* planes) noexcept nogil:
+cdef void fill(const float* image, const float* above, index left, Planes p, float* planes) noexcept nogil:
     """image (H, W, C) into its planes, which are 0 around it; 0 too where `above`, if it is not NULL, is not above 0.
 
     left: numbers of the array from here to its end. Zeros are written behind a row too, up to a vector of them: before
@@ -112,27 +91,23 @@ cdef void fill(const floating* image, const floating* above, index left, Planes 
     """
     cdef index y, block, first, at
     for y in range(p.h):
-        for block in range((p.c + vector - 1) // vector):
-            first = block * vector
+        for block in range((p.c + LANES - 1) // LANES):
+            first = block * LANES
             at = y * p.w * p.c + first
-            fill_row(image + at, above + at if above != NULL else NULL, left - at, p, min(vector, p.c - first), vector,
+            fill_row(image + at, above + at if above != NULL else NULL, left - at, p, min(LANES, p.c - first),
                      planes + first * p.plane + (y + p.top) * p.row + p.left)
 
 
-cdef void fill_row(const floating* row, const floating* above, index left, Planes p, index channels, index vector,
-                   floating* planes) noexcept nogil:
-    """Some channels of a row, in squares of `vector` pixels by as many channels, which may be those of others."""
+cdef void fill_row(const float* row, const float* above, index left, Planes p, index channels,
+                   float* planes) noexcept nogil:
+    """Some channels of a row, in squares of LANES pixels by as many channels, which may be those of others."""
     cdef index x = 0, i, at
     cdef int pixels
-    while x < p.w and (x + vector - 1) * p.c + vector <= left:
-        at, pixels = x * p.c, <int>min(vector, p.w - x)
-        if floating is float:
-            npsoftmax_float_to_planes(row + at, above + at if above != NULL else NULL, p.c, <int>channels, pixels,
-                                      planes + x, p.plane)
-        else:
-            npsoftmax_double_to_planes(row + at, above + at if above != NULL else NULL, p.c, <int>channels, pixels,
-                                       planes + x, p.plane)
-        x = x + vector
+    while x < p.w and (x + LANES - 1) * p.c + LANES <= left:
+        at, pixels = x * p.c, <int>min(LANES, p.w - x)
+        npsoftmax_to_planes(row + at, above + at if above != NULL else NULL, p.c, <int>channels, pixels, planes + x,
+                            p.plane)
+        x = x + LANES
     for x in range(x, p.w):                                  # what is left at the end of the array
         for i in range(channels):
             at = x * p.c + i
@@ -140,60 +115,56 @@ cdef void fill_row(const floating* row, const floating* above, index left, Plane
 
 
 # ---------------------------------------------------------------- forward
-cdef void forward_image(const floating* planes, Planes p, const floating* w, const floating* bias, floating least,
-                        floating* y, Window g) noexcept nogil:
+cdef void forward_image(const float* planes, Planes p, const float* w, const float* bias, float least,
+                        float* y, Window g) noexcept nogil:
     """y (OH, OW, F) of what the window sees from `planes` on: two vectors of pixels together, of one row or of two.
 
     Where their number is odd, the last one is made twice.
     """
     cdef index pair, v, j, part, parts = (g.f + OUTPUTS - 1) // OUTPUTS, first, count = g.oh * g.vectors
-    cdef const floating* x[2]
-    cdef floating* to[2]
-    cdef floating* at[2]
+    cdef const float* x[2]
+    cdef float* to[2]
+    cdef float* at[2]
     cdef int outputs
     cdef int pixels[2]
     for pair in range((count + 1) // 2):
         for v in range(2):
             j = min(2 * pair + v, count - 1)
-            x[v] = planes + j // g.vectors * p.row + j % g.vectors * g.vector
-            to[v] = y + (j // g.vectors * g.ow + j % g.vectors * g.vector) * g.f
-            pixels[v] = <int>min(g.vector, g.ow - j % g.vectors * g.vector)
+            x[v] = planes + j // g.vectors * p.row + j % g.vectors * LANES
+            to[v] = y + (j // g.vectors * g.ow + j % g.vectors * LANES) * g.f
+            pixels[v] = <int>min(LANES, g.ow - j % g.vectors * LANES)
         for part in range(parts):
             first = g.f * part // parts
             outputs = <int>(g.f * (part + 1) // parts - first)
             for v in range(2):
                 at[v] = to[v] + first
-            if floating is float:
-                npsoftmax_float_pixels_by(outputs, x, w + first, bias + first, p.row, p.plane, p.c, g.kh, g.kw, least,
-                                          at, pixels, g.f)
-            else:
-                npsoftmax_double_pixels_by(outputs, x, w + first, bias + first, p.row, p.plane, p.c, g.kh, g.kw, least,
-                                           at, pixels, g.f)
+            npsoftmax_pixels_by(outputs, x, w + first, bias + first, p.row, p.plane, p.c, g.kh, g.kw, least, at,
+                                pixels, g.f)
 
 
-def forward(const floating[:, :, :, ::1] x, const floating[:, ::1] w, const floating[::1] bias, bint relu,
-            floating[:, :, :, ::1] y, index kh, index kw, index ph, index pw, int threads):
+def forward(const float[:, :, :, ::1] x, const float[:, ::1] w, const float[::1] bias, bint relu,
+            float[:, :, :, ::1] y, index kh, index kw, index ph, index pw, int threads):
     """y (N, OH, OW, F) of x (N, H, W, C), w (KH·KW·C, F) and bias (F,). No array is empty."""
-    cdef index h = x.shape[1], n, vector = BYTES // sizeof(floating)
-    cdef Window g = window_of(kh, kw, y.shape[1], y.shape[2], y.shape[3], vector)
-    cdef Planes p = planes_of(h, x.shape[2], x.shape[3], ph, pw, h + 2 * ph, g.vectors * vector + kw - 1, vector)
-    cdef floating least = 0 if relu else -INFINITY
-    cdef floating[:, :, ::1] planes = room_for(threads, 1, p, np.asarray(x).dtype)
+    cdef index h = x.shape[1], n
+    cdef Window g = window_of(kh, kw, y.shape[1], y.shape[2], y.shape[3])
+    cdef Planes p = planes_of(h, x.shape[2], x.shape[3], ph, pw, h + 2 * ph, g.vectors * LANES + kw - 1)
+    cdef float least = 0 if relu else -INFINITY
+    cdef float[:, :, ::1] planes = room_for(threads, 1, p)
     with nogil, parallel(num_threads=threads):
         for n in prange(x.shape[0], schedule="static"):
-            fill(&x[n, 0, 0, 0], NULL, (x.shape[0] - n) * h * p.w * p.c, p, vector, &planes[threadid(), 0, 0])
-            forward_image(<const floating*>&planes[threadid(), 0, 0], p, &w[0, 0], &bias[0], least, &y[n, 0, 0, 0], g)
+            fill(&x[n, 0, 0, 0], NULL, (x.shape[0] - n) * h * p.w * p.c, p, &planes[threadid(), 0, 0])
+            forward_image(<const float*>&planes[threadid(), 0, 0], p, &w[0, 0], &bias[0], least, &y[n, 0, 0, 0], g)
 
 
 # ---------------------------------------------------------------- backward
-cdef void weight_images(const floating* x, Planes p, const floating* dy, Planes d, index images, floating* dw,
+cdef void weight_images(const float* x, Planes p, const float* dy, Planes d, index images, float* dw,
                         Window g) noexcept nogil:
     """dw (KH, KW, C, F, lanes) += what planes of x give with those of dy, from where their images begin."""
-    cdef index part, first, parts = (g.f + GRADIENTS - 1) // GRADIENTS, i, k, tap = p.c * g.f * g.vector
+    cdef index part, first, parts = (g.f + GRADIENTS - 1) // GRADIENTS, i, k, tap = p.c * g.f * LANES
     cdef index group, l, groups = (g.kw + TAPS - 1) // TAPS
-    cdef int outputs, taps, pixels = <int>(g.ow - (g.vectors - 1) * g.vector)
-    cdef const floating* at
-    cdef floating* to
+    cdef int outputs, taps, pixels = <int>(g.ow - (g.vectors - 1) * LANES)
+    cdef const float* at
+    cdef float* to
     for part in range(parts):
         first = g.f * part // parts
         outputs = <int>(g.f * (part + 1) // parts - first)
@@ -203,27 +174,13 @@ cdef void weight_images(const floating* x, Planes p, const floating* dy, Planes 
                     l = g.kw * group // groups
                     taps = <int>(g.kw * (group + 1) // groups - l)
                     at = x + i * p.plane + k * p.row + l
-                    to = dw + (k * g.kw + l) * tap + (i * g.f + first) * g.vector
-                    if floating is float:
-                        npsoftmax_float_products_by(taps, outputs, at, p.size, p.row, dy + first * d.plane, d.size,
-                                                    d.plane, d.row, images, g.oh, g.vectors, pixels, to, tap)
-                    else:
-                        npsoftmax_double_products_by(taps, outputs, at, p.size, p.row, dy + first * d.plane, d.size,
-                                                     d.plane, d.row, images, g.oh, g.vectors, pixels, to, tap)
+                    to = dw + (k * g.kw + l) * tap + (i * g.f + first) * LANES
+                    npsoftmax_products_by(taps, outputs, at, p.size, p.row, dy + first * d.plane, d.size, d.plane,
+                                          d.row, images, g.oh, g.vectors, pixels, to, tap)
 
 
-cdef void bias_image(const floating* dy, Planes d, floating* db, Window g) noexcept nogil:
-    """db (F, lanes) += the sums of planes of dy."""
-    cdef index i
-    for i in range(g.f):
-        if floating is float:
-            npsoftmax_float_sum(dy + i * d.plane, d.row, g.oh, g.vectors, db + i * g.vector)
-        else:
-            npsoftmax_double_sum(dy + i * d.plane, d.row, g.oh, g.vectors, db + i * g.vector)
-
-
-def backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dy, const floating[:, :, :, ::1] y,
-             const floating[:, ::1] rotated, floating[:, :, :, ::1] dx, floating[:, ::1] gradients, index kh, index kw,
+def backward(const float[:, :, :, ::1] x, const float[:, :, :, ::1] dy, const float[:, :, :, ::1] y,
+             const float[:, ::1] rotated, float[:, :, :, ::1] dx, float[:, ::1] gradients, index kh, index kw,
              index ph, index pw):
     """dx (N, H, W, C), and in gradients[thread] (KH·KW·C·F + F) those of weights and bias by that thread's images.
 
@@ -232,40 +189,37 @@ def backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dy, co
     """
     cdef int threads = <int>gradients.shape[0]
     cdef index h = x.shape[1], w = x.shape[2], c = x.shape[3], oh = dy.shape[1], ow = dy.shape[2], f = dy.shape[3]
-    cdef index vector = BYTES // sizeof(floating)
-    cdef Window g = window_of(kh, kw, oh, ow, f, vector), back = window_of(kh, kw, h, w, c, vector)
-    cdef Planes p = planes_of(h, w, c, ph, pw, h + 2 * ph, g.vectors * vector + kw - 1, vector)
+    cdef Window g = window_of(kh, kw, oh, ow, f), back = window_of(kh, kw, h, w, c)
+    cdef Planes p = planes_of(h, w, c, ph, pw, h + 2 * ph, g.vectors * LANES + kw - 1)
     # Rows of dy begin at a vector. Where windows see more than a row, they see the zeros at the beginning of the next.
-    cdef index top = kh - 1 - ph, seen = kw - 1 - pw, left = whole(seen, vector)
-    cdef index row = left + max(g.vectors, back.vectors) * vector
-    cdef Planes d = planes_of(oh, ow, f, top, left, oh + 2 * top + 1, row, vector)
+    cdef index top = kh - 1 - ph, seen = kw - 1 - pw, left = whole(seen)
+    cdef index row = left + max(g.vectors, back.vectors) * LANES
+    cdef Planes d = planes_of(oh, ow, f, top, left, oh + 2 * top + 1, row)
     cdef index begin = top * d.row + left, bias = kh * kw * c * f, thread
     cdef index together = max(1, min(LONG // (oh * g.vectors), (x.shape[0] + threads - 1) // threads))
     cdef index groups = (x.shape[0] + together - 1) // together
-    cdef index group, n, first, images
+    cdef index group, n, i, first, images
     cdef bint masked = y.shape[0] == dy.shape[0], need_dx = dx.shape[0] == x.shape[0]
-    dtype = np.asarray(x).dtype
-    cdef floating[:, :, ::1] planes = room_for(threads, together, p, dtype)
-    cdef floating[:, :, ::1] dplanes = room_for(threads, together, d, dtype)
-    cdef floating[:, :, ::1] partial = np.zeros((threads, bias + f, vector), dtype=dtype)
-    cdef floating[::1] zeros = np.zeros(c, dtype=dtype)
+    cdef float[:, :, ::1] planes = room_for(threads, together, p)
+    cdef float[:, :, ::1] dplanes = room_for(threads, together, d)
+    cdef float[:, :, ::1] partial = np.zeros((threads, bias + f, LANES), dtype=np.float32)
+    cdef float[::1] zeros = np.zeros(c, dtype=np.float32)
     with nogil, parallel(num_threads=threads):
         for group in prange(groups, schedule="static"):
             first = x.shape[0] * group // groups
             images = x.shape[0] * (group + 1) // groups - first
             for n in range(images):
-                fill(&x[first + n, 0, 0, 0], NULL, (x.shape[0] - first - n) * h * w * c, p, vector,
+                fill(&x[first + n, 0, 0, 0], NULL, (x.shape[0] - first - n) * h * w * c, p,
                      &planes[threadid(), n, 0])
                 fill(&dy[first + n, 0, 0, 0], &y[first + n, 0, 0, 0] if masked else NULL,
-                     (x.shape[0] - first - n) * oh * ow * f, d, vector, &dplanes[threadid(), n, 0])
-                bias_image(<const floating*>&dplanes[threadid(), n, begin], d, &partial[threadid(), bias, 0], g)
+                     (x.shape[0] - first - n) * oh * ow * f, d, &dplanes[threadid(), n, 0])
+                for i in range(f):
+                    npsoftmax_sum(&dplanes[threadid(), n, begin + i * d.plane], d.row, oh, g.vectors,
+                                  &partial[threadid(), bias + i, 0])
                 if need_dx:
-                    forward_image(<const floating*>&dplanes[threadid(), n, left - seen], d, &rotated[0, 0], &zeros[0],
+                    forward_image(<const float*>&dplanes[threadid(), n, left - seen], d, &rotated[0, 0], &zeros[0],
                                   -INFINITY, &dx[first + n, 0, 0, 0], back)
-            weight_images(<const floating*>&planes[threadid(), 0, 0], p,
-                          <const floating*>&dplanes[threadid(), 0, begin], d, images, &partial[threadid(), 0, 0], g)
+            weight_images(<const float*>&planes[threadid(), 0, 0], p,
+                          <const float*>&dplanes[threadid(), 0, begin], d, images, &partial[threadid(), 0, 0], g)
     for thread in range(threads):
-        if floating is float:
-            npsoftmax_float_add_lanes(&partial[thread, 0, 0], bias + f, &gradients[thread, 0])
-        else:
-            npsoftmax_double_add_lanes(&partial[thread, 0, 0], bias + f, &gradients[thread, 0])
+        npsoftmax_add_lanes(&partial[thread, 0, 0], bias + f, &gradients[thread, 0])

@@ -77,7 +77,7 @@ def conv2d_tiled_dx(dy: np.ndarray, w: np.ndarray, shape: tuple[int, ...], strid
     kh, kw = w.shape[:2]
     if stride == (1, 1) and pad[0] < kh and pad[1] < kw:
         return conv2d_tiled(
-            dy, np.ascontiguousarray(_rotated(w)), None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]), False
+            dy, np.ascontiguousarray(reference.rotated(w)), None, stride, (kh - 1 - pad[0], kw - 1 - pad[1]), False
         )
     dx = np.empty(shape, dtype=dy.dtype)
     arrays = np.ascontiguousarray(dy), _matrix(w), dx
@@ -110,11 +110,6 @@ def _sum_of_threads(partial: np.ndarray) -> np.ndarray:
 def _matrix(w: np.ndarray) -> np.ndarray:
     """w (KH, KW, C, F) -> (KH·KW·C, F)."""
     return np.ascontiguousarray(w).reshape(-1, w.shape[3])
-
-
-def _rotated(w: np.ndarray) -> np.ndarray:
-    """The kernel turned by 180°, from outputs to inputs: (KH, KW, F, C)."""
-    return w[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
 def _bias_or_zeros(b: np.ndarray | None, x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -168,14 +163,15 @@ def in_one_pass(dy: np.ndarray, w: np.ndarray, pad: Pair, y: np.ndarray | None) 
 def conv2d_direct_backward(
     x: np.ndarray, dy: np.ndarray, w: np.ndarray, pad: Pair, y: np.ndarray | None, need_dx: bool, need_db: bool
 ) -> tuple[Array | None, Array, Array | None]:
-    """dx, dw and db, each image taken apart once; PH < KH, PW < KW, no array is empty."""
+    """dx, dw and db, each image taken apart once; float32, PH < KH, PW < KW, no array is empty."""
     fast, (kh, kw, c, f) = load_extension(PLANAR)[0], w.shape
     threads = threads_for_products(dy.size * kh * kw * c)
     # One sum for each thread, added in a fixed order: the same result for the same number of threads.
-    partial = np.empty((threads, w.size + f), dtype=x.dtype)
-    dx, nothing = np.empty(x.shape if need_dx else (0,) * 4, dtype=x.dtype), np.empty((0,) * 4, dtype=x.dtype)
+    partial = np.empty((threads, w.size + f), dtype=np.float32)
+    nothing = np.empty((0,) * 4, dtype=np.float32)
+    dx = np.empty(x.shape, dtype=np.float32) if need_dx else nothing
     arrays = (np.ascontiguousarray(a) for a in (x, dy, nothing if y is None else y))
-    fast.backward(*arrays, _matrix(_rotated(w)), dx, partial, kh, kw, *pad)
+    fast.backward(*arrays, _matrix(reference.rotated(w)), dx, partial, kh, kw, *pad)
     sums = _sum_of_threads(partial)
     return dx if need_dx else None, sums[: w.size].reshape(w.shape), sums[w.size :].copy() if need_db else None
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from npsoftmax.arguments import refuse
 from npsoftmax.backend import Array, array_module
+from npsoftmax.kernels.dispatch import A
 from npsoftmax.kernels.matmul import matmul
 from npsoftmax.kernels.windows import col2im, im2col
 from npsoftmax.kernels.windows.reference import Pair, kernel_size, output_sizes, pad_images
@@ -58,6 +59,11 @@ def conv2d_tiled_backward(x: Array, dy: Array, w: Array, stride: Pair, pad: Pair
     """dx and dw of the two functions above."""
     dw = conv2d_tiled_dw(x, dy, kernel_size(w), stride, pad)
     return conv2d_tiled_dx(dy, w, x.shape, stride, pad), dw
+
+
+def rotated(w: A) -> A:
+    """The kernel turned by 180°, from outputs to inputs: (KH, KW, C, F) -> (KH, KW, F, C)."""
+    return w[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
 # ---------------------------------------------------------------- Winograd's matrices
