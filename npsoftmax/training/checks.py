@@ -54,10 +54,6 @@ def check_settings(config: TrainConfig, source: str) -> None:
         train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
     if isinstance(config.calibration_split, float) or config.calibration_split < 0:
         choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
-    for name in ("vocabulary", "limit_train", "limit_test", "threads", "clip_value", "clip_norm"):
-        value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise InputError(f"--{name.replace('_', '-')} is {value}, but a number above 0 was expected.")
     if config.early_stop is not None:
         EarlyStopping(config.early_stop)
     schedule_of(config, MANY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import tomli_w
 
 from npsoftmax.backend import PRECISIONS
 from npsoftmax.data.own import whole_name
-from npsoftmax.errors import InputError, unknown_name
+from npsoftmax.errors import InputError, as_number, unknown_name
 from npsoftmax.files import read_at_most, write_replacing
 from npsoftmax.options import convert, written_out
 from npsoftmax.training.mixing import check_alpha
@@ -90,6 +91,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but at least {least} is needed.")
+        for name in ("lr", "clip_value", "clip_norm", "vocabulary", "limit_train", "limit_test", "threads"):
+            value = getattr(self, name)
+            if value is not None and not 0 < as_number(value) < math.inf:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, but a number above 0 was expected.")
         check_alpha("--mixup", self.mixup)
         check_alpha("--cutmix", self.cutmix)
         if self.precision not in PRECISIONS:

@@ -215,15 +215,19 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
     """The optimiser that `config` names, over the parameters of trunk and head."""
     if config.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", config.optimizer, OPTIMIZERS)
-    options: dict[str, Any] = {"weight_decay": config.weight_decay, "no_decay": undecayed(config.decay, model)}
+    options: dict[str, Any] = {
+        "weight_decay": at_least_0("--weight-decay", config.weight_decay),
+        "no_decay": undecayed(config.decay, model),
+    }
+    if config.optimizer in ("sgd", "muon"):
+        options["momentum"] = below_1("--momentum", config.momentum)
     if config.optimizer == "sgd":
-        options |= {"momentum": config.momentum, "nesterov": config.nesterov}
+        options["nesterov"] = config.nesterov
     if config.optimizer == "muon":
         if config.muon_steps < 1:
             raise InputError(f"--muon-steps is {config.muon_steps}, but 1 or more were expected, usually 5.")
         options |= {
-            "ratio": at_least_0("--muon-lr", config.muon_lr) / (config.lr or 1),  # a rate of 0 the schedule refuses
-            "momentum": config.momentum,
+            "ratio": at_least_0("--muon-lr", config.muon_lr) / config.lr,
             "filter_momentum": below_1("--muon-momentum", config.muon_momentum),
             "steps": config.muon_steps,
             "unit_filters": config.muon_unit_filters,

@@ -108,7 +108,9 @@ class Trainer:
         if self.config.threads is not None:
             set_threads(self.config.threads)  # another run of this process may have set its own since
         self.state.prepare_seconds += self.session.prepare_seconds
-        with self.run.explaining_failures(), single_threaded_blas(), self._interrupt.caught():
+        # What diverges is told once, by the step that finds its loss or features not finite.
+        silence = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        with self.run.explaining_failures(), single_threaded_blas(), self._interrupt.caught(), silence:
             if self.group.is_first and not self.run.checkpoint_file("last").exists():
                 self.save()  # a disk that cannot be written is found now, and killed at any moment the run can go on
             try:

@@ -201,12 +201,10 @@ def test_noise_at_evaluation_is_drawn_from_the_seed(tmp_path):
     assert summaries[0] == summaries[1] != summaries[2]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
-    trainer = begin(tmp_path / "run", optimizer="sgd", lr=1e30, schedule="constant")
-    with (
-        pytest.raises(InputError, match=r"at step \d+ \(learning rate 1e\+30; the last finite loss was"),
-        np.errstate(all="ignore"),
-    ):
+@pytest.mark.parametrize("optimizer", [{"optimizer": "sgd"}, {"optimizer": "muon", "muon_matrices": True}])
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(optimizer, tmp_path):
+    trainer = begin(tmp_path / "run", **optimizer, lr=1e30, muon_lr=1e30, schedule="constant")
+    with pytest.raises(InputError, match=r"at step \d+ \(learning rate 1e\+30; the last finite loss was"):
         trainer.fit()
 
 
