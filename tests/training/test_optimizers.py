@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
+import platform
 
 import numpy as np
 import pytest
 
 from npsoftmax.errors import InputError
 from npsoftmax.kernels import update
+from npsoftmax.kernels.extension import load_extension
+from npsoftmax.kernels.update import compiled
 from npsoftmax.params import SparseRows, leaves, tree_map
 from npsoftmax.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, base
 
@@ -228,8 +231,8 @@ def test_blocks_leave_no_seam(variant, monkeypatch):
 def test_the_compiled_rule_is_the_readable_one(variant, dtype, size, monkeypatch):
     start = np.random.default_rng(2).normal(size=size).astype(dtype)
     results = []
-    for compiled in (True, False):
-        if not compiled:
+    for is_compiled in (True, False):
+        if not is_compiled:
             monkeypatch.setattr(update, "takes", lambda *_: False)
         params = {"w": start.copy()}
         optimizer = make(variant, params)
@@ -241,6 +244,22 @@ def test_the_compiled_rule_is_the_readable_one(variant, dtype, size, monkeypatch
         results.append([params["w"], *(s for _, s in leaves(optimizer.state))])
     for got, want in zip(*results, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=8 * np.finfo(dtype).eps * max(1, np.abs(want).max()))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="only x86 is slow with subnormal numbers")
+@pytest.mark.skipif(load_extension(compiled.MODULE)[0] is None, reason="not built")
+@pytest.mark.parametrize("variant", ["sgd_momentum", "sgd_nesterov", "adam", "adamw"])
+@pytest.mark.parametrize(("dtype", "small"), [(np.float32, 1e-39), (np.float64, 1e-309)])
+def test_state_below_the_normal_numbers_becomes_0(variant, dtype, small):
+    """Where the gradient is 0 for good, momentum would stay a subnormal number, with which x86 is slow."""
+    params = {"w": np.linspace(-1, 1, 40_000, dtype=dtype)}  # several threads
+    before, optimizer = params["w"].copy(), make(variant, params)
+    for _, slot in leaves(optimizer.state):
+        slot[...] = small
+    optimizer.step(params, {"w": np.zeros_like(before)}, lr=1e-3)
+    assert not any(slot.any() for _, slot in leaves(optimizer.state))
+    np.testing.assert_array_equal(params["w"], before * dtype(1 - 1e-3 * optimizer.weight_decay))
+    assert np.full(40_000, small, dtype).all() and (np.full(9, small, dtype) * dtype(2)).all()  # all else keeps them
 
 
 @every_variant
