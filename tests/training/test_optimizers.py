@@ -262,6 +262,13 @@ def test_state_below_the_normal_numbers_becomes_0(variant, dtype, small):
     assert np.full(40_000, small, dtype).all() and (np.full(9, small, dtype) * dtype(2)).all()  # all else keeps them
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-30])
+def test_adam_divides_by_the_root_of_a_subnormal_number_where_eps_is_smaller(eps):
+    params = {"w": np.zeros(50, np.float32)}
+    Adam(params, eps=eps).step(params, {"w": np.full(50, 1e-19, np.float32)}, lr=0.5)
+    np.testing.assert_allclose(params["w"], -0.5, rtol=1e-2)
+
+
 @every_variant
 def test_float32_stays_float32(variant):
     params = some_params(dtype=np.float32)

@@ -6,7 +6,7 @@ dozen passes. Chunks of CHUNK values are shared out among the threads, and no su
 readable rules stand in training/optimizers/, the rest in reference.py.
 
 The state of a unit whose gradient has become 0 decays into the subnormal numbers, below 1.2e-38 in float32, and stays
-there; x86 takes some 150 cycles for each of them. So SGD and Adam count them as 0, which moves no parameter.
+there; x86 takes some 150 cycles for each of them. So SGD and Adam count them as 0: no parameter moves by more.
 """
 
 cdef extern from *:
@@ -25,14 +25,14 @@ cdef extern from *:
         NPSOFTMAX_IN_ORDER;
         return before;
     }
-    static unsigned without_subnormals(void) { return set_mode(_mm_getcsr() | 0x8040); }
+    static unsigned without_subnormals(int without) { return set_mode(_mm_getcsr() | (without ? 0x8040 : 0)); }
     #else  /* other processors are as fast with them */
     static unsigned set_mode(unsigned mode) { return mode; }
-    static unsigned without_subnormals(void) { return 0; }
+    static unsigned without_subnormals(int without) { return 0; }
     #endif
     """
     unsigned set_mode(unsigned mode) noexcept nogil    # of this thread's arithmetic; the one before
-    unsigned without_subnormals() noexcept nogil
+    unsigned without_subnormals(bint without) noexcept nogil
 
 from cython cimport floating
 from cython.parallel cimport prange
@@ -142,7 +142,7 @@ def sgd(floating[::1] p, const floating[::1] g, floating[::1] b, double lr, doub
     for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
         at = j * CHUNK
         count = min(CHUNK, n - at)
-        mode = without_subnormals()
+        mode = without_subnormals(True)
         if plain:
             sgd_chunk(&p[at], &g[at], count, <floating>lr, <floating>decay)
         else:
@@ -174,9 +174,10 @@ def adam(floating[::1] p, const floating[::1] g, floating[::1] m, floating[::1] 
     """
     cdef index j, at, n = p.shape[0]
     cdef unsigned mode
+    cdef bint without = eps >= 1e-12    # else a step may be divided by little more than √v, for subnormal v below 1e-19
     for j in prange(chunks(n), nogil=True, num_threads=threads, schedule="static"):
         at = j * CHUNK
-        mode = without_subnormals()
+        mode = without_subnormals(without)
         adam_chunk(&p[at], &g[at], &m[at], &v[at], min(CHUNK, n - at), <floating>shrink, <floating>decay,
                    <floating>beta1, <floating>(1 - beta1), <floating>beta2, <floating>(1 - beta2), <floating>rate,
                    <floating>eps)
