@@ -18,6 +18,15 @@ def headline(session: Any) -> str:
     return f"{_label(config.recipe, config.shortened)}{what}{where}"
 
 
+def sizes_without_steps(session: Any) -> str:
+    """A sentence where the run is too short for one of the sizes of its images; else nothing."""
+    growth, steps = session.train.growth, session.config.epochs * len(session.train)
+    if growth is None or not (unused := growth.without_steps(session.dataset.input_shape[0], steps)):
+        return ""
+    sizes = " or ".join(map(str, unused))
+    return f"--image-sizes {session.config.image_sizes}: the run is too short; no step has images of {sizes} pixels"
+
+
 def _logits(head: Any, batch: int) -> str:
     """That the logits of a batch are not held; nothing where they are."""
     in_blocks = getattr(head, "in_blocks", None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from npsoftmax.cli._messages import headline, result_line
+from npsoftmax.cli._messages import headline, result_line, sizes_without_steps
 from npsoftmax.cli._parser import Parser, whole_number
 from npsoftmax.cli._train_options import add_settings
 from npsoftmax.errors import InputError
@@ -131,8 +131,9 @@ def _train(given: dict[str, Any], group: Any) -> int:
         session = prepare(config, group)
     if resumed is not None and group.is_first:
         resumed.check_data(session.dataset)
-    if session.dataset.note:
-        progress.say(session.dataset.note)
+    for said in (session.dataset.note, sizes_without_steps(session)):
+        if said:
+            progress.say(said)
     directory = resumed
     if directory is None:
         planned = RunDirectory.plan(session.config, session.dataset.name, given.get("out")) if group.is_first else None

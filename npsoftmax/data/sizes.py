@@ -54,6 +54,12 @@ class Growth:
         """The height of the images of this step; None for that which they have."""
         return next((height for height, end in self.stages if step < end), None)
 
+    def without_steps(self, height: int, steps: int) -> list[int]:
+        """The heights that no step of a run of so many has; height: that which the images have."""
+        heights = [*(stage for stage, _ in self.stages), height]
+        ends = [0, *(end for _, end in self.stages), steps]
+        return [h for h, (first, end) in zip(heights, itertools.pairwise(ends), strict=True) if first == end]
+
 
 def _stage(part: str, text: str) -> tuple[int, float | None]:
     size, colon, share = part.partition(":")

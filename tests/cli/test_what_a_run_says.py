@@ -34,6 +34,23 @@ def run(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
 
 
+# ---------------------------------------------------------------- train
+@pytest.mark.parametrize(
+    ("sizes", "unused"), [("6:0.5,8", ""), ("5:0.01,6:0.5", "5"), ("5:0.01,6:0.02", "5 or 6"), ("6:0.99", "8")]
+)
+def test_a_run_too_short_for_a_size_of_its_images_says_so(sizes, unused, tmp_path, capsys):
+    words = ["--data", "digits", "--limit-train", "100", "--limit-test", "50", "--epochs", "1", "--batch-size", "20"]
+    model = [
+        "--model",
+        "whitened_resnet",
+        *(w for o in ("widths=4", "inner=3", "kernels=2,1,3") for w in ("--model-opt", o)),
+    ]
+    out = ["--no-plots", "--out", str(tmp_path / "run")]
+    assert main(["train", *words, *model, "--image-sizes", sizes, *out]) == 0
+    said = re.findall("the run is too short; no step has images of (.*) pixels", capsys.readouterr().out)
+    assert said == [unused] * bool(unused)
+
+
 # ---------------------------------------------------------------- eval and export
 def test_eval_and_export_say_what_they_took(run, tmp_path, capsys):
     assert main(["eval", str(run), "--checkpoint", "last"]) == 0
