@@ -21,7 +21,6 @@ from npsoftmax.layers import Conv2d, all_layers
 from npsoftmax.layers.initialisation import shapes_only
 from npsoftmax.models import Model
 from npsoftmax.training.config import TrainConfig
-from npsoftmax.training.early_stopping import EarlyStopping
 from npsoftmax.training.session import (
     check_takes_sets,
     growth_of,
@@ -54,8 +53,6 @@ def check_settings(config: TrainConfig, source: str) -> None:
         train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
     if isinstance(config.calibration_split, float) or config.calibration_split < 0:
         choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
-    if config.early_stop is not None:
-        EarlyStopping(config.early_stop)
     schedule_of(config, MANY)
     model = model_without_parameters(config)
     make_optimizer(config, model)

@@ -87,7 +87,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self.data = whole_name(self.data)
         self.head_opts = {name: written_out(value) for name, value in self.head_opts.items()}
-        for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("checkpoint_every", 1), ("seed", 0)):
+        counts = ("epochs", "batch_size", "log_every", "checkpoint_every", "early_stop")
+        for name, least in (*((count, 1) for count in counts), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but at least {least} is needed.")

@@ -99,6 +99,7 @@ BAD = {
     "a momentum of 1": (["--optimizer", "sgd", "--momentum", "1"], "--momentum is 1"),
     "a decay below 0": (["--weight-decay", "-1"], "--weight-decay is -1"),
     "clipping to 0": (["--clip-norm", "0"], "--clip-norm is 0"),
+    "stopping after 0 epochs": (["--early-stop", "0"], "--early-stop is 0"),
     "a temperature of 0": (["--head-opt", "temperature=0"], "temperature is 0"),
     "smoothing of 1": (["--label-smoothing", "1"], "label_smoothing is 1"),
     "too much validation": (["--val-split", "1.5"], "1.5"),
