@@ -27,6 +27,7 @@ from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.group import ALONE, Group
 from npsoftmax.training.optimizers import OPTIMIZERS, Muon, Optimizer
 from npsoftmax.training.optimizers.base import at_least_0, below_1
+from npsoftmax.training.optimizers.muon import few_steps
 from npsoftmax.training.run_directory import RunDirectory
 from npsoftmax.training.schedules import Schedule, make_schedule
 from npsoftmax.training.step import TrainingStep
@@ -224,12 +225,10 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
     if config.optimizer == "sgd":
         options["nesterov"] = config.nesterov
     if config.optimizer == "muon":
-        if config.muon_steps < 1:
-            raise InputError(f"--muon-steps is {config.muon_steps}, but 1 or more were expected, usually 5.")
         options |= {
             "ratio": at_least_0("--muon-lr", config.muon_lr) / config.lr,
             "filter_momentum": below_1("--muon-momentum", config.muon_momentum),
-            "steps": config.muon_steps,
+            "steps": few_steps("--muon-steps", config.muon_steps),
             "unit_filters": config.muon_unit_filters,
             "matrices": config.muon_matrices,
         }

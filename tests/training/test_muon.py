@@ -183,7 +183,7 @@ def test_a_filter_without_gradient_stays():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps are 0, but a whole number of 1"),
+        ({"steps": 0}, "muon's steps is 0, but a whole number from 1 to 50"),
         ({"filter_momentum": 1.0}, "filter_momentum is 1.0"),
         ({"ratio": -1.0}, "ratio is -1.0"),
         ({"momentum": 0.0}, "momentum: give one above 0"),
@@ -236,7 +236,8 @@ def test_muon_without_filters_to_move_is_refused():
     assert make_optimizer(config_of("mlp", muon_matrices=True), model).filters
 
 
-def test_no_steps_are_told_with_their_option():
+@pytest.mark.parametrize("steps", [0, 51, 10**20])
+def test_no_or_endless_steps_are_told_with_their_option(steps):
     model = build_model("convnet", "softmax", 10, (8, 8, 1))
-    with pytest.raises(InputError, match="--muon-steps is 0, but 1 or more were expected"):
-        make_optimizer(config_of("convnet", muon_steps=0), model)
+    with pytest.raises(InputError, match=f"--muon-steps is {steps}, but a whole number from 1 to 50 was expected"):
+        make_optimizer(config_of("convnet", muon_steps=steps), model)

@@ -18,6 +18,8 @@ from npsoftmax.training.optimizers.sgd import SGD
 # rounding; made anew from X, it holds them again, since they have grown meanwhile.
 TOGETHER = 3
 
+MOST_STEPS = 50  # after these even the rounding of a matrix has grown to 1
+
 
 class Muon(SGD):
     """Momentum whose singular values are all brought near 1 (Jordan et al. 2024, "Muon").
@@ -50,9 +52,7 @@ class Muon(SGD):
             )
         super().__init__(params, momentum=momentum, nesterov=True, weight_decay=weight_decay, no_decay=no_decay)
         self.ratio, self.filter_momentum = at_least_0("ratio", ratio), below_1("filter_momentum", filter_momentum)
-        if type(steps) is not int or steps < 1:
-            raise InputError(f"muon's steps are {steps!r}, but a whole number of 1 or more was expected, usually 5.")
-        self.newton_schulz_steps, self.unit_filters = steps, unit_filters
+        self.newton_schulz_steps, self.unit_filters = few_steps("the number of muon's steps", steps), unit_filters
         self.filters = {
             name
             for name, p in leaves(params)
@@ -84,6 +84,13 @@ class Muon(SGD):
         if decay:
             p *= rounded(1 - lr * decay, p)
         p += newton_schulz(move, self.newton_schulz_steps, rounded(-lr * scale, p)).reshape(p.shape)
+
+
+def few_steps(name: str, steps: int) -> int:
+    """The steps of Newton and Schulz; InputError unless they are from 1 to MOST_STEPS."""
+    if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
+        raise InputError(f"{name} is {steps!r}, but a whole number from 1 to {MOST_STEPS} was expected, usually 5.")
+    return steps
 
 
 def rounded(factor: Any, p: Array) -> Any:
