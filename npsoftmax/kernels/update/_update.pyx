@@ -6,7 +6,7 @@ dozen passes. Chunks of CHUNK values are shared out among the threads, and no su
 readable rules stand in training/optimizers/, the rest in reference.py.
 
 The state of a unit whose gradient has become 0 decays into the subnormal numbers, below 1.2e-38 in float32, and stays
-there; x86 takes some 150 cycles for each of them. So SGD and Adam count them as 0: no parameter moves by more.
+there; x86 leaves its fast way for every vector with one. So SGD and Adam count them as 0: no parameter moves by more.
 """
 
 cdef extern from *:
