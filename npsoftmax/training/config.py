@@ -95,7 +95,7 @@ class TrainConfig:
         for name in ("lr", "clip_value", "clip_norm", "vocabulary", "limit_train", "limit_test", "threads"):
             value = getattr(self, name)
             if value is not None and not 0 < as_number(value) < math.inf:
-                raise InputError(f"--{name.replace('_', '-')} is {value}, but a number above 0 was expected.")
+                raise InputError(f"--{name.replace('_', '-')} is {value}, but a finite number above 0 was expected.")
         check_alpha("--mixup", self.mixup)
         check_alpha("--cutmix", self.cutmix)
         if self.precision not in PRECISIONS:
