@@ -23,6 +23,20 @@ DECAYS = ("auto", "all", "weights")
 # Whose parameters are tested at the end: those of the best epoch by validation, or those of the last.
 TESTED = ("best", "last")
 
+# Counts, and the smallest that each may be.
+LEAST = {
+    "epochs": 1,
+    "batch_size": 1,
+    "vocabulary": 1,
+    "limit_train": 1,
+    "limit_test": 1,
+    "early_stop": 1,
+    "threads": 1,
+    "log_every": 1,
+    "checkpoint_every": 1,
+    "seed": 0,
+}
+
 MOST_TEXT = 2**20  # bytes: a longer file is no configuration, and might take long to read
 
 
@@ -87,12 +101,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self.data = whole_name(self.data)
         self.head_opts = {name: written_out(value) for name, value in self.head_opts.items()}
-        counts = ("epochs", "batch_size", "log_every", "checkpoint_every", "early_stop")
-        for name, least in (*((count, 1) for count in counts), ("seed", 0)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not as_number(value) >= least:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but at least {least} is needed.")
-        for name in ("lr", "clip_value", "clip_norm", "vocabulary", "limit_train", "limit_test", "threads"):
+        for name in ("lr", "clip_value", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < as_number(value) < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but a finite number above 0 was expected.")

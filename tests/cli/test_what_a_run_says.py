@@ -40,13 +40,9 @@ def run(finished, tmp_path):
 )
 def test_a_run_too_short_for_a_size_of_its_images_says_so(sizes, unused, tmp_path, capsys):
     words = ["--data", "digits", "--limit-train", "100", "--limit-test", "50", "--epochs", "1", "--batch-size", "20"]
-    model = [
-        "--model",
-        "whitened_resnet",
-        *(w for o in ("widths=4", "inner=3", "kernels=2,1,3") for w in ("--model-opt", o)),
-    ]
+    options = ["--model-opt", "widths=4", "--model-opt", "inner=3", "--model-opt", "kernels=2,1,3"]
     out = ["--no-plots", "--out", str(tmp_path / "run")]
-    assert main(["train", *words, *model, "--image-sizes", sizes, *out]) == 0
+    assert main(["train", *words, "--model", "whitened_resnet", *options, "--image-sizes", sizes, *out]) == 0
     said = re.findall("the run is too short; no step has images of (.*) pixels", capsys.readouterr().out)
     assert said == [unused] * bool(unused)
 
@@ -191,7 +187,8 @@ def test_other_commands_too(words, capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "values",
     ["lr=0.1,foo", "lr=0.1,-1", "optimizer=sgd,foo", "schedule=cosine,x", "data=digits,foo", "augment=none,x",
-     "epochs=1,1.5", "batch_size=8,0", "head.label_smoothing=0.1,2", "head.init=he,foo", "model.hidden=4,x",
+     "epochs=1,1.5", "epochs=1,foo", "early_stop=1,foo", "limit_train=9,foo", "mixup=1,foo", "momentum=.9,foo",
+     "batch_size=8,0", "head.label_smoothing=0.1,2", "head.init=he,foo", "model.hidden=4,x",
      "schedule.pct_start=.1,2", "backend=numpy,foo", "val_split=0.1,1.5", "clip_norm=1,-1", "normalize=half,foo",
      "weight_decay=0,-1", "early_stop=1,0", "threads=1,0", "limit_train=9,0", "mixup=1,-1", "conv=auto,foo"],
 )  # fmt: skip
