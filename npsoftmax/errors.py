@@ -26,9 +26,14 @@ def unknown_name(kind: str, given: Any, known: Iterable[str]) -> InputError:
 
 
 def as_number(value: Any) -> float:
-    """A setting as a float; NaN, which no bound lets pass, for what is no number: a word, None, an array of several."""
+    """A setting as a float; NaN, which no bound lets pass, for what is no number: a word, None, an array of several.
+
+    A whole number or fraction beyond float's range becomes an infinity of its sign.
+    """
     try:
         return math.nan if isinstance(value, str | bytes) else float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         return math.nan
 

@@ -36,6 +36,7 @@ LEAST = {
     "checkpoint_every": 1,
     "seed": 0,
 }
+MOST = 2**128 - 1  # of any of them: what NumPy's pages advise as a seed has 128 bits
 
 MOST_TEXT = 2**20  # bytes: a longer file is no configuration, and might take long to read
 
@@ -105,6 +106,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not as_number(value) >= least:
                 raise InputError(f"--{name.replace('_', '-')} is {value}, but at least {least} is needed.")
+            if value is not None and value > MOST:
+                raise InputError(f"--{name.replace('_', '-')} is {value}, but at most 2**128 - 1 is possible.")
         for name in ("lr", "clip_value", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < as_number(value) < math.inf:

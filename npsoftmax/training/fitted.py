@@ -90,7 +90,7 @@ def _scaling(found: dict[str, Any], classes: int) -> Scaling:
     for name in ("scale", "shift"):
         try:
             array = np.asarray(found.get(name), dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             array = np.array([np.nan])
         if array.shape not in ((), (classes,)) or not np.isfinite(array).all():
             raise InputError(

@@ -223,8 +223,12 @@ def test_a_file_that_is_none_of_ours_is_refused(run, name, content, capsys):
 def test_a_file_with_our_parameters_and_nothing_else_is_refused(run, capsys):
     found_by(capsys, "calibrate", run)
     found_by(capsys, "conform", run)
-    for name, lost in (("calibration", "scale"), ("conformal", "threshold")):
+    for name, lost, value in (
+        ("calibration", "scale", "many"),
+        ("calibration", "scale", 10**400),
+        ("conformal", "threshold", "many"),
+    ):
         content = json.loads((run / f"{name}.json").read_text())
-        (run / f"{name}.json").write_text(json.dumps(content | {lost: "many"}))
+        (run / f"{name}.json").write_text(json.dumps(content | {lost: value}))
         assert f"{name}.json" in refused(capsys, "eval", run)
         (run / f"{name}.json").write_text(json.dumps(content))

@@ -93,6 +93,7 @@ BAD = {
     "resume nothing": (["--resume", "{tmp}/nothing"], "there is no folder"),
     "resume with other settings": (["--resume", "{run}"], "cannot be changed"),
     "no epochs": (["--epochs", "0"], "--epochs is 0"),
+    "epochs without end": (["--epochs", "9" * 400], "9, but at most 2**128 - 1 is possible"),
     "no threads": (["--threads", "0"], "--threads is 0"),
     "a learning rate of 0": (["--lr", "0"], "--lr is 0"),
     "an infinite learning rate": (["--lr", "inf"], "--lr is inf"),
