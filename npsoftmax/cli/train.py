@@ -117,7 +117,7 @@ def _train(given: dict[str, Any], group: Any) -> int:
     from npsoftmax.cli._settings import what_to_run
     from npsoftmax.plots import plot_run
     from npsoftmax.training import Progress, RunDirectory, Trainer, finish_run, prepare
-    from npsoftmax.training.checks import moved_momentum
+    from npsoftmax.training.checks import check_before_data, moved_momentum
     from npsoftmax.training.start_from import start_from
 
     resumed, config = group.broadcast(what_to_run(given) if group.is_first else None)
@@ -125,6 +125,7 @@ def _train(given: dict[str, Any], group: Any) -> int:
     progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first, note=note)
     if given.get("distributed", False) and group.size == 1:
         progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
+    check_before_data(config)
     if "momentum" in given and (remark := moved_momentum(config)):
         progress.say(remark)
     with group.first_process_before_others():

@@ -26,6 +26,7 @@ from npsoftmax.training.session import (
     growth_of,
     make_optimizer,
     model_of,
+    optimizer_options,
     refuse_on_tokens,
     schedule_of,
 )
@@ -41,6 +42,18 @@ def check_settings(config: TrainConfig, source: str) -> None:
     config = TrainConfig.of({name: value for name, value in asdict(config).items() if value is not None}, source)
     if not is_own(config.data) and config.data not in SHAPES_OF:
         raise unknown_data(config.data)
+    check_before_data(config)
+    if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
+        train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
+    if isinstance(config.calibration_split, float) or config.calibration_split < 0:
+        choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
+    model = model_without_parameters(config)
+    make_optimizer(config, model)
+    growth_of(config, model, _shape_of(config)[1], MANY)
+
+
+def check_before_data(config: TrainConfig) -> None:
+    """InputError for what no data and no model could make right, before minutes are spent on reading."""
     for what, name, known in (
         ("backend", config.backend, BACKENDS),
         ("normalization", config.normalize, NORMALIZATIONS),
@@ -49,14 +62,8 @@ def check_settings(config: TrainConfig, source: str) -> None:
             raise unknown_name(what, name, known)
     get_augmentation(config.augment)
     refuse_on_tokens(config)
-    if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
-        train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
-    if isinstance(config.calibration_split, float) or config.calibration_split < 0:
-        choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
+    optimizer_options(config)
     schedule_of(config, MANY)
-    model = model_without_parameters(config)
-    make_optimizer(config, model)
-    growth_of(config, model, _shape_of(config)[1], MANY)
 
 
 def model_without_parameters(config: TrainConfig) -> Model:

@@ -212,14 +212,11 @@ def refuse_on_tokens(config: TrainConfig) -> None:
             raise InputError(f"--{name} is for images, but {config.data} has words. Leave it out.")
 
 
-def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
-    """The optimiser that `config` names, over the parameters of trunk and head."""
+def optimizer_options(config: TrainConfig) -> dict[str, Any]:
+    """What the optimiser that `config` names is given, but for what depends on the model. InputError for bad values."""
     if config.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", config.optimizer, OPTIMIZERS)
-    options: dict[str, Any] = {
-        "weight_decay": at_least_0("--weight-decay", config.weight_decay),
-        "no_decay": undecayed(config.decay, model),
-    }
+    options: dict[str, Any] = {"weight_decay": at_least_0("--weight-decay", config.weight_decay)}
     if config.optimizer in ("sgd", "muon"):
         options["momentum"] = below_1("--momentum", config.momentum)
     if config.optimizer == "sgd":
@@ -232,7 +229,13 @@ def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
             "unit_filters": config.muon_unit_filters,
             "matrices": config.muon_matrices,
         }
-    optimizer = OPTIMIZERS[config.optimizer](model.params, **options)
+    return options
+
+
+def make_optimizer(config: TrainConfig, model: Model) -> Optimizer:
+    """The optimiser that `config` names, over the parameters of trunk and head."""
+    options = optimizer_options(config)
+    optimizer = OPTIMIZERS[config.optimizer](model.params, **options, no_decay=undecayed(config.decay, model))
     if isinstance(optimizer, Muon) and not (optimizer.filters or config.muon_matrices):
         raise InputError(
             f"--optimizer muon moves filters of convolutions, but --model {config.model} has none. Add --muon-matrices "

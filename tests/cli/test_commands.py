@@ -99,6 +99,8 @@ BAD = {
     "an infinite learning rate": (["--lr", "inf"], "--lr is inf"),
     "a momentum of 1": (["--optimizer", "sgd", "--momentum", "1"], "--momentum is 1"),
     "a decay below 0": (["--weight-decay", "-1"], "--weight-decay is -1"),
+    "a start of the schedule above 1": (["--schedule-opt", "pct_start=2"], "pct_start of the schedule is 2"),
+    "too many steps of muon": (["--optimizer", "muon", "--muon-steps", "51"], "--muon-steps is 51"),
     "clipping to 0": (["--clip-norm", "0"], "--clip-norm is 0"),
     "stopping after 0 epochs": (["--early-stop", "0"], "--early-stop is 0"),
     "a temperature of 0": (["--head-opt", "temperature=0"], "temperature is 0"),
@@ -109,6 +111,11 @@ BAD = {
     "unknown augmentation": (["--augment", "flipp"], "Did you mean 'flip'"),
     "unknown backend": (["--backend", "cuppy"], "Did you mean 'cupy'"),
 }  # fmt: skip
+
+
+# of them, those that are told before any data is read, which may take minutes
+BEFORE_DATA = ["unknown optimiser", "unknown schedule", "a momentum of 1", "a decay below 0", "unknown normalisation",
+               "unknown augmentation", "a start of the schedule above 1", "too many steps of muon"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +140,14 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(name, made, capsys, tmp_pat
     assert error.startswith("npsoftmax: error: ") and error.count("\n") == 1
     assert said.format(**made) in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", BEFORE_DATA)
+def test_what_no_data_could_make_right_is_told_before_data_is_looked_for(name, tmp_path, capsys):
+    words, said = BAD[name]
+    assert main(["train", "--data", "cifar100", "--data-dir", str(tmp_path / "nowhere"), *words]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and "nowhere" not in printed.err and not printed.out
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
