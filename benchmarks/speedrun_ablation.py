@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from common import whole_number
-from speedrun_search import options, result_of
+from speedrun_search import options, planned, result_of
 
 from npsoftmax.errors import InputError
 
@@ -74,12 +74,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=whole_number(1), default=2)
     args = vars(parser.parse_args())
     seeds, shared = args.pop("seeds"), args.pop("changes")
+    rows = {row: [*without_keys_of(own.split(), shared), *own.split()] for row, own in ROWS.items()}
     found: Found = {}
     try:
+        for changes in rows.values():  # all of them before the hours of the first
+            planned(**args, seed=0, changes=changes)
         for seed in range(seeds):
-            for row, changes in ROWS.items():
-                own = changes.split()
-                result = result_of(**args, seed=seed, changes=[*without_keys_of(own, shared), *own])
+            for row, changes in rows.items():
+                result = result_of(**args, seed=seed, changes=changes)
                 found.setdefault(row, []).append(result)
                 text = table(found)
                 (args["out"] / "ablation.md").write_text(text, encoding="utf-8")

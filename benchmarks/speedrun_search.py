@@ -21,13 +21,14 @@ from typing import Any
 
 from common import SPEEDRUNS, whole_number
 
-from npsoftmax.errors import InputError
+from npsoftmax.errors import InputError, in_python
 from npsoftmax.files import read_json
 from npsoftmax.metrics import read_columns
 from npsoftmax.options import parse_pairs
 from npsoftmax.recipes import load_recipe
 from npsoftmax.training import Progress, RunDirectory, TrainConfig, Trainer, prepare
 from npsoftmax.training.checkpoint import write_json
+from npsoftmax.training.checks import check_settings
 
 RECIPE = SPEEDRUNS[0]
 TABLES = {"head": "head_opts", "model": "model_opts", "schedule": "schedule_opts"}
@@ -71,7 +72,7 @@ def changes_of(pairs: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def result_of(
+def planned(
     out: Path,
     changes: Sequence[str],
     *,
@@ -80,13 +81,24 @@ def result_of(
     seed: int,
     data_dir: str | None,
     threads: int | None,
-) -> dict[str, Any]:
-    """What came out of the run with those KEY=VALUE and that seed; it has a folder of its own in `out`."""
+) -> tuple[TrainConfig, Path]:
+    """The run with those KEY=VALUE and that seed: its settings, and its folder in `out`.
+
+    InputError for settings that make no run, where that can be known before data is read.
+    """
     where = {"val_split": hold_out, "seed": seed, "data_dir": data_dir, "threads": threads}
-    config = settings(recipe, changes_of(changes), where)
+    found = changes_of(changes)
+    with in_python():  # epochs, as typed here, and not --epochs
+        config = settings(recipe, found, where)
+        check_settings(config, "the command")
     other = [recipe] if recipe != RECIPE else []
     other += [f"hold-out={hold_out}"] if hold_out != HELD_OUT else []
-    folder = out / re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(changes), f"seed={seed}"]))
+    return config, out / re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(changes), f"seed={seed}"]))
+
+
+def result_of(out: Path, changes: Sequence[str], **where: Any) -> dict[str, Any]:
+    """What came out of the run that `planned` says; it is trained unless that is done already."""
+    config, folder = planned(out, changes, **where)
     if not (folder / RESULT).is_file():
         train(config, folder)
     return dict(read_json(folder / RESULT))

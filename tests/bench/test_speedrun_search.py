@@ -118,6 +118,25 @@ def test_bad_options_of_a_search_end_before_it_begins(script, words, tmp_path, m
     assert end.value.code == 2 and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["search", "ablation"])
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        ("epochs=0", "error: epochs is 0, but at least 1"),
+        ("muon_lr=-1", "error: muon_lr is -1"),
+        ("model.init=foo", "unknown initialisation 'foo'"),
+        ("seed=3", "it is said by --seed"),
+    ],
+)
+def test_settings_that_make_no_run_are_told_as_they_were_typed_before_data_is_looked_for(
+    scripts, which, words, match, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["speedrun", str(tmp_path), words, "--data-dir", str(tmp_path / "missing")])
+    with pytest.raises(SystemExit, match=match):
+        scripts[which].main()
+    assert not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- with one ingredient left out
 def test_a_row_of_the_ablation_keeps_its_own_settings(ablation):
     assert ablation.without_keys_of(["lr=2", "nesterov=true"], ["epochs=3", "lr=0.1"]) == ["epochs=3"]
@@ -135,6 +154,14 @@ def test_each_row_of_the_ablation_changes_the_recipe_and_can_be_trained(script, 
             options = config.model_opts
             make_optimizer(config, build_model(config.model, model_opts=options, head_opts=config.head_opts))
     assert found["small images first", "32 pixels throughout"].image_sizes is None
+
+
+def test_a_row_of_the_ablation_that_makes_no_run_is_told_before_the_first_begins(ablation, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "result_of", lambda *args, **where: pytest.fail("a run has begun"))
+    monkeypatch.setattr(ablation, "ROWS", {ablation.WHOLE: "", ("small logits", "none"): "head.temperature=0"})
+    monkeypatch.setattr(sys, "argv", ["speedrun_ablation", str(tmp_path), "epochs=3"])
+    with pytest.raises(SystemExit, match="temperature is 0"):
+        ablation.main()
 
 
 def test_differences_are_to_the_whole_recipe_with_the_same_seed(ablation, tmp_path, monkeypatch, capsys):
