@@ -174,6 +174,21 @@ def _leave(thread: int) -> None:
                 _set_blas_threads(blas, n)
 
 
+def blas_in_use() -> str:
+    """Each BLAS that NumPy and SciPy have brought: its name, its version, and the processor whose code it has chosen.
+
+    The choice is the library's own unless OPENBLAS_CORETYPE, which is named then, has made it.
+    """
+    found = sorted(_described(blas.info()) for blas in _blas_libraries())
+    wish = os.environ.get("OPENBLAS_CORETYPE")
+    return ", ".join(found or ["not known"]) + (f" (OPENBLAS_CORETYPE={wish} is set)" if wish else "")
+
+
+def _described(blas: dict[str, Any]) -> str:
+    code = blas.get("architecture")
+    return f"{blas['internal_api']} {blas['version']}" + (f" for {code}" if code else "")
+
+
 @functools.cache
 def _blas_libraries() -> list[Any]:
     # NumPy and SciPy bring a BLAS each, and only one that is loaded can be limited: the compiled kernels call SciPy's.

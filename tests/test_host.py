@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import types
@@ -110,6 +111,19 @@ def in_a_process(code, **environment):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+BLAS = "from npsoftmax.host import blas_in_use; print(blas_in_use())"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the name is that of an x86 processor")
+def test_whose_code_blas_runs_is_told_and_whether_a_variable_has_chosen_it():
+    usual = in_a_process(BLAS)
+    if "openblas" not in usual:
+        pytest.skip(f"NumPy and SciPy have {usual}")
+    told = in_a_process(BLAS, OPENBLAS_CORETYPE="Nehalem")
+    assert "is set" not in usual and "(OPENBLAS_CORETYPE=Nehalem is set)" in told
+    assert told.count(" for Nehalem") == told.count("openblas") == usual.count("openblas")
 
 
 needs_compiled = pytest.mark.skipif(not compiled_status()[0], reason=compiled_status()[1])

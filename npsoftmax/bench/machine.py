@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax._version import __version__
-from npsoftmax.host import available_cpus
+from npsoftmax.host import available_cpus, blas_in_use
 from npsoftmax.kernels import compiled_status
 
 OURS, RIVALS = "npsoftmax", ("torch-nchw", "torch-channels-last")
@@ -42,6 +42,7 @@ def machine(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "npsoftmax": __version__,
         "kernels": compiled_status()[1],
+        "blas": blas_in_use(),
         **{package: version(package) for package in ("numpy", "scipy", "torch")},
     }
 
@@ -56,6 +57,7 @@ def describe(machine: dict[str, Any]) -> str:
         f"system    {machine['platform']}",
         f"versions  {', '.join(versions)}",
         f"kernels   {machine['kernels']}",
+        f"blas      {machine['blas']}",
     ]
     if not machine["torch"]:
         lines.append(f"note      {NO_TORCH}")

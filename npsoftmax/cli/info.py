@@ -65,7 +65,7 @@ def describe_installation() -> str:
 
     from npsoftmax._version import __version__
     from npsoftmax.heads import HEADS
-    from npsoftmax.host import get_threads
+    from npsoftmax.host import blas_in_use, get_threads
     from npsoftmax.kernels import compiled_status
     from npsoftmax.models import MODELS
 
@@ -76,6 +76,7 @@ def describe_installation() -> str:
         "kernels": compiled_status()[1]
         if compiled_status()[0]
         else f"NumPy reference: extension {compiled_status()[1]}",
+        "blas": blas_in_use(),
         "threads": str(get_threads()),
         "cupy": _cupy_line(),
         "models": ", ".join(MODELS),

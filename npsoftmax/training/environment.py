@@ -12,7 +12,7 @@ from typing import Any
 
 from npsoftmax._version import __version__
 from npsoftmax.backend import Backend
-from npsoftmax.host import get_threads
+from npsoftmax.host import blas_in_use, get_threads
 from npsoftmax.kernels import compiled_status
 
 
@@ -34,6 +34,7 @@ def environment(backend: Backend) -> dict[str, Any]:
         **machine,
         "backend": backend.name,
         "kernels": compiled_status()[1],
+        "blas": blas_in_use(),
         **backend.describe(),
         "commit": _commit(),
         "command": sys.argv,

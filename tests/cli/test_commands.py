@@ -159,7 +159,7 @@ def test_cupy_without_cupy_says_what_to_install(tmp_path, capsys):
 def test_info_says_what_is_in_use(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
-    for word in ("kernels", "threads", "numpy", "hierarchical", "resnet9"):
+    for word in ("kernels", "blas", "threads", "numpy", "hierarchical", "resnet9"):
         assert word in out
 
 
