@@ -185,8 +185,8 @@ def blas_in_use() -> str:
 
 
 def _described(blas: dict[str, Any]) -> str:
-    code = blas.get("architecture")
-    return f"{blas['internal_api']} {blas['version']}" + (f" for {code}" if code else "")
+    version, code = blas.get("version"), blas.get("architecture")  # not every library says them
+    return blas["internal_api"] + (f" {version}" if version else "") + (f" for {code}" if code else "")
 
 
 @functools.cache

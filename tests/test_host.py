@@ -126,6 +126,21 @@ def test_whose_code_blas_runs_is_told_and_whether_a_variable_has_chosen_it():
     assert told.count(" for Nehalem") == told.count("openblas") == usual.count("openblas")
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([], "not known"),
+        ([{"internal_api": "mkl", "version": "2024.2"}], "mkl 2024.2"),
+        ([{"internal_api": "openblas", "version": None, "architecture": "armv8"}], "openblas for armv8"),
+    ],
+)
+def test_what_a_blas_does_not_say_is_left_out(said, told, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    libraries = [types.SimpleNamespace(info=lambda one=one: one) for one in said]
+    monkeypatch.setattr(host, "_blas_libraries", lambda: libraries)
+    assert host.blas_in_use() == told
+
+
 needs_compiled = pytest.mark.skipif(not compiled_status()[0], reason=compiled_status()[1])
 CONVOLUTION = """
 import os
