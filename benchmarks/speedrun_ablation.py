@@ -77,14 +77,14 @@ def main() -> None:
     rows = {row: [*without_keys_of(own.split(), shared), *own.split()] for row, own in ROWS.items()}
     found: Found = {}
     try:
-        for changes in rows.values():  # all of them before the hours of the first
-            planned(**args, seed=0, changes=changes)
-        for seed in range(seeds):
-            for row, changes in rows.items():
-                result = result_of(**args, seed=seed, changes=changes)
-                found.setdefault(row, []).append(result)
-                text = table(found)
-                (args["out"] / "ablation.md").write_text(text, encoding="utf-8")
+        # every run is planned, and so checked, before the hours of the first
+        runs = [
+            (row, planned(**args, seed=seed, changes=changes)) for seed in range(seeds) for row, changes in rows.items()
+        ]
+        for row, run in runs:
+            found.setdefault(row, []).append(result_of(*run))
+            text = table(found)
+            (args["out"] / "ablation.md").write_text(text, encoding="utf-8")
     except InputError as error:
         sys.exit(f"error: {error}")
     print(text)

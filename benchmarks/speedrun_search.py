@@ -96,9 +96,8 @@ def planned(
     return config, out / re.sub(r"[^\w.=+-]+", "-", " ".join([*other, *sorted(changes), f"seed={seed}"]))
 
 
-def result_of(out: Path, changes: Sequence[str], **where: Any) -> dict[str, Any]:
-    """What came out of the run that `planned` says; it is trained unless that is done already."""
-    config, folder = planned(out, changes, **where)
+def result_of(config: TrainConfig, folder: Path) -> dict[str, Any]:
+    """What came out of a run that was planned; it is trained unless that is done already."""
     if not (folder / RESULT).is_file():
         train(config, folder)
     return dict(read_json(folder / RESULT))
@@ -166,7 +165,7 @@ def main() -> None:
     parser.add_argument("--seed", type=whole_number(0), default=0)
     args = parser.parse_args()
     try:
-        result_of(**vars(args))
+        result_of(*planned(**vars(args)))
     except InputError as error:
         sys.exit(f"error: {error}")
     print(write_table(args.out))

@@ -105,7 +105,7 @@ def test_runs_that_hold_out_other_images_have_other_folders(script, tmp_path, mo
     monkeypatch.setattr(script, "read_json", lambda path: {})
     where = {"recipe": script.RECIPE, "seed": 0, "data_dir": None, "threads": 1}
     for hold_out in (5000, 50):
-        script.result_of(tmp_path, ["epochs=1"], hold_out=hold_out, **where)
+        script.result_of(*script.planned(tmp_path, ["epochs=1"], hold_out=hold_out, **where))
     (usual, _), (other, images) = folders
     assert usual != other and "hold-out=50" in other.name and images == 50
 
@@ -157,7 +157,7 @@ def test_each_row_of_the_ablation_changes_the_recipe_and_can_be_trained(script, 
 
 
 def test_a_row_of_the_ablation_that_makes_no_run_is_told_before_the_first_begins(ablation, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation, "result_of", lambda *args, **where: pytest.fail("a run has begun"))
+    monkeypatch.setattr(ablation, "result_of", lambda config, folder: pytest.fail("a run has begun"))
     monkeypatch.setattr(ablation, "ROWS", {ablation.WHOLE: "", ("small logits", "none"): "head.temperature=0"})
     monkeypatch.setattr(sys, "argv", ["speedrun_ablation", str(tmp_path), "epochs=3"])
     with pytest.raises(SystemExit, match="temperature is 0"):
@@ -168,8 +168,10 @@ def test_differences_are_to_the_whole_recipe_with_the_same_seed(ablation, tmp_pa
     accuracy = {("", 0): 0.5, ("", 1): 0.6, ("shift=0", 0): 0.48, ("shift=0", 1): 0.56}
     seen = []
 
-    def result_of(out, changes, *, seed, **where):
-        seen.append(((" ".join(changes[1:]), seed), changes[0], where["hold_out"]))
+    def result_of(config, folder):
+        changed = "shift=0" if config.shift == 0 else ""
+        assert changed in folder.name and f"seed={config.seed}" in folder.name
+        seen.append(((changed, config.seed), f"epochs={config.epochs}", config.val_split))
         return {"accuracy": accuracy[seen[-1][0]], "prepare_seconds": 1.0, "train_seconds": 1000.0}
 
     monkeypatch.setattr(ablation, "ROWS", {ablation.WHOLE: "", ("shifts", "none"): "shift=0"})
