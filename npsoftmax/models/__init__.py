@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.heads import ClassInfo
+from npsoftmax.heads import ClassInfo, Head, head_class
 from npsoftmax.layers import Sequential
 from npsoftmax.models.base import Model, assemble
 from npsoftmax.models.cnn import convnet, tinyvgg
@@ -18,6 +19,7 @@ from npsoftmax.models.resnet import resnet9, speednet
 from npsoftmax.models.tokens import token_mlp
 from npsoftmax.models.vit import vit, vit_e4, vit_small
 from npsoftmax.models.whitened import whitened_resnet
+from npsoftmax.options import check_options
 
 MODELS: dict[str, Callable[..., Sequential]] = {
     "mlp": mlp,
@@ -33,7 +35,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
 }
 OF_TOKENS = ("token_mlp",)  # they take windows of words, all others images
 
-__all__ = ["MODELS", "OF_TOKENS", "Model", "build_model", "model_builder"]
+__all__ = ["MODELS", "OF_TOKENS", "Model", "build_model", "builders", "model_builder"]
 
 
 def model_builder(name: str) -> Callable[..., Sequential]:
@@ -59,8 +61,21 @@ def build_model(
     """
     info = classes if isinstance(classes, ClassInfo) else ClassInfo(classes)
     shape = _sample_shape(input_shape)
-    builder, model_opts, head_opts = model_builder(name), model_opts or {}, head_opts or {}
-    return assemble(name, builder, head, info, shape, seed, model_opts, head_opts)
+    return assemble(name, head, *builders(name, head, model_opts, head_opts), info, shape, seed)
+
+
+def builders(
+    name: str, head: str, model_opts: dict[str, Any] | None, head_opts: dict[str, Any] | None
+) -> tuple[Callable[..., Sequential], Callable[..., Head]]:
+    """What builds the trunk, and what builds the head, with their options.
+
+    InputError for unknown names and options, and for values of another type.
+    """
+    trunk, cls = model_builder(name), head_class(head)
+    return (
+        partial(trunk, **check_options(f"model {name!r}", trunk, model_opts or {})),
+        partial(cls, **check_options(f"head {head!r}", cls, head_opts or {})),
+    )
 
 
 def _sample_shape(shape: Any) -> tuple[int, ...]:

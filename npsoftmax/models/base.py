@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ from npsoftmax.autocast import narrowed, rounded, widened
 from npsoftmax.backend import Array, Backend, array_module
 from npsoftmax.bfloat16 import BFloat16
 from npsoftmax.errors import InputError, unknown_name
-from npsoftmax.heads import ClassInfo, Head, head_class
-from npsoftmax.layers import BatchNorm, Conv2d, Layer, all_layers
+from npsoftmax.heads import ClassInfo, Head
+from npsoftmax.layers import BatchNorm, Conv2d, Layer, Sequential, all_layers
 from npsoftmax.layers.conv import ALGORITHMS
 from npsoftmax.layers.norm import SharedBatch
 from npsoftmax.models.trunks import features_of
-from npsoftmax.options import check_options
 from npsoftmax.params import Branches, HoldsTrees, Tree, leaves, replace_leaves
 from npsoftmax.random import Rng, check_rng
 
@@ -166,20 +166,15 @@ class Model(HoldsTrees):
 
 def assemble(
     name: str,
-    trunk_builder: Any,
     head: str,
+    build_trunk: Callable[..., Sequential],
+    build_head: Callable[..., Head],
     classes: ClassInfo,
     input_shape: tuple[int, ...],
     seed: int,
-    model_opts: dict[str, Any],
-    head_opts: dict[str, Any],
 ) -> Model:
-    """Build trunk and head with checked options; the same seed gives the same parameters."""
+    """Build trunk and head; the same seed gives the same parameters."""
     rng = Rng(seed, "init")
-    trunk = trunk_builder(
-        input_shape, rng=rng.child("trunk"), **check_options(f"model {name!r}", trunk_builder, model_opts)
-    )
-    cls = head_class(head)
-    features = features_of(trunk, input_shape)
-    built = cls(features, classes, rng=rng.child("head"), **check_options(f"head {head!r}", cls, head_opts))
+    trunk = build_trunk(input_shape, rng=rng.child("trunk"))
+    built = build_head(features_of(trunk, input_shape), classes, rng=rng.child("head"))
     return Model(name, head, trunk, built, input_shape)

@@ -19,9 +19,10 @@ from npsoftmax.errors import InputError, unknown_name
 from npsoftmax.heads import ClassInfo
 from npsoftmax.layers import Conv2d, all_layers
 from npsoftmax.layers.initialisation import shapes_only
-from npsoftmax.models import Model
+from npsoftmax.models import Model, builders
 from npsoftmax.training.config import TrainConfig
 from npsoftmax.training.session import (
+    check_kind,
     check_takes_sets,
     growth_of,
     make_optimizer,
@@ -40,8 +41,6 @@ def check_settings(config: TrainConfig, source: str) -> None:
     Data that is not there, and limits beyond its size, are found by the run alone.
     """
     config = TrainConfig.of({name: value for name, value in asdict(config).items() if value is not None}, source)
-    if not is_own(config.data) and config.data not in SHAPES_OF:
-        raise unknown_data(config.data)
     check_before_data(config)
     if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
         train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
@@ -53,7 +52,13 @@ def check_settings(config: TrainConfig, source: str) -> None:
 
 
 def check_before_data(config: TrainConfig) -> None:
-    """InputError for what no data and no model could make right, before minutes are spent on reading."""
+    """InputError for what no data could make right, before minutes are spent on reading.
+
+    How many classes a user's own data and a text have is not known yet, so there only the names of the model's options
+    and the types of their values are checked.
+    """
+    if not is_own(config.data) and config.data not in SHAPES_OF:
+        raise unknown_data(config.data)
     for what, name, known in (
         ("backend", config.backend, BACKENDS),
         ("normalization", config.normalize, NORMALIZATIONS),
@@ -64,6 +69,11 @@ def check_before_data(config: TrainConfig) -> None:
     refuse_on_tokens(config)
     optimizer_options(config)
     schedule_of(config, MANY)
+    if is_own(config.data) or config.data == STDLIB_TOKENS:
+        builders(config.model, config.head, config.model_opts, config.head_opts)
+        check_kind(config, config.data == STDLIB_TOKENS)
+    else:
+        model_without_parameters(config)
 
 
 def model_without_parameters(config: TrainConfig) -> Model:

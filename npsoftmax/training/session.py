@@ -160,10 +160,7 @@ def model_of(config: TrainConfig, classes: ClassInfo, input_shape: tuple[int, ..
 
     InputError where the model takes the other kind.
     """
-    if (words is not None) != (config.model in OF_TOKENS):
-        kind = "images" if words is None else "windows of words"
-        fitting = "--data stdlib_tokens" if words is None else f"--model {', '.join(OF_TOKENS)}"
-        raise InputError(f"{config.data} has {kind}, which --model {config.model} does not take; try {fitting}.")
+    check_kind(config, words is not None)
     if words is not None and config.model_opts.get("words", words) != words:
         raise InputError(f"option words of {config.model} is what the data has, {words}; leave it out.")
     return build_model(
@@ -197,6 +194,14 @@ def growth_of(config: TrainConfig, model: Model, input_shape: tuple[int, ...], s
         if found != features:
             raise InputError(f"{what} makes {found[0]} features of {shape} and {features[0]} of {input_shape}. {other}")
     return growth
+
+
+def check_kind(config: TrainConfig, has_words: bool) -> None:
+    """InputError where the model takes data of the other kind."""
+    if has_words != (config.model in OF_TOKENS):
+        kind = "windows of words" if has_words else "images"
+        fitting = f"--model {', '.join(OF_TOKENS)}" if has_words else "--data stdlib_tokens"
+        raise InputError(f"{config.data} has {kind}, which --model {config.model} does not take; try {fitting}.")
 
 
 def refuse_on_tokens(config: TrainConfig) -> None:

@@ -115,7 +115,10 @@ BAD = {
 
 # of them, those that are told before any data is read, which may take minutes
 BEFORE_DATA = ["unknown optimiser", "unknown schedule", "a momentum of 1", "a decay below 0", "unknown normalisation",
-               "unknown augmentation", "a start of the schedule above 1", "too many steps of muon"]  # fmt: skip
+               "unknown augmentation", "a start of the schedule above 1", "too many steps of muon", "unknown head",
+               "unknown model", "unknown option of the model", "option of the wrong type"]  # fmt: skip
+# and these where it is known beforehand how many classes the data has
+OF_KNOWN_CLASSES = ["a temperature of 0", "smoothing of 1", "images that the model does not fit"]
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +145,27 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(name, made, capsys, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", BEFORE_DATA)
-def test_what_no_data_could_make_right_is_told_before_data_is_looked_for(name, tmp_path, capsys):
-    words, said = BAD[name]
-    assert main(["train", "--data", "cifar100", "--data-dir", str(tmp_path / "nowhere"), *words]) == 2
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("cifar100", name) for name in BEFORE_DATA + OF_KNOWN_CLASSES] + [("folder", name) for name in BEFORE_DATA],
+)
+def test_what_no_data_could_make_right_is_told_before_data_is_looked_for(data, name, tmp_path, capsys):
+    (words, said), nowhere = BAD[name], str(tmp_path / "nowhere")
+    where = ["--data-dir", nowhere] if data == "cifar100" else []
+    data = data if where else f"{data}:{nowhere}"
+    assert main(["train", "--data", data, *where, "--model", "mlp", *words]) == 2
     printed = capsys.readouterr()
     assert said in printed.err and "nowhere" not in printed.err and not printed.out
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "said"),
+    [("folder:nowhere", "token_mlp", "try --data stdlib_tokens"), ("stdlib_tokens", "mlp", "try --model token_mlp")],
+)
+def test_a_model_for_other_data_is_refused_before_data_is_looked_for(data, model, said, monkeypatch, capsys):
+    monkeypatch.setattr("npsoftmax.training.session.load_dataset", lambda *_, **__: pytest.fail("data was read"))
+    assert main(["train", "--data", data, "--model", model, "--augment", "none"]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
