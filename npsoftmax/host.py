@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,20 @@ from typing import Any
 
 from npsoftmax.errors import InputError
 
+CPUS = Path("/proc/cpuinfo")
 CGROUP_OF_PROCESS, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 # ---------------------------------------------------------------- CPUs
+def processor() -> str:
+    """The processor's name as the system gives it; its architecture where the system has none."""
+    try:
+        lines = CPUS.read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def available_cpus() -> int:
     """CPUs this process may use: its affinity mask, and a container's CPU quota where there is one."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -103,6 +103,23 @@ def test_no_quota_in_control_groups_of_version_one(control_groups):
     assert available_cpus() == 64
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("vendor_id\t: A\nmodel name\t: A: 7 of 2026\nmodel name\t: A: 7 of 2026\n", "A: 7 of 2026"),
+        ("BogoMIPS\t: 50.00\n", "aarch64"),
+        (None, "aarch64"),
+    ],
+)
+def test_a_processor_without_a_name_is_told_by_its_architecture(said, told, monkeypatch, tmp_path):
+    monkeypatch.setattr(host, "CPUS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", str)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    if said is not None:
+        host.CPUS.write_text(said)
+    assert host.processor() == told
+
+
 def in_a_process(code, **environment):
     """What `code` prints in a Python of its own, without this test run's thread settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "OPENBLAS_", "MKL_"))}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from npsoftmax._version import __version__
-from npsoftmax.host import available_cpus, blas_in_use
+from npsoftmax.host import available_cpus, blas_in_use, processor
 from npsoftmax.kernels import compiled_status
 
 OURS, RIVALS = "npsoftmax", ("torch-nchw", "torch-channels-last")
@@ -33,8 +33,8 @@ def version(package: str) -> str | None:
 def machine(threads: int) -> dict[str, Any]:
     """What the figures depend on: processor, threads, versions; and how busy the machine was at the start."""
     return {
-        "name": f"{cpu_model()}, {available_cpus()} CPUs",
-        "cpu": cpu_model(),
+        "name": f"{processor()}, {available_cpus()} CPUs",
+        "cpu": processor(),
         "cpus": available_cpus(),
         "threads": threads,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -66,15 +66,6 @@ def describe(machine: dict[str, Any]) -> str:
     if machine["load"] is not None and machine["load"] > BUSY:
         lines.append(f"warning   the machine is or was just busy (load {machine['load']:.1f}): expect noise")
     return "\n".join(lines)
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def cache_sizes() -> dict[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from npsoftmax._version import __version__
 from npsoftmax.backend import Backend
-from npsoftmax.host import blas_in_use, get_threads
+from npsoftmax.host import blas_in_use, get_threads, processor
 from npsoftmax.kernels import compiled_status
 
 
@@ -24,7 +24,7 @@ def environment(backend: Backend) -> dict[str, Any]:
     versions = {"npsoftmax": __version__, "python": platform.python_version(), "numpy": numpy.__version__}
     machine = {
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "threads": get_threads(),
     }
@@ -55,13 +55,3 @@ def _commit() -> str | None:
         return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()
