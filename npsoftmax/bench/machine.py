@@ -32,6 +32,7 @@ def version(package: str) -> str | None:
 
 def machine(threads: int) -> dict[str, Any]:
     """What the figures depend on: processor, threads, versions; and how busy the machine was at the start."""
+    compiled, kernels = compiled_status()
     return {
         "name": f"{processor()}, {available_cpus()} CPUs",
         "cpu": processor(),
@@ -41,7 +42,8 @@ def machine(threads: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "npsoftmax": __version__,
-        "kernels": compiled_status()[1],
+        "compiled": compiled,
+        "kernels": kernels,
         "blas": blas_in_use(),
         **{package: version(package) for package in ("numpy", "scipy", "torch")},
     }
@@ -61,6 +63,8 @@ def describe(machine: dict[str, Any]) -> str:
     ]
     if not machine["torch"]:
         lines.append(f"note      {NO_TORCH}")
+    if not machine["compiled"]:
+        lines.append("warning   npsoftmax is measured by its NumPy reference, which is many times slower")
     if machine["threads"] > machine["cpus"]:
         lines.append("warning   more threads than CPUs: the figures mean little")
     if machine["load"] is not None and machine["load"] > BUSY:
