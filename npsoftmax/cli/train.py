@@ -125,6 +125,11 @@ def _train(given: dict[str, Any], group: Any) -> int:
     progress = Progress(config.epochs, quiet=given.get("quiet", False) or not group.is_first, note=note)
     if given.get("distributed", False) and group.size == 1:
         progress.say("--distributed, but there is one process; for two, type: mpiexec -n 2 npsoftmax train …")
+
+    def plan(data_name: str) -> Any:
+        return group.broadcast(RunDirectory.plan(config, data_name, given.get("out")) if group.is_first else None)
+
+    directory = plan(config.data) if resumed is None and "out" in given else resumed
     check_before_data(config)
     if "momentum" in given and (remark := moved_momentum(config)):
         progress.say(remark)
@@ -135,10 +140,8 @@ def _train(given: dict[str, Any], group: Any) -> int:
     for said in (session.dataset.note, sizes_without_steps(session)):
         if said:
             progress.say(said)
-    directory = resumed
     if directory is None:
-        planned = RunDirectory.plan(session.config, session.dataset.name, given.get("out")) if group.is_first else None
-        directory = group.broadcast(planned)
+        directory = plan(session.dataset.name)
     options: dict[str, Any] = {
         "stop_after": given.get("stop_after"),
         "callbacks": callbacks,

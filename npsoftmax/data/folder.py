@@ -40,10 +40,7 @@ def read_folder(name: str, folder: Path, size: int, seed: int) -> Dataset:
     set; without either, a fifth of each class is, drawn by `seed`. Of an image that is not square the middle is taken.
     Raises InputError where there is nothing of the kind, and for files that cannot be read.
     """
-    if not 1 <= size <= MOST_SIZE:
-        raise InputError(f"--image-size is {size}, but a whole number from 1 to {MOST_SIZE} was expected.")
-    places = _places(folder)
-    classes = _class_names(places["train"])
+    places, classes = _places_and_classes(folder, size)
     parts = {part: _images(place, classes, part == "train") for part, place in places.items()}
     arrays = {part: _pixels(folder, part, found, size) for part, found in parts.items()}
     labels = {part: np.array(found.labels, dtype=np.int64) for part, found in parts.items()}
@@ -64,6 +61,18 @@ def read_folder(name: str, folder: Path, size: int, seed: int) -> Dataset:
 
 
 # ---------------------------------------------------------------- what is there
+def shape_of_folder(folder: Path, size: int) -> tuple[int, tuple[int, int, int]]:
+    """How many classes `read_folder` will find under `folder`, and the shape of an image; no image is read for it."""
+    return len(_places_and_classes(folder, size)[1]), (size, size, 3)
+
+
+def _places_and_classes(folder: Path, size: int) -> tuple[dict[str, Path], tuple[str, ...]]:
+    if not 1 <= size <= MOST_SIZE:
+        raise InputError(f"--image-size is {size}, but a whole number from 1 to {MOST_SIZE} was expected.")
+    places = _places(folder)
+    return places, _class_names(places["train"])
+
+
 def _places(folder: Path) -> dict[str, Path]:
     """The folders of classes: of "train", and where they are there of "val" and "test"."""
     if not folder.is_dir():

@@ -10,7 +10,7 @@ import numpy as np
 
 from npsoftmax.data.archive import read_arrays
 from npsoftmax.data.dataset import Dataset
-from npsoftmax.data.folder import read_folder
+from npsoftmax.data.folder import read_folder, shape_of_folder
 from npsoftmax.errors import InputError
 
 FOLDER, ARRAYS = "folder:", "arrays:"
@@ -58,6 +58,18 @@ def load_own(name: str, now_in: str | Path | None, image_size: int | None, seed:
     else:
         dataset = read_folder(name, place, IMAGE_SIZE if image_size is None else image_size, seed)
     return dataclasses.replace(dataset, fingerprint=fingerprint(dataset))
+
+
+def shape_of_own(name: str, now_in: str | Path | None, image_size: int | None) -> tuple[int, tuple[int, ...]] | None:
+    """How many classes the folder of images called `name` has, and their shape; None for arrays, which must be read.
+
+    InputError for a folder that is not there. Arguments as of `load_own`.
+    """
+    kind, _, path = whole_name(name).partition(":")
+    if f"{kind}:" == ARRAYS:
+        return None
+    place = Path(path if now_in is None else now_in).expanduser()
+    return shape_of_folder(place, IMAGE_SIZE if image_size is None else image_size)
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -12,7 +12,7 @@ from npsoftmax.data.augment import SHIFTING, get_augmentation
 from npsoftmax.data.label_sets import DIGIT_SETS
 from npsoftmax.data.load import LABEL_SETS, SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
-from npsoftmax.data.own import FOLDER, is_own
+from npsoftmax.data.own import ARRAYS, FOLDER, is_own, shape_of_own
 from npsoftmax.data.split import choosing_calibration_split, train_validation_split
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
@@ -42,20 +42,15 @@ def check_settings(config: TrainConfig, source: str) -> None:
     """
     config = TrainConfig.of({name: value for name, value in asdict(config).items() if value is not None}, source)
     check_before_data(config)
-    if isinstance(config.val_split, float) or config.val_split < 0:  # a count is held against the images that there are
-        train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
-    if isinstance(config.calibration_split, float) or config.calibration_split < 0:
-        choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
-    model = model_without_parameters(config)
-    make_optimizer(config, model)
-    growth_of(config, model, _shape_of(config)[1], MANY)
+    if not _is_known_unread(config):
+        _check_model(config)
 
 
 def check_before_data(config: TrainConfig) -> None:
     """InputError for what no data could make right, before minutes are spent on reading.
 
-    How many classes a user's own data and a text have is not known yet, so there only the names of the model's options
-    and the types of their values are checked.
+    How many classes a user's arrays and a text have is not known before they are read. There only the names of the
+    model's options and the types of their values are checked.
     """
     if not is_own(config.data) and config.data not in SHAPES_OF:
         raise unknown_data(config.data)
@@ -69,11 +64,30 @@ def check_before_data(config: TrainConfig) -> None:
     refuse_on_tokens(config)
     optimizer_options(config)
     schedule_of(config, MANY)
-    if is_own(config.data) or config.data == STDLIB_TOKENS:
-        builders(config.model, config.head, config.model_opts, config.head_opts)
-        check_kind(config, config.data == STDLIB_TOKENS)
-    else:
-        model_without_parameters(config)
+    _check_splits(config)
+    builders(config.model, config.head, config.model_opts, config.head_opts)
+    check_kind(config, config.data == STDLIB_TOKENS)
+    if _is_known_unread(config):
+        _check_model(config)
+
+
+def _check_splits(config: TrainConfig) -> None:
+    """A count is held against the images that there are; a share can be checked on any."""
+    if isinstance(config.val_split, float) or config.val_split < 0:
+        train_validation_split(np.zeros(100, dtype=np.int64), config.val_split, seed=0)
+    if isinstance(config.calibration_split, float) or config.calibration_split < 0:
+        choosing_calibration_split(np.zeros(100, dtype=np.int64), np.arange(100), config.calibration_split, seed=0)
+
+
+def _is_known_unread(config: TrainConfig) -> bool:
+    """Whether classes and shape of the data are known before it is read."""
+    return config.data != STDLIB_TOKENS and not config.data.startswith(ARRAYS)
+
+
+def _check_model(config: TrainConfig) -> None:
+    model = model_without_parameters(config)
+    make_optimizer(config, model)
+    growth_of(config, model, _shape_of(config)[1], MANY)
 
 
 def model_without_parameters(config: TrainConfig) -> Model:
@@ -89,10 +103,12 @@ def model_without_parameters(config: TrainConfig) -> Model:
 
 
 def _shape_of(config: TrainConfig) -> tuple[int, tuple[int, ...], bool, bool]:
-    """As SHAPES_OF, and whether an image has a set of labels; of a user's own data, which is read for it."""
+    """As SHAPES_OF, and whether an image has a set of labels; a user's arrays are read for it."""
     if not is_own(config.data):
         n, shape, has_superclasses = SHAPES_OF[config.data]
         return config.vocabulary or n, shape, has_superclasses, config.data in LABEL_SETS
+    if found := shape_of_own(config.data, config.data_dir, config.image_size):
+        return *found, False, False
     dataset = load_dataset(config.data, config.data_dir, image_size=config.image_size)
     return dataset.n_classes, dataset.input_shape, False, dataset.multi_label
 

@@ -106,6 +106,7 @@ BAD = {
     "a temperature of 0": (["--head-opt", "temperature=0"], "temperature is 0"),
     "smoothing of 1": (["--label-smoothing", "1"], "label_smoothing is 1"),
     "too much validation": (["--val-split", "1.5"], "1.5"),
+    "too many images held out": (["--calibration-split", "1.5"], "1.5"),
     "too many images": (["--limit-train", "1000000"], "1000000"),
     "unknown normalisation": (["--normalize", "standart"], "Did you mean 'standard'"),
     "unknown augmentation": (["--augment", "flipp"], "Did you mean 'flip'"),
@@ -116,7 +117,8 @@ BAD = {
 # of them, those that are told before any data is read, which may take minutes
 BEFORE_DATA = ["unknown optimiser", "unknown schedule", "a momentum of 1", "a decay below 0", "unknown normalisation",
                "unknown augmentation", "a start of the schedule above 1", "too many steps of muon", "unknown head",
-               "unknown model", "unknown option of the model", "option of the wrong type"]  # fmt: skip
+               "unknown model", "unknown option of the model", "option of the wrong type", "too much validation",
+               "too many images held out", "an output folder in use"]  # fmt: skip
 # and these where it is known beforehand how many classes the data has
 OF_KNOWN_CLASSES = ["a temperature of 0", "smoothing of 1", "images that the model does not fit"]
 
@@ -149,13 +151,34 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(name, made, capsys, tmp_pat
     ("data", "name"),
     [("cifar100", name) for name in BEFORE_DATA + OF_KNOWN_CLASSES] + [("folder", name) for name in BEFORE_DATA],
 )
-def test_what_no_data_could_make_right_is_told_before_data_is_looked_for(data, name, tmp_path, capsys):
+def test_what_no_data_could_make_right_is_told_before_data_is_looked_for(data, name, made, tmp_path, capsys):
     (words, said), nowhere = BAD[name], str(tmp_path / "nowhere")
+    words = [word.format(**made) for word in words]
     where = ["--data-dir", nowhere] if data == "cifar100" else []
     data = data if where else f"{data}:{nowhere}"
     assert main(["train", "--data", data, *where, "--model", "mlp", *words]) == 2
     printed = capsys.readouterr()
     assert said in printed.err and "nowhere" not in printed.err and not printed.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--head-opt", "temperature=0"], "temperature is 0"),
+        (["--head-opt", "class_weight=1,2"], "one weight for each of 3 classes"),
+        (["--model", "whitened_resnet", "--image-size", "8"], "at least 9x9 pixels"),
+        (["--model", "convnet", "--conv", "fft"], "unknown convolution algorithm 'fft'"),
+        (["--model", "vit", "--attention", "softmin"], "unknown attention mapping 'softmin'"),
+        (["--image-sizes", "5:x"], "--image-sizes"),
+        (["--image-size", "1025"], "--image-size is 1025"),
+    ],
+)
+def test_no_image_of_a_folder_is_read_for_settings_that_its_classes_and_size_refute(words, said, tmp_path, capsys):
+    for name in ("ash", "elm", "oak"):
+        (tmp_path / "trees" / name).mkdir(parents=True)
+        (tmp_path / "trees" / name / "1.png").write_text("no picture")
+    assert main(["train", "--data", f"folder:{tmp_path / 'trees'}", "--model", "mlp", *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
