@@ -32,10 +32,10 @@ def version(package: str) -> str | None:
 
 def machine(threads: int) -> dict[str, Any]:
     """What the figures depend on: processor, threads, versions; and how busy the machine was at the start."""
-    compiled, kernels = compiled_status()
+    cpu, (compiled, kernels) = processor(), compiled_status()
     return {
-        "name": f"{processor()}, {available_cpus()} CPUs",
-        "cpu": processor(),
+        "name": f"{cpu}, {available_cpus()} CPUs",
+        "cpu": cpu,
         "cpus": available_cpus(),
         "threads": threads,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

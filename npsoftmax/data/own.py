@@ -49,27 +49,30 @@ def load_own(name: str, now_in: str | Path | None, image_size: int | None, seed:
     Raises InputError for what is not there or cannot be read.
     """
     name = whole_name(name)
-    kind, _, path = name.partition(":")
-    place = Path(path if now_in is None else now_in).expanduser()
-    if f"{kind}:" == ARRAYS:
+    place = _place(name, now_in)
+    if name.startswith(ARRAYS):
         if image_size is not None:
             raise InputError(f"--image-size is for {FOLDER}PATH, but {name} has images of one size. Leave it out.")
         dataset = read_arrays(name, place, seed)
     else:
-        dataset = read_folder(name, place, IMAGE_SIZE if image_size is None else image_size, seed)
+        dataset = read_folder(name, place, _size(image_size), seed)
     return dataclasses.replace(dataset, fingerprint=fingerprint(dataset))
 
 
-def shape_of_own(name: str, now_in: str | Path | None, image_size: int | None) -> tuple[int, tuple[int, ...]] | None:
-    """How many classes the folder of images called `name` has, and their shape; None for arrays, which must be read.
+def shape_of_images(name: str, now_in: str | Path | None, image_size: int | None) -> tuple[int, tuple[int, ...]]:
+    """How many classes the folder of images called `name` has, and their shape. Arguments as of `load_own`.
 
-    InputError for a folder that is not there. Arguments as of `load_own`.
+    InputError for a folder that is not there.
     """
-    kind, _, path = whole_name(name).partition(":")
-    if f"{kind}:" == ARRAYS:
-        return None
-    place = Path(path if now_in is None else now_in).expanduser()
-    return shape_of_folder(place, IMAGE_SIZE if image_size is None else image_size)
+    return shape_of_folder(_place(whole_name(name), now_in), _size(image_size))
+
+
+def _place(name: str, now_in: str | Path | None) -> Path:
+    return Path(name.partition(":")[2] if now_in is None else now_in).expanduser()
+
+
+def _size(image_size: int | None) -> int:
+    return IMAGE_SIZE if image_size is None else image_size
 
 
 def fingerprint(dataset: Dataset) -> str:

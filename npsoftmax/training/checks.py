@@ -12,7 +12,7 @@ from npsoftmax.data.augment import SHIFTING, get_augmentation
 from npsoftmax.data.label_sets import DIGIT_SETS
 from npsoftmax.data.load import LABEL_SETS, SHAPES_OF, load_dataset, unknown_data
 from npsoftmax.data.normalize import NORMALIZATIONS
-from npsoftmax.data.own import ARRAYS, FOLDER, is_own, shape_of_own
+from npsoftmax.data.own import ARRAYS, FOLDER, is_own, shape_of_images
 from npsoftmax.data.split import choosing_calibration_split, train_validation_split
 from npsoftmax.data.stdlib_tokens import NAME as STDLIB_TOKENS
 from npsoftmax.errors import InputError, unknown_name
@@ -87,7 +87,7 @@ def _is_known_unread(config: TrainConfig) -> bool:
 def _check_model(config: TrainConfig) -> None:
     model = model_without_parameters(config)
     make_optimizer(config, model)
-    growth_of(config, model, _shape_of(config)[1], MANY)
+    growth_of(config, model, model.input_shape, MANY)
 
 
 def model_without_parameters(config: TrainConfig) -> Model:
@@ -107,8 +107,8 @@ def _shape_of(config: TrainConfig) -> tuple[int, tuple[int, ...], bool, bool]:
     if not is_own(config.data):
         n, shape, has_superclasses = SHAPES_OF[config.data]
         return config.vocabulary or n, shape, has_superclasses, config.data in LABEL_SETS
-    if found := shape_of_own(config.data, config.data_dir, config.image_size):
-        return *found, False, False
+    if config.data.startswith(FOLDER):
+        return *shape_of_images(config.data, config.data_dir, config.image_size), False, False
     dataset = load_dataset(config.data, config.data_dir, image_size=config.image_size)
     return dataset.n_classes, dataset.input_shape, False, dataset.multi_label
 
